@@ -1,0 +1,1 @@
+"""Generators of well-known networks as ONNX files, with seeded random weights."""

@@ -1,0 +1,85 @@
+"""Writes the chains of chains/chains.json, each as one ONNX file.
+
+python -m zoo.chains --out DIR [--only NAME...] [--force], from benchmarks/.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import numpy as np
+
+if not __package__:
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from zoo.builder import GAIN, Builder, write_model  # noqa: E402
+
+DEFINITIONS = pathlib.Path(__file__).resolve().parents[1] / "chains" / "chains.json"
+
+
+def chain_model(chain):
+    """The model of one entry of chains.json."""
+    b = Builder(chain["name"])
+    {"conv": _conv_chain, "gemm": _gemm_chain, "attention": _attention}[chain["kind"]](b, chain)
+    return b.model()
+
+
+def _conv_chain(b, chain):
+    start = x = b.add_input("input", chain["input"])
+    size = chain["input"][2]
+    for i, layer in enumerate(chain["layers"]):
+        name, channels = f"layer{i}", layer["out_channels"]
+        groups = channels if layer["op"] == "dwconv" else 1
+        x = b.conv(x, channels, layer["kernel"], name, layer["stride"], groups, bias=True,
+                   padding=layer["kernel"] // 2)
+        size = (size - 1) // layer["stride"] + 1
+        x = b.activation(x, layer["activation"] or "linear", f"{name}_activation")
+        if layer.get("add_chain_input"):
+            x = b.add(x, start, name)
+    b.add_output(x, "output", [chain["input"][0], b.channels[x], size, size])
+
+
+def _gemm_chain(b, chain):
+    m, k, n, l = (chain[size] for size in "mknl")
+    activation = chain["activation"] or "linear"
+    x = _gemm(b, b.add_input("input", [m, k]), k, n, chain["bias"], 1.0, "fc1")
+    x = b.activation(x, activation, "activation")
+    b.add_output(_gemm(b, x, n, l, chain["bias"], GAIN[activation], "fc2"), "output", [m, l])
+
+
+def _gemm(b, x, rows, columns, bias, gain, name):
+    inputs = [x, b.normal(f"{name}.weight", (rows, columns), gain / np.sqrt(rows))]
+    if not bias:
+        return b.op("MatMul", inputs, f"/{name}/MatMul")
+    return b.op("Gemm", inputs + [b.normal(f"{name}.bias", (columns,), 0.1)], f"/{name}/Gemm",
+                alpha=1.0, beta=1.0)
+
+
+def _attention(b, chain):
+    shape = [1, chain["heads"], chain["seq"], chain["head_dim"]]
+    query, key, value = (b.add_input(name, shape) for name in ("query", "key", "value"))
+    scores = b.op("MatMul", [query, b.transpose(key, [0, 1, 3, 2], "key")], "/MatMul")
+    scores = b.op("Div", [scores, b.constant("/Constant", np.sqrt(chain["head_dim"]))], "/Div")
+    weights = b.op("Softmax", [scores], "/Softmax", axis=-1)
+    b.add_output(b.op("MatMul", [weights, value], "/MatMul_1"), "output", shape)
+
+
+def main():
+    chains = {chain["name"]: chain for chain in json.loads(DEFINITIONS.read_text())["chains"]}
+    parser = argparse.ArgumentParser(prog="zoo.chains", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", required=True, type=pathlib.Path, metavar="DIR")
+    parser.add_argument("--only", nargs="+", choices=sorted(chains), metavar="NAME")
+    parser.add_argument("--force", action="store_true", help="write files that exist already too")
+    arguments = parser.parse_args()
+    for name in arguments.only or chains:
+        path = arguments.out / f"{name}.onnx"
+        if path.exists() and not arguments.force:
+            print(f"{path}: exists", file=sys.stderr)
+            continue
+        write_model(chain_model(chains[name]), path)
+        print(path, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
