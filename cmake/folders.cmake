@@ -1,0 +1,96 @@
+# Each folder of src/ is one object library; which folders may include which is checked by
+# tests/layering. Symbols keep default visibility here: the shared libraries hide them with a
+# version script, so that tests can reach the inside.
+set(CORF_FOLDERS "" CACHE INTERNAL "")
+
+add_library(corf_options INTERFACE)
+target_compile_features(corf_options INTERFACE cxx_std_20)
+target_include_directories(corf_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+target_compile_options(corf_options INTERFACE -Wall -Wextra -Werror -Wno-missing-field-initializers -ffp-contract=off)
+target_link_libraries(corf_options INTERFACE fmt::fmt spdlog::spdlog nlohmann_json::nlohmann_json Threads::Threads)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # GCC 12 reports false positives inside std::variant and std::vector at -O2.
+  target_compile_options(corf_options INTERFACE -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow
+                         -Wno-stringop-overread -Wno-restrict -Wno-dangling-pointer)
+endif()
+foreach(sanitizer ${CORF_SANITIZE})
+  target_compile_options(corf_options INTERFACE -fsanitize=${sanitizer} -fno-omit-frame-pointer)
+  target_link_options(corf_options INTERFACE -fsanitize=${sanitizer})
+endforeach()
+
+function(corf_folder name)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp
+       ${CMAKE_SOURCE_DIR}/src/${name}/*/*.cpp)
+  if(sources)
+    add_library(corf_${name} OBJECT ${sources})
+    target_link_libraries(corf_${name} PUBLIC corf_options)
+  else()
+    add_library(corf_${name} INTERFACE)
+  endif()
+  set(CORF_FOLDERS ${CORF_FOLDERS} ${name} CACHE INTERNAL "")
+endfunction()
+
+# Our own wire-compatible subset of ONNX's messages, in a private protobuf package.
+function(corf_onnx_proto target)
+  get_target_property(type ${target} TYPE)
+  if(type STREQUAL "INTERFACE_LIBRARY" OR NOT EXISTS ${CMAKE_SOURCE_DIR}/src/onnx/model.proto)
+    return()
+  endif()
+  set(out ${CMAKE_BINARY_DIR}/generated)
+  file(MAKE_DIRECTORY ${out}/onnx)
+  add_custom_command(
+    OUTPUT ${out}/onnx/model.pb.cc ${out}/onnx/model.pb.h
+    COMMAND protobuf::protoc --cpp_out=${out} -I ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/src/onnx/model.proto
+    DEPENDS ${CMAKE_SOURCE_DIR}/src/onnx/model.proto)
+  set_source_files_properties(${out}/onnx/model.pb.cc PROPERTIES COMPILE_OPTIONS "-w")
+  target_sources(${target} PRIVATE ${out}/onnx/model.pb.cc ${out}/onnx/model.pb.h)
+  target_include_directories(${target} SYSTEM PUBLIC ${out} ${Protobuf_INCLUDE_DIRS})
+endfunction()
+
+function(corf_use_llvm target)
+  get_target_property(type ${target} TYPE)
+  if(type STREQUAL "INTERFACE_LIBRARY")
+    return()
+  endif()
+  target_include_directories(${target} SYSTEM PUBLIC ${LLVM_INCLUDE_DIRS})
+  separate_arguments(definitions NATIVE_COMMAND ${LLVM_DEFINITIONS})
+  target_compile_definitions(${target} PUBLIC ${definitions})
+  target_compile_options(${target} PRIVATE -fno-rtti -Wno-unused-parameter)
+endfunction()
+
+function(corf_objects out)
+  set(objects "")
+  foreach(name ${ARGN})
+    get_target_property(type corf_${name} TYPE)
+    if(type STREQUAL "OBJECT_LIBRARY")
+      list(APPEND objects $<TARGET_OBJECTS:corf_${name}>)
+    endif()
+  endforeach()
+  set(${out} ${objects} PARENT_SCOPE)
+endfunction()
+
+# libcorf_runtime: what a deployed model needs. libcorf: everything, LLVM and protobuf-lite linked
+# into it once. corf_inside: the same objects with every symbol visible, for tests and benchmarks.
+function(corf_libraries)
+  llvm_map_components_to_libnames(llvm_libraries core support passes mc object
+    x86asmparser x86codegen x86desc x86info bitwriter)
+  find_library(protobuf_lite NAMES libprotobuf-lite.a REQUIRED)
+
+  corf_objects(all ${CORF_FOLDERS})
+  if(NOT all)
+    return()
+  endif()
+  add_library(corf_inside SHARED ${all})
+  target_link_libraries(corf_inside PUBLIC corf_options PRIVATE ${llvm_libraries} ${protobuf_lite})
+  target_link_options(corf_inside PRIVATE -Wl,--exclude-libs,ALL)
+  foreach(name ${CORF_FOLDERS})
+    target_include_directories(corf_inside SYSTEM PUBLIC $<TARGET_PROPERTY:corf_${name},INTERFACE_SYSTEM_INCLUDE_DIRECTORIES>)
+  endforeach()
+  target_include_directories(corf_inside SYSTEM PUBLIC ${CMAKE_BINARY_DIR}/generated)
+
+  add_library(corf SHARED ${all})
+  target_link_libraries(corf PUBLIC corf_options PRIVATE ${llvm_libraries} ${protobuf_lite})
+  target_link_options(corf PRIVATE -Wl,--exclude-libs,ALL
+    -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/exports.map)
+  set_target_properties(corf PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+endfunction()

@@ -1,0 +1,24 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "loop/program.h"
+#include "runtime/image.h"
+#include "support/result.h"
+#include "target/machine.h"
+
+namespace corf::codegen {
+
+struct EmitOptions {
+  Isa isa = Isa::kSse2;
+  bool verify_llvm = true;
+  int threads = 1;                  // kernels are independent modules: generated side by side
+  std::string* llvm_ir = nullptr;   // receives the optimised LLVM IR
+  std::string* assembly = nullptr;  // receives the assembly
+};
+
+/// One image holding every kernel, entries in their order.
+/// Errors: kInternal with LLVM's own words.
+Result<runtime::Image> emit(const std::vector<loop::Kernel>& kernels, const EmitOptions& options);
+
+}  // namespace corf::codegen

@@ -1,0 +1,59 @@
+#pragma once
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "onnx/import.h"
+#include "runtime/executable.h"
+#include "support/result.h"
+#include "target/machine.h"
+
+namespace corf::driver {
+
+enum class PlanMode : uint8_t { kAuto, kUnfused };
+
+struct CompileOptions {
+  std::optional<Isa> isa;  // default: the best of this machine
+  int threads = 0;         // 0: the CPUs that the process may use
+  onnx::ShapeBindings shapes;
+  PlanMode plan = PlanMode::kAuto;
+  bool verify_each = false;
+  bool time_passes = false;
+  std::string dump_dir;
+};
+
+/// Text of the stages, filled on request.
+enum class Stage : uint8_t { kGraph, kMapping, kPlan, kLoop, kLlvm, kAsm };
+std::optional<Stage> parse_stage(std::string_view text);
+
+struct Compiled {
+  runtime::ExecutableSpec spec;
+  double compile_ms = 0;
+};
+
+/// The whole pipeline, stage after stage.
+Result<Compiled> compile(const onnx::Model& model, const CompileOptions& options);
+
+/// The pipeline up to `stage`, as text.
+Result<std::string> inspect(const onnx::Model& model, Stage stage, const CompileOptions& options);
+
+/// Error of one output, or of one group's output, against the float64 reference.
+struct ComparedValue {
+  std::string name;                // the value's name
+  std::vector<std::string> nodes;  // of the group that computes it
+  double relative_l2 = 0;
+  double max_abs = 0;
+  bool within_bounds = true;
+};
+struct Comparison {
+  std::vector<ComparedValue> outputs;
+  std::optional<ComparedValue> first_wrong_group;
+};
+/// Runs the compiled model and the reference on the same inputs.
+Result<Comparison> compare(const onnx::Model& model, const std::vector<Tensor>& inputs,
+                           const CompileOptions& options);
+
+}  // namespace corf::driver

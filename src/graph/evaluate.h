@@ -1,0 +1,32 @@
+#pragma once
+#include <vector>
+
+#include "graph/graph.h"
+
+namespace corf::graph {
+
+/// The reference: every value computed as its description says, floats in float64 and rounded to
+/// their type only where `round_to_dtype`, integers as integers. Outputs in the graph's order
+/// (float outputs as f64 tensors unless rounded).
+/// Errors: kInvalidArgument if inputs do not match the graph; kUnsupported for an opaque routine
+/// that has no reference.
+struct EvaluateOptions {
+  bool round_to_dtype = false;
+  /// Fails with kInternal if any sum's partial sum of absolute values reaches 2^24: the exact
+  /// tier's condition (design section 5).
+  bool assert_exact_f32 = false;
+  int threads = 1;
+};
+Result<std::vector<Tensor>> evaluate(const Graph& graph, const std::vector<Tensor>& inputs,
+                                     const EvaluateOptions& options = {});
+
+/// Every value's tensor, by ValueId (for `corf compare`, which names the first group that is off).
+Result<std::vector<Tensor>> evaluate_all(const Graph& graph, const std::vector<Tensor>& inputs,
+                                         const EvaluateOptions& options = {});
+
+/// One node on given inputs: constant folding.
+Result<std::vector<Tensor>> evaluate_node(const Graph& graph, const Node& node,
+                                          const std::vector<Tensor>& inputs,
+                                          const EvaluateOptions& options = {});
+
+}  // namespace corf::graph

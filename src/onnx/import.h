@@ -1,0 +1,56 @@
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "graph/graph.h"
+#include "support/result.h"
+
+namespace corf::onnx {
+
+/// An extent that is a number or a symbol ("batch"); "?" where the model gives neither.
+struct SymbolicDim {
+  int64_t extent = -1;  // -1: symbolic
+  std::string symbol;
+};
+struct ModelTensor {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<SymbolicDim> dims;
+};
+
+/// A parsed model file: symbolic dimensions kept, weights not yet copied (external data mapped).
+class Model {
+ public:
+  ~Model();
+  const std::vector<ModelTensor>& inputs() const;  // initialisers excluded
+  const std::vector<ModelTensor>& outputs() const;
+  const std::map<std::string, std::string>& metadata() const;  // metadata_props
+  int64_t opset() const;                                       // of the default domain
+
+  struct State;
+  explicit Model(std::unique_ptr<State> state);
+  const State& state() const { return *state_; }
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+/// Errors: kIo if unreadable; kInvalidModel if damaged, truncated, empty, cyclic or of inconsistent
+/// types, naming what is wrong.
+Result<std::shared_ptr<const Model>> load_model(const std::string& path);
+Result<std::shared_ptr<const Model>> parse_model(const void* bytes, size_t size_bytes,
+                                                 const std::string& directory = ".");
+
+/// Shapes of inputs by name, for those with symbolic dimensions; symbols may also be bound by name
+/// (a shape of one extent under the symbol's name).
+using ShapeBindings = std::map<std::string, Shape>;
+
+/// The model as a graph of core nodes with concrete shapes.
+/// Errors: kUnsupported listing every unsupported node at once (name, operator, opset, element
+/// types, what is supported); kInvalidArgument if a symbolic dimension is unbound or a binding
+/// contradicts the model; kInvalidModel naming the node and shapes.
+Result<graph::Graph> import(const Model& model, const ShapeBindings& shapes);
+
+}  // namespace corf::onnx

@@ -1,0 +1,36 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace corf {
+
+enum class Isa : uint8_t { kSse2, kAvx2, kAvx512 };
+
+std::string_view to_string(Isa isa);  // "sse2", "avx2", "avx512"
+std::optional<Isa> parse_isa(std::string_view text);
+/// The widest that CPU and operating system offer (avx512 needs f, bw, dq, vl; avx2 needs fma).
+Isa best_isa();
+bool has_isa(Isa isa);
+
+/// What plans are made for. Peaks are 0 until calibrated.
+struct Machine {
+  Isa isa = Isa::kSse2;
+  int threads = 1;
+  int64_t l1_bytes = 32 << 10, l2_bytes = 1 << 20, l3_bytes = 8 << 20;  // of a core; l3 shared
+  std::string cpu_name;
+
+  int vector_bytes() const { return isa == Isa::kAvx512 ? 64 : isa == Isa::kAvx2 ? 32 : 16; }
+  int num_vector_registers() const { return isa == Isa::kAvx512 ? 32 : 16; }
+  int f32_lanes() const { return vector_bytes() / 4; }
+
+  // Measured by calibrate(): one core alone, and `threads` cores together.
+  double fma_gflops_core = 0, fma_gflops_all = 0;
+  double l1_gbps_core = 0, l2_gbps_core = 0, l3_gbps_core = 0, dram_gbps_all = 0;
+  double barrier_ns = 0;
+};
+
+Machine detect_machine(int threads, std::optional<Isa> isa = std::nullopt);
+
+}  // namespace corf
