@@ -46,7 +46,7 @@ def main():
     parser.add_argument("--expect", help="exit 1 where another text is read")
     arguments = parser.parse_args()
     session = onnxruntime.InferenceSession(arguments.model, providers=["CPUExecutionProvider"])
-    listed = session.get_modelmeta().custom_metadata_map["character"].splitlines()
+    listed = session.get_modelmeta().custom_metadata_map["character"].split("\n")
     characters = ["", *listed, " "]  # class 0 is CTC's blank, the last class the space
     picture = load_picture(arguments.picture)
     [probabilities] = session.run(None, {session.get_inputs()[0].name: picture})

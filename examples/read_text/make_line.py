@@ -18,10 +18,10 @@ OVERSAMPLING = 4
 def draw_line(text, seed):
     """An RGB image HEIGHT pixels high, as wide as the text needs."""
     font = ImageFont.truetype(FONT, 25 * OVERSAMPLING)
-    width = int(font.getlength(text)) // OVERSAMPLING + 28
+    width = int(font.getlength(text)) // OVERSAMPLING + 12
     size = (width * OVERSAMPLING, HEIGHT * OVERSAMPLING)
     ink = Image.new("L", size)
-    ImageDraw.Draw(ink).text((14 * OVERSAMPLING, size[1] // 2), text, fill=255, font=font,
+    ImageDraw.Draw(ink).text((6 * OVERSAMPLING, size[1] // 2), text, fill=255, font=font,
                              anchor="lm")
     ink = ink.rotate(0.25, resample=Image.Resampling.BICUBIC)
     ink = ink.resize((width, HEIGHT), Image.Resampling.LANCZOS)
