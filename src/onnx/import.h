@@ -28,6 +28,8 @@ class Model {
   const std::vector<ModelTensor>& outputs() const;
   const std::map<std::string, std::string>& metadata() const;  // metadata_props
   int64_t opset() const;                                       // of the default domain
+  /// How often each operator occurs, subgraphs included; "domain.Name" outside of ONNX's domain.
+  std::map<std::string, int64_t> operator_counts() const;
 
   struct State;
   explicit Model(std::unique_ptr<State> state);

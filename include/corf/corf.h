@@ -1,0 +1,286 @@
+#ifndef CORF_CORF_H
+#define CORF_CORF_H
+/*
+ * corf's C interface: compiles a trained network (.onnx) for this machine's CPU and runs it.
+ *
+ * A session is a loaded model with its options and workers. It compiles for the shapes that it is
+ * run with and keeps the last few executables. An executable is the model compiled for one set of
+ * shapes.
+ *
+ * Every function that can fail returns a corf_error: NULL on success, else the fault in words, which
+ * the caller frees with corf_error_free. Out-parameters are written on success only. No exception
+ * crosses this interface. All strings are UTF-8 and end with a zero byte. Strings and arrays reached
+ * through an object live as long as the object, unless a function's comment says otherwise.
+ *
+ * Sessions and executables may be used from several threads at once; options may not.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define CORF_API __attribute__((visibility("default")))
+#else
+#define CORF_API
+#endif
+
+/* Grows when functions are added. Functions are never changed nor taken away within a major version
+ * of the library. */
+#define CORF_API_VERSION 1
+CORF_API int corf_api_version(void);
+/* "0.1.0" */
+CORF_API const char* corf_version(void);
+
+/* ---- errors ---- */
+
+typedef enum corf_code {
+  CORF_INVALID_MODEL = 1,    /* not a model that the ONNX specification allows */
+  CORF_UNSUPPORTED = 2,      /* a valid model that corf cannot compile */
+  CORF_INVALID_ARGUMENT = 3, /* a wrong name, shape, element type or option */
+  CORF_IO = 4,               /* a file cannot be read or written */
+  CORF_OUT_OF_MEMORY = 5,
+  CORF_INTERNAL = 6 /* a fault of corf's own */
+} corf_code;
+
+typedef struct corf_error corf_error;
+CORF_API corf_code corf_error_code(const corf_error* error);
+CORF_API const char* corf_error_message(const corf_error* error);
+CORF_API void corf_error_free(corf_error* error); /* NULL is allowed, here and in all _free */
+
+/* Frees text that a function handed out through a `char**`. */
+CORF_API void corf_string_free(char* text);
+
+/* ---- tensors ---- */
+
+typedef enum corf_dtype {
+  CORF_BOOL = 0, /* one byte, 0 or 1 */
+  CORF_I8 = 1,
+  CORF_U8 = 2,
+  CORF_I16 = 3,
+  CORF_U16 = 4,
+  CORF_I32 = 5,
+  CORF_U32 = 6,
+  CORF_I64 = 7,
+  CORF_U64 = 8,
+  CORF_F16 = 9,
+  CORF_BF16 = 10,
+  CORF_F32 = 11,
+  CORF_F64 = 12
+} corf_dtype;
+
+/* 0 for a number that is no corf_dtype. */
+CORF_API size_t corf_dtype_size_bytes(corf_dtype dtype);
+/* "f32"; "unknown" for a number that is no corf_dtype. */
+CORF_API const char* corf_dtype_name(corf_dtype dtype);
+
+/* What a model or executable declares of an input or output. */
+typedef struct corf_tensor_info {
+  const char* name;
+  corf_dtype dtype;
+  size_t rank;
+  const int64_t* extents;     /* outermost first; -1 where symbolic */
+  const char* const* symbols; /* by dimension: the symbol's name ("?" if it has none), or "" */
+} corf_tensor_info;
+
+/* A dense row-major array of the caller's. */
+typedef struct corf_tensor {
+  const char* name; /* of the input or output; NULL: the one at this position */
+  corf_dtype dtype;
+  size_t rank;
+  const int64_t* extents;
+  void* data; /* size of `dtype` times the product of `extents`; not written for inputs */
+} corf_tensor;
+
+/* Extents of the input `name`; or, with rank 1, the value of the symbolic dimension `name`. */
+typedef struct corf_shape {
+  const char* name;
+  size_t rank;
+  const int64_t* extents;
+} corf_shape;
+
+/* ---- options ---- */
+
+typedef struct corf_options corf_options;
+CORF_API corf_error* corf_options_create(corf_options** options);
+CORF_API void corf_options_free(corf_options* options);
+/*
+ * key           value                             default
+ * "threads"     workers, 1 to 1024; 0: as many as the CPUs that the process may use
+ *                                                 "0"
+ * "isa"         sse2, avx2, avx512                the widest of the machine
+ * "plan"        auto; unfused: every operator alone
+ *                                                 "auto"
+ * "cache_size"  executables kept by a session, at least 1
+ *                                                 "8"
+ * "verify_each" 0 or 1: check each stage's rules after every pass
+ *                                                 "0"
+ * "time_passes" 0 or 1: log the time of each pass "0"
+ * "dump_dir"    folder that receives one numbered file for each pass that changed something
+ *                                                 the environment's CORF_DUMP_DIR
+ * Errors: CORF_INVALID_ARGUMENT for an unknown key or a value that it does not take.
+ */
+CORF_API corf_error* corf_options_set(corf_options* options, const char* key, const char* value);
+
+/* ---- sessions ---- */
+
+typedef struct corf_session corf_session;
+typedef struct corf_executable corf_executable;
+
+/* `options` may be NULL (the defaults) and is not needed after the call. */
+CORF_API corf_error* corf_session_load(const char* path, const corf_options* options,
+                                       corf_session** session);
+/* External data is looked for in `directory` (NULL: the current one). */
+CORF_API corf_error* corf_session_load_bytes(const void* bytes, size_t size_bytes,
+                                             const char* directory, const corf_options* options,
+                                             corf_session** session);
+CORF_API void corf_session_free(corf_session* session);
+
+CORF_API size_t corf_session_num_inputs(const corf_session* session);
+CORF_API size_t corf_session_num_outputs(const corf_session* session);
+CORF_API corf_error* corf_session_input(const corf_session* session, size_t position,
+                                        corf_tensor_info* info);
+CORF_API corf_error* corf_session_output(const corf_session* session, size_t position,
+                                         corf_tensor_info* info);
+
+/* The model's own notes (metadata_props), ordered by key. */
+CORF_API size_t corf_session_num_metadata(const corf_session* session);
+CORF_API corf_error* corf_session_metadata_at(const corf_session* session, size_t position,
+                                              const char** key, const char** value);
+/* NULL where the model has no such key. */
+CORF_API const char* corf_session_metadata(const corf_session* session, const char* key);
+
+/* Version of ONNX's default operator set that the model is written in. */
+CORF_API int64_t corf_session_opset(const corf_session* session);
+/* How often each operator occurs, ordered by name; "domain.Name" outside of ONNX's default domain. */
+CORF_API size_t corf_session_num_operators(const corf_session* session);
+CORF_API corf_error* corf_session_operator_at(const corf_session* session, size_t position,
+                                              const char** name, int64_t* count);
+
+/* Workers that share the session's work. */
+CORF_API int corf_session_threads(const corf_session* session);
+
+/*
+ * The model compiled for these shapes, from the session's cache where it is there. Inputs without
+ * symbolic dimensions need no shape.
+ * Errors: CORF_UNSUPPORTED naming every unsupported node at once; CORF_INVALID_ARGUMENT if a
+ * dimension is left open or contradicts the model.
+ */
+CORF_API corf_error* corf_session_compile(corf_session* session, const corf_shape* shapes,
+                                          size_t num_shapes, corf_executable** executable);
+
+/*
+ * Compiles for the shapes of `inputs` where that has not been done, and runs. `outputs` are the
+ * caller's arrays; corf_executable_output tells the shapes that they must have.
+ * Errors: CORF_INVALID_ARGUMENT naming the input or output and what it should be.
+ */
+CORF_API corf_error* corf_session_run(corf_session* session, const corf_tensor* inputs,
+                                      size_t num_inputs, const corf_tensor* outputs,
+                                      size_t num_outputs);
+
+/* The pipeline up to `stage` as text: graph, mapping, plan, loop, llvm or asm. */
+CORF_API corf_error* corf_session_inspect(corf_session* session, const char* stage,
+                                          const corf_shape* shapes, size_t num_shapes, char** text);
+
+/* ---- executables ---- */
+
+/* An executable stays usable after its session is freed. */
+CORF_API void corf_executable_free(corf_executable* executable);
+
+CORF_API size_t corf_executable_num_inputs(const corf_executable* executable);
+CORF_API size_t corf_executable_num_outputs(const corf_executable* executable);
+/* All extents are numbers here. */
+CORF_API corf_error* corf_executable_input(const corf_executable* executable, size_t position,
+                                           corf_tensor_info* info);
+CORF_API corf_error* corf_executable_output(const corf_executable* executable, size_t position,
+                                            corf_tensor_info* info);
+
+/* As corf_session_run, for the executable's shapes. */
+CORF_API corf_error* corf_executable_run(corf_executable* executable, const corf_tensor* inputs,
+                                         size_t num_inputs, const corf_tensor* outputs,
+                                         size_t num_outputs);
+
+/* Fields are only ever added at the end. */
+typedef struct corf_executable_info {
+  const char* plan_hash;
+  const char* isa;
+  int64_t threads;
+  double compile_ms;        /* what compiling took when it was done */
+  int64_t work_flops;       /* of one run, counted as direct convolutions */
+  int64_t executed_flops;   /* with Winograd counted as executed */
+  int64_t compulsory_bytes; /* model inputs, outputs and constants, each once */
+  int64_t arena_bytes;      /* intermediates of one run */
+  int64_t constant_bytes;
+  int64_t code_bytes;
+} corf_executable_info;
+/* `info_size_bytes` is the caller's sizeof(corf_executable_info). */
+CORF_API corf_error* corf_executable_describe(const corf_executable* executable,
+                                              corf_executable_info* info, size_t info_size_bytes);
+
+/*
+ * The least time in which this machine could run the executable: the larger of its executed FLOPs
+ * over the measured peak and its compulsory bytes over the measured memory bandwidth. The machine is
+ * measured on the first call (some seconds), later ones find the figures in a file.
+ */
+CORF_API corf_error* corf_executable_limit_ms(const corf_executable* executable, double* limit_ms);
+
+/* One step (a kernel or a routine) of a profiled run. Fields are only ever added at the end. */
+typedef struct corf_step_profile {
+  const char* label; /* names of the model's nodes that it computes */
+  double start_ms;   /* from the start of the run */
+  double time_ms;    /* until the slowest worker is done */
+  int64_t work_flops;
+  int64_t executed_flops;
+  int64_t compulsory_bytes; /* each operand once */
+  double limit_ms;          /* as corf_executable_limit_ms; 0 for a routine */
+} corf_step_profile;
+
+typedef struct corf_profile corf_profile;
+/* As corf_executable_run, with the time of each step. */
+CORF_API corf_error* corf_executable_run_profiled(corf_executable* executable,
+                                                  const corf_tensor* inputs, size_t num_inputs,
+                                                  const corf_tensor* outputs, size_t num_outputs,
+                                                  corf_profile** profile);
+CORF_API void corf_profile_free(corf_profile* profile);
+CORF_API size_t corf_profile_num_steps(const corf_profile* profile);
+/* `step_size_bytes` is the caller's sizeof(corf_step_profile). */
+CORF_API corf_error* corf_profile_step(const corf_profile* profile, size_t position,
+                                       corf_step_profile* step, size_t step_size_bytes);
+
+/* ---- comparison with the reference ---- */
+
+typedef enum corf_reference {
+  CORF_REFERENCE_EVALUATE = 0, /* float64 */
+  CORF_REFERENCE_UNFUSED = 1   /* every operator compiled alone */
+} corf_reference;
+
+/* Fields are only ever added at the end. */
+typedef struct corf_compared_value {
+  const char* name;
+  const char* nodes;  /* names of the model's nodes of the group that computes it, comma-separated */
+  double relative_l2; /* |y - reference| / |reference| */
+  double max_abs;     /* largest |y - reference| */
+  int within_bounds;  /* 1 or 0 */
+} corf_compared_value;
+
+typedef struct corf_comparison corf_comparison;
+/* Runs the compiled model and the reference on the same inputs, which also give the shapes. */
+CORF_API corf_error* corf_session_compare(corf_session* session, corf_reference reference,
+                                          const corf_tensor* inputs, size_t num_inputs,
+                                          corf_comparison** comparison);
+CORF_API void corf_comparison_free(corf_comparison* comparison);
+CORF_API size_t corf_comparison_num_outputs(const corf_comparison* comparison);
+/* `value_size_bytes` is the caller's sizeof(corf_compared_value). */
+CORF_API corf_error* corf_comparison_output(const corf_comparison* comparison, size_t position,
+                                            corf_compared_value* value, size_t value_size_bytes);
+/* The first group whose result is off; *found is 0 and `value` is left alone if there is none. */
+CORF_API corf_error* corf_comparison_first_wrong_group(const corf_comparison* comparison,
+                                                       int* found, corf_compared_value* value,
+                                                       size_t value_size_bytes);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* CORF_CORF_H */
