@@ -1,9 +1,9 @@
 """Builds ONNX graphs node by node: opset 17, float32, NCHW, the operators PyTorch exporters write.
 
 Weights are random but keep every activation O(1), so that errors are meaningful and no value is
-denormal. Each filter is centred and scaled by what its input's activation does to the variance of
-a normal variable (Brock et al., "High-Performance Large-Scale Image Recognition Without
-Normalization", section 3); centring keeps the mean of a ReLU from drowning the signal.
+denormal. They are scaled as in Brock et al., "High-Performance Large-Scale Image Recognition
+Without Normalization", section 3, with half of each filter's mean taken away: with the whole mean
+left in, deep networks forget their input; with none, they amplify every rounding error.
 """
 
 import pathlib
@@ -16,9 +16,16 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 17
 IR_VERSION = 8
 
-# Factor that restores unit variance after each activation of a standard normal input.
-GAIN = {"linear": 1.0, "relu": 1.713, "relu6": 1.713, "silu": 1.788, "hardswish": 1.85,
-        "gelu": 1.702, "tanh": 1.593}
+MEAN_REMOVED = 0.5
+
+# (variance, squared mean) of each activation of a standard normal variable.
+_MOMENTS = {"linear": (1.0, 0.0), "relu": (0.341, 0.159), "relu6": (0.341, 0.159),
+            "silu": (0.313, 0.043), "hardswish": (0.292, 0.050), "gelu": (0.345, 0.080),
+            "tanh": (0.394, 0.0)}
+
+# Factor on weights of norm 1 that gives unit variance after each activation.
+GAIN = {kind: (variance + (1 - MEAN_REMOVED) ** 2 * mean) ** -0.5
+        for kind, (variance, mean) in _MOMENTS.items()}
 
 
 class Builder:
@@ -233,13 +240,14 @@ class Builder:
                                  ir_version=IR_VERSION, producer_name="corf-zoo")
 
     def filters(self, name, shape, gain):
-        """Weights with each filter centred (where it has several taps) and of norm `gain`."""
+        """Weights whose filters have norm `gain`, apart from their means (see the top)."""
         values = self._draw(name, shape)
         rows = values.reshape(shape[0], -1)
-        fan_in = rows.shape[1]
-        if fan_in > 1:
-            rows -= rows.mean(axis=1, keepdims=True)
-            rows /= np.sqrt((rows * rows).sum(axis=1, keepdims=True))
+        if rows.shape[1] > 1:
+            mean = rows.mean(axis=1, keepdims=True)
+            rows -= np.float32(MEAN_REMOVED) * mean
+            rows /= np.sqrt(((rows - mean * np.float32(1 - MEAN_REMOVED)) ** 2).sum(
+                axis=1, keepdims=True))
         return self.initializer(name, values * np.float32(gain))
 
     def _draw(self, name, shape):

@@ -28,5 +28,5 @@ def _mbconv(b, x, expansion, kernel, stride, channels, name):
     x = b.conv_bn(x, hidden, kernel, f"{name}.depthwise", stride, hidden, "silu")
     x = b.squeeze_excite(x, squeezed, f"{name}.se", "silu", "Sigmoid")
     x = b.conv_bn(x, channels, 1, f"{name}.project", activation="linear",
-                  scale=0.5 if residual else 1.0, gain=1.75)
+                  scale=0.5 if residual else 1.0, gain=1.5)
     return b.add(residual, x, name) if residual else x

@@ -78,5 +78,5 @@ def _v3_block(b, x, kernel, hidden, channels, squeeze_excite, activation, stride
         squeezed += 8 if squeezed < 0.9 * (hidden // 4) else 0
         x = b.squeeze_excite(x, squeezed, f"{name}.block.se", "relu", "HardSigmoid")
     x = b.conv_bn(x, channels, 1, f"{name}.block.project", activation="linear",
-                  scale=0.5 if residual else 1.0, gain=1.5 if squeeze_excite else 1.0)
+                  scale=0.5 if residual else 1.0, gain=1.25 if squeeze_excite else 1.0)
     return b.add(residual, x, name) if residual else x

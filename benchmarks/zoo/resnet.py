@@ -30,10 +30,10 @@ def _resnet(model_name, block, repeats, expansion):
 
 def _basic_block(b, x, width, stride, name):
     x = b.conv_bn(x, width, 3, f"{name}.conv1", stride)
-    return b.conv_bn(x, width, 3, f"{name}.conv2", activation="linear", scale=0.5)
+    return b.conv_bn(x, width, 3, f"{name}.conv2", activation="linear", scale=0.25)
 
 
 def _bottleneck(b, x, width, stride, name):
     x = b.conv_bn(x, width, 1, f"{name}.conv1")
     x = b.conv_bn(x, width, 3, f"{name}.conv2", stride)
-    return b.conv_bn(x, width * 4, 1, f"{name}.conv3", activation="linear", scale=0.5)
+    return b.conv_bn(x, width * 4, 1, f"{name}.conv3", activation="linear", scale=0.25)
