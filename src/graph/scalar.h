@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -65,6 +66,7 @@ enum class ScalarOp : uint8_t {
 };
 
 std::string_view to_string(ScalarOp op);
+std::optional<ScalarOp> parse_scalar_op(std::string_view text);
 int num_args(ScalarOp op);
 
 struct ScalarNode {
