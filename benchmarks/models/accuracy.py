@@ -62,7 +62,9 @@ def same_top1(actual, expected):
 
 def check_model(model, arguments):
     """[{output, corf, onnxruntime, top1, passed}], or [{"error"}] where corf does not run it."""
-    inputs = make_inputs(model, dict(arguments.shape), arguments.seed)
+    given = {name: np.load(file) for name, file in arguments.input}
+    shapes = {**dict(arguments.shape), **{name: array.shape for name, array in given.items()}}
+    inputs = {**make_inputs(model, shapes, arguments.seed), **given}
     expected = truth(model, inputs)
     peer = onnxruntime_outputs(model, inputs)
     try:
@@ -95,6 +97,8 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shape", action="append", type=parse_shape, default=[],
                         metavar="NAME=1x3x224x224", help="for symbolic dimensions")
+    parser.add_argument("--input", action="append", type=lambda text: text.rsplit("=", 1),
+                        default=[], metavar="NAME=FILE.npy", help="instead of a random input")
     parser.add_argument("--allow-winograd", action="store_true")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results too")
     arguments = parser.parse_args()

@@ -187,6 +187,8 @@ class SoftmaxOfMatrix(OpRun):
     op_domain = ""
 
     def _run(self, x, axis=None):
-        axes = tuple(range((1 if axis is None else axis) % x.ndim, x.ndim))
+        # Where the node has no axis, the argument is the default of the newest opset.
+        axis = next((each.i for each in self.onnx_node.attribute if each.name == "axis"), 1)
+        axes = tuple(range(axis % x.ndim, x.ndim))
         powers = np.exp(x - x.max(axis=axes, keepdims=True))
         return (powers / powers.sum(axis=axes, keepdims=True),)
