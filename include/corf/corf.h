@@ -7,10 +7,11 @@
  * run with and keeps the last few executables. An executable is the model compiled for one set of
  * shapes.
  *
- * Every function that can fail returns a corf_error: NULL on success, else the fault in words, which
- * the caller frees with corf_error_free. Out-parameters are written on success only. No exception
- * crosses this interface. All strings are UTF-8 and end with a zero byte. Strings and arrays reached
- * through an object live as long as the object, unless a function's comment says otherwise.
+ * Every function that can fail returns a corf_error: NULL on success, else the fault in words,
+ * which the caller frees with corf_error_free. Out-parameters are written on success only. No
+ * exception crosses this interface. All strings are UTF-8 and end with a zero byte. Strings and
+ * arrays reached through an object live as long as the object, unless a function's comment says
+ * otherwise.
  *
  * Sessions and executables may be used from several threads at once; options may not.
  */
@@ -83,6 +84,7 @@ typedef struct corf_tensor_info {
   size_t rank;
   const int64_t* extents;     /* outermost first; -1 where symbolic */
   const char* const* symbols; /* by dimension: the symbol's name ("?" if it has none), or "" */
+  int has_shape;              /* 0: the model declares no shape, not even the rank */
 } corf_tensor_info;
 
 /* A dense row-major array of the caller's. */
@@ -154,7 +156,8 @@ CORF_API const char* corf_session_metadata(const corf_session* session, const ch
 
 /* Version of ONNX's default operator set that the model is written in. */
 CORF_API int64_t corf_session_opset(const corf_session* session);
-/* How often each operator occurs, ordered by name; "domain.Name" outside of ONNX's default domain. */
+/* How often each operator occurs, ordered by name; "domain.Name" outside of ONNX's default domain.
+ */
 CORF_API size_t corf_session_num_operators(const corf_session* session);
 CORF_API corf_error* corf_session_operator_at(const corf_session* session, size_t position,
                                               const char** name, int64_t* count);
@@ -221,8 +224,8 @@ CORF_API corf_error* corf_executable_describe(const corf_executable* executable,
 
 /*
  * The least time in which this machine could run the executable: the larger of its executed FLOPs
- * over the measured peak and its compulsory bytes over the measured memory bandwidth. The machine is
- * measured on the first call (some seconds), later ones find the figures in a file.
+ * over the measured peak and its compulsory bytes over the measured memory bandwidth. The machine
+ * is measured on the first call (some seconds), later ones find the figures in a file.
  */
 CORF_API corf_error* corf_executable_limit_ms(const corf_executable* executable, double* limit_ms);
 
@@ -259,7 +262,7 @@ typedef enum corf_reference {
 /* Fields are only ever added at the end. */
 typedef struct corf_compared_value {
   const char* name;
-  const char* nodes;  /* names of the model's nodes of the group that computes it, comma-separated */
+  const char* nodes; /* names of the model's nodes of the group that computes it, comma-separated */
   double relative_l2; /* |y - reference| / |reference| */
   double max_abs;     /* largest |y - reference| */
   int within_bounds;  /* 1 or 0 */

@@ -1,0 +1,387 @@
+#pragma once
+#include <corf/corf.h>
+#include <cstdint>
+#include <initializer_list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+/// C++ on top of the C interface, in this header alone. Faults are thrown as corf::Exception, so
+/// that calls can be chained and constructors need no second phase; its message is the C
+/// interface's.
+///
+///   corf::Session session("model.onnx");
+///   corf::Executable executable = session.compile({{"x", {1, 3, 224, 224}}});
+///   std::vector<corf::Array> outputs = executable.run({corf::Array::of<float>("x", shape, data)});
+namespace corf {
+
+class Exception : public std::runtime_error {
+ public:
+  Exception(corf_code code, const std::string& message)
+      : std::runtime_error(message), code_(code) {}
+  corf_code code() const { return code_; }
+
+ private:
+  corf_code code_;
+};
+
+namespace detail {
+
+/// Throws what the C interface returned, if it is an error.
+inline void check(corf_error* error) {
+  if (error == nullptr) return;
+  const Exception exception(corf_error_code(error), corf_error_message(error));
+  corf_error_free(error);
+  throw exception;
+}
+
+template <auto free>
+struct Free {
+  template <typename T>
+  void operator()(T* object) const {
+    free(object);
+  }
+};
+template <typename T, auto free>
+using Owned = std::unique_ptr<T, Free<free>>;
+
+}  // namespace detail
+
+using Extents = std::vector<int64_t>;
+
+/// Extents by the name of an input, or of a symbolic dimension (one extent).
+using Shapes = std::map<std::string, Extents>;
+
+/// What a model or executable declares of an input or output.
+struct Declaration {
+  std::string name;
+  corf_dtype dtype = CORF_F32;
+  Extents extents;                   // -1 where symbolic
+  std::vector<std::string> symbols;  // by dimension; "" where the extent is a number
+  bool has_shape = true;             // false: the model declares no shape, not even the rank
+
+  explicit Declaration(const corf_tensor_info& info)
+      : name(info.name),
+        dtype(info.dtype),
+        extents(info.extents, info.extents + info.rank),
+        has_shape(info.has_shape != 0) {
+    for (size_t i = 0; i < info.rank; ++i) symbols.emplace_back(info.symbols[i]);
+  }
+  bool is_symbolic() const {
+    if (!has_shape) return true;
+    for (const int64_t extent : extents) {
+      if (extent < 0) return true;
+    }
+    return false;
+  }
+};
+
+template <typename T>
+constexpr corf_dtype dtype_code() {
+  if constexpr (std::is_same_v<T, bool>) return CORF_BOOL;
+  if constexpr (std::is_same_v<T, int8_t>) return CORF_I8;
+  if constexpr (std::is_same_v<T, uint8_t>) return CORF_U8;
+  if constexpr (std::is_same_v<T, int16_t>) return CORF_I16;
+  if constexpr (std::is_same_v<T, uint16_t>) return CORF_U16;
+  if constexpr (std::is_same_v<T, int32_t>) return CORF_I32;
+  if constexpr (std::is_same_v<T, uint32_t>) return CORF_U32;
+  if constexpr (std::is_same_v<T, int64_t>) return CORF_I64;
+  if constexpr (std::is_same_v<T, uint64_t>) return CORF_U64;
+  if constexpr (std::is_same_v<T, float>) return CORF_F32;
+  if constexpr (std::is_same_v<T, double>) return CORF_F64;
+}
+
+/// A dense row-major array that owns its bytes, which start zero-filled at a cache line.
+class Array {
+ public:
+  Array(std::string name, corf_dtype dtype, Extents extents)
+      : name_(std::move(name)), dtype_(dtype), extents_(std::move(extents)) {
+    lines_.resize((size_bytes() + sizeof(Line) - 1) / sizeof(Line));
+  }
+  template <typename T>
+  static Array of(std::string name, Extents extents, const T* data) {
+    Array array(std::move(name), dtype_code<T>(), std::move(extents));
+    for (size_t i = 0; i < array.num_elems(); ++i) array.data<T>()[i] = data[i];
+    return array;
+  }
+
+  const std::string& name() const { return name_; }
+  void rename(std::string name) { name_ = std::move(name); }
+  corf_dtype dtype() const { return dtype_; }
+  const Extents& extents() const { return extents_; }
+  size_t num_elems() const {
+    size_t count = 1;
+    for (const int64_t extent : extents_) count *= static_cast<size_t>(extent);
+    return count;
+  }
+  size_t size_bytes() const { return num_elems() * corf_dtype_size_bytes(dtype_); }
+  void* bytes() { return lines_.data(); }
+  const void* bytes() const { return lines_.data(); }
+  template <typename T>
+  T* data() {
+    return reinterpret_cast<T*>(lines_.data());
+  }
+  template <typename T>
+  const T* data() const {
+    return reinterpret_cast<const T*>(lines_.data());
+  }
+
+  /// The C interface's view; valid until the array is changed, moved or destroyed.
+  corf_tensor view() const {
+    return {name_.c_str(), dtype_, extents_.size(), extents_.data(),
+            const_cast<Line*>(lines_.data())};
+  }
+
+ private:
+  std::string name_;
+  corf_dtype dtype_;
+  Extents extents_;
+  struct alignas(64) Line {
+    unsigned char bytes[64];
+  };
+  std::vector<Line> lines_;
+};
+
+inline std::vector<corf_tensor> views(const std::vector<Array>& arrays) {
+  std::vector<corf_tensor> result;
+  for (const Array& array : arrays) result.push_back(array.view());
+  return result;
+}
+
+struct StepProfile {
+  std::string label;
+  double start_ms = 0, time_ms = 0;
+  int64_t work_flops = 0, executed_flops = 0, compulsory_bytes = 0;
+  double limit_ms = 0;
+};
+
+struct ComparedValue {
+  std::string name, nodes;
+  double relative_l2 = 0, max_abs = 0;
+  bool within_bounds = true;
+
+  explicit ComparedValue(const corf_compared_value& value)
+      : name(value.name),
+        nodes(value.nodes),
+        relative_l2(value.relative_l2),
+        max_abs(value.max_abs),
+        within_bounds(value.within_bounds != 0) {}
+};
+struct Comparison {
+  std::vector<ComparedValue> outputs;
+  std::optional<ComparedValue> first_wrong_group;
+};
+
+/// Keys and values as documented at corf_options_set.
+class Options {
+ public:
+  Options() {
+    corf_options* options = nullptr;
+    detail::check(corf_options_create(&options));
+    options_.reset(options);
+  }
+  Options(std::initializer_list<std::pair<const char*, std::string>> settings) : Options() {
+    for (const auto& [key, value] : settings) set(key, value);
+  }
+  Options& set(const std::string& key, const std::string& value) {
+    detail::check(corf_options_set(options_.get(), key.c_str(), value.c_str()));
+    return *this;
+  }
+  const corf_options* get() const { return options_.get(); }
+
+ private:
+  detail::Owned<corf_options, corf_options_free> options_;
+};
+
+/// A model compiled for one set of shapes.
+class Executable {
+ public:
+  explicit Executable(corf_executable* executable) : executable_(executable) {}
+
+  std::vector<Declaration> inputs() const {
+    std::vector<Declaration> result;
+    corf_tensor_info info;
+    for (size_t i = 0; i < corf_executable_num_inputs(executable_.get()); ++i) {
+      detail::check(corf_executable_input(executable_.get(), i, &info));
+      result.emplace_back(info);
+    }
+    return result;
+  }
+  std::vector<Declaration> outputs() const {
+    std::vector<Declaration> result;
+    corf_tensor_info info;
+    for (size_t i = 0; i < corf_executable_num_outputs(executable_.get()); ++i) {
+      detail::check(corf_executable_output(executable_.get(), i, &info));
+      result.emplace_back(info);
+    }
+    return result;
+  }
+
+  /// Zero-filled arrays for the outputs.
+  std::vector<Array> make_outputs() const {
+    std::vector<Array> arrays;
+    for (const Declaration& output : outputs()) {
+      arrays.emplace_back(output.name, output.dtype, output.extents);
+    }
+    return arrays;
+  }
+
+  std::vector<Array> run(const std::vector<Array>& inputs) {
+    std::vector<Array> results = make_outputs();
+    run(views(inputs), views(results));
+    return results;
+  }
+  /// Into the caller's arrays.
+  void run(const std::vector<corf_tensor>& inputs, const std::vector<corf_tensor>& outputs) {
+    detail::check(corf_executable_run(executable_.get(), inputs.data(), inputs.size(),
+                                      outputs.data(), outputs.size()));
+  }
+
+  /// Runs once and tells the time of each step.
+  std::vector<StepProfile> profile(const std::vector<corf_tensor>& inputs,
+                                   const std::vector<corf_tensor>& outputs) {
+    corf_profile* raw = nullptr;
+    detail::check(corf_executable_run_profiled(executable_.get(), inputs.data(), inputs.size(),
+                                               outputs.data(), outputs.size(), &raw));
+    const detail::Owned<corf_profile, corf_profile_free> profile(raw);
+    std::vector<StepProfile> steps;
+    for (size_t i = 0; i < corf_profile_num_steps(raw); ++i) {
+      corf_step_profile step = {};
+      detail::check(corf_profile_step(raw, i, &step, sizeof step));
+      steps.push_back({step.label, step.start_ms, step.time_ms, step.work_flops,
+                       step.executed_flops, step.compulsory_bytes, step.limit_ms});
+    }
+    return steps;
+  }
+
+  corf_executable_info info() const {
+    corf_executable_info info = {};
+    detail::check(corf_executable_describe(executable_.get(), &info, sizeof info));
+    return info;
+  }
+  double limit_ms() const {
+    double limit_ms = 0;
+    detail::check(corf_executable_limit_ms(executable_.get(), &limit_ms));
+    return limit_ms;
+  }
+
+ private:
+  detail::Owned<corf_executable, corf_executable_free> executable_;
+};
+
+/// A loaded model with its options, its workers and the executables for the last few shapes.
+class Session {
+ public:
+  explicit Session(const std::string& path, const Options& options = {}) {
+    corf_session* session = nullptr;
+    detail::check(corf_session_load(path.c_str(), options.get(), &session));
+    session_.reset(session);
+  }
+  Session(const void* bytes, size_t size_bytes, const Options& options = {},
+          const std::string& directory = ".") {
+    corf_session* session = nullptr;
+    detail::check(
+        corf_session_load_bytes(bytes, size_bytes, directory.c_str(), options.get(), &session));
+    session_.reset(session);
+  }
+
+  std::vector<Declaration> inputs() const {
+    std::vector<Declaration> result;
+    corf_tensor_info info;
+    for (size_t i = 0; i < corf_session_num_inputs(session_.get()); ++i) {
+      detail::check(corf_session_input(session_.get(), i, &info));
+      result.emplace_back(info);
+    }
+    return result;
+  }
+  std::vector<Declaration> outputs() const {
+    std::vector<Declaration> result;
+    corf_tensor_info info;
+    for (size_t i = 0; i < corf_session_num_outputs(session_.get()); ++i) {
+      detail::check(corf_session_output(session_.get(), i, &info));
+      result.emplace_back(info);
+    }
+    return result;
+  }
+  std::map<std::string, std::string> metadata() const {
+    std::map<std::string, std::string> result;
+    const char* key = nullptr;
+    const char* value = nullptr;
+    for (size_t i = 0; i < corf_session_num_metadata(session_.get()); ++i) {
+      detail::check(corf_session_metadata_at(session_.get(), i, &key, &value));
+      result.emplace(key, value);
+    }
+    return result;
+  }
+  std::map<std::string, int64_t> operators() const {
+    std::map<std::string, int64_t> result;
+    const char* name = nullptr;
+    int64_t count = 0;
+    for (size_t i = 0; i < corf_session_num_operators(session_.get()); ++i) {
+      detail::check(corf_session_operator_at(session_.get(), i, &name, &count));
+      result.emplace(name, count);
+    }
+    return result;
+  }
+  int64_t opset() const { return corf_session_opset(session_.get()); }
+  int threads() const { return corf_session_threads(session_.get()); }
+
+  Executable compile(const Shapes& shapes = {}) {
+    const std::vector<corf_shape> list = to_list(shapes);
+    corf_executable* executable = nullptr;
+    detail::check(corf_session_compile(session_.get(), list.data(), list.size(), &executable));
+    return Executable(executable);
+  }
+
+  /// Compiles for the inputs' shapes where that has not been done, and runs.
+  std::vector<Array> run(const std::vector<Array>& inputs) {
+    Shapes shapes;
+    for (const Array& input : inputs) shapes[input.name()] = input.extents();
+    return compile(shapes).run(inputs);
+  }
+
+  /// The pipeline up to `stage` as text: graph, mapping, plan, loop, llvm or asm.
+  std::string inspect(const std::string& stage, const Shapes& shapes = {}) {
+    const std::vector<corf_shape> list = to_list(shapes);
+    char* text = nullptr;
+    detail::check(
+        corf_session_inspect(session_.get(), stage.c_str(), list.data(), list.size(), &text));
+    const detail::Owned<char, corf_string_free> owned(text);
+    return text;
+  }
+
+  Comparison compare(corf_reference reference, const std::vector<Array>& inputs) {
+    const std::vector<corf_tensor> list = views(inputs);
+    corf_comparison* raw = nullptr;
+    detail::check(corf_session_compare(session_.get(), reference, list.data(), list.size(), &raw));
+    const detail::Owned<corf_comparison, corf_comparison_free> owned(raw);
+    Comparison comparison;
+    corf_compared_value value = {};
+    for (size_t i = 0; i < corf_comparison_num_outputs(raw); ++i) {
+      detail::check(corf_comparison_output(raw, i, &value, sizeof value));
+      comparison.outputs.emplace_back(value);
+    }
+    int found = 0;
+    detail::check(corf_comparison_first_wrong_group(raw, &found, &value, sizeof value));
+    if (found != 0) comparison.first_wrong_group.emplace(value);
+    return comparison;
+  }
+
+ private:
+  static std::vector<corf_shape> to_list(const Shapes& shapes) {
+    std::vector<corf_shape> list;
+    for (const auto& [name, extents] : shapes) {
+      list.push_back({name.c_str(), extents.size(), extents.data()});
+    }
+    return list;
+  }
+
+  detail::Owned<corf_session, corf_session_free> session_;
+};
+
+}  // namespace corf

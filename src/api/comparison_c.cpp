@@ -1,0 +1,178 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <fmt/ranges.h>
+#include <optional>
+
+#include "api/session.h"
+#include "api/shapes.h"
+
+using corf::ErrorCode;
+using corf::make_error;
+using corf::Result;
+using corf::Status;
+using corf::Tensor;
+using corf::api::guarded;
+using corf::driver::ComparedValue;
+
+struct corf_comparison {
+  struct Value {
+    std::string name, nodes;
+    double relative_l2 = 0, max_abs = 0;
+    bool within_bounds = true;
+  };
+  std::vector<Value> outputs;
+  std::optional<Value> first_wrong_group;
+};
+
+namespace {
+
+// Two plans of the same model may round differently; more than this is a fault (design section 5).
+constexpr double kUnfusedTolerance = 1e-4;
+
+corf_comparison::Value to_value(const ComparedValue& value) {
+  return {value.name, fmt::format("{}", fmt::join(value.nodes, ", ")), value.relative_l2,
+          value.max_abs, value.within_bounds};
+}
+
+corf_compared_value to_c(const corf_comparison::Value& value) {
+  return {value.name.c_str(), value.nodes.c_str(), value.relative_l2, value.max_abs,
+          value.within_bounds ? 1 : 0};
+}
+
+/// The caller's arrays as tensors that do not own them.
+std::vector<Tensor> borrow(const std::vector<const corf_tensor*>& arrays) {
+  std::vector<Tensor> tensors;
+  for (const corf_tensor* array : arrays) {
+    tensors.emplace_back(static_cast<corf::DType>(array->dtype), corf::api::shape_of(*array),
+                         nullptr, array->data);
+  }
+  return tensors;
+}
+
+Result<std::vector<Tensor>> run(corf::api::CompiledModel& compiled,
+                                const std::vector<const corf_tensor*>& inputs) {
+  std::vector<const void*> input_data;
+  for (const corf_tensor* input : inputs) input_data.push_back(input->data);
+  std::vector<Tensor> outputs;
+  std::vector<void*> output_data;
+  for (const auto& output : compiled.outputs) {
+    outputs.emplace_back(output->dtype(), output->extents());
+    output_data.push_back(outputs.back().bytes());
+  }
+  CORF_RETURN_IF_ERROR(compiled.executable->run(input_data, output_data));
+  return outputs;
+}
+
+corf_comparison::Value difference(const std::string& name, const Tensor& actual,
+                                  const Tensor& reference) {
+  corf_comparison::Value value;
+  value.name = name;
+  double squared_error = 0, squared_norm = 0;
+  for (int64_t i = 0; i < reference.num_elems(); ++i) {
+    const double expected = reference.at_f64(i), got = actual.at_f64(i);
+    const bool same = expected == got || (std::isnan(expected) && std::isnan(got));
+    const double error = same ? 0.0 : std::abs(got - expected);
+    // A NaN or infinity on one side only must show.
+    value.max_abs = std::isnan(error) ? error : std::max(value.max_abs, error);
+    squared_error += error * error;
+    if (std::isfinite(expected)) squared_norm += expected * expected;
+  }
+  value.relative_l2 = squared_error == 0 ? 0.0 : std::sqrt(squared_error) / std::sqrt(squared_norm);
+  value.within_bounds = value.relative_l2 <= kUnfusedTolerance;
+  return value;
+}
+
+Result<corf_comparison> compare_with_unfused(corf::api::Session& session,
+                                             const std::vector<const corf_tensor*>& inputs,
+                                             const corf::onnx::ShapeBindings& shapes) {
+  CORF_ASSIGN(const auto compiled, session.compile(shapes));
+  CORF_ASSIGN(auto resolved, corf::api::resolve(session.inputs(), shapes));
+  corf::driver::CompileOptions options = session.compile_options(std::move(resolved));
+  options.plan = corf::driver::PlanMode::kUnfused;
+  CORF_ASSIGN(const auto unfused, session.compile_uncached(options));
+  CORF_ASSIGN(const auto actual, run(*compiled, inputs));
+  CORF_ASSIGN(const auto reference, run(*unfused, inputs));
+  corf_comparison comparison;
+  for (size_t i = 0; i < actual.size(); ++i) {
+    comparison.outputs.push_back(difference(compiled->outputs[i]->name(), actual[i], reference[i]));
+  }
+  return comparison;
+}
+
+Result<corf_comparison> compare_with_evaluate(corf::api::Session& session,
+                                              const std::vector<const corf_tensor*>& inputs,
+                                              const corf::onnx::ShapeBindings& shapes) {
+  CORF_ASSIGN(auto resolved, corf::api::resolve(session.inputs(), shapes));
+  CORF_ASSIGN(const auto compared,
+              corf::driver::compare(session.model(), borrow(inputs),
+                                    session.compile_options(std::move(resolved))));
+  corf_comparison comparison;
+  for (const ComparedValue& value : compared.outputs) {
+    comparison.outputs.push_back(to_value(value));
+  }
+  if (compared.first_wrong_group) {
+    comparison.first_wrong_group = to_value(*compared.first_wrong_group);
+  }
+  return comparison;
+}
+
+void copy_value(const corf_comparison::Value& from, corf_compared_value* to, size_t to_size_bytes) {
+  const corf_compared_value value = to_c(from);
+  std::memcpy(to, &value, std::min(sizeof value, to_size_bytes));
+}
+
+}  // namespace
+
+extern "C" {
+
+corf_error* corf_session_compare(corf_session* session, corf_reference reference,
+                                 const corf_tensor* inputs, size_t num_inputs,
+                                 corf_comparison** comparison) {
+  return guarded([&]() -> Status {
+    corf::api::Session& opened = *session->session;
+    CORF_ASSIGN(const auto matched, corf::api::match(opened.inputs(), "input", inputs, num_inputs));
+    CORF_ASSIGN(const auto shapes, opened.shapes_of(matched));
+    if (reference != CORF_REFERENCE_EVALUATE && reference != CORF_REFERENCE_UNFUSED) {
+      return make_error(ErrorCode::kInvalidArgument, "{} is no reference",
+                        static_cast<int>(reference));
+    }
+    auto result = reference == CORF_REFERENCE_EVALUATE
+                      ? compare_with_evaluate(opened, matched, shapes)
+                      : compare_with_unfused(opened, matched, shapes);
+    if (!result.ok()) return result.error();
+    *comparison = new corf_comparison(result.take());
+    return {};
+  });
+}
+
+void corf_comparison_free(corf_comparison* comparison) { delete comparison; }
+
+size_t corf_comparison_num_outputs(const corf_comparison* comparison) {
+  return comparison->outputs.size();
+}
+
+corf_error* corf_comparison_output(const corf_comparison* comparison, size_t position,
+                                   corf_compared_value* value, size_t value_size_bytes) {
+  return guarded([&]() -> Status {
+    if (position >= comparison->outputs.size()) {
+      return make_error(ErrorCode::kInvalidArgument, "there is no output number {}; there are {}",
+                        position, comparison->outputs.size());
+    }
+    copy_value(comparison->outputs[position], value, value_size_bytes);
+    return {};
+  });
+}
+
+corf_error* corf_comparison_first_wrong_group(const corf_comparison* comparison, int* found,
+                                              corf_compared_value* value, size_t value_size_bytes) {
+  return guarded([&]() -> Status {
+    *found = comparison->first_wrong_group ? 1 : 0;
+    if (comparison->first_wrong_group) {
+      copy_value(*comparison->first_wrong_group, value, value_size_bytes);
+    }
+    return {};
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,52 @@
+#include "api/error.h"
+
+namespace corf::api {
+namespace {
+
+// Handed out where not even an error can be allocated; corf_error_free leaves it alone.
+corf_error* static_out_of_memory() noexcept {
+  static corf_error error{CORF_OUT_OF_MEMORY, "out of memory"};
+  return &error;
+}
+
+corf_code to_c(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kInvalidModel:
+      return CORF_INVALID_MODEL;
+    case ErrorCode::kUnsupported:
+      return CORF_UNSUPPORTED;
+    case ErrorCode::kInvalidArgument:
+      return CORF_INVALID_ARGUMENT;
+    case ErrorCode::kIo:
+      return CORF_IO;
+    case ErrorCode::kOutOfMemory:
+      return CORF_OUT_OF_MEMORY;
+    case ErrorCode::kInternal:
+      break;
+  }
+  return CORF_INTERNAL;
+}
+
+}  // namespace
+
+corf_error* out_of_memory() noexcept { return static_out_of_memory(); }
+
+corf_error* to_c(const Error& error) noexcept {
+  try {
+    return new corf_error{to_c(error.code), error.message};
+  } catch (...) {
+    return static_out_of_memory();
+  }
+}
+
+}  // namespace corf::api
+
+extern "C" {
+
+corf_code corf_error_code(const corf_error* error) { return error->code; }
+const char* corf_error_message(const corf_error* error) { return error->message.c_str(); }
+void corf_error_free(corf_error* error) {
+  if (error != corf::api::out_of_memory()) delete error;
+}
+
+}  // extern "C"

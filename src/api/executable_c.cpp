@@ -1,0 +1,164 @@
+#include <algorithm>
+#include <cstring>
+
+#include "api/limits.h"
+#include "api/session.h"
+
+using corf::ErrorCode;
+using corf::make_error;
+using corf::Status;
+using corf::api::CompiledModel;
+using corf::api::guarded;
+using corf::runtime::KernelStep;
+using corf::runtime::RoutineStep;
+
+struct corf_profile {
+  struct Step {
+    std::string label;
+    corf_step_profile numbers;  // its label is set when it is handed out
+  };
+  std::vector<Step> steps;
+};
+
+namespace {
+
+/// Copies as much of a struct as the caller's version of it has room for.
+template <typename T>
+void copy_struct(const T& from, void* to, size_t to_size_bytes) {
+  std::memcpy(to, &from, std::min(sizeof(T), to_size_bytes));
+}
+
+corf_executable_info describe(const CompiledModel& compiled) {
+  const corf::runtime::ExecutableSpec& spec = compiled.executable->spec();
+  corf_executable_info info = {};
+  info.plan_hash = spec.plan_hash.c_str();
+  info.isa = spec.image.isa.c_str();
+  info.threads = compiled.threads;
+  info.compile_ms = compiled.compile_ms;
+  for (const auto& step : spec.steps) {
+    if (const auto* kernel = std::get_if<KernelStep>(&step)) {
+      info.work_flops += kernel->work_flops;
+      info.executed_flops += kernel->executed_flops;
+    }
+  }
+  const auto add_bytes = [&](const std::vector<corf::runtime::TensorInfo>& tensors) {
+    for (const auto& tensor : tensors) {
+      info.compulsory_bytes += corf::num_elems(tensor.shape) * corf::size_bytes(tensor.dtype);
+    }
+  };
+  add_bytes(spec.inputs);
+  add_bytes(spec.outputs);
+  info.constant_bytes = spec.constants.empty() ? 0 : spec.constants.size_bytes();
+  info.compulsory_bytes += info.constant_bytes;
+  info.arena_bytes = spec.arena_bytes;
+  info.code_bytes = static_cast<int64_t>(spec.image.bytes.size());
+  return info;
+}
+
+corf::Result<corf_profile> to_profile(const CompiledModel& compiled,
+                                      const std::vector<corf::runtime::StepProfile>& steps) {
+  const corf::runtime::ExecutableSpec& spec = compiled.executable->spec();
+  corf_profile profile;
+  double start_ms = 0;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    corf_step_profile numbers = {};
+    numbers.start_ms = start_ms;
+    numbers.time_ms = steps[i].time_ns * 1e-6;
+    start_ms += numbers.time_ms;
+    if (const auto* kernel =
+            i < spec.steps.size() ? std::get_if<KernelStep>(&spec.steps[i]) : nullptr) {
+      numbers.work_flops = kernel->work_flops;
+      numbers.executed_flops = kernel->executed_flops;
+      numbers.compulsory_bytes = kernel->compulsory_bytes;
+      CORF_ASSIGN(numbers.limit_ms,
+                  corf::api::limit_ms(kernel->executed_flops, kernel->compulsory_bytes,
+                                      compiled.threads, spec.image.isa));
+    }
+    profile.steps.push_back({steps[i].label, numbers});
+  }
+  return profile;
+}
+
+}  // namespace
+
+extern "C" {
+
+void corf_executable_free(corf_executable* executable) { delete executable; }
+
+size_t corf_executable_num_inputs(const corf_executable* executable) {
+  return executable->compiled->inputs.size();
+}
+
+size_t corf_executable_num_outputs(const corf_executable* executable) {
+  return executable->compiled->outputs.size();
+}
+
+corf_error* corf_executable_input(const corf_executable* executable, size_t position,
+                                  corf_tensor_info* info) {
+  return guarded(
+      [&] { return corf::api::describe(executable->compiled->inputs, position, "input", info); });
+}
+
+corf_error* corf_executable_output(const corf_executable* executable, size_t position,
+                                   corf_tensor_info* info) {
+  return guarded(
+      [&] { return corf::api::describe(executable->compiled->outputs, position, "output", info); });
+}
+
+corf_error* corf_executable_run(corf_executable* executable, const corf_tensor* inputs,
+                                size_t num_inputs, const corf_tensor* outputs, size_t num_outputs) {
+  return guarded([&] {
+    return corf::api::run(*executable->compiled, inputs, num_inputs, outputs, num_outputs);
+  });
+}
+
+corf_error* corf_executable_describe(const corf_executable* executable, corf_executable_info* info,
+                                     size_t info_size_bytes) {
+  return guarded([&]() -> Status {
+    copy_struct(describe(*executable->compiled), info, info_size_bytes);
+    return {};
+  });
+}
+
+corf_error* corf_executable_limit_ms(const corf_executable* executable, double* limit_ms) {
+  return guarded([&]() -> Status {
+    const corf_executable_info info = describe(*executable->compiled);
+    CORF_ASSIGN(*limit_ms, corf::api::limit_ms(info.executed_flops, info.compulsory_bytes,
+                                               executable->compiled->threads,
+                                               executable->compiled->executable->spec().image.isa));
+    return {};
+  });
+}
+
+corf_error* corf_executable_run_profiled(corf_executable* executable, const corf_tensor* inputs,
+                                         size_t num_inputs, const corf_tensor* outputs,
+                                         size_t num_outputs, corf_profile** profile) {
+  return guarded([&]() -> Status {
+    std::vector<corf::runtime::StepProfile> steps;
+    CORF_RETURN_IF_ERROR(
+        corf::api::run(*executable->compiled, inputs, num_inputs, outputs, num_outputs, &steps));
+    CORF_ASSIGN(corf_profile result, to_profile(*executable->compiled, steps));
+    *profile = new corf_profile(std::move(result));
+    return {};
+  });
+}
+
+void corf_profile_free(corf_profile* profile) { delete profile; }
+
+size_t corf_profile_num_steps(const corf_profile* profile) { return profile->steps.size(); }
+
+corf_error* corf_profile_step(const corf_profile* profile, size_t position, corf_step_profile* step,
+                              size_t step_size_bytes) {
+  return guarded([&]() -> Status {
+    if (position >= profile->steps.size()) {
+      return make_error(ErrorCode::kInvalidArgument, "there is no step number {}; there are {}",
+                        position, profile->steps.size());
+    }
+    corf_step_profile numbers = profile->steps[position].numbers;
+    numbers.label = profile->steps[position].label.c_str();
+    copy_struct(numbers, step, step_size_bytes);
+    return {};
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,100 @@
+#include "api/options.h"
+
+#include <charconv>
+#include <cstdlib>
+#include <string>
+
+#include "api/error.h"
+
+namespace corf::api {
+namespace {
+
+constexpr int64_t kMaxThreads = 1024;
+constexpr int64_t kMaxCacheSize = 1 << 20;
+
+Result<int64_t> parse_integer(std::string_view key, std::string_view value, int64_t least,
+                              int64_t most) {
+  int64_t number = 0;
+  auto [end, code] = std::from_chars(value.data(), value.data() + value.size(), number);
+  if (code != std::errc() || end != value.data() + value.size() || number < least ||
+      number > most) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "option {}: '{}' is not a whole number from {} to {}", key, value, least,
+                      most);
+  }
+  return number;
+}
+
+}  // namespace
+
+Options Options::from_environment() {
+  Options options;
+  if (const char* folder = std::getenv("CORF_DUMP_DIR")) options.compile.dump_dir = folder;
+  return options;
+}
+
+Status Options::set(std::string_view key, std::string_view value) {
+  if (key == "threads") {
+    CORF_ASSIGN(const int64_t threads, parse_integer(key, value, 0, kMaxThreads));
+    compile.threads = static_cast<int>(threads);
+  } else if (key == "isa") {
+    auto isa = parse_isa(value);
+    if (!isa) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        "option isa: '{}' is not one of sse2, avx2, avx512", value);
+    }
+    if (!has_isa(*isa)) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        "option isa: this machine lacks {}; its widest is {}", value,
+                        to_string(best_isa()));
+    }
+    compile.isa = isa;
+  } else if (key == "plan") {
+    if (value == "auto") {
+      compile.plan = driver::PlanMode::kAuto;
+    } else if (value == "unfused") {
+      compile.plan = driver::PlanMode::kUnfused;
+    } else {
+      return make_error(ErrorCode::kInvalidArgument,
+                        "option plan: '{}' is not one of auto, unfused", value);
+    }
+  } else if (key == "cache_size") {
+    CORF_ASSIGN(const int64_t size, parse_integer(key, value, 1, kMaxCacheSize));
+    cache_size = static_cast<size_t>(size);
+  } else if (key == "verify_each") {
+    CORF_ASSIGN(const int64_t on, parse_integer(key, value, 0, 1));
+    compile.verify_each = on != 0;
+  } else if (key == "time_passes") {
+    CORF_ASSIGN(const int64_t on, parse_integer(key, value, 0, 1));
+    compile.time_passes = on != 0;
+  } else if (key == "dump_dir") {
+    compile.dump_dir = std::string(value);
+  } else {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "unknown option '{}'; there are threads, isa, plan, cache_size, verify_each, "
+                      "time_passes, dump_dir",
+                      key);
+  }
+  return {};
+}
+
+}  // namespace corf::api
+
+using corf::api::guarded;
+
+extern "C" {
+
+corf_error* corf_options_create(corf_options** options) {
+  return guarded([&]() -> corf::Status {
+    *options = new corf_options{corf::api::Options::from_environment()};
+    return {};
+  });
+}
+
+void corf_options_free(corf_options* options) { delete options; }
+
+corf_error* corf_options_set(corf_options* options, const char* key, const char* value) {
+  return guarded([&] { return options->options.set(key, value); });
+}
+
+}  // extern "C"

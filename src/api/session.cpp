@@ -1,0 +1,88 @@
+#include "api/session.h"
+
+#include "api/shapes.h"
+
+namespace corf::api {
+
+Session::Session(std::shared_ptr<const onnx::Model> model, Options options,
+                 std::shared_ptr<runtime::Team> team)
+    : model_(std::move(model)),
+      options_(std::move(options)),
+      team_(std::move(team)),
+      inputs_(declare(model_->inputs())),
+      outputs_(declare(model_->outputs())),
+      cache_(options_.cache_size) {
+  for (const auto& [name, count] : model_->operator_counts()) operators_.emplace_back(name, count);
+}
+
+Result<std::shared_ptr<Session>> Session::create(std::shared_ptr<const onnx::Model> model,
+                                                 Options options) {
+  CORF_ASSIGN(auto team, runtime::Team::create(options.compile.threads));
+  return std::shared_ptr<Session>(
+      new Session(std::move(model), std::move(options), std::move(team)));
+}
+
+driver::CompileOptions Session::compile_options(onnx::ShapeBindings shapes) const {
+  driver::CompileOptions options = options_.compile;
+  options.threads = team_->size();
+  options.shapes = std::move(shapes);
+  return options;
+}
+
+Result<std::shared_ptr<CompiledModel>> Session::compile(const onnx::ShapeBindings& bindings) {
+  CORF_ASSIGN(const onnx::ShapeBindings shapes, resolve(inputs_, bindings));
+  const std::string key = to_key(shapes);
+  const auto find = [&] {
+    std::scoped_lock lock(cache_mutex_);
+    return cache_.find(key);
+  };
+  if (auto held = find()) return held;
+  std::scoped_lock compiling(compile_mutex_);
+  if (auto held = find()) return held;
+  CORF_ASSIGN(auto compiled, compile_uncached(compile_options(shapes)));
+  std::scoped_lock lock(cache_mutex_);
+  cache_.insert(key, compiled);
+  return compiled;
+}
+
+Result<std::shared_ptr<CompiledModel>> Session::compile_uncached(
+    const driver::CompileOptions& options) {
+  CORF_ASSIGN(driver::Compiled compiled, driver::compile(*model_, options));
+  auto result = std::make_shared<CompiledModel>();
+  result->compile_ms = compiled.compile_ms;
+  result->threads = team_->size();
+  CORF_ASSIGN(result->executable, runtime::Executable::load(std::move(compiled.spec), team_));
+  result->inputs = declare(result->executable->inputs());
+  result->outputs = declare(result->executable->outputs());
+  return result;
+}
+
+Result<onnx::ShapeBindings> Session::shapes_of(
+    const std::vector<const corf_tensor*>& inputs) const {
+  onnx::ShapeBindings shapes;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    CORF_RETURN_IF_ERROR(check_type_and_shape(*inputs_[i], "input", *inputs[i]));
+    shapes.emplace(inputs_[i]->name(), shape_of(*inputs[i]));
+  }
+  return shapes;
+}
+
+Status run(CompiledModel& compiled, const corf_tensor* inputs, size_t num_inputs,
+           const corf_tensor* outputs, size_t num_outputs,
+           std::vector<runtime::StepProfile>* profile) {
+  CORF_ASSIGN(const auto in, match(compiled.inputs, "input", inputs, num_inputs));
+  CORF_ASSIGN(const auto out, match(compiled.outputs, "output", outputs, num_outputs));
+  std::vector<const void*> input_data;
+  for (size_t i = 0; i < in.size(); ++i) {
+    CORF_RETURN_IF_ERROR(check_type_and_shape(*compiled.inputs[i], "input", *in[i]));
+    input_data.push_back(in[i]->data);
+  }
+  std::vector<void*> output_data;
+  for (size_t i = 0; i < out.size(); ++i) {
+    CORF_RETURN_IF_ERROR(check_type_and_shape(*compiled.outputs[i], "output", *out[i]));
+    output_data.push_back(out[i]->data);
+  }
+  return compiled.executable->run(input_data, output_data, profile);
+}
+
+}  // namespace corf::api
