@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "runtime/image.h"
+#include "runtime/routines/routine.h"
 #include "runtime/team.h"
 #include "tensor/tensor.h"
 
@@ -16,11 +17,16 @@ namespace corf::runtime {
 /// Where a buffer of a program lives at run time.
 struct BufferPlace {
   enum class Kind : uint8_t { kInput, kOutput, kConstant, kArena } kind = Kind::kArena;
-  int64_t offset_bytes = 0;  // kArena, kConstant: within the arena or the constants' block
-  int position = -1;         // kInput, kOutput
+  // kArena, kConstant: within the arena or the constants' block, a multiple of 64
+  int64_t offset_bytes = 0;
+  int position = -1;  // kInput, kOutput
   int64_t size_bytes = 0;
 };
 
+constexpr int64_t kBufferAlignment = 64;
+
+/// Partitions are independent; each worker takes a contiguous part of them, so that it finds in its
+/// own caches what it wrote in the step before.
 struct KernelStep {
   int entry = 0;  // of the image
   std::vector<int> buffers;
@@ -34,8 +40,6 @@ struct RoutineTensor {
   DType dtype = DType::kF32;
   Shape shape;
 };
-using RoutineAttribute =
-    std::variant<int64_t, double, std::string, std::vector<int64_t>, std::vector<double>>;
 struct RoutineStep {
   std::string routine;
   std::map<std::string, RoutineAttribute> attributes;
@@ -63,21 +67,40 @@ struct ExecutableSpec {
 
 struct StepProfile {
   std::string label;
-  double time_ns = 0;  // of the last run, slowest worker, barrier included
+  double start_ns = 0;          // since the start of the run
+  double time_ns = 0;           // slowest worker, barrier included
+  std::vector<double> busy_ns;  // of each worker, without the wait at the barrier
 };
+
+struct LoadOptions {
+  /// For tests: every buffer ends at an inaccessible page (reads and writes behind it fault), and
+  /// arena, outputs and scratch hold NaNs when a run starts. Also switched on by the environment
+  /// variable CORF_GUARD_PAGES=1. Costs a copy of the inputs and outputs.
+  bool guard_pages = false;
+};
+
+/// Whether the numbers, offsets and sizes of `spec` fit together, so that loading and running it
+/// stays inside of its memory (what the image's code does is not looked at).
+/// Errors: kInvalidModel naming step and buffer.
+Status verify_spec(const ExecutableSpec& spec);
 
 /// A loaded model. Concurrent calls of run are safe: each has its own arena; they take turns on the
 /// team.
 class Executable {
  public:
-  static Result<std::shared_ptr<Executable>> load(ExecutableSpec spec, std::shared_ptr<Team> team);
+  /// Errors: those of verify_spec, load_image and prepare_routine; kOutOfMemory.
+  static Result<std::shared_ptr<Executable>> load(ExecutableSpec spec, std::shared_ptr<Team> team,
+                                                  const LoadOptions& options = {});
 
   const std::vector<TensorInfo>& inputs() const;
   const std::vector<TensorInfo>& outputs() const;
   const ExecutableSpec& spec() const;
 
-  /// Inputs and outputs are dense row-major arrays of the declared types and shapes, in order.
-  /// Inside nothing is allocated once an arena of an earlier run is free for use.
+  /// Inputs and outputs are dense row-major arrays of the declared types and shapes, in order;
+  /// outputs overlap neither inputs nor each other. Inside nothing is allocated once an arena of an
+  /// earlier run is free for use (routines apart).
+  /// Errors: kInvalidArgument for a wrong number of arrays, a null or misaligned one, or values
+  /// that a routine rejects; kOutOfMemory.
   Status run(std::span<const void* const> inputs, std::span<void* const> outputs,
              std::vector<StepProfile>* profile = nullptr);
 

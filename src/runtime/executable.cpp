@@ -1,0 +1,391 @@
+#include "runtime/executable.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "runtime/math_routines.h"
+#include "runtime/pages.h"
+#include "support/assert.h"
+#include "support/checked.h"
+
+namespace corf::runtime {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double ns_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::nano>(Clock::now() - start).count();
+}
+
+constexpr int kNanByte = 0xff;  // four or eight of them are a NaN
+
+bool guard_pages_by_environment() {
+  const char* value = std::getenv("CORF_GUARD_PAGES");
+  return value != nullptr && std::strcmp(value, "1") == 0;
+}
+
+/// One step, resolved: where its buffers start in the list of pointers of a run.
+struct ResolvedStep {
+  const KernelStep* kernel = nullptr;  // null: a routine
+  KernelFunction function = nullptr;
+  const std::string* label = nullptr;
+  PreparedRoutine routine;
+  size_t first_pointer = 0, num_inputs = 0, num_pointers = 0;
+};
+
+/// Memory of one run and the addresses of every step's buffers in it. Those of the caller's arrays
+/// are filled in when the run starts.
+struct RunMemory {
+  Pages arena;
+  std::vector<Pages> guarded;  // with guard pages: one for each buffer instead of the arena
+  std::vector<void*> pointers;
+};
+
+/// A pointer that belongs to the caller's arrays.
+struct CallerPointer {
+  size_t pointer = 0;
+  bool output = false;
+  int position = 0, buffer = 0;
+};
+
+Status check_arrays(const std::vector<TensorInfo>& infos, std::span<const void* const> arrays,
+                    std::string_view kind) {
+  if (arrays.size() != infos.size()) {
+    return make_error(ErrorCode::kInvalidArgument, "the model has {} {}s but {} were given",
+                      infos.size(), kind, arrays.size());
+  }
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    const bool aligned =
+        reinterpret_cast<uintptr_t>(arrays[i]) % static_cast<size_t>(size_bytes(infos[i].dtype)) ==
+        0;
+    if (aligned && (arrays[i] != nullptr || num_elems(infos[i].shape) == 0)) continue;
+    return make_error(ErrorCode::kInvalidArgument,
+                      "{} '{}' ({} {}) was given as a {} pointer; hand in an array of its own",
+                      kind, infos[i].name, to_string(infos[i].dtype), to_string(infos[i].shape),
+                      aligned ? "null" : "misaligned");
+  }
+  return {};
+}
+
+}  // namespace
+
+struct Executable::State {
+  ExecutableSpec spec;
+  std::shared_ptr<Team> team;
+  std::shared_ptr<LoadedImage> image;
+  std::vector<Pages> guarded_constants;  // with guard pages: by buffer
+  std::vector<ResolvedStep> steps;
+  std::vector<int> buffer_of_pointer;
+  std::vector<CallerPointer> caller_pointers;
+  std::vector<Pages> scratch;  // of each worker; used by whoever has the team's turn
+  bool guard_pages = false;
+
+  std::mutex pool_mutex;
+  std::vector<std::unique_ptr<RunMemory>> pool;
+
+  Status load_constants();
+  Status load_scratch();
+  Status resolve_steps();
+  std::byte* constant(int buffer);
+  Result<std::unique_ptr<RunMemory>> make_memory();
+  Result<std::unique_ptr<RunMemory>> take_memory();
+  void give_back(std::unique_ptr<RunMemory> memory);
+  void bind(RunMemory& memory, std::span<const void* const> inputs,
+            std::span<void* const> outputs) const;
+  void enter_guarded(RunMemory& memory, std::span<const void* const> inputs) const;
+  void leave_guarded(const RunMemory& memory, std::span<void* const> outputs) const;
+};
+
+namespace {
+
+/// What the workers of one run share.
+struct Run {
+  const std::vector<ResolvedStep>& steps;
+  const std::vector<Pages>& scratch;
+  Team& team;
+  RunMemory& memory;
+  size_t scratch_nan_bytes = 0;  // filled with NaNs before each partition
+  std::vector<StepProfile>* profile = nullptr;
+  Status status;                    // written by worker 0
+  std::atomic<bool> failed{false};  // seen by all after the barrier of the step that failed
+
+  void work(int worker);
+  void run_step(const ResolvedStep& step, int worker);
+  void run_routine(const ResolvedStep& step, void* const* pointers);
+};
+
+void Run::run_routine(const ResolvedStep& step, void* const* pointers) {
+  Status result;
+  try {
+    result = step.routine({pointers, step.num_inputs},
+                          {pointers + step.num_inputs, step.num_pointers - step.num_inputs});
+  } catch (const std::bad_alloc&) {
+    result = Error{ErrorCode::kOutOfMemory, "there is not enough memory for the routine"};
+  }
+  if (result.ok()) return;
+  status =
+      Error{result.error().code, fmt::format("node '{}': {}", *step.label, result.error().message)};
+  failed.store(true, std::memory_order_relaxed);
+}
+
+void Run::run_step(const ResolvedStep& step, int worker) {
+  void* const* pointers = memory.pointers.data() + step.first_pointer;
+  if (step.kernel == nullptr) {
+    if (worker == 0) run_routine(step, pointers);
+    return;
+  }
+  const int64_t partitions = step.kernel->partitions, workers = team.size();
+  const int64_t end = partitions * (worker + 1) / workers;
+  std::byte* own_scratch = scratch[worker].data();
+  for (int64_t p = partitions * worker / workers; p < end; ++p) {
+    if (scratch_nan_bytes > 0) std::memset(own_scratch, kNanByte, scratch_nan_bytes);
+    step.function(&kernel_context(), pointers, step.kernel->params.data(), p, own_scratch);
+  }
+}
+
+void Run::work(int worker) {
+  const Clock::time_point start = Clock::now();
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const double before_ns = profile != nullptr ? ns_since(start) : 0;
+    run_step(steps[i], worker);
+    if (profile != nullptr) (*profile)[i].busy_ns[worker] = ns_since(start) - before_ns;
+    // The end of the run is the last step's barrier.
+    if (i + 1 < steps.size() || profile != nullptr) team.barrier(worker);
+    if (profile != nullptr && worker == 0) {
+      (*profile)[i].start_ns = before_ns;
+      (*profile)[i].time_ns = ns_since(start) - before_ns;
+    }
+    if (failed.load(std::memory_order_relaxed)) return;
+  }
+}
+
+}  // namespace
+
+// ---- loading ----------------------------------------------------------------------------------
+
+Status Executable::State::load_constants() {
+  const int64_t size = spec.constants.size_bytes();
+  if (guard_pages) {
+    for (const BufferPlace& place : spec.buffers) {
+      Pages pages;
+      if (place.kind == BufferPlace::Kind::kConstant) {
+        CORF_ASSIGN(pages, map_guarded_pages(place.size_bytes));
+        std::memcpy(pages.data(), spec.constants.bytes() + place.offset_bytes,
+                    static_cast<size_t>(place.size_bytes));
+        pages.forbid_writes();
+      }
+      guarded_constants.push_back(std::move(pages));
+    }
+    return {};
+  }
+  if (size == 0) return {};
+  CORF_ASSIGN(Pages pages, map_pages(size));
+  std::memcpy(pages.data(), spec.constants.bytes(), static_cast<size_t>(size));
+  pages.forbid_writes();
+  auto owner = std::make_shared<Pages>(std::move(pages));
+  std::byte* data = owner->data();
+  spec.constants = Tensor(DType::kU8, {size}, std::move(owner), data);
+  return {};
+}
+
+Status Executable::State::load_scratch() {
+  for (int worker = 0; worker < team->size(); ++worker) {
+    const int64_t size = round_up(std::min(spec.scratch_bytes, INT64_MAX / 2), kBufferAlignment);
+    CORF_ASSIGN(Pages pages, guard_pages ? map_guarded_pages(size) : map_pages(size));
+    scratch.push_back(std::move(pages));
+  }
+  return {};
+}
+
+Status Executable::State::resolve_steps() {
+  for (const auto& step : spec.steps) {
+    ResolvedStep resolved;
+    resolved.first_pointer = buffer_of_pointer.size();
+    if (const auto* kernel = std::get_if<KernelStep>(&step)) {
+      resolved.kernel = kernel;
+      resolved.label = &kernel->label;
+      resolved.function = image->kernels()[kernel->entry];
+      buffer_of_pointer.insert(buffer_of_pointer.end(), kernel->buffers.begin(),
+                               kernel->buffers.end());
+    } else {
+      const auto& routine = std::get<RoutineStep>(step);
+      resolved.label = &routine.label;
+      RoutineCall call{routine.attributes, {}, {}};
+      for (const RoutineTensor& tensor : routine.inputs) {
+        call.inputs.push_back({tensor.dtype, tensor.shape});
+        buffer_of_pointer.push_back(tensor.buffer);
+      }
+      for (const RoutineTensor& tensor : routine.outputs) {
+        call.outputs.push_back({tensor.dtype, tensor.shape});
+        buffer_of_pointer.push_back(tensor.buffer);
+      }
+      resolved.num_inputs = routine.inputs.size();
+      auto prepared = prepare_routine(routine.routine, std::move(call));
+      if (!prepared.ok()) {
+        return Error{prepared.error().code,
+                     fmt::format("node '{}': {}", routine.label, prepared.error().message)};
+      }
+      resolved.routine = prepared.take();
+    }
+    resolved.num_pointers = buffer_of_pointer.size() - resolved.first_pointer;
+    steps.push_back(std::move(resolved));
+  }
+  for (size_t i = 0; i < buffer_of_pointer.size(); ++i) {
+    const int buffer = buffer_of_pointer[i];
+    const BufferPlace& place = spec.buffers[buffer];
+    const bool output = place.kind == BufferPlace::Kind::kOutput;
+    if (output || place.kind == BufferPlace::Kind::kInput) {
+      caller_pointers.push_back({i, output, place.position, buffer});
+    }
+  }
+  return {};
+}
+
+Executable::Executable() : state_(std::make_unique<State>()) {}
+Executable::~Executable() = default;
+
+Result<std::shared_ptr<Executable>> Executable::load(ExecutableSpec spec,
+                                                     std::shared_ptr<Team> team,
+                                                     const LoadOptions& options) {
+  CORF_ASSERT(team != nullptr, "an executable needs a team");
+  CORF_RETURN_IF_ERROR(verify_spec(spec));
+  std::shared_ptr<Executable> executable(new Executable());
+  State& state = *executable->state_;
+  state.spec = std::move(spec);
+  state.team = std::move(team);
+  state.guard_pages = options.guard_pages || guard_pages_by_environment();
+  if (!state.spec.image.entries.empty()) {
+    CORF_ASSIGN(state.image, load_image(state.spec.image));
+  }
+  CORF_RETURN_IF_ERROR(state.load_constants());
+  CORF_RETURN_IF_ERROR(state.load_scratch());
+  CORF_RETURN_IF_ERROR(state.resolve_steps());
+  // The first arena now, so that what does not fit into memory is known before the first run.
+  CORF_ASSIGN(std::unique_ptr<RunMemory> memory, state.make_memory());
+  state.give_back(std::move(memory));
+  return executable;
+}
+
+// ---- memory of a run --------------------------------------------------------------------------
+
+std::byte* Executable::State::constant(int buffer) {
+  return guard_pages ? guarded_constants[buffer].data()
+                     : spec.constants.bytes() + spec.buffers[buffer].offset_bytes;
+}
+
+Result<std::unique_ptr<RunMemory>> Executable::State::make_memory() {
+  auto memory = std::make_unique<RunMemory>();
+  if (guard_pages) {
+    for (const BufferPlace& place : spec.buffers) {
+      Pages pages;
+      if (place.kind != BufferPlace::Kind::kConstant) {
+        CORF_ASSIGN(pages, map_guarded_pages(place.size_bytes));
+      }
+      memory->guarded.push_back(std::move(pages));
+    }
+  } else {
+    CORF_ASSIGN(memory->arena, map_pages(spec.arena_bytes));
+  }
+  for (const int buffer : buffer_of_pointer) {
+    const BufferPlace& place = spec.buffers[buffer];
+    std::byte* address = nullptr;
+    if (place.kind == BufferPlace::Kind::kConstant) {
+      address = constant(buffer);
+    } else if (guard_pages) {
+      address = memory->guarded[buffer].data();
+    } else if (place.kind == BufferPlace::Kind::kArena) {
+      address = memory->arena.data() + place.offset_bytes;
+    }
+    memory->pointers.push_back(address);
+  }
+  return memory;
+}
+
+Result<std::unique_ptr<RunMemory>> Executable::State::take_memory() {
+  {
+    const std::lock_guard lock(pool_mutex);
+    if (!pool.empty()) {
+      std::unique_ptr<RunMemory> memory = std::move(pool.back());
+      pool.pop_back();
+      return memory;
+    }
+  }
+  return make_memory();
+}
+
+void Executable::State::give_back(std::unique_ptr<RunMemory> memory) {
+  const std::lock_guard lock(pool_mutex);
+  pool.push_back(std::move(memory));
+}
+
+void Executable::State::bind(RunMemory& memory, std::span<const void* const> inputs,
+                             std::span<void* const> outputs) const {
+  for (const CallerPointer& caller : caller_pointers) {
+    // Kernels do not write their inputs; they take all buffers as void*.
+    memory.pointers[caller.pointer] =
+        caller.output ? outputs[caller.position] : const_cast<void*>(inputs[caller.position]);
+  }
+}
+
+void Executable::State::enter_guarded(RunMemory& memory,
+                                      std::span<const void* const> inputs) const {
+  for (size_t i = 0; i < spec.buffers.size(); ++i) {
+    const BufferPlace& place = spec.buffers[i];
+    const auto size = static_cast<size_t>(place.size_bytes);
+    if (place.kind == BufferPlace::Kind::kInput && size > 0) {
+      std::memcpy(memory.guarded[i].data(), inputs[place.position], size);
+    } else if (place.kind != BufferPlace::Kind::kConstant) {
+      std::memset(memory.guarded[i].data(), kNanByte, size);
+    }
+  }
+}
+
+void Executable::State::leave_guarded(const RunMemory& memory,
+                                      std::span<void* const> outputs) const {
+  for (size_t i = 0; i < spec.buffers.size(); ++i) {
+    const BufferPlace& place = spec.buffers[i];
+    if (place.kind != BufferPlace::Kind::kOutput || place.size_bytes == 0) continue;
+    std::memcpy(outputs[place.position], memory.guarded[i].data(),
+                static_cast<size_t>(place.size_bytes));
+  }
+}
+
+// ---- running ----------------------------------------------------------------------------------
+
+const std::vector<TensorInfo>& Executable::inputs() const { return state_->spec.inputs; }
+const std::vector<TensorInfo>& Executable::outputs() const { return state_->spec.outputs; }
+const ExecutableSpec& Executable::spec() const { return state_->spec; }
+
+Status Executable::run(std::span<const void* const> inputs, std::span<void* const> outputs,
+                       std::vector<StepProfile>* profile) {
+  State& state = *state_;
+  CORF_RETURN_IF_ERROR(check_arrays(state.spec.inputs, inputs, "input"));
+  CORF_RETURN_IF_ERROR(
+      check_arrays(state.spec.outputs, {outputs.data(), outputs.size()}, "output"));
+  CORF_ASSIGN(std::unique_ptr<RunMemory> memory, state.take_memory());
+  if (state.guard_pages) {
+    state.enter_guarded(*memory, inputs);
+  } else {
+    state.bind(*memory, inputs, outputs);
+  }
+  if (profile != nullptr) {
+    profile->clear();
+    for (const ResolvedStep& step : state.steps) {
+      profile->push_back({*step.label, 0, 0, std::vector<double>(state.team->size())});
+    }
+  }
+  const int64_t nan_bytes = state.guard_pages ? state.spec.scratch_bytes : 0;
+  Run run{state.steps, state.scratch, *state.team, *memory, static_cast<size_t>(nan_bytes),
+          profile};
+  // One captured pointer, so that the function object needs no memory.
+  state.team->run([shared = &run](int worker) { shared->work(worker); });
+  if (state.guard_pages) state.leave_guarded(*memory, outputs);
+  state.give_back(std::move(memory));
+  return run.status;
+}
+
+}  // namespace corf::runtime

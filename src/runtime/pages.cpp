@@ -1,0 +1,64 @@
+#include "runtime/pages.h"
+
+#include <cerrno>
+#include <cstring>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "support/checked.h"
+
+namespace corf::runtime {
+namespace {
+
+constexpr int64_t kHugePageBytes = int64_t{2} << 20;
+constexpr int64_t kMaxBytes = int64_t{1} << 46;
+
+Result<void*> map(int64_t size_bytes) {
+  void* base = size_bytes > kMaxBytes
+                   ? MAP_FAILED
+                   : mmap(nullptr, static_cast<size_t>(size_bytes), PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (base != MAP_FAILED) return base;
+  return make_error(ErrorCode::kOutOfMemory, "{} bytes of memory are not to be had: {}", size_bytes,
+                    size_bytes > kMaxBytes ? "too large" : std::strerror(errno));
+}
+
+}  // namespace
+
+Pages::~Pages() {
+  if (base_ != nullptr) munmap(base_, mapped_bytes_);
+}
+
+void Pages::forbid_writes() {
+  if (base_ != nullptr) mprotect(base_, mapped_bytes_, PROT_READ);
+}
+
+Result<Pages> map_pages(int64_t size_bytes) {
+  Pages pages;
+  if (size_bytes == 0) return pages;
+  const bool huge = size_bytes >= kHugePageBytes;
+  const int64_t mapped = huge ? size_bytes + kHugePageBytes : size_bytes;
+  CORF_ASSIGN(pages.base_, map(mapped));
+  pages.mapped_bytes_ = static_cast<size_t>(mapped);
+  auto address = reinterpret_cast<uintptr_t>(pages.base_);
+  if (huge) {
+    address = static_cast<uintptr_t>(round_up(static_cast<int64_t>(address), kHugePageBytes));
+    madvise(reinterpret_cast<void*>(address), static_cast<size_t>(size_bytes), MADV_HUGEPAGE);
+  }
+  pages.data_ = reinterpret_cast<std::byte*>(address);
+  return pages;
+}
+
+Result<Pages> map_guarded_pages(int64_t size_bytes) {
+  const int64_t page_bytes = sysconf(_SC_PAGESIZE);
+  const int64_t used = size_bytes > kMaxBytes ? size_bytes : round_up(size_bytes, page_bytes);
+  Pages pages;
+  CORF_ASSIGN(pages.base_, map(size_bytes > kMaxBytes ? size_bytes : used + page_bytes));
+  pages.mapped_bytes_ = static_cast<size_t>(used + page_bytes);
+  auto* base = static_cast<std::byte*>(pages.base_);
+  mprotect(base + used, static_cast<size_t>(page_bytes), PROT_NONE);
+  pages.data_ = base + (used - size_bytes);
+  return pages;
+}
+
+}  // namespace corf::runtime

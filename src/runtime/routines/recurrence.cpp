@@ -1,0 +1,385 @@
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <sstream>
+
+#include "runtime/routines/operands.h"
+
+namespace corf::runtime {
+namespace {
+
+// ---- activations ------------------------------------------------------------------------------
+
+struct Activation {
+  float (*function)(float x, float alpha, float beta) = nullptr;
+  float alpha = 0, beta = 0;
+  float operator()(float x) const { return function(x, alpha, beta); }
+};
+
+struct ActivationKind {
+  std::string_view name;
+  float (*function)(float x, float alpha, float beta);
+  bool has_alpha = false, has_beta = false;
+  float alpha = 0, beta = 0;  // defaults
+};
+
+/// Those that the ONNX operators RNN, GRU and LSTM name.
+const std::array<ActivationKind, 11> kActivations = {{
+    {"Sigmoid", [](float x, float, float) { return 1.0f / (1.0f + std::exp(-x)); }},
+    {"Tanh", [](float x, float, float) { return std::tanh(x); }},
+    {"Relu", [](float x, float, float) { return x < 0 ? 0.0f : x; }},
+    {"Affine", [](float x, float a, float b) { return a * x + b; }, true, true, 1.0f, 0.0f},
+    {"LeakyRelu", [](float x, float a, float) { return x < 0 ? a * x : x; }, true, false, 0.01f},
+    {"ThresholdedRelu", [](float x, float a, float) { return x < a ? 0.0f : x; }, true, false,
+     1.0f},
+    {"ScaledTanh", [](float x, float a, float b) { return a * std::tanh(b * x); }, true, true, 1.0f,
+     1.0f},
+    {"HardSigmoid", [](float x, float a, float b) { return std::clamp(a * x + b, 0.0f, 1.0f); },
+     true, true, 0.2f, 0.5f},
+    {"Elu", [](float x, float a, float) { return x < 0 ? a * std::expm1(x) : x; }, true, false,
+     1.0f},
+    {"Softsign", [](float x, float, float) { return x / (1.0f + std::fabs(x)); }},
+    {"Softplus",
+     [](float x, float, float) { return std::max(x, 0.0f) + std::log1p(std::exp(-std::fabs(x))); }},
+}};
+
+/// `names`: joined by commas, as a list of strings has no attribute type of its own. Values of
+/// activation_alpha and activation_beta go to the functions that take one, in order.
+Result<std::vector<Activation>> parse_activations(const std::string& names, size_t count,
+                                                  const std::vector<double>& alphas,
+                                                  const std::vector<double>& betas) {
+  std::vector<Activation> activations;
+  size_t next_alpha = 0, next_beta = 0;
+  std::istringstream stream(names);
+  for (std::string name; std::getline(stream, name, ',');) {
+    const auto kind = std::find_if(kActivations.begin(), kActivations.end(),
+                                   [&](const ActivationKind& k) { return k.name == name; });
+    if (kind == kActivations.end()) {
+      return make_error(ErrorCode::kInvalidModel, "there is no activation '{}'", name);
+    }
+    Activation activation{kind->function, kind->alpha, kind->beta};
+    if (kind->has_alpha && next_alpha < alphas.size()) {
+      activation.alpha = static_cast<float>(alphas[next_alpha++]);
+    }
+    if (kind->has_beta && next_beta < betas.size()) {
+      activation.beta = static_cast<float>(betas[next_beta++]);
+    }
+    activations.push_back(activation);
+  }
+  if (activations.size() != count) {
+    return make_error(ErrorCode::kInvalidModel, "it names {} activations ('{}') and needs {}",
+                      activations.size(), names, count);
+  }
+  return activations;
+}
+
+// ---- the operator -----------------------------------------------------------------------------
+
+enum class Cell : uint8_t { kRnn, kGru, kLstm };
+
+/// Sizes and choices of one operator. Gates are in ONNX's order: LSTM i o f c; GRU z r h.
+struct Recurrence {
+  Cell cell = Cell::kRnn;
+  int64_t gates = 1, directions = 1, steps = 0, batch = 0, inputs = 0, hidden = 0;
+  bool first_is_reverse = false, batch_first = false, linear_before_reset = false,
+       input_forget = false;
+  float clip = std::numeric_limits<float>::infinity();
+  std::vector<Activation> activations;  // of each direction, one after the other
+  DType length_dtype = DType::kI32;
+  // Positions of the optional inputs that are there; -1 for the others.
+  int bias = -1, lengths = -1, initial_h = -1, initial_c = -1, peepholes = -1;
+
+  int64_t rows() const { return gates * hidden; }
+  int64_t activations_per_direction() const {
+    return static_cast<int64_t>(activations.size()) / directions;
+  }
+  float clipped(float x) const { return std::clamp(x, -clip, clip); }
+};
+
+/// [rows, columns] -> [columns, rows], so that a product runs along contiguous outputs.
+std::vector<float> transposed(const float* weights, int64_t rows, int64_t columns) {
+  std::vector<float> result(rows * columns);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < columns; ++c) result[c * rows + r] = weights[r * columns + c];
+  }
+  return result;
+}
+
+/// acc[j] += sum over k of x[k] * weights[k * stride + j]
+void add_product(float* acc, int64_t count, const float* x, int64_t depth, const float* weights,
+                 int64_t stride) {
+  for (int64_t k = 0; k < depth; ++k) {
+    const float factor = x[k];
+    const float* row = weights + k * stride;
+    for (int64_t j = 0; j < count; ++j) acc[j] += factor * row[j];
+  }
+}
+
+/// One direction's weights and the state of one sequence.
+struct Direction {
+  std::vector<float> w, r;  // transposed
+  std::vector<float> w_bias, r_bias;
+  const float* peephole = nullptr;  // i o f
+  const Activation* activations = nullptr;
+  std::vector<float> pre, recurrent, h, c;
+};
+
+void step_rnn(const Recurrence& op, Direction& d) {
+  add_product(d.pre.data(), op.hidden, d.h.data(), op.hidden, d.r.data(), op.hidden);
+  for (int64_t j = 0; j < op.hidden; ++j) {
+    d.h[j] = d.activations[0](op.clipped(d.pre[j] + d.r_bias[j]));
+  }
+}
+
+void step_gru(const Recurrence& op, Direction& d) {
+  const int64_t hidden = op.hidden, rows = op.rows();
+  const int64_t products = op.linear_before_reset ? rows : 2 * hidden;
+  d.recurrent = d.r_bias;
+  add_product(d.recurrent.data(), products, d.h.data(), hidden, d.r.data(), rows);
+  float *z = d.pre.data(), *r = z + hidden, *candidate = r + hidden;
+  for (int64_t j = 0; j < 2 * hidden; ++j) {
+    d.pre[j] = d.activations[0](op.clipped(d.pre[j] + d.recurrent[j]));
+  }
+  float* from_h = d.recurrent.data() + 2 * hidden;
+  if (op.linear_before_reset) {
+    for (int64_t j = 0; j < hidden; ++j) from_h[j] *= r[j];
+  } else {
+    for (int64_t j = 0; j < hidden; ++j) r[j] *= d.h[j];
+    add_product(from_h, hidden, r, hidden, d.r.data() + 2 * hidden, rows);
+  }
+  for (int64_t j = 0; j < hidden; ++j) {
+    const float proposed = d.activations[1](op.clipped(candidate[j] + from_h[j]));
+    d.h[j] = (1.0f - z[j]) * proposed + z[j] * d.h[j];
+  }
+}
+
+void step_lstm(const Recurrence& op, Direction& d) {
+  const int64_t hidden = op.hidden, rows = op.rows();
+  add_product(d.pre.data(), rows, d.h.data(), hidden, d.r.data(), rows);
+  for (int64_t j = 0; j < rows; ++j) d.pre[j] += d.r_bias[j];
+  const float *i = d.pre.data(), *o = i + hidden, *f = o + hidden, *g = f + hidden;
+  const auto peephole = [&](int64_t gate, int64_t j) {
+    return d.peephole == nullptr ? 0.0f : d.peephole[gate * hidden + j];
+  };
+  for (int64_t j = 0; j < hidden; ++j) {
+    const float input = d.activations[0](op.clipped(i[j] + peephole(0, j) * d.c[j]));
+    const float forget = op.input_forget
+                             ? 1.0f - input
+                             : d.activations[0](op.clipped(f[j] + peephole(2, j) * d.c[j]));
+    d.c[j] = forget * d.c[j] + input * d.activations[1](op.clipped(g[j]));
+    const float output = d.activations[0](op.clipped(o[j] + peephole(1, j) * d.c[j]));
+    d.h[j] = output * d.activations[2](d.c[j]);
+  }
+}
+
+void step(const Recurrence& op, Direction& d) {
+  switch (op.cell) {
+    case Cell::kRnn:
+      return step_rnn(op, d);
+    case Cell::kGru:
+      return step_gru(op, d);
+    case Cell::kLstm:
+      return step_lstm(op, d);
+  }
+}
+
+Direction make_direction(const Recurrence& op, int64_t number,
+                         std::span<const void* const> inputs) {
+  const auto part = [&](int position, int64_t elems) {
+    return static_cast<const float*>(inputs[position]) + number * elems;
+  };
+  const int64_t rows = op.rows();
+  Direction d;
+  d.w = transposed(part(1, rows * op.inputs), rows, op.inputs);
+  d.r = transposed(part(2, rows * op.hidden), rows, op.hidden);
+  d.w_bias.assign(rows, 0.0f);
+  d.r_bias.assign(rows, 0.0f);
+  if (op.bias >= 0) {
+    const float* bias = part(op.bias, 2 * rows);
+    d.w_bias.assign(bias, bias + rows);
+    d.r_bias.assign(bias + rows, bias + 2 * rows);
+  }
+  if (op.peepholes >= 0) d.peephole = part(op.peepholes, 3 * op.hidden);
+  d.activations = op.activations.data() + number * op.activations_per_direction();
+  return d;
+}
+
+Status run_recurrence(const Recurrence& op, std::span<const void* const> inputs,
+                      std::span<void* const> outputs) {
+  const auto output = [&](size_t i) {
+    return i < outputs.size() ? static_cast<float*>(outputs[i]) : nullptr;
+  };
+  float *y = output(0), *y_h = output(1), *y_c = output(2);
+  const auto* x = static_cast<const float*>(inputs[0]);
+  // Offsets in elements. batch_first swaps the first two dimensions of X, Y and the states.
+  const auto x_at = [&](int64_t t, int64_t b) {
+    return (op.batch_first ? b * op.steps + t : t * op.batch + b) * op.inputs;
+  };
+  const auto y_at = [&](int64_t t, int64_t n, int64_t b) {
+    return op.hidden * (op.batch_first ? (b * op.steps + t) * op.directions + n
+                                       : (t * op.directions + n) * op.batch + b);
+  };
+  const auto state_at = [&](int64_t n, int64_t b) {
+    return op.hidden * (op.batch_first ? b * op.directions + n : n * op.batch + b);
+  };
+  const auto initial = [&](int position, int64_t n, int64_t b) {
+    if (position < 0) return std::vector<float>(op.hidden, 0.0f);
+    const float* from = static_cast<const float*>(inputs[position]) + state_at(n, b);
+    return std::vector<float>(from, from + op.hidden);
+  };
+  const auto write = [&](float* to, int64_t offset, const std::vector<float>& from) {
+    if (to != nullptr) std::copy(from.begin(), from.end(), to + offset);
+  };
+  for (int64_t n = 0; n < op.directions; ++n) {
+    Direction d = make_direction(op, n, inputs);
+    const bool reverse = n == 1 || op.first_is_reverse;
+    for (int64_t b = 0; b < op.batch; ++b) {
+      const int64_t length =
+          op.lengths < 0 ? op.steps : IndexReader(op.length_dtype, inputs[op.lengths])[b];
+      if (length < 0 || length > op.steps) {
+        return make_error(ErrorCode::kInvalidArgument,
+                          "sequence_lens[{}] is {} but the sequences have {} steps", b, length,
+                          op.steps);
+      }
+      d.h = initial(op.initial_h, n, b);
+      d.c = initial(op.initial_c, n, b);
+      for (int64_t s = 0; s < length; ++s) {
+        const int64_t t = reverse ? length - 1 - s : s;
+        d.pre = d.w_bias;
+        add_product(d.pre.data(), op.rows(), x + x_at(t, b), op.inputs, d.w.data(), op.rows());
+        step(op, d);
+        write(y, y_at(t, n, b), d.h);
+      }
+      for (int64_t t = length; t < op.steps; ++t) {
+        write(y, y_at(t, n, b), std::vector<float>(op.hidden, 0.0f));
+      }
+      write(y_h, state_at(n, b), d.h);
+      write(y_c, state_at(n, b), d.c);
+    }
+  }
+  return {};
+}
+
+// ---- checks -----------------------------------------------------------------------------------
+
+constexpr std::array<std::string_view, 8> kInputNames = {
+    "input X",         "input W",         "input R", "input B", "input sequence_lens",
+    "input initial_h", "input initial_c", "input P"};
+
+Status read_attributes(const RoutineCall& call, Recurrence& op) {
+  CORF_ASSIGN(const std::string direction, attribute_or<std::string>(call, "direction", "forward"));
+  if (direction != "forward" && direction != "reverse" && direction != "bidirectional") {
+    return make_error(ErrorCode::kInvalidModel, "there is no direction '{}'", direction);
+  }
+  op.first_is_reverse = direction == "reverse";
+  op.directions = direction == "bidirectional" ? 2 : 1;
+  CORF_ASSIGN(const int64_t layout, attribute_or<int64_t>(call, "layout", 0));
+  op.batch_first = layout != 0;
+  CORF_ASSIGN(const int64_t linear, attribute_or<int64_t>(call, "linear_before_reset", 0));
+  op.linear_before_reset = linear != 0;
+  CORF_ASSIGN(const int64_t input_forget, attribute_or<int64_t>(call, "input_forget", 0));
+  op.input_forget = input_forget != 0;
+  if (call.attributes.contains("clip")) {
+    CORF_ASSIGN(const double clip, attribute_or<double>(call, "clip", 0));
+    if (!(clip >= 0)) return make_error(ErrorCode::kInvalidModel, "clip is {}", clip);
+    op.clip = static_cast<float>(clip);
+  }
+  std::string names = op.cell == Cell::kRnn   ? "Tanh"
+                      : op.cell == Cell::kGru ? "Sigmoid,Tanh"
+                                              : "Sigmoid,Tanh,Tanh";
+  const size_t count = op.directions * (1 + std::count(names.begin(), names.end(), ','));
+  if (op.directions == 2) names += "," + names;
+  CORF_ASSIGN(const std::string given, attribute_or<std::string>(call, "activations", names));
+  CORF_ASSIGN(const std::vector<double> alphas,
+              attribute_or<std::vector<double>>(call, "activation_alpha", {}));
+  CORF_ASSIGN(const std::vector<double> betas,
+              attribute_or<std::vector<double>>(call, "activation_beta", {}));
+  CORF_ASSIGN(op.activations, parse_activations(given, count, alphas, betas));
+  return {};
+}
+
+/// Sizes from X, W and R; everything else must agree with them.
+Status read_shapes(const RoutineCall& call, Recurrence& op) {
+  const Shape &x = call.inputs[0].shape, &r = call.inputs[2].shape;
+  if (x.size() != 3 || r.size() != 3) {
+    return make_error(ErrorCode::kInvalidModel, "X {} and R {} must have three dimensions",
+                      to_string(x), to_string(r));
+  }
+  op.steps = x[op.batch_first ? 1 : 0];
+  op.batch = x[op.batch_first ? 0 : 1];
+  op.inputs = x[2];
+  op.hidden = r[2];
+  CORF_ASSIGN(const int64_t hidden_size,
+              attribute_or<int64_t>(call, "hidden_size", int64_t{op.hidden}));
+  if (hidden_size != op.hidden) {
+    return make_error(ErrorCode::kInvalidModel, "hidden_size is {} but R is {}", hidden_size,
+                      to_string(r));
+  }
+  const Shape state = op.batch_first ? Shape{op.batch, op.directions, op.hidden}
+                                     : Shape{op.directions, op.batch, op.hidden};
+  const Shape all_steps = op.batch_first ? Shape{op.batch, op.steps, op.directions, op.hidden}
+                                         : Shape{op.steps, op.directions, op.batch, op.hidden};
+  const std::array<Shape, 8> expected = {x,
+                                         {op.directions, op.rows(), op.inputs},
+                                         {op.directions, op.rows(), op.hidden},
+                                         {op.directions, 2 * op.rows()},
+                                         {op.batch},
+                                         state,
+                                         state,
+                                         {op.directions, 3 * op.hidden}};
+  const std::array<int*, 8> positions = {nullptr,     nullptr,       nullptr,       &op.bias,
+                                         &op.lengths, &op.initial_h, &op.initial_c, &op.peepholes};
+  for (size_t i = 0; i < call.inputs.size(); ++i) {
+    if (i >= 3 && !has_input(call, i)) continue;
+    const RoutineOperand& input = call.inputs[i];
+    CORF_RETURN_IF_ERROR(check_shape(input, expected[i], kInputNames[i]));
+    if (i == 4) {
+      CORF_RETURN_IF_ERROR(check_index_dtype(input, kInputNames[i]));
+      op.length_dtype = input.dtype;
+    } else if (input.dtype != DType::kF32) {
+      return make_error(ErrorCode::kUnsupported, "{} has element type {}; only f32 is offered",
+                        kInputNames[i], to_string(input.dtype));
+    }
+    if (positions[i] != nullptr) *positions[i] = static_cast<int>(i);
+  }
+  for (size_t i = 0; i < call.outputs.size(); ++i) {
+    const std::string_view name = i == 0 ? "output Y" : i == 1 ? "output Y_h" : "output Y_c";
+    CORF_RETURN_IF_ERROR(check_shape(call.outputs[i], i == 0 ? all_steps : state, name));
+    CORF_RETURN_IF_ERROR(check_dtype(call.outputs[i], DType::kF32, name));
+  }
+  return {};
+}
+
+Result<PreparedRoutine> prepare_recurrence(const RoutineCall& call, Cell cell) {
+  const bool lstm = cell == Cell::kLstm;
+  CORF_RETURN_IF_ERROR(check_operand_counts(call, 3, lstm ? 8 : 6, 1, lstm ? 3 : 2));
+  Recurrence op;
+  op.cell = cell;
+  op.gates = lstm ? 4 : cell == Cell::kGru ? 3 : 1;
+  CORF_RETURN_IF_ERROR(read_attributes(call, op));
+  CORF_RETURN_IF_ERROR(read_shapes(call, op));
+  return PreparedRoutine(
+      [op](std::span<const void* const> inputs, std::span<void* const> outputs) -> Status {
+        return run_recurrence(op, inputs, outputs);
+      });
+}
+
+}  // namespace
+
+/// Inputs: X, W, R, B, sequence_lens, initial_h, initial_c, P. Outputs: Y, Y_h, Y_c.
+Result<PreparedRoutine> prepare_lstm(RoutineCall call) {
+  return prepare_recurrence(call, Cell::kLstm);
+}
+
+/// Inputs: X, W, R, B, sequence_lens, initial_h. Outputs: Y, Y_h.
+Result<PreparedRoutine> prepare_gru(RoutineCall call) {
+  return prepare_recurrence(call, Cell::kGru);
+}
+
+/// Inputs: X, W, R, B, sequence_lens, initial_h. Outputs: Y, Y_h.
+Result<PreparedRoutine> prepare_rnn(RoutineCall call) {
+  return prepare_recurrence(call, Cell::kRnn);
+}
+
+}  // namespace corf::runtime

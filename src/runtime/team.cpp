@@ -1,0 +1,216 @@
+#include "runtime/team.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <immintrin.h>
+#include <linux/futex.h>
+#include <mutex>
+#include <new>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <string>
+#include <sys/syscall.h>
+#include <system_error>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+#include "runtime/cpu_limit.h"
+#include "support/assert.h"
+
+namespace corf::runtime {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kMaxWorkers = 1024;
+constexpr auto kSpinTime = std::chrono::microseconds(50);
+constexpr int kPausesPerClockRead = 32;
+
+/// A number that workers wait on: they spin for a bounded time, then sleep in the kernel.
+class alignas(64) Epoch {
+ public:
+  uint32_t value() const { return value_.load(std::memory_order_acquire); }
+
+  /// Sets a new value and wakes all who wait; what was written before is visible to them.
+  void set(uint32_t value) {
+    // Sequentially consistent with wait_while: either we see the sleeper, or it sees the value.
+    value_.store(value, std::memory_order_seq_cst);
+    if (sleepers_.load(std::memory_order_seq_cst) != 0) {
+      syscall(SYS_futex, &value_, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
+    }
+  }
+
+  /// Returns once the value differs from `old`.
+  void wait_while(uint32_t old, bool spin) {
+    if (spin && spin_while(old)) return;
+    sleepers_.fetch_add(1, std::memory_order_seq_cst);
+    while (value_.load(std::memory_order_seq_cst) == old) {
+      syscall(SYS_futex, &value_, FUTEX_WAIT_PRIVATE, old, nullptr, nullptr, 0);
+    }
+    sleepers_.fetch_sub(1, std::memory_order_relaxed);
+  }
+
+ private:
+  bool spin_while(uint32_t old) const {
+    Clock::time_point deadline;
+    for (bool first = true;; first = false) {
+      for (int i = 0; i < kPausesPerClockRead; ++i) {
+        if (value_.load(std::memory_order_acquire) != old) return true;
+        _mm_pause();
+      }
+      const Clock::time_point now = Clock::now();
+      if (first) deadline = now + kSpinTime;
+      if (now >= deadline) return false;
+    }
+  }
+
+  static_assert(sizeof(std::atomic<uint32_t>) == 4, "the kernel compares 32 bits");
+  std::atomic<uint32_t> value_{0};
+  std::atomic<int> sleepers_{0};
+};
+
+/// IEEE arithmetic whatever the caller's thread has set, so that results do not depend on who runs.
+class IeeeArithmetic {
+ public:
+  IeeeArithmetic() : saved_(_mm_getcsr()) { _mm_setcsr(kDefaultControl); }
+  ~IeeeArithmetic() { _mm_setcsr(saved_); }
+
+ private:
+  static constexpr unsigned kDefaultControl = 0x1f80;
+  unsigned saved_;
+};
+
+/// Signals are the application's: its handlers must not run on our threads.
+class BlockedSignals {
+ public:
+  BlockedSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &saved_);
+  }
+  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &saved_, nullptr); }
+
+ private:
+  sigset_t saved_;
+};
+
+/// The team whose body this thread runs.
+thread_local const void* current_team = nullptr;
+
+}  // namespace
+
+struct Team::State {
+  int size = 1;
+  bool spin = true;
+  std::mutex turn;                                 // held by the caller of run
+  const std::function<void(int)>* body = nullptr;  // null in the last call: the workers leave
+  Epoch call;                                      // counts the calls of run
+  alignas(64) std::atomic<int> arrived{0};
+  Epoch phase;  // counts the completed barriers
+  std::vector<std::thread> threads;
+
+  void barrier() {
+    if (size == 1) return;
+    const uint32_t current = phase.value();
+    if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
+      // Nobody arrives at the next barrier before the phase changes.
+      arrived.store(0, std::memory_order_relaxed);
+      phase.set(current + 1);
+    } else {
+      phase.wait_while(current, spin);
+    }
+  }
+
+  void work(int worker) {
+    pthread_setname_np(pthread_self(), ("corf-" + std::to_string(worker)).c_str());
+    const IeeeArithmetic ieee;
+    current_team = this;
+    for (uint32_t seen = 0;; ++seen) {
+      call.wait_while(seen, spin);
+      if (body == nullptr) return;
+      (*body)(worker);
+      barrier();
+    }
+  }
+
+  void stop() {
+    body = nullptr;
+    call.set(call.value() + 1);
+    for (std::thread& thread : threads) thread.join();
+    threads.clear();
+  }
+};
+
+Team::Team() : state_(std::make_unique<State>()) {}
+
+Team::~Team() { state_->stop(); }
+
+Result<std::shared_ptr<Team>> Team::create(int size) {
+  if (size < 0 || size > kMaxWorkers) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "{} threads were asked for; it must be 1 to {}, or 0 for all that the "
+                      "process may use",
+                      size, kMaxWorkers);
+  }
+  const int cpus = available_cpus();
+  std::shared_ptr<Team> team(new Team());
+  State& state = *team->state_;
+  state.size = size == 0 ? std::min(cpus, kMaxWorkers) : size;
+  // With more workers than CPUs a spinning worker keeps from running the one it waits for.
+  state.spin = state.size <= cpus;
+  const BlockedSignals blocked;
+  for (int worker = 1; worker < state.size; ++worker) {
+    try {
+      state.threads.emplace_back([&state, worker] { state.work(worker); });
+    } catch (const std::system_error& error) {
+      return make_error(ErrorCode::kOutOfMemory,
+                        "thread {} of {} could not be started: {}; ask for fewer threads", worker,
+                        state.size, error.what());
+    }
+  }
+  return team;
+}
+
+int Team::size() const { return state_->size; }
+
+void Team::run(const std::function<void(int worker)>& body) {
+  State& state = *state_;
+  CORF_ASSERT(current_team != &state, "a team's body runs the team again");
+  const std::lock_guard turn(state.turn);
+  const void* const outer_team = std::exchange(current_team, &state);
+  const IeeeArithmetic ieee;
+  if (state.size > 1) {
+    state.body = &body;
+    state.call.set(state.call.value() + 1);
+  }
+  body(0);
+  state.barrier();
+  current_team = outer_team;
+}
+
+void Team::barrier(int) { state_->barrier(); }
+
+int available_cpus() {
+  int affinity = 0;
+  // The mask's size is the kernel's; ask with growing ones until it fits.
+  for (int capacity = 1024; affinity == 0 && capacity <= 1 << 20; capacity *= 4) {
+    cpu_set_t* set = CPU_ALLOC(capacity);
+    if (set == nullptr) break;
+    const size_t bytes = CPU_ALLOC_SIZE(capacity);
+    CPU_ZERO_S(bytes, set);
+    if (sched_getaffinity(0, bytes, set) == 0) affinity = CPU_COUNT_S(bytes, set);
+    CPU_FREE(set);
+  }
+  if (affinity == 0) affinity = static_cast<int>(std::thread::hardware_concurrency());
+  if (const std::optional<double> limit = cgroup_cpu_limit()) {
+    affinity = std::min(affinity, static_cast<int>(std::ceil(std::min(*limit, 1e6))));
+  }
+  return std::max(affinity, 1);
+}
+
+}  // namespace corf::runtime

@@ -1,0 +1,118 @@
+#include "target/machine.h"
+
+#include <algorithm>
+#include <array>
+#include <cpuid.h>
+#include <cstring>
+
+namespace corf {
+namespace {
+
+struct CpuidRegisters {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+/// All zero where the CPU lacks the leaf.
+CpuidRegisters cpuid(unsigned leaf, unsigned subleaf = 0) {
+  CpuidRegisters r;
+  if (__get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx) == 0) return {};
+  return r;
+}
+
+bool bit(unsigned value, int position) { return (value >> position & 1) != 0; }
+
+__attribute__((target("xsave"))) uint64_t enabled_register_state() {
+  return static_cast<uint64_t>(__builtin_ia32_xgetbv(0));
+}
+
+Isa detect_best_isa() {
+  constexpr uint64_t kYmmState = 0x6, kZmmState = 0xe6;
+  const CpuidRegisters basic = cpuid(1);
+  const bool osxsave = bit(basic.ecx, 27), avx = bit(basic.ecx, 28), fma = bit(basic.ecx, 12);
+  if (!osxsave || !avx || !fma) return Isa::kSse2;
+  const uint64_t state = enabled_register_state();
+  const CpuidRegisters extended = cpuid(7);
+  const bool avx2 = bit(extended.ebx, 5);
+  if (!avx2 || (state & kYmmState) != kYmmState) return Isa::kSse2;
+  const bool f = bit(extended.ebx, 16), dq = bit(extended.ebx, 17), bw = bit(extended.ebx, 30),
+             vl = bit(extended.ebx, 31);
+  if (f && dq && bw && vl && (state & kZmmState) == kZmmState) return Isa::kAvx512;
+  return Isa::kAvx2;
+}
+
+std::string cpu_brand() {
+  std::array<char, 49> text{};
+  for (unsigned part = 0; part < 3; ++part) {
+    const CpuidRegisters r = cpuid(0x80000002u + part);
+    std::memcpy(text.data() + 16 * part, &r, 16);
+  }
+  std::string name(text.data());
+  const size_t first = name.find_first_not_of(' ');
+  if (first == std::string::npos) return "unknown";
+  return name.substr(first, name.find_last_not_of(' ') - first + 1);
+}
+
+/// Replaces the sizes that the CPU describes; leaves the others as they are.
+void read_cache_sizes(Machine& machine) {
+  // AMD describes its caches in the same format under another leaf.
+  const bool amd_topology = bit(cpuid(0x80000001u).ecx, 22);
+  const unsigned leaf = cpuid(4).eax != 0 ? 4u : amd_topology ? 0x8000001du : 0u;
+  if (leaf == 0) return;
+  constexpr unsigned kNone = 0, kInstruction = 2;
+  for (unsigned subleaf = 0; subleaf < 16; ++subleaf) {
+    const CpuidRegisters r = cpuid(leaf, subleaf);
+    const unsigned type = r.eax & 0x1f, level = r.eax >> 5 & 0x7;
+    if (type == kNone) break;
+    if (type == kInstruction) continue;
+    const int64_t line = (r.ebx & 0xfff) + 1, partitions = (r.ebx >> 12 & 0x3ff) + 1,
+                  ways = (r.ebx >> 22) + 1, sets = static_cast<int64_t>(r.ecx) + 1;
+    const int64_t size = line * partitions * ways * sets;
+    if (level == 1) machine.l1_bytes = size;
+    if (level == 2) machine.l2_bytes = size;
+    if (level == 3) machine.l3_bytes = size;
+  }
+}
+
+}  // namespace
+
+std::string_view to_string(Isa isa) {
+  switch (isa) {
+    case Isa::kSse2:
+      return "sse2";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512:
+      return "avx512";
+  }
+  return "unknown";
+}
+
+std::optional<Isa> parse_isa(std::string_view text) {
+  for (const Isa isa : {Isa::kSse2, Isa::kAvx2, Isa::kAvx512}) {
+    if (text == to_string(isa)) return isa;
+  }
+  return std::nullopt;
+}
+
+Isa best_isa() {
+  static const Isa best = detect_best_isa();
+  return best;
+}
+
+bool has_isa(Isa isa) { return isa <= best_isa(); }
+
+Machine detect_machine(int threads, std::optional<Isa> isa) {
+  Machine machine;
+  machine.isa = isa.value_or(best_isa());
+  machine.threads = std::max(threads, 1);
+  machine.cpu_name = cpu_brand();
+  read_cache_sizes(machine);
+  // A virtual machine reports the whole socket's L3 (hundreds of MiB) however few of the socket's
+  // cores it has; what a core can count on is about its own share.
+  constexpr int64_t kMaxL3OfCore = int64_t{8} << 20;
+  machine.l3_bytes = std::min(machine.l3_bytes, kMaxL3OfCore * std::max(machine.threads, 2));
+  machine.l3_bytes = std::max(machine.l3_bytes, machine.l2_bytes);
+  return machine;
+}
+
+}  // namespace corf
