@@ -1,0 +1,286 @@
+#include "fusion/nest.h"
+
+#include <map>
+#include <set>
+
+#include "support/assert.h"
+#include "support/checked.h"
+
+namespace corf::fusion {
+namespace {
+
+using graph::Compute;
+using graph::Graph;
+using graph::Node;
+using graph::NodeId;
+using graph::ValueId;
+using index::Interval;
+
+using Coordinates = std::vector<Expr>;
+
+std::string key_of(ValueId value, const Coordinates& coordinates) {
+  std::string key = std::to_string(value);
+  for (const Expr& expr : coordinates) {
+    key += '|';
+    key += index::to_string(expr, [](int id) { return "v" + std::to_string(id); });
+  }
+  return key;
+}
+
+Coordinates identity_coordinates(int rank) {
+  Coordinates result;
+  for (int i = 0; i < rank; ++i) result.push_back(Expr::variable(i));
+  return result;
+}
+
+std::vector<Interval> axis_ranges(const std::vector<NestAxis>& axes) {
+  std::vector<Interval> ranges;
+  for (const NestAxis& axis : axes) ranges.push_back({0, axis.extent - 1});
+  return ranges;
+}
+
+bool mentions_gather(const Expr& expr) {
+  std::vector<bool> used;
+  if (expr.kind() == index::ExprKind::kVariable) return expr.variable_id() >= kGatherBase;
+  if (expr.is_constant()) return false;
+  return mentions_gather(expr.lhs()) || mentions_gather(expr.rhs());
+}
+
+/// bounds() for expressions that may hold gathered integers, which can be anything.
+std::optional<Interval> known_bounds(const Expr& expr, std::span<const Interval> ranges) {
+  if (expr.kind() == index::ExprKind::kMod && mentions_gather(expr.lhs()) &&
+      expr.rhs().is_constant()) {
+    return Interval{0, expr.rhs().constant() - 1};
+  }
+  if (mentions_gather(expr)) return std::nullopt;
+  return index::bounds(expr, ranges);
+}
+
+Expr simplified(const Expr& expr, std::span<const Interval> ranges) {
+  return mentions_gather(expr) ? expr : index::simplify(expr, ranges);
+}
+
+class NestBuilder {
+ public:
+  NestBuilder(const Graph& graph, const StoragePlan& storage, Nest& nest)
+      : graph_(graph), storage_(storage), nest_(nest), ranges_(axis_ranges(nest.axes)) {}
+
+  void include(const std::vector<NodeId>& nodes) { group_.insert(nodes.begin(), nodes.end()); }
+  void set_reduction(ValueId value, int op) { anchor_ = value, anchor_op_ = op; }
+
+  int add(NestOp op) {
+    nest_.ops.push_back(std::move(op));
+    return static_cast<int>(nest_.ops.size()) - 1;
+  }
+
+  /// The operation that gives `value` at `coordinates` (over the nest's axes).
+  int value_at(ValueId value, const Coordinates& coordinates) {
+    if (value == anchor_) return anchor_op_;
+    std::string key = key_of(value, coordinates);
+    if (auto it = memo_.find(key); it != memo_.end()) return it->second;
+    NodeId producer = graph_.values[value].producer;
+    int op = group_.count(producer) ? body_at(std::get<Compute>(graph_.nodes[producer].op),
+                                              graph_.nodes[producer], coordinates)
+                                    : load(value, coordinates, nullptr);
+    memo_[key] = op;
+    return op;
+  }
+
+  int body_at(const Compute& compute, const Node& node, const Coordinates& point) {
+    std::vector<int> results;
+    std::map<int, int> operands;
+    for (const graph::ScalarNode& scalar : compute.body.nodes) {
+      NestOp op;
+      op.dtype = scalar.dtype;
+      switch (scalar.op) {
+        case graph::ScalarOp::kOperand: {
+          auto [it, fresh] = operands.try_emplace(scalar.index, -1);
+          if (fresh) it->second = operand_at(compute, node, scalar.index, point);
+          results.push_back(it->second);
+          continue;
+        }
+        case graph::ScalarOp::kConstant:
+          op.kind = NestOp::Kind::kConstant;
+          op.f64 = scalar.f64;
+          op.i64 = scalar.i64;
+          break;
+        case graph::ScalarOp::kIndex:
+          op.kind = NestOp::Kind::kIndex;
+          op.index = point[scalar.index];
+          break;
+        default:
+          op.kind = NestOp::Kind::kApply;
+          op.op = scalar.op;
+          for (int arg = 0; arg < graph::num_args(scalar.op); ++arg) {
+            op.args.push_back(results[scalar.args[arg]]);
+          }
+      }
+      results.push_back(add(std::move(op)));
+    }
+    return results.back();
+  }
+
+  Access access_of(ValueId value, const Coordinates& coordinates, const graph::Operand* operand) {
+    const Storage& place = storage_.values[value];
+    const Shape& shape = graph_.values[value].shape;
+    CORF_ASSERT(place.assigned(), "a value is read before its storage is planned");
+    Access access;
+    access.value = value;
+    access.root = place.root;
+    access.address = Expr(place.offset);
+    for (size_t d = 0; d < shape.size(); ++d) {
+      Expr coordinate = simplified(coordinates[d], ranges_);
+      access.address = access.address + coordinate * Expr(place.strides[d]);
+      if (!operand || !operand->guarded) continue;
+      auto range = known_bounds(coordinate, ranges_);
+      if (range && range->lo >= 0 && range->hi < shape[d]) continue;
+      if (range && operand->padding == 0 && place.has_margins() &&
+          -range->lo <= place.margin_before[d] &&
+          range->hi - (shape[d] - 1) <= place.margin_after[d]) {
+        continue;
+      }
+      access.guards.push_back({coordinate, 0, shape[d]});
+      access.padding = operand->padding;
+    }
+    return access;
+  }
+
+  int load(ValueId value, const Coordinates& coordinates, const graph::Operand* operand) {
+    NestOp op;
+    op.kind = NestOp::Kind::kLoad;
+    op.dtype = graph_.values[value].dtype;
+    op.access = static_cast<int>(nest_.loads.size());
+    nest_.loads.push_back(access_of(value, coordinates, operand));
+    return add(std::move(op));
+  }
+
+ private:
+  int operand_at(const Compute& compute, const Node& node, int number, const Coordinates& point) {
+    const graph::Operand& operand = compute.operands[number];
+    const int num_axes = static_cast<int>(compute.space.axes.size());
+    Coordinates coordinates;
+    for (const Expr& expr : operand.map.exprs) {
+      coordinates.push_back(index::substitute(expr, [&](int id) -> std::optional<Expr> {
+        if (id < num_axes) return point[id];
+        int gathered = operand_at(compute, node, id - num_axes, point);
+        return Expr::variable(kGatherBase + gathered);
+      }));
+    }
+    ValueId value = node.inputs[number];
+    if (operand.guarded) return load(value, coordinates, &operand);
+    return value_at(value, coordinates);
+  }
+
+  const Graph& graph_;
+  const StoragePlan& storage_;
+  Nest& nest_;
+  std::vector<Interval> ranges_;
+  std::set<NodeId> group_;
+  std::map<std::string, int> memo_;
+  ValueId anchor_ = -1;
+  int anchor_op_ = -1;
+};
+
+}  // namespace
+
+bool Nest::is_contraction() const {
+  if (reduce_op < 0 || combiner != graph::Combiner::kSum) return false;
+  const NestOp& product = ops[ops[reduce_op].args[0]];
+  return product.kind == NestOp::Kind::kApply && product.op == graph::ScalarOp::kMul &&
+         ops[product.args[0]].kind == NestOp::Kind::kLoad &&
+         ops[product.args[1]].kind == NestOp::Kind::kLoad;
+}
+
+Nest build_nest(const Graph& graph, const StoragePlan& storage, const std::vector<NodeId>& nodes,
+                const std::vector<ValueId>& stored) {
+  CORF_ASSERT(!nodes.empty() && !stored.empty(), "a group without nodes or results");
+  NodeId anchor = nodes.back();
+  for (NodeId id : nodes) {
+    const auto& compute = std::get<Compute>(graph.nodes[id].op);
+    if (compute.combiner != graph::Combiner::kNone) anchor = id;
+  }
+  const auto& compute = std::get<Compute>(graph.nodes[anchor].op);
+  const bool reduces = compute.combiner != graph::Combiner::kNone;
+  Nest nest;
+  for (const index::Axis& axis : compute.space.axes) {
+    nest.axes.push_back({axis.name, axis.extent, axis.kind == index::AxisKind::kReduction});
+  }
+  NestBuilder builder(graph, storage, nest);
+  builder.include(nodes);
+  const int num_axes = static_cast<int>(nest.axes.size());
+  const int num_parallel = compute.space.num_parallel();
+  if (reduces) {
+    int body = builder.body_at(compute, graph.nodes[anchor], identity_coordinates(num_axes));
+    ValueId result = graph.nodes[anchor].outputs[0];
+    NestOp reduce;
+    reduce.kind = NestOp::Kind::kReduce;
+    reduce.dtype = graph.values[result].dtype;
+    reduce.args = {body};
+    nest.combiner = compute.combiner;
+    nest.select_last = compute.select_last;
+    nest.reduce_op = builder.add(std::move(reduce));
+    builder.set_reduction(result, nest.reduce_op);
+  }
+  for (ValueId value : stored) {
+    Coordinates point = identity_coordinates(num_parallel);
+    int op = builder.value_at(value, point);
+    nest.stores.push_back({builder.access_of(value, point, nullptr), op});
+  }
+  return nest;
+}
+
+Nest build_view_copy(const Graph& graph, const StoragePlan& storage, NodeId node_id, int part) {
+  const Node& node = graph.nodes[node_id];
+  const auto& view = std::get<graph::View>(node.op);
+  ValueId input = node.inputs[part], output = node.outputs[0];
+  const Shape& shape = graph.values[output].shape;
+  const bool concat = std::holds_alternative<graph::Concat>(view);
+  Nest nest;
+  const Shape& extents = concat ? graph.values[input].shape : shape;
+  for (size_t d = 0; d < extents.size(); ++d) {
+    nest.axes.push_back({"d" + std::to_string(d), extents[d], false});
+  }
+  NestBuilder builder(graph, storage, nest);
+  Coordinates point = identity_coordinates(static_cast<int>(extents.size()));
+  Coordinates from = point, to = point;
+  graph::Operand operand;
+  if (concat) {
+    int axis = std::get<graph::Concat>(view).axis;
+    int64_t start = 0;
+    for (int i = 0; i < part; ++i) start += graph.values[node.inputs[i]].shape[axis];
+    to[axis] = to[axis] + Expr(start);
+  } else {
+    from = graph::index_map(view, graph.values[input].shape, shape).exprs;
+    if (const auto* pad = std::get_if<graph::Pad>(&view)) {
+      operand.guarded = true;
+      operand.padding = pad->value;
+    }
+  }
+  int op = builder.load(input, from, &operand);
+  nest.stores.push_back({builder.access_of(output, to, nullptr), op});
+  return nest;
+}
+
+Nest build_output_copy(const Graph& graph, const StoragePlan& storage, int output) {
+  ValueId value = graph.outputs[output];
+  const Shape& shape = graph.values[value].shape;
+  Nest nest;
+  for (size_t d = 0; d < shape.size(); ++d) {
+    nest.axes.push_back({"d" + std::to_string(d), shape[d], false});
+  }
+  NestBuilder builder(graph, storage, nest);
+  Coordinates point = identity_coordinates(static_cast<int>(shape.size()));
+  int op = builder.load(value, point, nullptr);
+  Access store;
+  store.value = value;
+  store.root = storage.output_roots[output];
+  std::vector<int64_t> strides = row_major_strides(shape);
+  store.address = Expr(0);
+  for (size_t d = 0; d < shape.size(); ++d) {
+    store.address = store.address + point[d] * Expr(strides[d]);
+  }
+  nest.stores.push_back({store, op});
+  return nest;
+}
+
+}  // namespace corf::fusion

@@ -1,0 +1,79 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "fusion/storage.h"
+#include "graph/graph.h"
+
+namespace corf::fusion {
+
+using index::Expr;
+
+/// A read or write of a buffer. Variables of the expressions: nest axes by number; from
+/// kGatherBase on, the integer value of nest operation (id - kGatherBase).
+constexpr int kGatherBase = 1 << 20;
+struct Access {
+  graph::ValueId value = -1;
+  int root = -1;
+  Expr address;  // in elements of the root's buffer
+  struct Guard {
+    Expr expr;
+    int64_t lo = 0, hi = 0;  // lo <= expr < hi
+  };
+  std::vector<Guard> guards;
+  double padding = 0;
+};
+
+struct NestOp {
+  enum class Kind : uint8_t { kLoad, kConstant, kIndex, kApply, kReduce } kind = Kind::kConstant;
+  DType dtype = DType::kF32;
+  int access = -1;                             // kLoad
+  double f64 = 0;                              // kConstant
+  int64_t i64 = 0;                             // kConstant
+  Expr index;                                  // kIndex
+  graph::ScalarOp op = graph::ScalarOp::kAdd;  // kApply
+  std::vector<int> args;                       // kApply, kReduce (one)
+};
+
+struct NestAxis {
+  std::string name;
+  int64_t extent = 1;
+  bool reduction = false;
+};
+
+/// A compute operator together with the element-wise operators inlined into it, as one loop nest
+/// over flat buffers: operations in single assignment form, at most one of them a reduction.
+struct Nest {
+  std::vector<NestAxis> axes;
+  std::vector<Access> loads;
+  std::vector<NestOp> ops;
+  graph::Combiner combiner = graph::Combiner::kNone;
+  bool select_last = false;
+  int reduce_op = -1;  // the kReduce operation, or -1
+  struct Store {
+    Access access;
+    int op = -1;
+  };
+  std::vector<Store> stores;
+
+  /// True if op is a product of two loads summed up: a contraction.
+  bool is_contraction() const;
+};
+
+/// The nest of `nodes` (in graph order; at most one has reduction axes), storing the values in
+/// `stored`. All nodes but the reduction are element-wise; values read from outside are loaded from
+/// their storage.
+Nest build_nest(const graph::Graph& graph, const StoragePlan& storage,
+                const std::vector<graph::NodeId>& nodes, const std::vector<graph::ValueId>& stored);
+
+/// The nest that copies a view's input into its output (part: which input of a concatenation), or,
+/// with node -1, graph output `output` from its value.
+Nest build_view_copy(const graph::Graph& graph, const StoragePlan& storage, graph::NodeId node,
+                     int part);
+Nest build_output_copy(const graph::Graph& graph, const StoragePlan& storage, int output);
+
+/// Splits axes that divisions and modulos by constants cut, drops axes of extent 1, and merges
+/// neighbours that every access walks as one.
+Nest canonicalize(Nest nest);
+
+}  // namespace corf::fusion

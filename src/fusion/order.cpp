@@ -1,0 +1,216 @@
+#include "fusion/order.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "fusion/storage.h"
+
+namespace corf::fusion {
+namespace {
+
+using graph::Compute;
+using graph::Graph;
+using graph::Node;
+using graph::ValueId;
+using index::Expr;
+
+bool is_constant(const Graph& graph, ValueId value) {
+  return std::holds_alternative<graph::Constant>(graph.producer(value).op);
+}
+
+int num_variables(const Expr& expr) {
+  std::vector<bool> used;
+  index::collect_variables(expr, used);
+  return static_cast<int>(std::count(used.begin(), used.end(), true));
+}
+
+/// Dimension of the operand that is exactly this axis, or -1.
+int plain_dimension(const graph::Operand& operand, int axis) {
+  for (size_t d = 0; d < operand.map.exprs.size(); ++d) {
+    if (operand.map.exprs[d].is_variable(axis)) return static_cast<int>(d);
+  }
+  return -1;
+}
+
+bool mentions(const graph::Operand& operand, int axis) {
+  return std::any_of(operand.map.exprs.begin(), operand.map.exprs.end(),
+                     [&](const Expr& expr) { return index::depends_on(expr, axis); });
+}
+
+/// Each dimension of the operand depends on the output axis of the same number alone, if at all.
+bool keeps_dimensions(const graph::Operand& operand, size_t rank) {
+  if (operand.map.exprs.size() != rank) return false;
+  for (size_t d = 0; d < rank; ++d) {
+    if (operand.map.exprs[d].is_constant()) continue;
+    if (num_variables(operand.map.exprs[d]) != 1 ||
+        !index::depends_on(operand.map.exprs[d], static_cast<int>(d))) {
+      return false;
+    }
+  }
+  return true;
+}
+
+DimOrder elementwise_order(const Graph& graph, const Node& node, size_t rank,
+                           const std::vector<DimOrder>& orders) {
+  const auto& compute = std::get<Compute>(node.op);
+  int best = -1;
+  int64_t best_size = -1;
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    if (is_constant(graph, node.inputs[i]) || !keeps_dimensions(compute.operands[i], rank))
+      continue;
+    int64_t size = num_elems(graph.values[node.inputs[i]].shape);
+    if (size > best_size) best = static_cast<int>(i), best_size = size;
+  }
+  return best < 0 ? row_major_order(static_cast<int>(rank)) : orders[node.inputs[best]];
+}
+
+/// The order in which the operand's dimensions hold the output's axes; axes that it lacks stay in
+/// front.
+DimOrder inherited_order(const Graph& graph, const Node& node, size_t rank,
+                         const std::vector<DimOrder>& orders) {
+  const auto& compute = std::get<Compute>(node.op);
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    if (is_constant(graph, node.inputs[i])) continue;
+    DimOrder order;
+    for (int d : orders[node.inputs[i]]) {
+      const Expr& expr = compute.operands[i].map.exprs[d];
+      for (size_t axis = 0; axis < rank; ++axis) {
+        if (expr.is_variable(static_cast<int>(axis))) order.push_back(static_cast<int>(axis));
+      }
+    }
+    DimOrder full;
+    for (size_t axis = 0; axis < rank; ++axis) {
+      if (std::find(order.begin(), order.end(), static_cast<int>(axis)) == order.end()) {
+        full.push_back(static_cast<int>(axis));
+      }
+    }
+    full.insert(full.end(), order.begin(), order.end());
+    if (full.size() == rank) return full;
+  }
+  return row_major_order(static_cast<int>(rank));
+}
+
+DimOrder compute_order(const Graph& graph, const Node& node, const std::vector<DimOrder>& orders) {
+  const size_t rank = graph.values[node.outputs[0]].shape.size();
+  const auto& compute = std::get<Compute>(node.op);
+  if (node.origin == "Copy") return row_major_order(static_cast<int>(rank));
+  if (compute.combiner == graph::Combiner::kNone) {
+    return elementwise_order(graph, node, rank, orders);
+  }
+  int axis = natural_vector_axis(graph, node);
+  if (axis < 0) return inherited_order(graph, node, rank, orders);
+  DimOrder order;
+  for (int d = 0; d < static_cast<int>(rank); ++d) {
+    if (d != axis) order.push_back(d);
+  }
+  order.push_back(axis);
+  return order;
+}
+
+DimOrder view_order(const Graph& graph, const Node& node, const std::vector<DimOrder>& orders) {
+  const auto& view = std::get<graph::View>(node.op);
+  const Shape& from = graph.values[node.inputs[0]].shape;
+  const Shape& to = graph.values[node.outputs[0]].shape;
+  const DimOrder& input = orders[node.inputs[0]];
+  if (const auto* transpose = std::get_if<graph::Transpose>(&view)) {
+    DimOrder order;
+    for (int d : input) {
+      auto it = std::find(transpose->permutation.begin(), transpose->permutation.end(), d);
+      order.push_back(static_cast<int>(it - transpose->permutation.begin()));
+    }
+    return order;
+  }
+  if (std::holds_alternative<graph::Reshape>(view)) {
+    auto strides = reshape_strides(from, dense_strides(from, input), to);
+    return strides ? order_of_strides(*strides) : row_major_order(static_cast<int>(to.size()));
+  }
+  if (std::holds_alternative<graph::Concat>(view)) {
+    ValueId largest = node.inputs[0];
+    for (ValueId value : node.inputs) {
+      if (is_constant(graph, largest) ||
+          (!is_constant(graph, value) &&
+           num_elems(graph.values[value].shape) > num_elems(graph.values[largest].shape))) {
+        largest = value;
+      }
+    }
+    return orders[largest];
+  }
+  return from.size() == to.size() ? input : row_major_order(static_cast<int>(to.size()));
+}
+
+}  // namespace
+
+int natural_vector_axis(const Graph& graph, const Node& node) {
+  const auto& compute = std::get<Compute>(node.op);
+  const int num_parallel = compute.space.num_parallel();
+  if (compute.combiner == graph::Combiner::kNone || num_parallel == 0) return -1;
+  bool has_constant = false, windowed = false;
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    has_constant |= is_constant(graph, node.inputs[i]) && compute.operands[i].map.exprs.size() > 1;
+    for (const Expr& expr : compute.operands[i].map.exprs) windowed |= num_variables(expr) > 1;
+  }
+  int best = -1;
+  for (int axis = 0; axis < num_parallel; ++axis) {
+    bool candidate = false;
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      if (!mentions(compute.operands[i], axis)) continue;
+      bool plain = plain_dimension(compute.operands[i], axis) >= 0;
+      if (has_constant) {
+        candidate |=
+            plain && is_constant(graph, node.inputs[i]) && compute.operands[i].map.exprs.size() > 1;
+      } else {
+        candidate = plain;
+      }
+    }
+    if (!candidate) continue;
+    if (has_constant) {
+      if (best < 0 || compute.space.axes[axis].extent > compute.space.axes[best].extent)
+        best = axis;
+    } else if (windowed || node.inputs.size() > 1) {
+      best = axis;  // the last plain one: channels of a pool, columns of a matrix product
+    }
+  }
+  return best;
+}
+
+DimOrder row_major_order(int rank) {
+  DimOrder order(rank);
+  std::iota(order.begin(), order.end(), 0);
+  return order;
+}
+
+std::vector<int64_t> dense_strides(const Shape& extents, const DimOrder& order) {
+  std::vector<int64_t> strides(extents.size());
+  int64_t stride = 1;
+  for (size_t i = order.size(); i-- > 0;) {
+    strides[order[i]] = stride;
+    stride *= extents[order[i]];
+  }
+  return strides;
+}
+
+DimOrder order_of_strides(const std::vector<int64_t>& strides) {
+  DimOrder order = row_major_order(static_cast<int>(strides.size()));
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int a, int b) { return strides[a] > strides[b]; });
+  return order;
+}
+
+std::vector<DimOrder> choose_orders(const Graph& graph) {
+  std::vector<DimOrder> orders(graph.values.size());
+  for (const Node& node : graph.nodes) {
+    for (ValueId value : node.outputs) {
+      int rank = static_cast<int>(graph.values[value].shape.size());
+      if (std::holds_alternative<Compute>(node.op)) {
+        orders[value] = compute_order(graph, node, orders);
+      } else if (std::holds_alternative<graph::View>(node.op)) {
+        orders[value] = view_order(graph, node, orders);
+      } else {
+        orders[value] = row_major_order(rank);
+      }
+    }
+  }
+  return orders;
+}
+
+}  // namespace corf::fusion

@@ -1,0 +1,24 @@
+#pragma once
+#include <vector>
+
+#include "graph/graph.h"
+
+namespace corf::fusion {
+
+/// A value's dimensions from the outermost to the innermost in memory.
+using DimOrder = std::vector<int>;
+
+/// The dimension order of every value: a compute operator's result has the axis innermost that its
+/// kernel's vectors will run along; views keep their input's.
+std::vector<DimOrder> choose_orders(const graph::Graph& graph);
+
+/// The parallel axis that a contraction or windowed reduction is vectorised along, or -1 if nothing
+/// but its operands' layout decides.
+int natural_vector_axis(const graph::Graph& graph, const graph::Node& node);
+
+DimOrder row_major_order(int rank);
+/// Strides of a dense array in that order; `extents` may include margins.
+std::vector<int64_t> dense_strides(const Shape& extents, const DimOrder& order);
+DimOrder order_of_strides(const std::vector<int64_t>& strides);
+
+}  // namespace corf::fusion

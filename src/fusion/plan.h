@@ -1,0 +1,69 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "fusion/nest.h"
+#include "fusion/storage.h"
+#include "graph/graph.h"
+
+namespace corf::fusion {
+
+/// How a value gets from its producer to a consumer. Source: design section 1.
+enum class LinkStrategy : uint8_t { kInline, kScatter, kStream, kRecompute, kMaterialise };
+std::string_view to_string(LinkStrategy strategy);
+
+struct Link {
+  graph::ValueId value = -1;
+  graph::NodeId producer = -1;
+  graph::NodeId consumer = -1;
+  LinkStrategy strategy = LinkStrategy::kMaterialise;
+  std::string why;
+};
+
+/// How a nest is tiled, ordered and split among workers. Axes are the canonical nest's.
+struct NestSchedule {
+  int vector_axis = -1;     // lanes run along it; -1: scalar
+  int64_t vector_tile = 1;  // elements of a tile along the vector axis
+  struct TiledAxis {
+    int axis = 0;
+    int64_t extent = 1;
+  };
+  std::vector<TiledAxis> register_tile;  // parallel axes unrolled in registers
+  std::vector<int> unrolled_reductions;  // reduction axes that are wholly inside of the tile
+  std::vector<int> reduction_order;      // the other reduction axes, outermost first
+  std::vector<int> parallel_order;       // all parallel axes, outermost first
+  int block_axis = -1;  // this axis' tiles are walked in blocks, inside of which the loops between
+  int64_t block_tiles = 0;  // the blocks' loop and its own run again
+  int partition_axis = -1;
+  int64_t partitions = 1;
+  int reduction_unroll = 1;  // of the innermost reduction loop
+};
+
+enum class GroupKind : uint8_t { kCompute, kRows, kViewCopy, kOutputCopy, kRoutine };
+
+/// Operators that run as one kernel (or one routine).
+struct FusionGroup {
+  GroupKind kind = GroupKind::kCompute;
+  std::vector<graph::NodeId> nodes;                // in graph order
+  std::vector<graph::ValueId> stored;              // values that leave the group
+  int output = -1;                                 // kOutputCopy: number of the graph's output
+  std::vector<Link> links;                         // inside of the group and at its entries
+  std::vector<std::vector<graph::NodeId>> stages;  // kRows: nests run row by row
+  int shared_axes = 0;  // kRows: leading dimensions that all stages share
+};
+
+/// The decisions from which lowering makes the program: which operators run together, in which
+/// order, and where each value lies.
+struct FusionPlan {
+  std::vector<FusionGroup> groups;  // in order of execution
+  StoragePlan storage;
+};
+
+/// Every complex operator in a group of its own, with the element-wise operators around it inlined.
+FusionPlan plan_unfused(const graph::Graph& graph);
+
+std::string to_string(const graph::Graph& graph, const FusionPlan& plan);
+/// FNV-1a of the plan's text.
+std::string plan_hash(const graph::Graph& graph, const FusionPlan& plan);
+
+}  // namespace corf::fusion

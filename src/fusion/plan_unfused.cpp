@@ -1,0 +1,241 @@
+#include <algorithm>
+#include <set>
+
+#include "fusion/plan.h"
+
+namespace corf::fusion {
+namespace {
+
+using graph::Compute;
+using graph::Graph;
+using graph::Node;
+using graph::NodeId;
+using graph::ValueId;
+
+/// Registers bound how much a kernel may carry along.
+constexpr size_t kMaxGroupNodes = 24;
+
+const Compute* compute_of(const Graph& graph, NodeId id) {
+  return std::get_if<Compute>(&graph.nodes[id].op);
+}
+
+bool is_elementwise(const Graph& graph, NodeId id) {
+  const Compute* compute = compute_of(graph, id);
+  if (!compute || compute->combiner != graph::Combiner::kNone) return false;
+  return std::none_of(compute->operands.begin(), compute->operands.end(),
+                      [](const graph::Operand& operand) { return operand.guarded; });
+}
+
+bool is_identity(const graph::Operand& operand, size_t rank) {
+  if (operand.map.exprs.size() != rank) return false;
+  for (size_t d = 0; d < rank; ++d) {
+    if (!operand.map.exprs[d].is_variable(static_cast<int>(d))) return false;
+  }
+  return true;
+}
+
+class UnfusedPlanner {
+ public:
+  explicit UnfusedPlanner(const Graph& graph) : graph_(graph), consumers_(consumers(graph)) {
+    group_of_.assign(graph.nodes.size(), -1);
+    is_output_.assign(graph.values.size(), false);
+    for (ValueId value : graph.outputs) is_output_[value] = true;
+  }
+
+  FusionPlan run() {
+    FusionPlan plan;
+    plan.storage = plan_storage(graph_);
+    form_groups();
+    order_groups(plan);
+    return plan;
+  }
+
+ private:
+  struct Draft {
+    std::vector<NodeId> nodes;
+  };
+
+  void form_groups() {
+    const auto n = static_cast<NodeId>(graph_.nodes.size());
+    for (NodeId id = 0; id < n; ++id) {
+      const Compute* compute = compute_of(graph_, id);
+      if (compute && !is_elementwise(graph_, id)) grow(id);
+    }
+    for (NodeId id = 0; id < n; ++id) {
+      if (is_elementwise(graph_, id) && group_of_[id] < 0) grow(id);
+    }
+  }
+
+  /// A group around `seed`: first the element-wise operators that only it reads, then those that
+  /// read it, as long as every stored value has the group's own points.
+  void grow(NodeId seed) {
+    const int number = static_cast<int>(drafts_.size());
+    drafts_.push_back({{seed}});
+    group_of_[seed] = number;
+    if (!is_elementwise(graph_, seed)) add_prologues(seed, number);
+    bool grown = true;
+    while (grown && drafts_[number].nodes.size() < kMaxGroupNodes) {
+      grown = false;
+      for (NodeId member : std::vector<NodeId>(drafts_[number].nodes)) {
+        if (prologues_.count(member)) continue;
+        for (NodeId consumer : consumers_[graph_.nodes[member].outputs[0]]) {
+          if (group_of_[consumer] < 0 && can_append(consumer, number)) {
+            group_of_[consumer] = number;
+            drafts_[number].nodes.push_back(consumer);
+            grown = true;
+          }
+        }
+      }
+    }
+  }
+
+  /// Reductions that read each element once take what computes it along.
+  void add_prologues(NodeId seed, int number) {
+    const Compute& compute = *compute_of(graph_, seed);
+    if (compute.operands.size() != 1 || compute.operands[0].guarded) return;
+    const size_t num_axes = compute.space.axes.size();
+    if (compute.operands[0].map.exprs.size() != num_axes) return;
+    ValueId value = graph_.nodes[seed].inputs[0];
+    while (true) {
+      NodeId producer = graph_.values[value].producer;
+      if (!is_elementwise(graph_, producer) || group_of_[producer] >= 0) return;
+      if (consumers_[value].size() != 1 || is_output_[value]) return;
+      group_of_[producer] = number;
+      prologues_.insert(producer);
+      drafts_[number].nodes.push_back(producer);
+      // Go on through the operand with the same points; the others are loaded.
+      const Compute& elementwise = *compute_of(graph_, producer);
+      ValueId next = -1;
+      for (size_t i = 0; i < elementwise.operands.size(); ++i) {
+        if (is_identity(elementwise.operands[i], graph_.values[value].shape.size())) {
+          next = graph_.nodes[producer].inputs[i];
+        }
+      }
+      if (next < 0) return;
+      value = next;
+    }
+  }
+
+  bool can_append(NodeId candidate, int number) {
+    if (!is_elementwise(graph_, candidate)) return false;
+    const Node& node = graph_.nodes[candidate];
+    const Compute& compute = *compute_of(graph_, candidate);
+    const Shape& shape = graph_.values[node.outputs[0]].shape;
+    std::vector<NodeId> outside;
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      NodeId producer = graph_.values[node.inputs[i]].producer;
+      bool inside = group_of_[producer] == number && !prologues_.count(producer);
+      if (inside && (!is_identity(compute.operands[i], shape.size()) ||
+                     graph_.values[node.inputs[i]].shape != shape)) {
+        return false;
+      }
+      if (!inside) outside.push_back(producer);
+    }
+    // Nothing that it needs from outside may itself depend on the group.
+    return !any_reachable_from_group(outside, number);
+  }
+
+  bool any_reachable_from_group(const std::vector<NodeId>& targets, int number) {
+    NodeId first = *std::min_element(drafts_[number].nodes.begin(), drafts_[number].nodes.end());
+    std::vector<NodeId> stack = targets;
+    std::set<NodeId> seen(targets.begin(), targets.end());
+    auto push = [&](NodeId id) {
+      if (id > first && seen.insert(id).second) stack.push_back(id);
+    };
+    while (!stack.empty()) {
+      NodeId id = stack.back();
+      stack.pop_back();
+      if (group_of_[id] == number) return true;
+      // A group runs as a whole: whatever any of its members needs comes first.
+      if (group_of_[id] >= 0) {
+        for (NodeId member : drafts_[group_of_[id]].nodes) {
+          if (seen.insert(member).second) stack.push_back(member);
+        }
+      }
+      for (ValueId input : graph_.nodes[id].inputs) push(graph_.values[input].producer);
+    }
+    return false;
+  }
+
+  /// Emits groups, copies and routines in an order that respects their dependences.
+  void order_groups(FusionPlan& plan) {
+    const auto n = static_cast<NodeId>(graph_.nodes.size());
+    std::vector<int> copied(n, -1);
+    for (size_t i = 0; i < plan.storage.copied_views.size(); ++i) {
+      copied[plan.storage.copied_views[i]] = static_cast<int>(i);
+    }
+    std::vector<bool> emitted(n, false);
+    std::vector<std::pair<NodeId, bool>> stack;
+    for (NodeId root = 0; root < n; ++root) {
+      stack.push_back({root, false});
+      while (!stack.empty()) {
+        auto [id, expanded] = stack.back();
+        stack.pop_back();
+        if (emitted[id]) continue;
+        std::vector<NodeId> members =
+            group_of_[id] >= 0 ? drafts_[group_of_[id]].nodes : std::vector<NodeId>{id};
+        std::sort(members.begin(), members.end());
+        if (!expanded) {
+          stack.push_back({id, true});
+          for (NodeId member : members) {
+            for (ValueId input : graph_.nodes[member].inputs) {
+              NodeId producer = graph_.values[input].producer;
+              bool own = std::find(members.begin(), members.end(), producer) != members.end();
+              if (!own && !emitted[producer]) stack.push_back({producer, false});
+            }
+          }
+          continue;
+        }
+        for (NodeId member : members) emitted[member] = true;
+        emit(plan, id, members, copied[id]);
+      }
+    }
+    for (int output : plan.storage.copied_outputs) {
+      FusionGroup group;
+      group.kind = GroupKind::kOutputCopy;
+      group.output = output;
+      plan.groups.push_back(std::move(group));
+    }
+  }
+
+  void emit(FusionPlan& plan, NodeId id, const std::vector<NodeId>& members, int copied) {
+    const graph::Op& op = graph_.nodes[id].op;
+    FusionGroup group;
+    group.nodes = members;
+    if (std::holds_alternative<Compute>(op)) {
+      group.kind = GroupKind::kCompute;
+      for (NodeId member : members) {
+        ValueId value = graph_.nodes[member].outputs[0];
+        bool leaves = is_output_[value];
+        for (NodeId consumer : consumers_[value]) {
+          bool inside = group_of_[consumer] == group_of_[id];
+          leaves |= !inside;
+          if (inside) group.links.push_back({value, member, consumer, LinkStrategy::kInline, ""});
+        }
+        if (consumers_[value].empty()) leaves = true;
+        if (leaves) group.stored.push_back(value);
+      }
+    } else if (std::holds_alternative<graph::View>(op)) {
+      if (copied < 0) return;
+      group.kind = GroupKind::kViewCopy;
+    } else if (std::holds_alternative<graph::Opaque>(op)) {
+      group.kind = GroupKind::kRoutine;
+    } else {
+      return;
+    }
+    plan.groups.push_back(std::move(group));
+  }
+
+  const Graph& graph_;
+  std::vector<std::vector<NodeId>> consumers_;
+  std::vector<int> group_of_;
+  std::vector<Draft> drafts_;
+  std::set<NodeId> prologues_;
+  std::vector<bool> is_output_;
+};
+
+}  // namespace
+
+FusionPlan plan_unfused(const Graph& graph) { return UnfusedPlanner(graph).run(); }
+
+}  // namespace corf::fusion

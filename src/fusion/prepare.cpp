@@ -1,0 +1,159 @@
+#include "fusion/prepare.h"
+
+#include <algorithm>
+#include <map>
+
+#include "fusion/order.h"
+
+namespace corf::fusion {
+namespace {
+
+using graph::Compute;
+using graph::Graph;
+using graph::Node;
+using graph::ValueId;
+using index::Expr;
+
+Compute identity_compute(const Graph& graph, ValueId value, const DimOrder& order) {
+  const graph::Value& source = graph.values[value];
+  Compute copy;
+  graph::Operand operand;
+  operand.map.exprs.resize(order.size());
+  for (size_t i = 0; i < order.size(); ++i) {
+    copy.space.axes.push_back(
+        {"d" + std::to_string(i), source.shape[order[i]], index::AxisKind::kParallel});
+    operand.map.exprs[order[i]] = Expr::variable(static_cast<int>(i));
+  }
+  copy.operands.push_back(operand);
+  copy.body.operand(0, source.dtype);
+  return copy;
+}
+
+bool is_constant(const Graph& graph, ValueId value) {
+  return std::holds_alternative<graph::Constant>(graph.producer(value).op);
+}
+
+/// Storage with margins can be given to what a kernel or a concatenation writes.
+bool can_have_margins(const Graph& graph, ValueId value) {
+  const Node& node = graph.producer(value);
+  if (std::holds_alternative<Compute>(node.op)) return true;
+  const auto* view = std::get_if<graph::View>(&node.op);
+  return view && (std::holds_alternative<graph::Concat>(*view) ||
+                  std::holds_alternative<graph::Pad>(*view));
+}
+
+class Preparer {
+ public:
+  explicit Preparer(const Graph& graph) : source_(graph), orders_(choose_orders(graph)) {
+    result_.inputs = graph.inputs;
+    result_.output_names = graph.output_names;
+    result_.values.reserve(graph.values.size());
+    mapped_.assign(graph.values.size(), -1);
+  }
+
+  Graph run() {
+    for (const Node& node : source_.nodes) {
+      Node copy = node;
+      if (std::holds_alternative<Compute>(node.op)) add_copies(node, copy);
+      if (std::holds_alternative<graph::Opaque>(node.op)) add_dense_copies(node);
+      append(node, std::move(copy));
+    }
+    for (ValueId& input : result_.inputs) input = mapped_[input];
+    for (ValueId output : source_.outputs) result_.outputs.push_back(mapped_[output]);
+    return std::move(result_);
+  }
+
+ private:
+  void append(const Node& original, Node copy) {
+    for (ValueId& input : copy.inputs) {
+      if (input < static_cast<ValueId>(replaced_.size()) && replaced_[input] >= 0) {
+        input = replaced_[input];
+      } else {
+        input = mapped_[input];
+      }
+    }
+    replaced_.clear();
+    copy.outputs.clear();
+    for (ValueId output : original.outputs) {
+      mapped_[output] = static_cast<ValueId>(result_.values.size());
+      graph::Value value = source_.values[output];
+      value.producer = static_cast<graph::NodeId>(result_.nodes.size());
+      result_.values.push_back(value);
+      copy.outputs.push_back(mapped_[output]);
+    }
+    result_.nodes.push_back(std::move(copy));
+  }
+
+  /// Decides which operands of `node` read a copy; rewrites their maps where its order differs.
+  void add_copies(const Node& node, Node& copy) {
+    auto& compute = std::get<Compute>(copy.op);
+    if (compute.combiner == graph::Combiner::kNone) return;
+    replaced_.assign(source_.values.size(), -1);
+    const bool contraction = node.inputs.size() > 1;
+    const int vector_axis = natural_vector_axis(source_, node);
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      ValueId value = node.inputs[i];
+      graph::Operand& operand = compute.operands[i];
+      if (is_constant(source_, value) || replaced_[value] >= 0) continue;
+      if (contraction && operand.guarded && operand.padding == 0 &&
+          !can_have_margins(source_, value)) {
+        read_copy(value, orders_[value], operand);
+        continue;
+      }
+      if (!contraction || vector_axis < 0) continue;
+      int dimension = -1;
+      for (size_t d = 0; d < operand.map.exprs.size(); ++d) {
+        if (operand.map.exprs[d].is_variable(vector_axis)) dimension = static_cast<int>(d);
+      }
+      DimOrder order = orders_[value];
+      if (dimension < 0 || order.back() == dimension || operand.guarded) continue;
+      if (std::count(node.inputs.begin(), node.inputs.end(), value) > 1) continue;
+      order.erase(std::find(order.begin(), order.end(), dimension));
+      order.push_back(dimension);
+      read_copy(value, order, operand);
+    }
+  }
+
+  /// Routines read dense row-major arrays.
+  void add_dense_copies(const Node& node) {
+    replaced_.assign(source_.values.size(), -1);
+    for (ValueId value : node.inputs) {
+      const graph::Op& op = source_.producer(value).op;
+      if (std::holds_alternative<Compute>(op) || std::holds_alternative<graph::View>(op)) {
+        replaced_[value] =
+            copy_of(value, row_major_order(static_cast<int>(source_.values[value].shape.size())));
+      }
+    }
+  }
+
+  /// The operand reads a copy of its value, dense in that order.
+  void read_copy(ValueId value, const DimOrder& order, graph::Operand& operand) {
+    replaced_[value] = copy_of(value, order);
+    std::vector<Expr> exprs;
+    for (int d : order) exprs.push_back(operand.map.exprs[d]);
+    operand.map.exprs = exprs;
+  }
+
+  ValueId copy_of(ValueId value, const DimOrder& order) {
+    auto [it, fresh] = copies_.try_emplace({value, order}, -1);
+    if (fresh) {
+      Compute copy = identity_compute(source_, value, order);
+      const std::string& name = source_.values[value].name;
+      it->second = result_.add_compute(name + "/copy", std::move(copy), {mapped_[value]}, "Copy");
+    }
+    return it->second;
+  }
+
+  const Graph& source_;
+  std::vector<DimOrder> orders_;
+  Graph result_;
+  std::vector<ValueId> mapped_;    // source value -> result value
+  std::vector<ValueId> replaced_;  // of the node at hand: source value -> copy
+  std::map<std::pair<ValueId, DimOrder>, ValueId> copies_;
+};
+
+}  // namespace
+
+Graph prepare(const Graph& graph) { return Preparer(graph).run(); }
+
+}  // namespace corf::fusion

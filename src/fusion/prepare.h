@@ -1,0 +1,12 @@
+#pragma once
+#include "graph/graph.h"
+
+namespace corf::fusion {
+
+/// Adds the copies that make kernels fast where no layout serves all sides: of values that a padded
+/// convolution reads but whose storage cannot have margins (graph inputs, views), and of
+/// matrix-product operands that do not run along the vector axis. A copy is an identity operator
+/// whose origin is "Copy".
+graph::Graph prepare(const graph::Graph& graph);
+
+}  // namespace corf::fusion
