@@ -39,9 +39,8 @@ Status check_names(const DeclaredTensors& inputs, const onnx::ShapeBindings& bin
   for (const auto& [name, shape] : bindings) {
     if (!known.contains(name)) {
       return make_error(ErrorCode::kInvalidArgument,
-                        "a shape is given for '{}', which is no input or symbolic dimension of the "
-                        "model; there are {}",
-                        name, fmt::join(known, ", "));
+                        "the model has no input or symbolic dimension '{}'; it has {}", name,
+                        fmt::join(known, ", "));
     }
   }
   return {};

@@ -1,0 +1,265 @@
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <fmt/format.h>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "commands.h"
+#include "files.h"
+#include "inputs.h"
+#include "progress.h"
+#include "settings.h"
+
+namespace corf::command {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+constexpr int kFewestRuns = 3;
+constexpr double kProfileSeconds = 1.0;
+
+struct BenchSettings : Settings {
+  double min_time_s = 1.0;
+  bool profile = false;
+  bool serve = false;
+  std::string trace_file;
+};
+
+struct Timings {
+  double median_ms = 0, min_ms = 0, p95_ms = 0;
+  size_t runs = 0;
+};
+
+/// A model compiled and bound to inputs and outputs.
+struct Bench {
+  Executable executable;
+  std::vector<Array> inputs, outputs;
+  std::vector<corf_tensor> input_views, output_views;
+
+  explicit Bench(const BenchSettings& settings, Session& session, std::vector<Array> given)
+      : executable(session.compile(shapes_with(settings, given))),
+        inputs(complete_inputs(std::move(given), executable.inputs(), settings.seed)),
+        outputs(executable.make_outputs()),
+        input_views(views(inputs)),
+        output_views(views(outputs)) {}
+
+  double run_ms() {
+    const auto begin = Clock::now();
+    executable.run(input_views, output_views);
+    return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+  }
+};
+
+/// The value below which `fraction` of the sorted times lie (nearest rank).
+double quantile(const std::vector<double>& sorted, double fraction) {
+  const auto rank = static_cast<size_t>(std::ceil(fraction * static_cast<double>(sorted.size())));
+  return sorted[std::max<size_t>(rank, 1) - 1];
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+Timings measure(Bench& bench, double seconds) {
+  Progress progress("measuring");
+  bench.run_ms();  // touches the memory
+  std::vector<double> times_ms;
+  double total_ms = 0;
+  while (total_ms < seconds * 1e3 || times_ms.size() < kFewestRuns) {
+    times_ms.push_back(bench.run_ms());
+    total_ms += times_ms.back();
+    progress.update(total_ms / (seconds * 1e3));
+  }
+  Timings timings;
+  timings.median_ms = median(times_ms);
+  std::sort(times_ms.begin(), times_ms.end());
+  timings.min_ms = times_ms.front();
+  timings.p95_ms = quantile(times_ms, 0.95);
+  timings.runs = times_ms.size();
+  return timings;
+}
+
+/// Step after step, each with the median of its times over several runs.
+std::vector<StepProfile> profile(Bench& bench) {
+  std::vector<std::vector<StepProfile>> runs;
+  const auto begin = Clock::now();
+  while (runs.size() < kFewestRuns ||
+         std::chrono::duration<double>(Clock::now() - begin).count() < kProfileSeconds) {
+    runs.push_back(bench.executable.profile(bench.input_views, bench.output_views));
+  }
+  std::vector<StepProfile> steps = runs.front();
+  double start_ms = 0;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    std::vector<double> times_ms;
+    for (const auto& run : runs) times_ms.push_back(run[i].time_ms);
+    steps[i].time_ms = median(times_ms);
+    steps[i].start_ms = start_ms;
+    start_ms += steps[i].time_ms;
+  }
+  return steps;
+}
+
+double gflops(int64_t flops, double time_ms) {
+  return time_ms > 0 ? static_cast<double>(flops) / (time_ms * 1e6) : 0;
+}
+
+double fraction_of(double part, double whole) { return whole > 0 ? part / whole : 0; }
+
+Json to_json(const std::vector<StepProfile>& steps) {
+  double total_ms = 0;
+  for (const StepProfile& step : steps) total_ms += step.time_ms;
+  Json list = Json::array();
+  for (const StepProfile& step : steps) {
+    list.push_back({{"label", step.label},
+                    {"time_ms", step.time_ms},
+                    {"share", fraction_of(step.time_ms, total_ms)},
+                    {"gflops", gflops(step.work_flops, step.time_ms)},
+                    {"limit_ms", step.limit_ms},
+                    {"limit_fraction", fraction_of(step.limit_ms, step.time_ms)},
+                    {"work_flops", step.work_flops},
+                    {"executed_flops", step.executed_flops},
+                    {"compulsory_bytes", step.compulsory_bytes}});
+  }
+  return list;
+}
+
+void print_table(const std::vector<StepProfile>& steps) {
+  double total_ms = 0;
+  for (const StepProfile& step : steps) total_ms += step.time_ms;
+  fmt::print("\n{:>10} {:>7} {:>9} {:>9}  {}\n", "time ms", "share", "GFLOP/s", "of limit",
+             "kernel");
+  for (const StepProfile& step : steps) {
+    fmt::print("{:>10.4f} {:>6.1f}% {:>9.1f} {:>8.0f}%  {}\n", step.time_ms,
+               100 * fraction_of(step.time_ms, total_ms), gflops(step.work_flops, step.time_ms),
+               100 * fraction_of(step.limit_ms, step.time_ms), step.label);
+  }
+  fmt::print("{:>10.4f} {:>6.1f}%{:>21}{} steps\n", total_ms, 100.0, "", steps.size());
+}
+
+/// Chrome's trace event format: chrome://tracing and Perfetto show it.
+Json to_trace(const std::vector<StepProfile>& steps) {
+  Json events = Json::array();
+  for (const StepProfile& step : steps) {
+    events.push_back({{"name", step.label},
+                      {"ph", "X"},
+                      {"ts", step.start_ms * 1e3},
+                      {"dur", step.time_ms * 1e3},
+                      {"pid", 1},
+                      {"tid", 1},
+                      {"args",
+                       {{"gflops", gflops(step.work_flops, step.time_ms)},
+                        {"limit_fraction", fraction_of(step.limit_ms, step.time_ms)}}}});
+  }
+  return {{"traceEvents", events}, {"displayTimeUnit", "ms"}};
+}
+
+Json to_json(const Timings& timings) {
+  return {{"median_ms", timings.median_ms}, {"min_ms", timings.min_ms}, {"p95_ms", timings.p95_ms}};
+}
+
+void add_description(const BenchSettings& settings, const Executable& executable, Json& result) {
+  const corf_executable_info info = executable.info();
+  result["compile_ms"] = info.compile_ms;
+  result["threads"] = info.threads;
+  result["plan"] = settings.plan;
+  result["plan_hash"] = info.plan_hash;
+  result["work_flops"] = info.work_flops;
+  result["executed_flops"] = info.executed_flops;
+}
+
+/// One JSON line when compiled, then one for each request "measure SECONDS" on stdin.
+void serve(const BenchSettings& settings, Bench& bench) {
+  Json ready = Json::object();
+  add_description(settings, bench.executable, ready);
+  fmt::print("{}\n", ready.dump());
+  std::fflush(stdout);
+  for (std::string line; std::getline(std::cin, line);) {
+    double seconds = 0;
+    char rest = 0;
+    if (std::sscanf(line.c_str(), "measure %lf %c", &seconds, &rest) != 1 || !(seconds >= 0)) {
+      throw Exception(CORF_INVALID_ARGUMENT,
+                      fmt::format("'{}' on stdin is not of the form: measure SECONDS", line));
+    }
+    const Timings timings = measure(bench, seconds);
+    Json answer = to_json(timings);
+    answer["runs"] = timings.runs;
+    fmt::print("{}\n", answer.dump());
+    std::fflush(stdout);
+  }
+}
+
+void bench(const BenchSettings& settings) {
+  std::vector<Array> given = read_inputs(settings);
+  Session session(settings.model, settings.to_options());
+  Bench bench(settings, session, std::move(given));
+  if (settings.serve) return serve(settings, bench);
+
+  const double limit_ms = bench.executable.limit_ms();
+  const Timings timings = measure(bench, settings.min_time_s);
+  const corf_executable_info info = bench.executable.info();
+  std::vector<StepProfile> steps;
+  if (settings.profile || !settings.trace_file.empty()) steps = profile(bench);
+  if (!settings.trace_file.empty()) {
+    write_file(settings.trace_file,
+               to_trace(steps).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+  }
+  if (settings.json) {
+    Json result = to_json(timings);
+    add_description(settings, bench.executable, result);
+    result["gflops"] = gflops(info.work_flops, timings.median_ms);
+    result["limit_ms"] = limit_ms;
+    result["limit_fraction"] = fraction_of(limit_ms, timings.median_ms);
+    if (settings.profile) result["profile"] = to_json(steps);
+    fmt::print("{}\n", result.dump(-1, ' ', false, Json::error_handler_t::replace));
+    return;
+  }
+  fmt::print("{:.4f} ms median of {} runs (min {:.4f}, p95 {:.4f}), {} threads, {}\n",
+             timings.median_ms, timings.runs, timings.min_ms, timings.p95_ms, info.threads,
+             info.isa);
+  fmt::print("{:.1f} GFLOP/s ({:.3f} GFLOP); limit {:.4f} ms, {:.0f}% of it reached\n",
+             gflops(info.work_flops, timings.median_ms),
+             static_cast<double>(info.work_flops) * 1e-9, limit_ms,
+             100 * fraction_of(limit_ms, timings.median_ms));
+  fmt::print(
+      "compiled in {:.0f} ms, plan {} ({}); arena {:.2f} MiB, constants {:.2f} MiB, code "
+      "{:.0f} KiB\n",
+      info.compile_ms, info.plan_hash, settings.plan,
+      static_cast<double>(info.arena_bytes) / (1 << 20),
+      static_cast<double>(info.constant_bytes) / (1 << 20),
+      static_cast<double>(info.code_bytes) / (1 << 10));
+  if (settings.profile) print_table(steps);
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app) {
+  auto settings = std::make_shared<BenchSettings>();
+  CLI::App* command = app.add_subcommand("bench", "Measure a model's speed");
+  settings->add_model_to(*command);
+  settings->add_plan_to(*command);
+  settings->add_inputs_to(*command);
+  command->add_option("--min-time", settings->min_time_s, "Seconds of measured runs, at least")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  command->add_flag("--profile", settings->profile,
+                    "Also time, share, GFLOP/s and fraction of its limit of each kernel");
+  command->add_option("--trace", settings->trace_file,
+                      "File that receives the profile in Chrome's trace format");
+  command->add_flag("--serve", settings->serve,
+                    "Compile once, print a JSON line, then for each line 'measure SECONDS' on "
+                    "stdin print a JSON line of timings");
+  command->footer(
+      "Examples:\n"
+      "  corf bench mobilenet.onnx --threads 2 --profile\n"
+      "  corf bench rec.onnx --shape x=1x3x48x320 --json --min-time 3\n"
+      "  corf bench model.onnx --trace trace.json");
+  command->callback([settings] { bench(*settings); });
+}
+
+}  // namespace corf::command

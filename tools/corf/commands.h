@@ -1,0 +1,16 @@
+#pragma once
+#include <CLI/CLI.hpp>
+
+namespace corf::command {
+
+/// Each adds its subcommand, which runs when the arguments are parsed, writes its result to stdout
+/// and throws Exception where it fails.
+void add_run(CLI::App& app);
+void add_bench(CLI::App& app);
+void add_inspect(CLI::App& app);
+void add_compare(CLI::App& app);
+
+/// Thrown where a command has said what is wrong itself: the process exits with 1.
+struct Failed {};
+
+}  // namespace corf::command

@@ -1,0 +1,86 @@
+#include <fmt/format.h>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "commands.h"
+#include "inputs.h"
+#include "settings.h"
+
+namespace corf::command {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct CompareSettings : Settings {
+  std::string reference = "evaluate";
+};
+
+Json to_json(const ComparedValue& value) {
+  return {{"name", value.name},
+          {"nodes", value.nodes},
+          {"relative_l2", value.relative_l2},
+          {"max_abs", value.max_abs},
+          {"within_bounds", value.within_bounds}};
+}
+
+void compare(const CompareSettings& settings) {
+  Session session(settings.model, settings.to_options());
+  std::vector<Array> given = read_inputs(settings);
+  const Shapes shapes = shapes_with(settings, given);
+  const std::vector<Array> inputs =
+      complete_inputs(std::move(given), session.compile(shapes).inputs(), settings.seed);
+  const Comparison comparison = session.compare(
+      settings.reference == "evaluate" ? CORF_REFERENCE_EVALUATE : CORF_REFERENCE_UNFUSED, inputs);
+
+  bool passed = true;
+  for (const ComparedValue& output : comparison.outputs) passed = passed && output.within_bounds;
+  if (settings.json) {
+    Json outputs = Json::array();
+    for (const ComparedValue& output : comparison.outputs) outputs.push_back(to_json(output));
+    const Json result = {
+        {"reference", settings.reference},
+        {"passed", passed},
+        {"outputs", outputs},
+        {"first_wrong_group",
+         comparison.first_wrong_group ? to_json(*comparison.first_wrong_group) : Json(nullptr)}};
+    fmt::print("{}\n", result.dump());
+  } else {
+    for (const ComparedValue& output : comparison.outputs) {
+      fmt::print("{}  relative L2 error {:.3g}, largest error {:.3g}  {}\n", output.name,
+                 output.relative_l2, output.max_abs, output.within_bounds ? "ok" : "WRONG");
+    }
+    if (comparison.first_wrong_group) {
+      const ComparedValue& group = *comparison.first_wrong_group;
+      fmt::print(
+          "first group that is off: {} (nodes {})  relative L2 error {:.3g}, largest error "
+          "{:.3g}\n",
+          group.name, group.nodes, group.relative_l2, group.max_abs);
+    }
+  }
+  if (!passed) {
+    throw Exception(CORF_INTERNAL, fmt::format("{}: the outputs differ from the reference ({})",
+                                               settings.model, settings.reference));
+  }
+}
+
+}  // namespace
+
+void add_compare(CLI::App& app) {
+  auto settings = std::make_shared<CompareSettings>();
+  CLI::App* command = app.add_subcommand("compare", "Compare the compiled model with a reference");
+  settings->add_model_to(*command);
+  settings->add_plan_to(*command);
+  settings->add_inputs_to(*command);
+  command
+      ->add_option("--reference", settings->reference,
+                   "evaluate: float64; unfused: every operator compiled alone")
+      ->check(CLI::IsMember({"evaluate", "unfused"}))
+      ->capture_default_str();
+  command->footer(
+      "Exits with 1 if an output is off.\n"
+      "Example:\n"
+      "  corf compare model.onnx --shape x=1x3x224x224");
+  command->callback([settings] { compare(*settings); });
+}
+
+}  // namespace corf::command

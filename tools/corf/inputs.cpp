@@ -1,0 +1,109 @@
+#include "inputs.h"
+
+#include <algorithm>
+#include <random>
+
+#include "files.h"
+
+namespace corf::command {
+namespace {
+
+/// In [-1, 1), the same on every machine.
+double uniform(std::mt19937_64& random) {
+  return static_cast<double>(random() >> 40) / static_cast<double>(1 << 23) - 1.0;
+}
+
+/// A number below 1 in absolute value in a 16-bit float format with `mantissa_bits`.
+uint16_t uniform_16(std::mt19937_64& random, int mantissa_bits, int exponent_bias) {
+  const uint64_t bits = random();
+  const uint64_t sign = bits & 1;
+  const uint64_t exponent = static_cast<uint64_t>(exponent_bias) - 1 - (bits >> 1) % 4;
+  const uint64_t mantissa = (bits >> 8) & ((1u << mantissa_bits) - 1);
+  return static_cast<uint16_t>(sign << 15 | exponent << mantissa_bits | mantissa);
+}
+
+template <typename T>
+void fill_bits(Array& array, std::mt19937_64& random) {
+  for (size_t i = 0; i < array.num_elems(); ++i) {
+    array.data<T>()[i] = static_cast<T>(random() >> 63);
+  }
+}
+
+Array random_array(const Declaration& declaration, std::mt19937_64& random) {
+  Array array(declaration.name, declaration.dtype, declaration.extents);
+  switch (declaration.dtype) {
+    case CORF_BOOL:
+    case CORF_I8:
+    case CORF_U8:
+      fill_bits<uint8_t>(array, random);
+      break;
+    case CORF_I16:
+    case CORF_U16:
+      fill_bits<uint16_t>(array, random);
+      break;
+    case CORF_I32:
+    case CORF_U32:
+      fill_bits<uint32_t>(array, random);
+      break;
+    case CORF_I64:
+    case CORF_U64:
+      fill_bits<uint64_t>(array, random);
+      break;
+    case CORF_F16:
+      std::generate_n(array.data<uint16_t>(), array.num_elems(),
+                      [&] { return uniform_16(random, 10, 15); });
+      break;
+    case CORF_BF16:
+      std::generate_n(array.data<uint16_t>(), array.num_elems(),
+                      [&] { return uniform_16(random, 7, 127); });
+      break;
+    case CORF_F32:
+      std::generate_n(array.data<float>(), array.num_elems(),
+                      [&] { return static_cast<float>(uniform(random)); });
+      break;
+    case CORF_F64:
+      std::generate_n(array.data<double>(), array.num_elems(), [&] { return uniform(random); });
+      break;
+  }
+  return array;
+}
+
+}  // namespace
+
+std::vector<Array> read_inputs(const Settings& settings) {
+  std::vector<Array> arrays;
+  for (const std::string& argument : settings.input_arguments) {
+    const auto [name, file] = split_at_first_equals(argument);
+    arrays.push_back(parse_npy(file, read_file(file)));
+    arrays.back().rename(name);
+  }
+  return arrays;
+}
+
+Shapes shapes_with(const Settings& settings, const std::vector<Array>& given) {
+  Shapes shapes = settings.shapes();
+  for (const Array& array : given) {
+    const auto [entry, is_new] = shapes.try_emplace(array.name(), array.extents());
+    if (!is_new && entry->second != array.extents()) {
+      throw Exception(CORF_INVALID_ARGUMENT,
+                      "input '" + array.name() + "' has the shape " + to_text(array.extents()) +
+                          " in its file, but --shape says " + to_text(entry->second));
+    }
+  }
+  return shapes;
+}
+
+std::vector<Array> complete_inputs(std::vector<Array> given,
+                                   const std::vector<Declaration>& declared, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  for (const Declaration& declaration : declared) {
+    Array drawn = random_array(declaration, random);
+    const bool is_given = std::any_of(given.begin(), given.end(), [&](const Array& array) {
+      return array.name() == declaration.name;
+    });
+    if (!is_given) given.push_back(std::move(drawn));
+  }
+  return given;
+}
+
+}  // namespace corf::command

@@ -1,0 +1,21 @@
+#pragma once
+#include <corf/corf.hpp>
+#include <vector>
+
+#include "settings.h"
+
+namespace corf::command {
+
+/// Arrays read from the --input files, named.
+std::vector<Array> read_inputs(const Settings& settings);
+
+/// --shape's shapes and those of the arrays that were read.
+Shapes shapes_with(const Settings& settings, const std::vector<Array>& given);
+
+/// One array for each declared input: the given one, else random from `seed`. Floats are in
+/// [-1, 1), integers 0 or 1, which are valid as token ids, masks and indices alike.
+/// A given array with an unknown name is kept, for the library to complain about.
+std::vector<Array> complete_inputs(std::vector<Array> given,
+                                   const std::vector<Declaration>& declared, uint64_t seed);
+
+}  // namespace corf::command

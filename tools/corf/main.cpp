@@ -1,0 +1,50 @@
+#include <CLI/CLI.hpp>
+#include <corf/corf.hpp>
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "commands.h"
+
+namespace {
+
+constexpr int kFailed = 1;
+constexpr int kUsageError = 2;
+
+void say(const char* message) { std::fprintf(stderr, "corf: error: %s\n", message); }
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Compiles a trained network (.onnx) into fast CPU code and runs it.", "corf");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", corf_version());
+  app.get_formatter()->column_width(38);
+  app.footer(
+      "`corf COMMAND --help` tells what a command takes.\n"
+      "Exit status: 0 success, 2 usage error, 1 anything else.");
+  corf::command::add_run(app);
+  corf::command::add_bench(app);
+  corf::command::add_inspect(app);
+  corf::command::add_compare(app);
+  try {
+    app.parse(argc, argv);
+    if (std::fflush(stdout) != 0) {
+      say("cannot write to the standard output");
+      return kFailed;
+    }
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error, std::cout, std::cerr) == 0 ? 0 : kUsageError;
+  } catch (const corf::Exception& exception) {
+    say(exception.what());
+  } catch (const corf::command::Failed&) {
+  } catch (const std::bad_alloc&) {
+    say("out of memory");
+  } catch (const std::length_error&) {
+    say("out of memory");
+  } catch (const std::exception& exception) {
+    say(exception.what());
+  }
+  return kFailed;
+}

@@ -1,0 +1,158 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fmt/format.h>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "commands.h"
+#include "files.h"
+#include "inputs.h"
+#include "settings.h"
+
+namespace corf::command {
+namespace {
+
+struct RunSettings : Settings {
+  std::string output_dir;
+};
+
+/// A file name for each output: its name, with what a file name cannot hold replaced by '_'.
+std::vector<std::string> file_names(const std::vector<Array>& outputs) {
+  std::vector<std::string> names;
+  std::set<std::string> taken;
+  for (const Array& output : outputs) {
+    std::string stem = output.name().empty() ? "_" : output.name();
+    for (char& c : stem) {
+      if (c == '/' || c == '\\' || static_cast<unsigned char>(c) < ' ') c = '_';
+    }
+    if (stem.front() == '.') stem.front() = '_';
+    std::string name = stem;
+    for (int i = 2; !taken.insert(name).second; ++i) name = fmt::format("{}-{}", stem, i);
+    names.push_back(name + ".npy");
+  }
+  return names;
+}
+
+void write_outputs(const std::vector<Array>& outputs, const std::vector<std::string>& paths,
+                   const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    throw Exception(CORF_IO, fmt::format("cannot make the folder {}: {}", folder, error.message()));
+  }
+  for (size_t i = 0; i < outputs.size(); ++i) write_file(paths[i], to_npy(outputs[i]));
+}
+
+struct Range {
+  double least = 0, greatest = 0;
+  size_t num_nans = 0;
+};
+
+template <typename T>
+Range range_of(const Array& array) {
+  Range range;
+  bool first = true;
+  for (size_t i = 0; i < array.num_elems(); ++i) {
+    const double value = static_cast<double>(array.data<T>()[i]);
+    if (std::isnan(value)) {
+      ++range.num_nans;
+      continue;
+    }
+    range.least = first ? value : std::min(range.least, value);
+    range.greatest = first ? value : std::max(range.greatest, value);
+    first = false;
+  }
+  return range;
+}
+
+std::string summary(const Array& array) {
+  if (array.num_elems() == 0) return "empty";
+  Range range;
+  switch (array.dtype()) {
+    case CORF_F32:
+      range = range_of<float>(array);
+      break;
+    case CORF_F64:
+      range = range_of<double>(array);
+      break;
+    case CORF_I64:
+      range = range_of<int64_t>(array);
+      break;
+    case CORF_I32:
+      range = range_of<int32_t>(array);
+      break;
+    case CORF_BOOL:
+    case CORF_U8:
+      range = range_of<uint8_t>(array);
+      break;
+    default:
+      return "";
+  }
+  return fmt::format("from {:.6g} to {:.6g}{}", range.least, range.greatest,
+                     range.num_nans > 0 ? fmt::format(", {} NaN", range.num_nans) : "");
+}
+
+void run(const RunSettings& settings) {
+  Session session(settings.model, settings.to_options());
+  std::vector<Array> given = read_inputs(settings);
+  Executable executable = session.compile(shapes_with(settings, given));
+  const std::vector<Array> inputs =
+      complete_inputs(std::move(given), executable.inputs(), settings.seed);
+  const std::vector<Array> outputs = executable.run(inputs);
+
+  std::vector<std::string> paths;
+  if (!settings.output_dir.empty()) {
+    for (const std::string& name : file_names(outputs)) {
+      paths.push_back((std::filesystem::path(settings.output_dir) / name).string());
+    }
+    write_outputs(outputs, paths, settings.output_dir);
+  }
+
+  const corf_executable_info info = executable.info();
+  if (settings.json) {
+    nlohmann::ordered_json list = nlohmann::ordered_json::array();
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      nlohmann::ordered_json output = {{"name", outputs[i].name()},
+                                       {"dtype", corf_dtype_name(outputs[i].dtype())},
+                                       {"shape", outputs[i].extents()}};
+      if (!paths.empty()) output["file"] = paths[i];
+      list.push_back(output);
+    }
+    const nlohmann::ordered_json result = {{"outputs", list},
+                                           {"threads", info.threads},
+                                           {"plan", settings.plan},
+                                           {"plan_hash", info.plan_hash},
+                                           {"compile_ms", info.compile_ms}};
+    fmt::print("{}\n", result.dump());
+    return;
+  }
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    fmt::print("{}  {} {}  {}{}\n", outputs[i].name(), corf_dtype_name(outputs[i].dtype()),
+               to_text(outputs[i].extents()), summary(outputs[i]),
+               paths.empty() ? "" : "  -> " + paths[i]);
+  }
+  fmt::print("plan {} ({}), {} threads, {}\n", info.plan_hash, settings.plan, info.threads,
+             info.isa);
+}
+
+}  // namespace
+
+void add_run(CLI::App& app) {
+  auto settings = std::make_shared<RunSettings>();
+  CLI::App* command = app.add_subcommand("run", "Run a model once");
+  settings->add_model_to(*command);
+  settings->add_plan_to(*command);
+  settings->add_inputs_to(*command);
+  command->add_option("--output-dir", settings->output_dir,
+                      "Folder that receives each output as OUTPUT.npy");
+  command->footer(
+      "Examples:\n"
+      "  corf run mobilenet.onnx --input x=cat.npy --output-dir out\n"
+      "  corf run rec.onnx --shape x=1x3x48x320 --json");
+  command->callback([settings] { run(*settings); });
+}
+
+}  // namespace corf::command

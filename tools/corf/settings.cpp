@@ -1,0 +1,120 @@
+#include "settings.h"
+
+#include <charconv>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace corf::command {
+namespace {
+
+std::string check_shape_argument(const std::string& argument) {
+  const auto [name, text] = split_at_last_equals(argument);
+  Extents extents;
+  if (name.empty() || !parse_extents(text, extents)) {
+    return fmt::format("'{}' is not of the form NAME=1x3x224x224", argument);
+  }
+  return "";
+}
+
+std::string check_input_argument(const std::string& argument) {
+  const auto [name, file] = split_at_first_equals(argument);
+  if (name.empty() || file.empty()) {
+    return fmt::format("'{}' is not of the form NAME=FILE.npy", argument);
+  }
+  return "";
+}
+
+}  // namespace
+
+void Settings::add_model_to(CLI::App& app) {
+  app.add_option("MODEL", model, "Model file (.onnx)")->required();
+  app.add_flag("--json", json, "Machine-readable output on stdout");
+  app.add_option("--threads", threads, "Workers; 0: the CPUs that the process may use")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app.add_option("--isa", isa, "Instruction set instead of the machine's widest")
+      ->check(CLI::IsMember({"sse2", "avx2", "avx512"}));
+  app.add_option("--shape", shape_arguments,
+                 "NAME=1x3x224x224: shape of an input, or value of a symbolic dimension")
+      ->type_name("NAME=DIMS")
+      ->take_all()
+      ->expected(1)
+      ->check(check_shape_argument);
+}
+
+void Settings::add_plan_to(CLI::App& app) {
+  app.add_option("--plan", plan, "auto; unfused: every operator alone")
+      ->check(CLI::IsMember({"auto", "unfused"}))
+      ->capture_default_str();
+}
+
+void Settings::add_inputs_to(CLI::App& app) {
+  app.add_option("--input", input_arguments,
+                 "NAME=FILE.npy: an input's values; inputs not given are random")
+      ->type_name("NAME=FILE")
+      ->take_all()
+      ->expected(1)
+      ->check(check_input_argument);
+  app.add_option("--seed", seed, "Of the random inputs")->capture_default_str();
+}
+
+Options Settings::to_options() const {
+  Options options{{"threads", std::to_string(threads)}, {"plan", plan}};
+  if (!isa.empty()) options.set("isa", isa);
+  return options;
+}
+
+Shapes Settings::shapes() const {
+  Shapes shapes;
+  for (const std::string& argument : shape_arguments) {
+    const auto [name, text] = split_at_last_equals(argument);
+    parse_extents(text, shapes[name]);
+  }
+  return shapes;
+}
+
+std::pair<std::string, std::string> split_at_last_equals(const std::string& argument) {
+  const size_t position = argument.rfind('=');
+  if (position == std::string::npos) return {};
+  return {argument.substr(0, position), argument.substr(position + 1)};
+}
+
+std::pair<std::string, std::string> split_at_first_equals(const std::string& argument) {
+  const size_t position = argument.find('=');
+  if (position == std::string::npos) return {};
+  return {argument.substr(0, position), argument.substr(position + 1)};
+}
+
+bool parse_extents(const std::string& text, Extents& extents) {
+  extents.clear();
+  if (text == "scalar") return true;
+  const char* position = text.data();
+  const char* const end = text.data() + text.size();
+  while (true) {
+    int64_t extent = 0;
+    const auto [next, code] = std::from_chars(position, end, extent);
+    if (code != std::errc() || extent < 0) return false;
+    extents.push_back(extent);
+    if (next == end) return true;
+    if (*next != 'x') return false;
+    position = next + 1;
+  }
+}
+
+std::string to_text(const Extents& extents) {
+  return extents.empty() ? "scalar" : fmt::format("{}", fmt::join(extents, "x"));
+}
+
+std::string to_text(const Declaration& declaration) {
+  std::vector<std::string> dims;
+  for (size_t i = 0; i < declaration.extents.size(); ++i) {
+    const int64_t extent = declaration.extents[i];
+    dims.push_back(extent >= 0 ? std::to_string(extent) : declaration.symbols[i]);
+  }
+  return fmt::format("{} {}", corf_dtype_name(declaration.dtype),
+                     !declaration.has_shape ? "any shape"
+                     : dims.empty()         ? "scalar"
+                                            : fmt::format("{}", fmt::join(dims, "x")));
+}
+
+}  // namespace corf::command

@@ -1,0 +1,41 @@
+#pragma once
+#include <CLI/CLI.hpp>
+#include <corf/corf.hpp>
+#include <string>
+#include <vector>
+
+namespace corf::command {
+
+/// What several subcommands take.
+struct Settings {
+  std::string model;
+  bool json = false;
+  int threads = 0;
+  std::string isa;
+  std::string plan = "auto";
+  std::vector<std::string> shape_arguments;  // NAME=1x3x224x224
+  std::vector<std::string> input_arguments;  // NAME=FILE.npy
+  uint64_t seed = 0;
+
+  /// Adds MODEL, --json, --threads, --isa and --shape.
+  void add_model_to(CLI::App& app);
+  void add_plan_to(CLI::App& app);
+  /// Adds --input and --seed.
+  void add_inputs_to(CLI::App& app);
+
+  Options to_options() const;
+  Shapes shapes() const;
+};
+
+/// "NAME=rest" at the last (shapes) or first (files) equals sign; the arguments were checked while
+/// they were parsed.
+std::pair<std::string, std::string> split_at_last_equals(const std::string& argument);
+std::pair<std::string, std::string> split_at_first_equals(const std::string& argument);
+
+/// Extents of "1x3x224x224" ("scalar": none); false if it is none.
+bool parse_extents(const std::string& text, Extents& extents);
+std::string to_text(const Extents& extents);
+/// "f32 1x3xheightx224"
+std::string to_text(const Declaration& declaration);
+
+}  // namespace corf::command
