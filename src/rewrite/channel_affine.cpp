@@ -202,9 +202,8 @@ std::optional<ChannelAffine> match_channel_affine(const Graph& graph, const Node
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     const Tensor* tensor = constant_tensor(graph, node.inputs[i]);
     const std::vector<double> zeros(static_cast<size_t>(channels), 0);
-    terms.push_back(tensor
-                        ? Term{zeros, channel_values(*tensor, compute->operands[i], channels)}
-                        : Term{std::vector<double>(static_cast<size_t>(channels), 1), zeros});
+    terms.push_back(tensor ? Term{zeros, channel_values(*tensor, compute->operands[i], channels)}
+                           : Term{std::vector<double>(static_cast<size_t>(channels), 1), zeros});
   }
   std::optional<Term> term = term_of_body(compute->body, terms);
   if (!term) return std::nullopt;

@@ -158,8 +158,8 @@ Result<Graph> merge_views(const Graph& graph) {
     if (!view) return false;
     const ValueId output = node.outputs[0];
     const Shape& shape = rebuild.old().values[output].shape;
-    std::optional<Simpler> simpler = std::visit(
-        Simplifier(rebuild, rebuild.graph(), rebuild.mapped(node.inputs), shape), *view);
+    std::optional<Simpler> simpler =
+        std::visit(Simplifier(rebuild, rebuild.graph(), rebuild.mapped(node.inputs), shape), *view);
     if (!simpler) return false;
     rebuild.replace(output, simpler->view
                                 ? rebuild.graph().add_view(node.name, *simpler->view,

@@ -41,9 +41,9 @@ bool reads_axes_only(const Operand& operand, const index::IterationSpace& space)
 
 bool is_elementwise(const Compute& compute) {
   if (compute.combiner != graph::Combiner::kNone) return false;
-  return std::all_of(
-      compute.operands.begin(), compute.operands.end(),
-      [&](const Operand& operand) { return reads_axes_only(operand, compute.space); });
+  return std::all_of(compute.operands.begin(), compute.operands.end(), [&](const Operand& operand) {
+    return reads_axes_only(operand, compute.space);
+  });
 }
 
 bool reads_own_point(const Operand& operand, const Shape& operand_shape,

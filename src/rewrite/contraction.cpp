@@ -1,0 +1,191 @@
+#include "rewrite/contraction.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "rewrite/structure.h"
+#include "support/checked.h"
+
+namespace corf::rewrite {
+using graph::Compute;
+using graph::Graph;
+using graph::Node;
+using graph::Operand;
+using graph::ScalarBody;
+using graph::ScalarOp;
+
+namespace {
+
+// Beyond, folding would cost more compile time than it is worth.
+constexpr int64_t kMaxPoints = 1 << 22;
+
+/// Calls `visit` with the values of all axes, for every combination of the axes in `moving`; the
+/// others stay 0. False if there are too many.
+template <typename Visit>
+bool for_each_point(const index::IterationSpace& space, const std::vector<bool>& moving,
+                    const Visit& visit) {
+  std::vector<int> axes;
+  int64_t points = 1;
+  for (size_t i = 0; i < space.axes.size(); ++i) {
+    if (i >= moving.size() || !moving[i]) continue;
+    axes.push_back(static_cast<int>(i));
+    const std::optional<int64_t> product = checked_mul(points, space.axes[i].extent);
+    if (!product || *product > kMaxPoints) return false;
+    points = *product;
+  }
+  std::vector<int64_t> values(space.axes.size(), 0);
+  for (int64_t point = 0; point < points; ++point) {
+    visit(values);
+    for (size_t i = axes.size(); i-- > 0;) {
+      if (++values[axes[i]] < space.axes[axes[i]].extent) break;
+      values[axes[i]] = 0;
+    }
+  }
+  return true;
+}
+
+bool share_variables(const std::vector<bool>& a, const std::vector<bool>& b) {
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    if (a[i] && b[i]) return true;
+  }
+  return false;
+}
+
+/// A factor for each combination of coordinates in some dimensions of a tensor.
+struct FactorTable {
+  std::vector<int64_t> strides;  // for each dimension of the tensor, 0 if it does not matter
+  std::vector<double> factors;   // NaN where no point of the iteration space reads the tensor
+};
+
+std::optional<FactorTable> factor_table(const Contraction& contraction, const index::Expr& channel,
+                                        const std::vector<double>& factors) {
+  const Shape& shape = contraction.weights_tensor.shape();
+  const std::vector<index::Expr>& exprs = contraction.weights_operand().map.exprs;
+  FactorTable table;
+  table.strides.resize(shape.size());
+  if (factors.size() == 1) {
+    table.factors = factors;
+    return table;
+  }
+
+  std::vector<bool> moving;
+  index::collect_variables(channel, moving);
+  const std::vector<bool> channel_axes = moving;
+  int64_t size = 1;
+  for (size_t i = shape.size(); i-- > 0;) {
+    std::vector<bool> used;
+    index::collect_variables(exprs[i], used);
+    if (!share_variables(used, channel_axes)) continue;
+    index::collect_variables(exprs[i], moving);
+    table.strides[i] = size;
+    size *= shape[i];
+  }
+  table.factors.assign(static_cast<size_t>(size), std::nan(""));
+  bool consistent = true;
+  const bool visited =
+      for_each_point(contraction.compute->space, moving, [&](const std::vector<int64_t>& point) {
+        int64_t at = 0;
+        for (size_t i = 0; i < shape.size(); ++i) {
+          if (table.strides[i] == 0) continue;
+          const int64_t coordinate = index::evaluate(exprs[i], point);
+          if (coordinate < 0 || coordinate >= shape[i]) return;
+          at += coordinate * table.strides[i];
+        }
+        const double factor = factors[index::evaluate(channel, point)];
+        double& entry = table.factors[at];
+        if (std::isnan(entry)) entry = factor;
+        consistent = consistent && entry == factor;
+      });
+  if (!visited || !consistent) return std::nullopt;
+  return table;
+}
+
+}  // namespace
+
+std::optional<Contraction> match_contraction(const Graph& graph, const Node& node) {
+  const auto* compute = std::get_if<Compute>(&node.op);
+  if (!compute || compute->combiner != graph::Combiner::kSum || node.inputs.size() != 2) {
+    return std::nullopt;
+  }
+  const ScalarBody& body = compute->body;
+  const graph::ScalarNode& product = body.nodes.back();
+  if (body.nodes.size() != 3 || product.op != ScalarOp::kMul || !is_float(product.dtype)) {
+    return std::nullopt;
+  }
+  const graph::ScalarNode& a = body.nodes[product.args[0]];
+  const graph::ScalarNode& b = body.nodes[product.args[1]];
+  if (a.op != ScalarOp::kOperand || b.op != ScalarOp::kOperand || a.index == b.index) {
+    return std::nullopt;
+  }
+  for (int weights : {1, 0}) {
+    const Tensor* tensor = constant_tensor(graph, node.inputs[weights]);
+    const Operand& operand = compute->operands[weights];
+    if (!tensor || (operand.guarded && operand.padding != 0) ||
+        !reads_axes_only(operand, compute->space) ||
+        !reads_axes_only(compute->operands[1 - weights], compute->space)) {
+      continue;
+    }
+    return Contraction{compute, 1 - weights, weights, *tensor};
+  }
+  return std::nullopt;
+}
+
+std::optional<Tensor> scaled_weights(const Contraction& contraction, const index::Expr& channel,
+                                     const std::vector<double>& factors) {
+  const std::optional<FactorTable> table = factor_table(contraction, channel, factors);
+  if (!table) return std::nullopt;
+  const Tensor& weights = contraction.weights_tensor;
+  const Shape& shape = weights.shape();
+  Tensor result(weights.dtype(), shape);
+  std::vector<int64_t> coordinates(shape.size(), 0);
+  int64_t at = 0;
+  for (int64_t i = 0; i < weights.num_elems(); ++i) {
+    const double factor = table->factors[at];
+    result.set_f64(i, std::isnan(factor) ? weights.at_f64(i) : weights.at_f64(i) * factor);
+    for (size_t d = shape.size(); d-- > 0;) {
+      at += table->strides[d];
+      if (++coordinates[d] < shape[d]) break;
+      at -= coordinates[d] * table->strides[d];
+      coordinates[d] = 0;
+    }
+  }
+  return result;
+}
+
+std::optional<ResultShift> shift_of_result(const Contraction& contraction,
+                                           const index::Expr& channel,
+                                           const std::vector<double>& shifts) {
+  const index::IterationSpace& space = contraction.compute->space;
+  const Operand& weights = contraction.weights_operand();
+  if (contraction.x_operand().guarded || weights.guarded) return std::nullopt;
+
+  std::vector<bool> moving;
+  for (const index::Expr& expr : weights.map.exprs) index::collect_variables(expr, moving);
+  if (shifts.size() > 1) index::collect_variables(channel, moving);
+  moving.resize(space.axes.size());
+  ResultShift result;
+  for (size_t i = 0; i < space.axes.size(); ++i) {
+    if (space.axes[i].extent == 1) continue;
+    if (space.axes[i].kind == index::AxisKind::kReduction) {
+      moving[i] = true;
+    } else if (moving[i]) {
+      if (result.axis != -1) return std::nullopt;
+      result.axis = static_cast<int>(i);
+    }
+  }
+  result.values.resize(static_cast<size_t>(result.axis == -1 ? 1 : space.axes[result.axis].extent));
+  const std::vector<int64_t> strides = row_major_strides(contraction.weights_tensor.shape());
+  const bool visited = for_each_point(space, moving, [&](const std::vector<int64_t>& point) {
+    int64_t at = 0;
+    for (size_t i = 0; i < strides.size(); ++i) {
+      at += index::evaluate(weights.map.exprs[i], point) * strides[i];
+    }
+    const double shift = shifts.size() == 1 ? shifts[0] : shifts[index::evaluate(channel, point)];
+    result.values[result.axis == -1 ? 0 : point[result.axis]] +=
+        shift * contraction.weights_tensor.at_f64(at);
+  });
+  if (!visited) return std::nullopt;
+  return result;
+}
+
+}  // namespace corf::rewrite

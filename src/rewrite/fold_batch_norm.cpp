@@ -1,0 +1,167 @@
+#include "rewrite/fold_batch_norm.h"
+
+#include <algorithm>
+
+#include "rewrite/channel_affine.h"
+#include "rewrite/contraction.h"
+#include "rewrite/rebuild.h"
+#include "rewrite/remove_dead_nodes.h"
+#include "rewrite/structure.h"
+
+namespace corf::rewrite {
+using graph::Graph;
+using graph::Node;
+using graph::ValueId;
+using graph::View;
+
+namespace {
+
+/// The dimension of a view's input whose coordinate is that of dimension `axis` of its output.
+std::optional<int> input_axis(const View& view, const Shape& input, const Shape& output, int axis) {
+  const index::IndexMap map = graph::index_map(view, input, output);
+  std::optional<int> found;
+  for (size_t i = 0; i < map.exprs.size(); ++i) {
+    if (!index::depends_on(map.exprs[i], axis)) continue;
+    if (found || !map.exprs[i].is_variable(axis) || input[i] != output[axis]) return std::nullopt;
+    found = static_cast<int>(i);
+  }
+  return found;
+}
+
+/// Padding and concatenations bring in elements that are not the input's.
+bool keeps_elements(const View& view) {
+  return !std::holds_alternative<graph::Concat>(view) && !std::holds_alternative<graph::Pad>(view);
+}
+
+/// The views between a value and the node that computes it, from the value upwards.
+struct ViewChain {
+  ValueId source = -1;
+  int source_axis = -1;
+  std::vector<graph::NodeId> views;
+};
+
+std::optional<ViewChain> follow_views(const Rebuild& rebuild, const Graph& graph, ValueId value,
+                                      int axis) {
+  ViewChain chain{value, axis, {}};
+  while (const View* view = producing_view(graph, chain.source)) {
+    if (rebuild.num_readers(chain.source) != 1 || !keeps_elements(*view)) return std::nullopt;
+    const ValueId input = graph.producer(chain.source).inputs[0];
+    if (chain.source_axis != -1) {
+      const std::optional<int> moved = input_axis(
+          *view, graph.values[input].shape, graph.values[chain.source].shape, chain.source_axis);
+      if (!moved) return std::nullopt;
+      chain.source_axis = *moved;
+    }
+    chain.views.push_back(graph.values[chain.source].producer);
+    chain.source = input;
+  }
+  return chain;
+}
+
+ValueId repeat_views(Graph& graph, const ViewChain& chain, ValueId value) {
+  for (size_t i = chain.views.size(); i-- > 0;) {
+    const Node node = graph.nodes[chain.views[i]];
+    const Shape shape = graph.values[node.outputs[0]].shape;
+    value = graph.add_view(node.name, std::get<View>(node.op), {value}, shape, node.origin);
+  }
+  return value;
+}
+
+ValueId with_weights(Graph& graph, const Node& node, const Contraction& contraction,
+                     Tensor weights) {
+  std::vector<ValueId> inputs = node.inputs;
+  const std::string name = graph.values[inputs[contraction.weights]].name;
+  inputs[contraction.weights] = graph.add_constant(name, std::move(weights));
+  return graph.add_compute(node.name, *contraction.compute, std::move(inputs), node.origin);
+}
+
+/// conv(x, w) * s + t -> conv(x, s w) + t, where `affine.x` is the convolution behind some views.
+bool fold_into_producer(const Rebuild& rebuild, Graph& graph, ChannelAffine& affine) {
+  if (!affine.scales() || rebuild.num_readers(affine.x) != 1) return false;
+  const std::optional<ViewChain> chain = follow_views(rebuild, graph, affine.x, affine.axis);
+  if (!chain || rebuild.num_readers(chain->source) != 1) return false;
+  const Node producer = graph.producer(chain->source);
+  const std::optional<Contraction> contraction = match_contraction(graph, producer);
+  if (!contraction) return false;
+  const index::Expr channel =
+      chain->source_axis == -1 ? index::Expr(0) : index::Expr::variable(chain->source_axis);
+  std::optional<Tensor> weights = scaled_weights(*contraction, channel, affine.scale);
+  if (!weights) return false;
+  affine.x =
+      repeat_views(graph, *chain, with_weights(graph, producer, *contraction, std::move(*weights)));
+  affine.scale.assign(affine.scale.size(), 1);
+  return true;
+}
+
+bool fold_affine(Rebuild& rebuild, const Node& old_node) {
+  Graph& graph = rebuild.graph();
+  Node node = old_node;
+  node.inputs = rebuild.mapped(old_node.inputs);
+  std::optional<ChannelAffine> affine = match_channel_affine(graph, node);
+  if (!affine || !affine->finite()) return false;
+
+  bool folded = false;
+  std::string origin = node.origin;
+  if (rebuild.num_readers(affine->x) == 1) {
+    const Node& producer = graph.producer(affine->x);
+    const std::optional<ChannelAffine> first = match_channel_affine(graph, producer);
+    const std::optional<ChannelAffine> both =
+        first && first->finite() ? after(*affine, *first) : std::nullopt;
+    if (both && both->finite()) {
+      affine = both;
+      origin = joined_name(producer.origin, origin);
+      folded = true;
+    }
+  }
+  folded |= fold_into_producer(rebuild, graph, *affine);
+  if (!folded) return false;
+  rebuild.replace(old_node.outputs[0], add_channel_affine(graph, node.name, origin, *affine));
+  return true;
+}
+
+/// conv(x * s + t, w) -> conv(x, s w) + sum(t w)
+bool fold_into_consumer(Rebuild& rebuild, const Node& old_node) {
+  Graph& graph = rebuild.graph();
+  Node node = old_node;
+  node.inputs = rebuild.mapped(old_node.inputs);
+  std::optional<Contraction> contraction = match_contraction(graph, node);
+  if (!contraction) return false;
+  const ValueId x = node.inputs[contraction->x];
+  if (rebuild.num_readers(x) != 1) return false;
+  const std::optional<ChannelAffine> affine = match_channel_affine(graph, graph.producer(x));
+  if (!affine || !affine->finite()) return false;
+  const graph::Operand& operand = contraction->x_operand();
+  if (operand.guarded && operand.padding != 0) return false;
+
+  const index::Expr channel = affine->axis == -1 ? index::Expr(0) : operand.map.exprs[affine->axis];
+  std::optional<ResultShift> shift;
+  if (affine->shifts()) {
+    shift = shift_of_result(*contraction, channel, affine->shift);
+    if (!shift) return false;
+  }
+  if (affine->scales()) {
+    std::optional<Tensor> weights = scaled_weights(*contraction, channel, affine->scale);
+    if (!weights) return false;
+    contraction->weights_tensor = std::move(*weights);
+  }
+  node.inputs[contraction->x] = affine->x;
+  ValueId result = with_weights(graph, node, *contraction, contraction->weights_tensor);
+  if (shift) {
+    const std::vector<double> ones(shift->values.size(), 1);
+    const std::string origin = graph.producer(x).origin;
+    result = add_channel_affine(graph, node.name + ".shift", origin,
+                                {result, shift->axis, ones, shift->values});
+  }
+  rebuild.replace(old_node.outputs[0], result);
+  return true;
+}
+
+}  // namespace
+
+Result<Graph> fold_batch_norm(const Graph& graph) {
+  return rebuild_until_stable(graph, [](Rebuild& rebuild, const Node& node) {
+    return fold_affine(rebuild, node) || fold_into_consumer(rebuild, node);
+  });
+}
+
+}  // namespace corf::rewrite

@@ -1,0 +1,97 @@
+#include "rewrite/fold_views_into_operands.h"
+
+#include <algorithm>
+
+#include "rewrite/rebuild.h"
+#include "rewrite/remove_dead_nodes.h"
+#include "rewrite/structure.h"
+
+namespace corf::rewrite {
+using graph::Compute;
+using graph::Graph;
+using graph::Node;
+using graph::Operand;
+using graph::ValueId;
+using graph::View;
+
+namespace {
+
+bool is_affine(const index::IndexMap& map) {
+  return std::all_of(map.exprs.begin(), map.exprs.end(),
+                     [](const index::Expr& expr) { return index::to_linear(expr).is_affine(); });
+}
+
+/// Whether coordinates outside of the view's output, in its dimension `dim`, are outside of its
+/// input as well.
+bool passes_outside(const index::IndexMap& view_map, const Shape& input, const Shape& output,
+                    int dim) {
+  for (size_t i = 0; i < input.size(); ++i) {
+    if (view_map.exprs[i].is_variable(dim) && input[i] == output[dim]) return true;
+  }
+  return false;
+}
+
+/// The operand reading the view's input instead of its output; nullopt if that takes divisions.
+std::optional<Operand> through(const View& view, const Shape& input, const Shape& output,
+                               const Operand& operand, const Compute& compute) {
+  if (std::holds_alternative<graph::Concat>(view)) return std::nullopt;
+  const std::vector<index::Interval> ranges = axis_ranges(compute.space);
+  const index::IndexMap view_map = graph::index_map(view, input, output);
+  Operand result = operand;
+
+  if (const auto* pad = std::get_if<graph::Pad>(&view)) {
+    if (compute.combiner == graph::Combiner::kNone) return std::nullopt;
+    if (operand.guarded && operand.padding != pad->value) return std::nullopt;
+    for (size_t i = 0; i < input.size(); ++i) {
+      if (pad->before[i] < 0 || output[i] < input[i] + pad->before[i]) return std::nullopt;
+    }
+    result.guarded = true;
+    result.padding = pad->value;
+  } else if (operand.guarded) {
+    for (size_t i = 0; i < output.size(); ++i) {
+      const index::Interval reach = index::bounds(operand.map.exprs[i], ranges);
+      const bool inside = reach.lo >= 0 && reach.hi < output[i];
+      if (!inside && !passes_outside(view_map, input, output, static_cast<int>(i))) {
+        return std::nullopt;
+      }
+    }
+  }
+  result.map = index::compose(view_map, operand.map);
+  for (index::Expr& expr : result.map.exprs) expr = index::simplify(expr, ranges);
+  if (is_affine(operand.map) && !is_affine(result.map)) return std::nullopt;
+  return result;
+}
+
+bool fold_node(Rebuild& rebuild, const Node& node) {
+  const auto* old_compute = std::get_if<Compute>(&node.op);
+  if (!old_compute) return false;
+  Graph& graph = rebuild.graph();
+  Compute compute = *old_compute;
+  std::vector<ValueId> inputs = rebuild.mapped(node.inputs);
+  bool changed = false;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (!reads_axes_only(compute.operands[i], compute.space)) continue;
+    while (const View* view = producing_view(graph, inputs[i])) {
+      const ValueId source = graph.producer(inputs[i]).inputs[0];
+      std::optional<Operand> operand =
+          through(*view, graph.values[source].shape, graph.values[inputs[i]].shape,
+                  compute.operands[i], compute);
+      if (!operand) break;
+      compute.operands[i] = std::move(*operand);
+      inputs[i] = source;
+      changed = true;
+    }
+  }
+  if (!changed) return false;
+  rebuild.replace(node.outputs[0],
+                  graph.add_compute(node.name, std::move(compute), std::move(inputs), node.origin));
+  return true;
+}
+
+}  // namespace
+
+Result<Graph> fold_views_into_operands(const Graph& graph) {
+  return without_dead_nodes(rebuild(graph, fold_node));
+}
+
+}  // namespace corf::rewrite

@@ -1,0 +1,82 @@
+#include "rewrite/rewrite.h"
+
+#include <chrono>
+#include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
+#include <spdlog/spdlog.h>
+
+#include "graph/text.h"
+#include "rewrite/eliminate_common_subexpressions.h"
+#include "rewrite/fold_batch_norm.h"
+#include "rewrite/fold_constants.h"
+#include "rewrite/fold_views_into_operands.h"
+#include "rewrite/merge_elementwise.h"
+#include "rewrite/merge_views.h"
+#include "rewrite/remove_dead_nodes.h"
+#include "rewrite/remove_identities.h"
+#include "rewrite/simplify_bodies.h"
+
+namespace corf::rewrite {
+using graph::Graph;
+
+const std::vector<Pass>& passes() {
+  static const std::vector<Pass> list = {
+      {"remove_dead_nodes", remove_dead_nodes},
+      {"fold_constants", fold_constants},
+      {"simplify_bodies", simplify_bodies},
+      {"remove_identities", remove_identities},
+      {"merge_views", merge_views},
+      {"fold_views_into_operands", fold_views_into_operands},
+      {"eliminate_common_subexpressions", eliminate_common_subexpressions},
+      // While a batch-norm is a node of its own.
+      {"fold_batch_norm", fold_batch_norm},
+      {"merge_elementwise", merge_elementwise},
+      {"remove_identities", remove_identities},
+      {"eliminate_common_subexpressions", eliminate_common_subexpressions},
+  };
+  return list;
+}
+
+namespace {
+
+Status dump(const std::string& directory, size_t number, const std::string& pass,
+            const std::string& text) {
+  const std::filesystem::path path =
+      std::filesystem::path(directory) / fmt::format("rewrite_{:02}_{}.txt", number, pass);
+  std::ofstream file(path);
+  file << text;
+  file.close();
+  if (!file) return make_error(ErrorCode::kIo, "cannot write {}", path.string());
+  return {};
+}
+
+}  // namespace
+
+Result<Graph> rewrite(Graph graph, const RewriteOptions& options) {
+  std::string before = options.dump_dir.empty() ? "" : graph::to_string(graph);
+  for (size_t i = 0; i < passes().size(); ++i) {
+    const Pass& pass = passes()[i];
+    const auto start = std::chrono::steady_clock::now();
+    CORF_ASSIGN(graph, pass.run(graph));
+    if (options.time_passes) {
+      const std::chrono::duration<double, std::milli> elapsed =
+          std::chrono::steady_clock::now() - start;
+      spdlog::info("{:9.3f} ms  rewrite.{}", elapsed.count(), pass.name);
+    }
+    if (options.verify_each) {
+      if (Status status = graph::verify(graph); !status.ok()) {
+        return make_error(ErrorCode::kInternal, "after the rewrite {}: {}", pass.name,
+                          status.error().message);
+      }
+    }
+    if (!options.dump_dir.empty()) {
+      std::string after = graph::to_string(graph);
+      if (after != before) CORF_RETURN_IF_ERROR(dump(options.dump_dir, i + 1, pass.name, after));
+      before = std::move(after);
+    }
+  }
+  return graph;
+}
+
+}  // namespace corf::rewrite

@@ -1,0 +1,19 @@
+#pragma once
+#include "graph/scalar.h"
+
+namespace corf::rewrite {
+
+/// The same scalar function with fewer and cheaper operations, in a canonical form in which the
+/// ways that exporters have of writing one activation are equal. Exact, or within a few roundings:
+/// - constants are folded, equal subexpressions computed once, unused ones dropped;
+/// - x + 0, x * 1, casts to the same type vanish; x - c is x + -c; division by a constant is
+///   multiplication; powers with exponents 0.5, 2, 3, -1, -0.5 become roots and products;
+/// - constant factors and addends collect into one x * c + d, which absorbs a product's factor;
+/// - clipping is min(max(x, low), high), clips of clips are one;
+/// - 1 / (1 + exp(-x)) and (1 + tanh(x / 2)) / 2 are sigmoid(x).
+/// So hard-swish is x * min(max(x * 1/6 + 0.5, 0), 1), SiLU x * sigmoid(x), GELU
+/// x * (erf(x * 0.707) * 0.5 + 0.5), its tanh form x * sigmoid(x * (x * x * 0.0714 + 1.596)).
+/// Test: tests/rewrite/simplify_body_test.cpp
+graph::ScalarBody simplify_body(const graph::ScalarBody& body);
+
+}  // namespace corf::rewrite
