@@ -191,6 +191,13 @@ bool Nest::is_contraction() const {
          ops[product.args[1]].kind == NestOp::Kind::kLoad;
 }
 
+bool is_packed(const Nest& nest, const StoragePlan& storage, int load, int vector_axis) {
+  const Access& access = nest.loads[load];
+  return nest.is_contraction() && vector_axis >= 0 && !nest.axes[vector_axis].reduction &&
+         storage.roots[access.root].kind == Root::Kind::kConstant && access.guards.empty() &&
+         index::depends_on(access.address, vector_axis);
+}
+
 Nest build_nest(const Graph& graph, const StoragePlan& storage, const std::vector<NodeId>& nodes,
                 const std::vector<ValueId>& stored) {
   CORF_ASSERT(!nodes.empty() && !stored.empty(), "a group without nodes or results");

@@ -60,6 +60,10 @@ struct Nest {
   bool is_contraction() const;
 };
 
+/// True if the load's data is known now and will be rearranged into the order in which the kernel
+/// reads it.
+bool is_packed(const Nest& nest, const StoragePlan& storage, int load, int vector_axis);
+
 /// The nest of `nodes` (in graph order; at most one has reduction axes), storing the values in
 /// `stored`. All nodes but the reduction are element-wise; values read from outside are loaded from
 /// their storage.

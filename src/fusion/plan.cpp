@@ -16,8 +16,6 @@ std::string_view to_string(GroupKind kind) {
   switch (kind) {
     case GroupKind::kCompute:
       return "compute";
-    case GroupKind::kRows:
-      return "rows";
     case GroupKind::kViewCopy:
       return "copy";
     case GroupKind::kOutputCopy:

@@ -39,17 +39,22 @@ struct NestSchedule {
   int reduction_unroll = 1;  // of the innermost reduction loop
 };
 
-enum class GroupKind : uint8_t { kCompute, kRows, kViewCopy, kOutputCopy, kRoutine };
+/// A canonical nest with the schedule that was chosen for it.
+struct ScheduledNest {
+  Nest nest;
+  NestSchedule schedule;
+};
+
+enum class GroupKind : uint8_t { kCompute, kViewCopy, kOutputCopy, kRoutine };
 
 /// Operators that run as one kernel (or one routine).
 struct FusionGroup {
   GroupKind kind = GroupKind::kCompute;
-  std::vector<graph::NodeId> nodes;                // in graph order
-  std::vector<graph::ValueId> stored;              // values that leave the group
-  int output = -1;                                 // kOutputCopy: number of the graph's output
-  std::vector<Link> links;                         // inside of the group and at its entries
-  std::vector<std::vector<graph::NodeId>> stages;  // kRows: nests run row by row
-  int shared_axes = 0;  // kRows: leading dimensions that all stages share
+  std::vector<graph::NodeId> nodes;    // in graph order
+  std::vector<graph::ValueId> stored;  // values that leave the group
+  int output = -1;                     // kOutputCopy: number of the graph's output
+  std::vector<Link> links;             // inside of the group and at its entries
+  std::vector<ScheduledNest> nests;    // one kernel call each
 };
 
 /// The decisions from which lowering makes the program: which operators run together, in which
@@ -60,6 +65,7 @@ struct FusionPlan {
 };
 
 /// Every complex operator in a group of its own, with the element-wise operators around it inlined.
+/// Nests and schedules are left to the search.
 FusionPlan plan_unfused(const graph::Graph& graph);
 
 std::string to_string(const graph::Graph& graph, const FusionPlan& plan);

@@ -1,0 +1,78 @@
+#include "lower/kernel_builder.h"
+
+#include "support/assert.h"
+
+namespace corf::lower {
+
+int ProgramBuffers::of_root(int root_number) {
+  auto [it, fresh] = roots_.try_emplace(root_number, -1);
+  if (!fresh) return it->second;
+  const fusion::Root& root = storage_.roots[root_number];
+  loop::Buffer buffer;
+  buffer.name = graph_.values[root.value].name;
+  buffer.dtype = root.dtype;
+  buffer.size_elems = root.size_elems;
+  buffer.position = root.position;
+  switch (root.kind) {
+    case fusion::Root::Kind::kInput:
+      buffer.kind = loop::BufferKind::kInput;
+      break;
+    case fusion::Root::Kind::kOutput:
+      buffer.kind = loop::BufferKind::kOutput;
+      break;
+    case fusion::Root::Kind::kArena:
+      buffer.kind = loop::BufferKind::kArena;
+      break;
+    case fusion::Root::Kind::kConstant:
+      buffer.kind = loop::BufferKind::kConstant;
+      buffer.data = std::get<graph::Constant>(graph_.producer(root.value).op).tensor;
+      break;
+  }
+  it->second = static_cast<int>(program_.buffers.size());
+  program_.buffers.push_back(std::move(buffer));
+  return it->second;
+}
+
+int ProgramBuffers::packed(const std::string& key, const std::string& name,
+                           const std::function<Tensor()>& data) {
+  auto [it, fresh] = packed_.try_emplace(key, -1);
+  if (!fresh) return it->second;
+  loop::Buffer buffer;
+  buffer.name = name;
+  buffer.kind = loop::BufferKind::kConstant;
+  buffer.data = data();
+  buffer.dtype = buffer.data.dtype();
+  buffer.size_elems = buffer.data.num_elems();
+  it->second = static_cast<int>(program_.buffers.size());
+  program_.buffers.push_back(std::move(buffer));
+  return it->second;
+}
+
+KernelBuilder::KernelBuilder(ProgramBuffers& buffers, std::string name) : buffers_(buffers) {
+  kernel_.name = std::move(name);
+  CORF_ASSERT(new_variable("part") == kPartition, "the partition is variable 0");
+}
+
+int KernelBuilder::new_variable(const std::string& name) {
+  int count = names_[name]++;
+  std::string unique = count == 0 ? name : name + "_" + std::to_string(count);
+  while (count > 0 && names_.count(unique)) unique += "_";
+  if (count > 0) names_[unique] = 1;
+  kernel_.var_names.push_back(unique);
+  return static_cast<int>(kernel_.var_names.size()) - 1;
+}
+
+int KernelBuilder::bind(int program_buffer, bool written) {
+  auto [it, fresh] = bound_.try_emplace(program_buffer, -1);
+  if (fresh) {
+    const loop::Buffer& buffer = buffers_[program_buffer];
+    it->second = static_cast<int>(kernel_.buffers.size());
+    kernel_.buffers.push_back(
+        {"b" + std::to_string(it->second), buffer.dtype, buffer.size_elems, false});
+    call_.buffers.push_back(program_buffer);
+  }
+  kernel_.buffers[it->second].written |= written;
+  return it->second;
+}
+
+}  // namespace corf::lower

@@ -1,0 +1,58 @@
+#pragma once
+#include <map>
+#include <string>
+#include <vector>
+
+#include "fusion/plan.h"
+#include "loop/program.h"
+
+namespace corf::lower {
+
+/// The program's buffers, made as kernels ask for them.
+class ProgramBuffers {
+ public:
+  ProgramBuffers(const graph::Graph& graph, const fusion::StoragePlan& storage,
+                 loop::Program& program)
+      : graph_(graph), storage_(storage), program_(program) {}
+
+  /// The buffer of a storage root.
+  int of_root(int root);
+  /// A constant that holds `data`, known under `key`.
+  int packed(const std::string& key, const std::string& name, const std::function<Tensor()>& data);
+  const fusion::StoragePlan& storage() const { return storage_; }
+  const graph::Graph& graph() const { return graph_; }
+  const loop::Buffer& operator[](int buffer) const { return program_.buffers[buffer]; }
+
+ private:
+  const graph::Graph& graph_;
+  const fusion::StoragePlan& storage_;
+  loop::Program& program_;
+  std::map<int, int> roots_;
+  std::map<std::string, int> packed_;
+};
+
+/// One kernel under construction and the call that binds it.
+class KernelBuilder {
+ public:
+  KernelBuilder(ProgramBuffers& buffers, std::string name);
+
+  static constexpr int kPartition = 0;
+  int new_variable(const std::string& name);
+  loop::Register new_register() { return next_register_++; }
+  /// The kernel's number for a program buffer.
+  int bind(int program_buffer, bool written);
+
+  ProgramBuffers& buffers() { return buffers_; }
+  loop::Kernel& kernel() { return kernel_; }
+  loop::KernelCall& call() { return call_; }
+
+ private:
+  ProgramBuffers& buffers_;
+  loop::Kernel kernel_;
+  loop::KernelCall call_;
+  std::map<int, int> bound_;
+  std::map<std::string, int> names_;
+  loop::Register next_register_ = 0;
+};
+
+}  // namespace corf::lower

@@ -1,0 +1,108 @@
+#include "lower/lower.h"
+
+#include <set>
+
+#include "lower/kernel_builder.h"
+#include "lower/lower_nest.h"
+
+namespace corf::lower {
+namespace {
+
+using fusion::FusionGroup;
+using fusion::GroupKind;
+using fusion::Nest;
+using graph::Graph;
+
+/// Products and sums of a contraction count 2, other operations 1 a point.
+int64_t flops_of(const Nest& nest) {
+  int64_t points = 1, parallel = 1;
+  for (const auto& axis : nest.axes) {
+    points *= axis.extent;
+    if (!axis.reduction) parallel *= axis.extent;
+  }
+  int64_t inside = nest.reduce_op >= 0 ? 1 : 0, outside = 0;
+  for (int i = 0; i < static_cast<int>(nest.ops.size()); ++i) {
+    if (nest.ops[i].kind != fusion::NestOp::Kind::kApply) continue;
+    (i < nest.reduce_op ? inside : outside) += 1;
+  }
+  return points * inside + parallel * outside;
+}
+
+int64_t bytes_of(const Graph& graph, const Nest& nest) {
+  std::set<graph::ValueId> values;
+  for (const auto& load : nest.loads) values.insert(load.value);
+  for (const auto& store : nest.stores) values.insert(store.access.value);
+  int64_t bytes = 0;
+  for (graph::ValueId value : values) {
+    bytes += num_elems(graph.values[value].shape) * size_bytes(graph.values[value].dtype);
+  }
+  return bytes;
+}
+
+std::string label_of(const Graph& graph, const FusionGroup& group) {
+  if (group.kind == GroupKind::kOutputCopy) {
+    return "output " + graph.output_names[group.output];
+  }
+  // The node that does the most: the one with a reduction, else the first.
+  const graph::Node* lead = &graph.nodes[group.nodes[0]];
+  for (graph::NodeId id : group.nodes) {
+    const auto* compute = std::get_if<graph::Compute>(&graph.nodes[id].op);
+    if (compute && compute->combiner != graph::Combiner::kNone) lead = &graph.nodes[id];
+  }
+  std::string label = lead->name;
+  if (group.nodes.size() > 1) label += " +" + std::to_string(group.nodes.size() - 1);
+  return label;
+}
+
+void lower_routine(const Graph& graph, const FusionGroup& group, ProgramBuffers& buffers,
+                   loop::Program& program) {
+  const graph::Node& node = graph.nodes[group.nodes[0]];
+  const auto& opaque = std::get<graph::Opaque>(node.op);
+  loop::RoutineCall call;
+  call.routine = opaque.routine;
+  call.attributes.insert(opaque.attributes.begin(), opaque.attributes.end());
+  call.label = node.name;
+  auto operand = [&](graph::ValueId value) {
+    return loop::RoutineOperand{buffers.of_root(buffers.storage().values[value].root),
+                                graph.values[value].shape};
+  };
+  for (graph::ValueId value : node.inputs) call.inputs.push_back(operand(value));
+  for (graph::ValueId value : node.outputs) call.outputs.push_back(operand(value));
+  program.steps.push_back(std::move(call));
+}
+
+}  // namespace
+
+Result<loop::Program> lower(const Graph& graph, const fusion::FusionPlan& plan) {
+  loop::Program program;
+  ProgramBuffers buffers(graph, plan.storage, program);
+  // Inputs and outputs keep their positions even where no kernel touches them.
+  for (size_t i = 0; i < plan.storage.roots.size(); ++i) {
+    fusion::Root::Kind kind = plan.storage.roots[i].kind;
+    if (kind == fusion::Root::Kind::kInput || kind == fusion::Root::Kind::kOutput) {
+      buffers.of_root(static_cast<int>(i));
+    }
+  }
+  for (const FusionGroup& group : plan.groups) {
+    if (group.kind == GroupKind::kRoutine) {
+      lower_routine(graph, group, buffers, program);
+      continue;
+    }
+    for (const fusion::ScheduledNest& scheduled : group.nests) {
+      std::string label = label_of(graph, group);
+      KernelBuilder builder(buffers, "k" + std::to_string(program.kernels.size()));
+      lower_nest(scheduled.nest, scheduled.schedule, builder);
+      loop::KernelCall call = builder.call();
+      call.kernel = static_cast<int>(program.kernels.size());
+      call.label = label;
+      for (graph::NodeId id : group.nodes) call.nodes.push_back(graph.nodes[id].name);
+      call.work_flops = call.executed_flops = flops_of(scheduled.nest);
+      call.compulsory_bytes = bytes_of(graph, scheduled.nest);
+      program.kernels.push_back(builder.kernel());
+      program.steps.push_back(std::move(call));
+    }
+  }
+  return program;
+}
+
+}  // namespace corf::lower

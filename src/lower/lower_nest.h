@@ -1,0 +1,18 @@
+#pragma once
+#include <vector>
+
+#include "fusion/plan.h"
+#include "lower/kernel_builder.h"
+
+namespace corf::lower {
+
+/// Appends the loops of a scheduled nest to the kernel, and what zeroes the margins of the values
+/// that it stores.
+void lower_nest(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
+                KernelBuilder& builder);
+
+/// Zeroes the margins around `value`, split among `partitions`.
+std::vector<loop::Stmt> zero_margins(graph::ValueId value, int64_t partitions,
+                                     KernelBuilder& builder);
+
+}  // namespace corf::lower

@@ -1,0 +1,35 @@
+#pragma once
+#include <vector>
+
+#include "fusion/plan.h"
+#include "lower/kernel_builder.h"
+
+namespace corf::lower {
+
+/// A constant operand rearranged into the order in which its kernel reads it:
+/// [other parallel axes][tile of the vector axis][reduction axes][lane], the last tile as long as
+/// what is left.
+class PackedOperand {
+ public:
+  PackedOperand(const fusion::Nest& nest, const fusion::NestSchedule& schedule, int load,
+                ProgramBuffers& buffers);
+
+  int buffer() const { return buffer_; }
+  /// Where `point` (of each axis) lies; the tile begins at `tile_base` along the vector axis and
+  /// has `tile_extent` lanes.
+  index::Expr address(const std::vector<index::Expr>& point, const index::Expr& tile_base,
+                      int64_t tile_extent) const;
+
+ private:
+  Tensor pack(const Tensor& source) const;
+
+  const fusion::Nest& nest_;
+  const fusion::Access& access_;
+  int vector_axis_;
+  int64_t vector_tile_;
+  std::vector<int> outer_, inner_;  // axes in front of and behind the tile, that the operand has
+  int64_t inner_size_ = 1;
+  int buffer_ = -1;
+};
+
+}  // namespace corf::lower

@@ -1,0 +1,389 @@
+#include "search/choose_schedule.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "support/checked.h"
+
+namespace corf::search {
+namespace {
+
+using fusion::Access;
+using fusion::Nest;
+using fusion::NestOp;
+using fusion::NestSchedule;
+using fusion::StoragePlan;
+using index::Linear;
+
+bool constant_root(const StoragePlan& storage, const Access& access) {
+  return storage.roots[access.root].kind == fusion::Root::Kind::kConstant;
+}
+
+bool depends(const Access& access, int axis) { return index::depends_on(access.address, axis); }
+
+bool depends_with_guards(const Access& access, int axis) {
+  return depends(access, axis) ||
+         std::any_of(access.guards.begin(), access.guards.end(), [&](const Access::Guard& guard) {
+           return index::depends_on(guard.expr, axis);
+         });
+}
+
+class Chooser {
+ public:
+  Chooser(const Nest& nest, const StoragePlan& storage, const Machine& machine)
+      : nest_(nest), storage_(storage), machine_(machine), lanes_(machine.f32_lanes()) {}
+
+  NestSchedule run() {
+    choose_vector_axis();
+    if (nest_.reduce_op < 0) {
+      tile_elementwise();
+    } else if (schedule_.vector_axis >= 0 && nest_.axes[schedule_.vector_axis].reduction) {
+      tile_vector_reduction();
+    } else if (outer_product_axis() >= 0 || is_matrix_vector()) {
+      tile_outer_product();
+    } else {
+      tile_window();
+    }
+    order_reductions();
+    order_loops();
+    split();
+    return schedule_;
+  }
+
+ private:
+  int num_axes() const { return static_cast<int>(nest_.axes.size()); }
+  int64_t extent(int axis) const { return nest_.axes[axis].extent; }
+
+  /// Cost of reading or writing along `axis`: free in steps of 0 or 1, dear otherwise.
+  double access_cost(const Access& access, int axis, bool packable) const {
+    for (const Access::Guard& guard : access.guards) {
+      if (index::depends_on(guard.expr, axis)) return 6;
+    }
+    if (!depends(access, axis)) return 0.3;
+    Linear linear = index::to_linear(access.address);
+    if (index::depends_on(linear.rest, axis)) return 12;
+    if (linear.coefficient(axis) == 1) return 1;
+    return packable ? 1 : 12;
+  }
+
+  void choose_vector_axis() {
+    double best = std::numeric_limits<double>::max();
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      double cost = 0;
+      bool reduction = nest_.axes[axis].reduction;
+      bool arg =
+          nest_.combiner == graph::Combiner::kArgMax || nest_.combiner == graph::Combiner::kArgMin;
+      if (reduction && arg) continue;
+      for (size_t i = 0; i < nest_.loads.size(); ++i) {
+        bool packable = is_packed(nest_, storage_, static_cast<int>(i), axis);
+        cost += access_cost(nest_.loads[i], axis, packable) + (reduction ? 0.2 : 0);
+      }
+      for (const Nest::Store& store : nest_.stores) {
+        double stores = access_cost(store.access, axis, false);
+        // Where much is summed up, how the sum is stored matters less.
+        cost += reduction ? 0.5 : stores / std::max<double>(1, reduction_points() / 16.0);
+      }
+      int64_t n = extent(axis);
+      double used = double(n) / double(vector_ops(n) * lanes_);
+      cost /= std::max(used, 1e-3);
+      if (cost < best - 1e-9 ||
+          (cost < best + 1e-9 && extent(axis) > extent(schedule_.vector_axis))) {
+        best = cost;
+        schedule_.vector_axis = axis;
+      }
+    }
+    if (schedule_.vector_axis >= 0) schedule_.vector_tile = extent(schedule_.vector_axis);
+  }
+
+  double reduction_points() const {
+    double points = 1;
+    for (const auto& axis : nest_.axes) points *= axis.reduction ? double(axis.extent) : 1;
+    return points;
+  }
+
+  /// Vector instructions for `n` elements: full registers, then narrower pieces.
+  int64_t vector_ops(int64_t n) const {
+    int64_t full = n / lanes_, rest = n % lanes_;
+    if (rest == 0) return std::max<int64_t>(full, 1);
+    return full + 1;
+  }
+
+  /// Cuts `n` into equal tiles of at most `most`.
+  static int64_t even_tile(int64_t n, int64_t most) {
+    if (n <= most) return n;
+    int64_t tiles = ceil_div(n, most);
+    return ceil_div(n, tiles);
+  }
+
+  void tile_elementwise() {
+    const int v = schedule_.vector_axis;
+    if (v < 0) return;
+    const int64_t widest = 4 * lanes_;
+    schedule_.vector_tile = std::min(extent(v), widest);
+    if (schedule_.vector_tile >= 2 * lanes_) return;
+    // Short vectors: several points of the next axis at once.
+    int next = best_tile_axis([&](int) { return true; });
+    if (next >= 0) schedule_.register_tile.push_back({next, even_tile(extent(next), 4)});
+  }
+
+  /// The parallel axis with the smallest step in the stores that satisfies `accept`.
+  template <typename Accept>
+  int best_tile_axis(Accept accept) const {
+    int best = -1;
+    int64_t best_step = std::numeric_limits<int64_t>::max();
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      if (axis == schedule_.vector_axis || nest_.axes[axis].reduction || !accept(axis)) continue;
+      int64_t step = std::abs(index::to_linear(nest_.stores[0].access.address).coefficient(axis));
+      if (step < best_step || best < 0) best = axis, best_step = step;
+    }
+    return best;
+  }
+
+  void tile_vector_reduction() {
+    const int v = schedule_.vector_axis;
+    schedule_.vector_tile = std::min<int64_t>(extent(v), 4 * lanes_);
+    for (int vectors = 4; vectors >= 1; --vectors) {
+      if (extent(v) % (vectors * lanes_) == 0) {
+        schedule_.vector_tile = vectors * lanes_;
+        break;
+      }
+    }
+  }
+
+  /// The two loads of a contraction: the one along the vector axis and the one across it.
+  bool operands(int& along, int& across) const {
+    if (!nest_.is_contraction()) return false;
+    const NestOp& product = nest_.ops[nest_.ops[nest_.reduce_op].args[0]];
+    int a = nest_.ops[product.args[0]].access, b = nest_.ops[product.args[1]].access;
+    bool a_along = depends_with_guards(nest_.loads[a], schedule_.vector_axis);
+    bool b_along = depends_with_guards(nest_.loads[b], schedule_.vector_axis);
+    if (a_along == b_along) return false;
+    along = a_along ? a : b;
+    across = a_along ? b : a;
+    return true;
+  }
+
+  /// The axis whose points share the vectors of one operand: pixels of a convolution, rows of a
+  /// matrix product.
+  int outer_product_axis() const {
+    int along = 0, across = 0;
+    if (!operands(along, across)) return -1;
+    return best_tile_axis([&](int axis) {
+      return depends(nest_.loads[across], axis) && !depends(nest_.loads[along], axis);
+    });
+  }
+
+  bool is_matrix_vector() const {
+    int along = 0, across = 0;
+    return operands(along, across);
+  }
+
+  /// Minimises instruction slots over the whole nest: FMAs, loads and tails.
+  void tile_outer_product() {
+    const int v = schedule_.vector_axis, p = outer_product_axis();
+    const int64_t points = p >= 0 ? extent(p) : 1, columns = extent(v);
+    const int registers = machine_.num_vector_registers();
+    double best = std::numeric_limits<double>::max();
+    int64_t best_rows = 1, best_vectors = 1;
+    for (int64_t vectors = 1; vectors <= std::min<int64_t>(vector_ops(columns), 12); ++vectors) {
+      for (int64_t rows = 1; rows <= std::min<int64_t>(points, 30); ++rows) {
+        int64_t needed = vectors * rows + vectors + (vectors > 1 ? 1 : 0);
+        if (rows == 1) needed = vectors + 1;
+        if (needed > registers - (vectors == 1 ? 1 : 0)) continue;
+        double cost = outer_product_cost(columns, vectors, points, rows);
+        if (cost < best) best = cost, best_rows = rows, best_vectors = vectors;
+      }
+    }
+    schedule_.vector_tile = std::min(columns, best_vectors * lanes_);
+    if (p >= 0 && best_rows > 1) schedule_.register_tile.push_back({p, best_rows});
+    schedule_.reduction_unroll = best_rows * best_vectors < 12 ? 2 : 1;
+  }
+
+  double outer_product_cost(int64_t columns, int64_t vectors, int64_t points, int64_t rows) const {
+    const double k = reduction_points();
+    auto tile = [&](int64_t vector_count, int64_t row_count) {
+      double fmas = double(vector_count * row_count);
+      double loads = double(vector_count + row_count);
+      // Eight independent sums hide the latency of an FMA at two a cycle.
+      double per_step = std::max({fmas, loads, 8.0}) + 0.05 * loads;
+      return per_step * k + 4.0 * fmas + 12.0;
+    };
+    int64_t all_vectors = vector_ops(columns);
+    int64_t full_columns = all_vectors / vectors, rest_columns = all_vectors % vectors;
+    int64_t full_rows = points / rows, rest_rows = points % rows;
+    double cost = double(full_columns * full_rows) * tile(vectors, rows);
+    if (rest_columns) cost += double(full_rows) * tile(rest_columns, rows);
+    if (rest_rows) cost += double(full_columns) * tile(vectors, rest_rows);
+    if (rest_columns && rest_rows) cost += tile(rest_columns, rest_rows);
+    return cost;
+  }
+
+  /// Depthwise convolutions and pools: the window's columns are unrolled, and its rows too as long
+  /// as the weights fit the registers; neighbouring outputs share what they load.
+  void tile_window() {
+    const int v = schedule_.vector_axis;
+    if (v < 0) return;
+    const int registers = machine_.num_vector_registers();
+    std::vector<int> windows;
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      if (nest_.axes[axis].reduction && extent(axis) <= 7) windows.push_back(axis);
+    }
+    auto step = [&](int axis) {
+      return std::abs(index::to_linear(nest_.loads[0].address).coefficient(axis));
+    };
+    std::sort(windows.begin(), windows.end(), [&](int a, int b) { return step(a) < step(b); });
+    int64_t taps = 1;
+    for (int axis : windows) {
+      if (taps * extent(axis) > registers - 12 && taps > 1) break;
+      if (taps * extent(axis) > 16) break;
+      taps *= extent(axis);
+      schedule_.unrolled_reductions.push_back(axis);
+    }
+    if (windows.empty()) {
+      schedule_.vector_tile = std::min<int64_t>(extent(v), 4 * lanes_);
+      return;
+    }
+    schedule_.vector_tile = std::min<int64_t>(extent(v), lanes_);
+    int64_t room = std::max<int64_t>(1, registers - 4 - taps);
+    int p = best_tile_axis([&](int axis) { return depends(nest_.loads[0], axis); });
+    if (p >= 0) {
+      schedule_.register_tile.push_back({p, even_tile(extent(p), std::min<int64_t>(room, 8))});
+    }
+  }
+
+  void order_reductions() {
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      bool unrolled = std::count(schedule_.unrolled_reductions.begin(),
+                                 schedule_.unrolled_reductions.end(), axis) > 0;
+      if (nest_.axes[axis].reduction && !unrolled) schedule_.reduction_order.push_back(axis);
+    }
+    // The first operand that is not rearranged decides: its innermost axis turns fastest.
+    int lead = 0;
+    for (size_t i = 0; i < nest_.loads.size(); ++i) {
+      if (!constant_root(storage_, nest_.loads[i])) {
+        lead = static_cast<int>(i);
+        break;
+      }
+    }
+    if (nest_.loads.empty()) return;
+    Linear linear = index::to_linear(nest_.loads[lead].address);
+    std::stable_sort(schedule_.reduction_order.begin(), schedule_.reduction_order.end(),
+                     [&](int a, int b) {
+                       return std::abs(linear.coefficient(a)) > std::abs(linear.coefficient(b));
+                     });
+  }
+
+  int64_t tile_extent(int axis) const {
+    if (axis == schedule_.vector_axis) return schedule_.vector_tile;
+    for (const auto& tiled : schedule_.register_tile) {
+      if (tiled.axis == axis) return tiled.extent;
+    }
+    return 1;
+  }
+
+  int64_t num_tiles(int axis) const { return ceil_div(extent(axis), tile_extent(axis)); }
+
+  /// Distinct elements that a load touches over the axes for which `inside` holds.
+  template <typename Inside>
+  double footprint(const Access& access, Inside inside) const {
+    double elems = 1;
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      if (inside(axis) && depends(access, axis)) elems *= double(extent(axis));
+    }
+    return elems;
+  }
+
+  void order_loops() {
+    Linear store = index::to_linear(nest_.stores[0].access.address);
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      if (!nest_.axes[axis].reduction) schedule_.parallel_order.push_back(axis);
+    }
+    std::stable_sort(schedule_.parallel_order.begin(), schedule_.parallel_order.end(),
+                     [&](int a, int b) {
+                       return std::abs(store.coefficient(a)) > std::abs(store.coefficient(b));
+                     });
+    const int v = schedule_.vector_axis;
+    int along = 0, across = 0;
+    if (v < 0 || nest_.axes[v].reduction || !operands(along, across)) {
+      if (!schedule_.unrolled_reductions.empty()) move_vector_axis_before_tiled();
+      return;
+    }
+    // A panel of one operand, reused by all points of a block of the other.
+    move_vector_axis_before_tiled();
+    const double budget = double(machine_.l2_bytes) / 2;
+    auto all = [](int) { return true; };
+    double across_bytes = 4 * footprint(nest_.loads[across], all) / machine_.threads;
+    double along_bytes = 4 * footprint(nest_.loads[along], all);
+    auto& order = schedule_.parallel_order;
+    if (along_bytes <= budget / 2) return;  // all panels stay near: rows outermost
+    if (across_bytes <= budget) {
+      // All points stay near: each panel is read once.
+      order.erase(std::find(order.begin(), order.end(), v));
+      auto at = std::find_if(order.begin(), order.end(),
+                             [&](int axis) { return !depends(nest_.loads[along], axis); });
+      order.insert(at, v);
+      return;
+    }
+    block_rows(across, budget, across_bytes);
+  }
+
+  void move_vector_axis_before_tiled() {
+    auto& order = schedule_.parallel_order;
+    if (schedule_.register_tile.empty()) return;
+    const int v = schedule_.vector_axis;
+    order.erase(std::find(order.begin(), order.end(), v));
+    order.insert(std::find(order.begin(), order.end(), schedule_.register_tile[0].axis), v);
+  }
+
+  /// Neither operand stays near: walk the points in blocks that do, panels inside.
+  void block_rows(int across, double budget, double across_bytes) {
+    auto& order = schedule_.parallel_order;
+    int axis = -1;
+    for (int candidate : order) {
+      if (candidate == schedule_.vector_axis || !depends(nest_.loads[across], candidate)) continue;
+      if (axis < 0 || num_tiles(candidate) > num_tiles(axis)) axis = candidate;
+    }
+    if (axis < 0) return;
+    double tile_bytes = across_bytes * machine_.threads / double(num_tiles(axis));
+    schedule_.block_axis = axis;
+    schedule_.block_tiles = std::max<int64_t>(1, static_cast<int64_t>(budget / tile_bytes));
+    order.erase(std::find(order.begin(), order.end(), schedule_.vector_axis));
+    order.insert(std::find(order.begin(), order.end(), axis), schedule_.vector_axis);
+  }
+
+  void split() {
+    double points = reduction_points();
+    for (const auto& axis : nest_.axes) points *= axis.reduction ? 1 : double(axis.extent);
+    double work = points * std::max<double>(1, double(nest_.ops.size()) / 4);
+    const int64_t workers = machine_.threads;
+    if (workers == 1 || work < 4096) return;
+    double best = 0;
+    for (int axis : schedule_.parallel_order) {
+      int64_t tiles = num_tiles(axis);
+      double balance = double(tiles) / double(ceil_div(tiles, workers) * workers);
+      // The outermost loop of good balance: contiguous parts, least traffic between workers.
+      bool panels = axis == schedule_.vector_axis && nest_.is_contraction();
+      double score = balance * (panels ? 0.85 : 1.0);
+      if (score > best + 0.08) best = score, schedule_.partition_axis = axis;
+    }
+    if (schedule_.partition_axis >= 0) {
+      schedule_.partitions = std::min(workers, num_tiles(schedule_.partition_axis));
+    }
+    if (schedule_.partitions <= 1) schedule_.partition_axis = -1, schedule_.partitions = 1;
+  }
+
+  const Nest& nest_;
+  const StoragePlan& storage_;
+  const Machine& machine_;
+  const int64_t lanes_;
+  NestSchedule schedule_;
+};
+
+}  // namespace
+
+fusion::NestSchedule choose_schedule(const Nest& nest, const StoragePlan& storage,
+                                     const Machine& machine) {
+  return Chooser(nest, storage, machine).run();
+}
+
+}  // namespace corf::search
