@@ -172,7 +172,12 @@ struct Buffer {
   BufferKind kind = BufferKind::kArena;
   int position = -1;  // kInput, kOutput: number of the graph's input or output
   Tensor data;        // kConstant, packed
+  /// Stands for data_hash(data) where the data is not at hand (parsed text); empty otherwise.
+  std::string hash;
 };
+
+/// Of the bytes, 16 hexadecimal digits: what a constant's data print as.
+std::string data_hash(const Tensor& data);
 
 struct KernelCall {
   int kernel = 0;

@@ -1,0 +1,53 @@
+#pragma once
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "index/expr.h"
+#include "support/result.h"
+
+namespace corf::loop {
+
+/// Reads tokens of the loop IR's text. The first fault is kept, with its place, and ends the text:
+/// afterwards every read gives a default, so that a parser need only look at `failed()` where it
+/// loops and at its end.
+class Scanner {
+ public:
+  explicit Scanner(std::string_view text) : text_(text) {}
+
+  bool at_end();
+  /// Skips `token` if it comes next. A word matches only as a whole.
+  bool accept(std::string_view token);
+  void expect(std::string_view token);
+  /// Whether an identifier or a quoted name comes next.
+  bool at_name();
+  bool at_quote();
+  /// An identifier, or any text in quotes. `what` is for the error message.
+  std::string name(std::string_view what);
+  std::string quoted(std::string_view what);
+  int64_t integer(std::string_view what);
+  double number(std::string_view what);
+  /// The characters of a number, unconverted.
+  std::string_view number_text(std::string_view what);
+  double to_number(std::string_view digits);
+  int64_t to_integer(std::string_view digits);
+  /// "1x3x4" or "scalar".
+  std::vector<int64_t> shape();
+  index::Expr expr(const std::function<std::optional<int>(std::string_view)>& variable);
+
+  void fail(std::string_view message);
+  bool failed() const { return error_.has_value(); }
+  const Error& error() const { return *error_; }
+
+ private:
+  void skip_space();
+
+  std::string_view text_;
+  size_t position_ = 0;
+  size_t token_start_ = 0;
+  std::optional<Error> error_;
+};
+
+}  // namespace corf::loop
