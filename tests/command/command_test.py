@@ -1,0 +1,187 @@
+"""What the subcommands print and write, and their exit status."""
+
+import json
+import unittest
+
+import numpy as np
+
+from corf_command import CommandTest, corf, linear_model, make_model, value
+from onnx import helper
+
+BENCH_KEYS = {"median_ms", "min_ms", "p95_ms", "compile_ms", "threads", "plan", "plan_hash",
+              "work_flops", "executed_flops", "gflops", "limit_ms", "limit_fraction"}
+
+
+class RunTest(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.model = self.write("linear.onnx", linear_model())
+
+    def test_writes_outputs(self):
+        x = self.write("x.npy", np.array([[1, 0, 2], [-1, -1, -1]], np.float32))
+        out = self.folder / "new" / "out"
+        self.check_succeeds("run", self.model, "--input", f"x={x}", "--output-dir", out)
+        np.testing.assert_array_equal(np.load(out / "y.npy"),
+                                      np.array([[11.5, 0], [0, 0]], np.float32))
+        self.assertEqual([path.name for path in out.iterdir()], ["y.npy"])
+
+    def test_json(self):
+        out = self.folder / "out"
+        result = json.loads(self.check_succeeds("run", self.model, "--shape", "x=4x3", "--json",
+                                                "--threads", 2, "--output-dir", out))
+        self.assertEqual(result["outputs"], [{"name": "y", "dtype": "f32", "shape": [4, 2],
+                                              "file": str(out / "y.npy")}])
+        self.assertEqual(result["threads"], 2)
+        self.assertEqual(result["plan"], "auto")
+        self.assertTrue(result["plan_hash"])
+
+    def test_symbol_gives_shape(self):
+        result = json.loads(self.check_succeeds("run", self.model, "--shape", "batch=5", "--json"))
+        self.assertEqual(result["outputs"][0]["shape"], [5, 2])
+
+    def test_random_inputs_are_seeded(self):
+        def run(seed):
+            out = self.folder / f"out{seed}"
+            self.check_succeeds("run", self.model, "--shape", "x=8x3", "--seed", seed,
+                                "--output-dir", out)
+            return np.load(out / "y.npy")
+
+        np.testing.assert_array_equal(run(1), run(1))
+        self.assertFalse(np.array_equal(run(1), run(2)))
+
+    def test_same_bits_at_any_thread_count(self):
+        outputs = []
+        for threads in (1, 2, 3, 5):
+            out = self.folder / f"out{threads}"
+            self.check_succeeds("run", self.model, "--shape", "x=64x3", "--threads", threads,
+                                "--output-dir", out)
+            outputs.append((out / "y.npy").read_bytes())
+        self.assertEqual(len(set(outputs)), 1)
+
+    def test_output_names_become_file_names(self):
+        names = ["a/b", "a_b", "../c", ""]
+        model = self.write("names.onnx", make_model(
+            [helper.make_node("Relu", ["x"], [name or "d"]) for name in names],
+            [value("x", [2])], [value(name or "d", [2]) for name in names]))
+        out = self.folder / "out"
+        self.check_succeeds("run", model, "--output-dir", out)
+        self.assertEqual(sorted(path.name for path in out.iterdir()),
+                         ["_._c.npy", "a_b-2.npy", "a_b.npy", "d.npy"])
+
+
+class BenchTest(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.model = self.write("linear.onnx", linear_model(batch=16))
+
+    def test_json(self):
+        result = json.loads(self.check_succeeds("bench", self.model, "--json", "--min-time", 0.05,
+                                                "--threads", 1, "--plan", "unfused"))
+        self.assertEqual(set(result), BENCH_KEYS)
+        self.assertLessEqual(result["min_ms"], result["median_ms"])
+        self.assertLessEqual(result["median_ms"], result["p95_ms"])
+        self.assertEqual(result["threads"], 1)
+        self.assertEqual(result["plan"], "unfused")
+        self.assertGreaterEqual(result["work_flops"], 2 * 16 * 3 * 2)
+        self.assertGreater(result["limit_ms"], 0)
+        self.assertAlmostEqual(result["limit_fraction"], result["limit_ms"] / result["median_ms"])
+
+    def test_profile_and_trace(self):
+        trace = self.folder / "trace.json"
+        result = json.loads(self.check_succeeds("bench", self.model, "--json", "--min-time", 0.05,
+                                                "--profile", "--trace", trace))
+        steps = result["profile"]
+        self.assertGreaterEqual(len(steps), 1)
+        self.assertAlmostEqual(sum(step["share"] for step in steps), 1)
+        self.assertEqual([event["name"] for event in json.loads(trace.read_text())["traceEvents"]],
+                         [step["label"] for step in steps])
+        self.assertIn("product", self.check_succeeds("bench", self.model, "--min-time", 0.05,
+                                                     "--profile"))
+
+    def test_serve(self):
+        lines = self.check_succeeds("bench", self.model, "--serve",
+                                    stdin="measure 0.02\nmeasure 0\n").splitlines()
+        self.assertEqual(len(lines), 3)
+        self.assertIn("plan_hash", json.loads(lines[0]))
+        for line in lines[1:]:
+            self.assertLessEqual({"median_ms", "min_ms", "p95_ms", "runs"}, set(json.loads(line)))
+
+    def test_serve_refuses_other_requests(self):
+        result = corf("bench", self.model, "--serve", stdin="measure fast\n")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("measure SECONDS", result.stderr)
+
+
+class InspectTest(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.model = self.write("linear.onnx", linear_model(metadata={"author": "test"}))
+
+    def test_overview(self):
+        text = self.check_succeeds("inspect", self.model)
+        for words in ("opset 13", "x  f32 batchx3", "y  f32", "1  MatMul", "author = test"):
+            self.assertIn(words, text)
+
+    def test_json(self):
+        result = json.loads(self.check_succeeds("inspect", self.model, "--shape", "x=2x3",
+                                                "--json"))
+        self.assertEqual(result["inputs"], [{"name": "x", "dtype": "f32", "shape": ["batch", 3]}])
+        self.assertEqual(result["operators"], {"Add": 1, "MatMul": 1, "Relu": 1})
+        self.assertEqual(result["metadata"], {"author": "test"})
+        self.assertIs(result["supported"], True)
+
+    def test_names_every_unsupported_node(self):
+        model = self.write("odd.onnx", make_model(
+            [helper.make_node("NoSuchOperator", ["x"], ["a"], name="first"),
+             helper.make_node("Relu", ["a"], ["b"]),
+             helper.make_node("Strange", ["b"], ["y"], name="second", domain="my.domain")],
+            [value("x", [2])], [value("y", [2])]))
+        result = json.loads(self.check_succeeds("inspect", model, "--json"))
+        self.assertIs(result["supported"], False)
+        for word in ("first", "NoSuchOperator", "second", "Strange"):
+            self.assertIn(word, result["unsupported"])
+
+    def test_stages(self):
+        for stage in ("graph", "loop", "llvm", "asm"):
+            with self.subTest(stage=stage):
+                text = self.check_succeeds("inspect", self.model, "--stage", stage, "--shape",
+                                           "x=2x3")
+                self.assertGreater(len(text), 100)
+
+
+class CompareTest(CommandTest):
+    def test_references(self):
+        model = self.write("linear.onnx", linear_model())
+        for reference in ("evaluate", "unfused"):
+            with self.subTest(reference=reference):
+                result = json.loads(self.check_succeeds("compare", model, "--shape", "x=7x3",
+                                                        "--reference", reference, "--json"))
+                self.assertIs(result["passed"], True)
+                self.assertEqual([output["name"] for output in result["outputs"]], ["y"])
+                self.assertLess(result["outputs"][0]["relative_l2"], 1e-6)
+
+
+class UsageTest(CommandTest):
+    def test_usage_errors(self):
+        model = self.write("linear.onnx", linear_model())
+        for arguments in ([], ["frobnicate"], ["run"], ["run", model, "--frobnicate"],
+                          ["run", model, "--shape", "x"], ["run", model, "--shape", "x=1xx3"],
+                          ["run", model, "--shape", "x=-1x3"], ["run", model, "--input", "x"],
+                          ["run", model, "--isa", "mmx"], ["run", model, "--threads", "many"],
+                          ["bench", model, "--plan", "best"], ["bench", model, "--min-time", "-1"],
+                          ["inspect", model, "--stage", "nothing"],
+                          ["compare", model, "--reference", "nothing"]):
+            with self.subTest(arguments=arguments):
+                result = corf(*arguments)
+                self.assertEqual(result.returncode, 2, result)
+                self.assertEqual(result.stdout, "")
+                self.assertTrue(result.stderr)
+
+    def test_help(self):
+        for command in ("run", "bench", "inspect", "compare"):
+            self.assertIn("Example", self.check_succeeds(command, "--help"))
+        self.assertRegex(self.check_succeeds("--version"), r"^\d+\.\d+\.\d+\n$")
+
+
+if __name__ == "__main__":
+    unittest.main()
