@@ -1,0 +1,117 @@
+#include "codegen/emit.h"
+
+#include <atomic>
+#include <llvm/IR/DiagnosticHandler.h>
+#include <llvm/IR/DiagnosticInfo.h>
+#include <llvm/IR/DiagnosticPrinter.h>
+#include <llvm/IR/LLVMContext.h>
+#include <llvm/Support/raw_ostream.h>
+#include <llvm/Transforms/Utils/Cloning.h>
+#include <optional>
+#include <span>
+#include <thread>
+
+#include "codegen/kernel_lowering.h"
+#include "codegen/module_compiler.h"
+#include "codegen/object_image.h"
+
+namespace corf::codegen {
+namespace {
+
+/// Modules have a fixed number of kernels, so that the image does not depend on the threads.
+constexpr size_t kKernelsPerModule = 4;
+
+struct ModuleOutput {
+  std::string object, llvm_ir, assembly;
+};
+
+/// Keeps LLVM's errors instead of ending the program.
+class Diagnostics : public llvm::DiagnosticHandler {
+ public:
+  explicit Diagnostics(std::string& words) : words_(words) {}
+  bool handleDiagnostics(const llvm::DiagnosticInfo& info) override {
+    if (info.getSeverity() == llvm::DS_Error) {
+      llvm::raw_string_ostream out(words_);
+      llvm::DiagnosticPrinterRawOStream printer(out);
+      info.print(printer);
+    }
+    return true;
+  }
+
+ private:
+  std::string& words_;
+};
+
+std::string function_name(size_t kernel) { return "kernel_" + std::to_string(kernel); }
+
+Result<ModuleOutput> compile_module(std::span<const loop::Kernel> kernels, size_t first_number,
+                                    const EmitOptions& options) {
+  const IsaTraits isa{options.isa};
+  CORF_ASSIGN(auto compiler, ModuleCompiler::create(isa));
+  llvm::LLVMContext context;
+  std::string complaints;
+  context.setDiagnosticHandler(std::make_unique<Diagnostics>(complaints));
+  llvm::Module module("kernels", context);
+  compiler->prepare(module);
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    lower_kernel(kernels[i], isa, function_name(first_number + i), module);
+  }
+  compiler->set_attributes(module);
+  CORF_RETURN_IF_ERROR(compiler->optimize(module, options.verify_llvm));
+  ModuleOutput output;
+  if (options.llvm_ir) {
+    llvm::raw_string_ostream out(output.llvm_ir);
+    module.print(out, nullptr);
+  }
+  if (options.assembly) {
+    auto copy = llvm::CloneModule(module);
+    CORF_ASSIGN(output.assembly, compiler->assembly(*copy));
+  }
+  CORF_ASSIGN(output.object, compiler->object(module));
+  if (!complaints.empty()) {
+    return make_error(ErrorCode::kInternal, "LLVM reports: {}", complaints);
+  }
+  return output;
+}
+
+}  // namespace
+
+Result<runtime::Image> emit(const std::vector<loop::Kernel>& kernels, const EmitOptions& options) {
+  const size_t num_modules = (kernels.size() + kKernelsPerModule - 1) / kKernelsPerModule;
+  auto part = [&](size_t module) {
+    return std::span(kernels).subspan(
+        module * kKernelsPerModule,
+        std::min(kKernelsPerModule, kernels.size() - module * kKernelsPerModule));
+  };
+  std::vector<std::optional<Result<ModuleOutput>>> outputs(num_modules);
+  std::atomic<size_t> next = 0;
+  auto work = [&] {
+    for (size_t m = next++; m < num_modules; m = next++) {
+      outputs[m] = compile_module(part(m), m * kKernelsPerModule, options);
+    }
+  };
+  {
+    std::vector<std::jthread> workers;
+    const size_t num_workers =
+        std::min(num_modules, static_cast<size_t>(std::max(options.threads, 1)));
+    for (size_t i = 1; i < num_workers; ++i) workers.emplace_back(work);
+    work();
+  }
+  runtime::Image image;
+  image.isa = std::string(to_string(options.isa));
+  for (size_t m = 0; m < num_modules; ++m) {
+    CORF_ASSIGN(const ModuleOutput output, std::move(*outputs[m]));
+    std::vector<std::string> names;
+    for (size_t i = 0; i < part(m).size(); ++i) {
+      names.push_back(function_name(m * kKernelsPerModule + i));
+    }
+    CORF_RETURN_IF_ERROR(append_object(output.object, names, image));
+    if (options.llvm_ir) *options.llvm_ir += output.llvm_ir;
+    if (options.assembly) *options.assembly += output.assembly;
+  }
+  // Kernels' own names may repeat or hold any character: symbols are numbers.
+  for (size_t i = 0; i < kernels.size(); ++i) image.entries[i].name = kernels[i].name;
+  return image;
+}
+
+}  // namespace corf::codegen

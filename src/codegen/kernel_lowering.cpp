@@ -1,0 +1,37 @@
+#include "codegen/kernel_lowering.h"
+
+#include "codegen/function_state.h"
+#include "codegen/tile_lowering.h"
+
+namespace corf::codegen {
+namespace {
+
+void lower(const std::vector<loop::Stmt>& body, FunctionState& function);
+
+void lower(const loop::Tile& tile, FunctionState& function) {
+  TileLowering(function, tile).lower();
+}
+
+void lower(const loop::For& loop, FunctionState& function) {
+  function.emit_loop(loop.var, loop.lo, loop.hi, loop.step, 1, {}, [&](Values) {
+    lower(loop.body, function);
+    return Values{};
+  });
+}
+
+void lower(const std::vector<loop::Stmt>& body, FunctionState& function) {
+  for (const loop::Stmt& stmt : body) {
+    std::visit([&](const auto& s) { lower(s, function); }, stmt);
+  }
+}
+
+}  // namespace
+
+void lower_kernel(const loop::Kernel& kernel, const IsaTraits& isa, const std::string& symbol,
+                  llvm::Module& module) {
+  FunctionState function(module, kernel, isa, symbol);
+  lower(kernel.body, function);
+  function.finish();
+}
+
+}  // namespace corf::codegen

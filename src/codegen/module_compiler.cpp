@@ -1,0 +1,140 @@
+#include "codegen/module_compiler.h"
+
+#include <llvm/Analysis/AliasAnalysis.h>
+#include <llvm/IR/LegacyPassManager.h>
+#include <llvm/IR/Verifier.h>
+#include <llvm/MC/TargetRegistry.h>
+#include <llvm/Passes/PassBuilder.h>
+#include <llvm/Support/TargetSelect.h>
+#include <llvm/Support/raw_ostream.h>
+#include <llvm/Target/TargetOptions.h>
+#include <llvm/TargetParser/Host.h>
+#include <llvm/TargetParser/Triple.h>
+#include <llvm/Transforms/InstCombine/InstCombine.h>
+#include <llvm/Transforms/Scalar/ADCE.h>
+#include <llvm/Transforms/Scalar/EarlyCSE.h>
+#include <llvm/Transforms/Scalar/LICM.h>
+#include <llvm/Transforms/Scalar/LoopPassManager.h>
+#include <llvm/Transforms/Scalar/SimplifyCFG.h>
+#include <mutex>
+
+namespace corf::codegen {
+namespace {
+
+constexpr char kTriple[] = "x86_64-unknown-linux-gnu";
+
+void initialize_llvm() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    LLVMInitializeX86TargetInfo();
+    LLVMInitializeX86Target();
+    LLVMInitializeX86TargetMC();
+    LLVMInitializeX86AsmPrinter();
+  });
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ModuleCompiler>> ModuleCompiler::create(const IsaTraits& isa) {
+  initialize_llvm();
+  std::string error;
+  const llvm::Triple triple(kTriple);
+#if LLVM_VERSION_MAJOR >= 21
+  const llvm::Triple& triple_argument = triple;
+#else
+  const std::string triple_argument = triple.str();
+#endif
+  const llvm::Target* target = llvm::TargetRegistry::lookupTarget(triple_argument, error);
+  if (!target) return make_error(ErrorCode::kInternal, "LLVM has no x86-64 target: {}", error);
+  llvm::TargetOptions options;
+  options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
+  std::unique_ptr<llvm::TargetMachine> machine(
+      target->createTargetMachine(triple_argument, isa.cpu(), "", options, llvm::Reloc::PIC_,
+                                  llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
+  if (!machine) return make_error(ErrorCode::kInternal, "LLVM cannot target {}", isa.cpu());
+  return std::unique_ptr<ModuleCompiler>(new ModuleCompiler(isa, std::move(machine)));
+}
+
+void ModuleCompiler::prepare(llvm::Module& module) const {
+#if LLVM_VERSION_MAJOR >= 21
+  module.setTargetTriple(machine_->getTargetTriple());
+#else
+  module.setTargetTriple(machine_->getTargetTriple().str());
+#endif
+  module.setDataLayout(machine_->createDataLayout());
+  module.setPICLevel(llvm::PICLevel::SmallPIC);
+}
+
+void ModuleCompiler::set_attributes(llvm::Module& module) const {
+  const std::string width = std::to_string(isa_.f32_lanes() * 32);
+  const llvm::StringRef host = llvm::sys::getHostCPUName();
+  for (llvm::Function& function : module) {
+    if (function.isDeclaration()) continue;
+    function.addFnAttr("target-cpu", isa_.cpu());
+    if (host != "generic" && !host.empty()) function.addFnAttr("tune-cpu", host);
+    function.addFnAttr("prefer-vector-width", width);
+    function.addFnAttr("min-legal-vector-width", width);
+    function.addFnAttr("no-builtins");
+    function.addFnAttr("frame-pointer", "none");
+    function.addFnAttr(llvm::Attribute::NoUnwind);
+    function.setUWTableKind(llvm::UWTableKind::None);
+    function.setDSOLocal(true);
+  }
+}
+
+Status ModuleCompiler::optimize(llvm::Module& module, bool verify) {
+  if (verify) {
+    std::string words;
+    llvm::raw_string_ostream out(words);
+    if (llvm::verifyModule(module, &out)) {
+      return make_error(ErrorCode::kInternal, "generated code is malformed: {}", words);
+    }
+  }
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager components;
+  llvm::ModuleAnalysisManager modules;
+  llvm::PassBuilder builder(machine_.get());
+  functions.registerPass([&] { return builder.buildDefaultAAPipeline(); });
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(components);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, components, modules);
+
+  // No vectoriser, unroller or idiom recognition: the code is in its final shape but for what is
+  // redundant, invariant or dead.
+  llvm::FunctionPassManager passes;
+  passes.addPass(llvm::SimplifyCFGPass());
+  passes.addPass(llvm::EarlyCSEPass(/*UseMemorySSA=*/true));
+  passes.addPass(llvm::InstCombinePass());
+  passes.addPass(llvm::createFunctionToLoopPassAdaptor(llvm::LICMPass(llvm::LICMOptions()),
+                                                       /*UseMemorySSA=*/true));
+  passes.addPass(llvm::EarlyCSEPass(/*UseMemorySSA=*/true));
+  passes.addPass(llvm::ADCEPass());
+  for (llvm::Function& function : module) {
+    if (!function.isDeclaration()) passes.run(function, functions);
+  }
+  return {};
+}
+
+Result<std::string> ModuleCompiler::generate(llvm::Module& module, llvm::CodeGenFileType type) {
+  llvm::SmallVector<char, 0> buffer;
+  llvm::raw_svector_ostream out(buffer);
+  llvm::legacy::PassManager passes;
+  if (machine_->addPassesToEmitFile(passes, out, nullptr, type, /*DisableVerify=*/true)) {
+    return make_error(ErrorCode::kInternal, "LLVM cannot write this kind of file");
+  }
+  passes.run(module);
+  return std::string(buffer.begin(), buffer.end());
+}
+
+Result<std::string> ModuleCompiler::object(llvm::Module& module) {
+  return generate(module, llvm::CodeGenFileType::ObjectFile);
+}
+
+Result<std::string> ModuleCompiler::assembly(llvm::Module& module) {
+  return generate(module, llvm::CodeGenFileType::AssemblyFile);
+}
+
+}  // namespace corf::codegen

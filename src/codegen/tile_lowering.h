@@ -1,0 +1,148 @@
+#pragma once
+#include <map>
+#include <memory>
+#include <set>
+#include <tuple>
+#include <vector>
+
+#include "codegen/function_state.h"
+#include "codegen/scalar_ops.h"
+#include "loop/tile_info.h"
+
+namespace corf::codegen {
+
+/// Expands a tile into straight-line vector code. Registers are computed when something asks for
+/// one of their points, which keeps few of them alive; accumulators are SSA values that loops
+/// carry.
+///
+/// Lazy evaluation keeps the order of memory: a load that waits is forced before a store to its
+/// buffer, a register that a loop uses before that loop.
+class TileLowering {
+ public:
+  TileLowering(FunctionState& function, const loop::Tile& tile);
+  void lower();
+
+ private:
+  /// Part of the vector axis: `lanes` lanes from `start`, of which the first `active` exist.
+  struct Piece {
+    int64_t start = 0;
+    int lanes = 0;
+    int active = 0;
+  };
+  /// A coordinate for each of the tile's axes; the vector axis's is not used.
+  using Point = std::vector<int64_t>;
+  using SharedValues = std::shared_ptr<const Values>;
+
+  /// An offset over the tile's axes. Where only its linear part depends on them, all points share
+  /// one base.
+  struct Offset {
+    Expr expr;
+    Linear linear;  // of the whole expression
+    bool per_point = false;
+    bool has_base = false;
+    Address base;  // without the tile's axes
+    int64_t vector_stride = 0;
+  };
+  struct Location {
+    Address address;
+    int64_t vector_stride = 0;
+    bool per_lane = false;  // every lane has an address of its own
+  };
+  /// Where a guarded access happens.
+  struct Condition {
+    bool never = false;
+    llvm::Value* scalar = nullptr;  // null: always
+    llvm::Value* mask = nullptr;    // null: in all lanes
+  };
+  struct RegisterState {
+    DType dtype = DType::kF32;
+    loop::AxisSet axes = 0;  // unrolled ones
+    bool along_vector = false;
+    std::shared_ptr<Values> values;       // by point of its axes, then piece
+    const loop::TileLet* let = nullptr;   // null for accumulators
+    std::vector<SharedValues> snapshots;  // of the arguments that are accumulators
+    Offset offset;                        // of a load or index
+  };
+  struct BoundVariable {
+    loop::Register reg = 0;
+    SharedValues snapshot;  // if it is an accumulator
+  };
+  using LoadKey = std::tuple<int, llvm::Value*, int64_t, int, int, llvm::Value*>;
+
+  // Statements (tile_lowering.cpp, tile_update.cpp).
+  void execute(const std::vector<loop::TileStmt>& body);
+  void execute(const loop::TileLet& let);
+  void execute(const loop::TileAccumulator& declaration);
+  void execute(const loop::TileUpdate& update);
+  void execute(const loop::TileAssign& assign);
+  void execute(const loop::TileStore& store);
+  void execute(const loop::TileBind& bind);
+  void execute(const loop::TileLoop& loop);
+  std::vector<Point> update_order(const loop::TileUpdate& update, loop::AxisSet acc_axes,
+                                  loop::AxisSet extra_axes);
+  const RegisterState* streaming_load(loop::Register reg, loop::AxisSet acc_axes,
+                                      loop::AxisSet extra_axes) const;
+  void accumulate_lanes(const loop::TileUpdate& update, llvm::Value*& acc, const Point& point);
+
+  // Registers (tile_lowering.cpp).
+  void force(loop::Register reg);
+  void force_loads_of(int buffer);
+  llvm::Value* value(loop::Register reg, const Point& point, int piece);
+  llvm::Value* read(loop::Register reg, const SharedValues& snapshot, const Point& point,
+                    int piece);
+  /// As a vector of the piece's lanes, or a scalar for piece -1.
+  llvm::Value* spread(llvm::Value* value, int piece);
+  llvm::Value* lane(llvm::Value* value, int lane);
+  llvm::Value* compute(const RegisterState& state, const Point& point, int piece);
+  llvm::Value* compute_index(const RegisterState& state, const Point& point, int piece);
+  llvm::Value* compute_reduction(const RegisterState& state, const loop::TileReduce& reduce,
+                                 const Point& point, int piece);
+  llvm::Value* reduce_lanes(const RegisterState& arg, const SharedValues& snapshot,
+                            const loop::TileReduce& reduce, const Point& point);
+  int64_t slot(const RegisterState& state, const Point& point, int piece) const;
+  int num_pieces(const RegisterState& state) const {
+    return state.along_vector ? static_cast<int>(pieces_.size()) : 1;
+  }
+  std::vector<Point> points(loop::AxisSet axes) const;
+  loop::AxisSet unrolled(loop::AxisSet axes) const { return axes & ~vector_bit_; }
+
+  // Memory (tile_memory.cpp).
+  Offset make_offset(const Expr& expr);
+  Expr at_point(const Expr& expr, const Point& point, int piece, int lane);
+  bool varies_by_lane(const Expr& expr) const;
+  Location locate(Offset& offset, int buffer, const Point& point, int piece);
+  Address locate_lane(const Offset& offset, int buffer, const Point& point, int piece, int lane);
+  Condition condition(const std::vector<loop::Guard>& guards, const Point& point, int piece);
+  llvm::Value* guard_mask(const loop::Guard& guard, const Expr& at_point, const Point& point,
+                          int piece);
+  llvm::Value* lane_condition(const Condition& condition, int lane);
+  llvm::Value* compute_load(RegisterState& state, const loop::TileLoad& load, const Point& point,
+                            int piece);
+  llvm::Value* load_scalar(int buffer, const Address& address, llvm::Value* condition,
+                           llvm::Constant* padding);
+  llvm::Value* load_vector(int buffer, const Address& address, const Piece& piece,
+                           const Condition& condition, llvm::Constant* padding);
+  void store_piece(const loop::TileStore& store, Offset& offset, llvm::Value* value,
+                   const Condition& condition, const Point& point, int piece);
+  llvm::Value* pointer(int buffer, const Address& address);
+  llvm::Value* active_mask(const Piece& piece, llvm::Value* mask);
+  llvm::Value* cached(const LoadKey& key);
+  void forget_loads_of(int buffer);
+
+  void split_vector_axis();
+
+  FunctionState& f_;
+  llvm::IRBuilder<>& builder_;
+  const loop::Tile& tile_;
+  loop::TileInfo info_;
+  ScalarOps ops_;
+  loop::AxisSet vector_bit_ = 0;
+  int vector_var_ = -1;
+  std::vector<Piece> pieces_;
+  std::vector<RegisterState> registers_;
+  std::map<int, BoundVariable> bound_;
+  std::vector<loop::Register> waiting_loads_;
+  std::vector<std::map<LoadKey, llvm::Value*>> loaded_;  // by open loop
+};
+
+}  // namespace corf::codegen

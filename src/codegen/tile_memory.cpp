@@ -1,0 +1,377 @@
+#include <algorithm>
+#include <llvm/IR/Constants.h>
+
+#include "codegen/tile_lowering.h"
+#include "codegen/value_types.h"
+
+namespace corf::codegen {
+
+using llvm::Value;
+using loop::AxisSet;
+using loop::Register;
+
+// ---- offsets -----------------------------------------------------------------------------------
+
+TileLowering::Offset TileLowering::make_offset(const Expr& expr) {
+  Offset offset;
+  offset.expr = expr;
+  offset.linear = index::to_linear(expr);
+  offset.per_point = info_.axes_of(offset.linear.rest) != 0;
+  for (const auto& [var, bound] : bound_) {
+    if (index::depends_on(expr, var)) offset.per_point = true;
+  }
+  return offset;
+}
+
+/// The expression with the tile's axes replaced by the point's coordinates and bound variables by
+/// their values. The vector axis stays unless a lane of the piece is given.
+Expr TileLowering::at_point(const Expr& expr, const Point& point, int piece, int lane_number) {
+  return index::substitute(expr, [&](int var) -> std::optional<Expr> {
+    if (var == vector_var_) {
+      if (lane_number < 0) return std::nullopt;
+      return Expr(pieces_[static_cast<size_t>(piece)].start + lane_number);
+    }
+    auto bound = bound_.find(var);
+    if (bound != bound_.end()) {
+      const RegisterState& source = registers_[static_cast<size_t>(bound->second.reg)];
+      Value* integer = read(bound->second.reg, bound->second.snapshot, point, std::max(piece, 0));
+      integer = lane(integer, std::max(lane_number, 0));
+      return Expr::variable(f_.index.bind_temporary(ops_.cast(integer, source.dtype, DType::kI64)));
+    }
+    const auto& axes = info_.axis_variables;
+    auto axis = std::find(axes.begin(), axes.end(), var);
+    if (axis == axes.end()) return std::nullopt;
+    return Expr(point[static_cast<size_t>(axis - axes.begin())]);
+  });
+}
+
+/// Whether the expression depends on the lane otherwise than linearly.
+bool TileLowering::varies_by_lane(const Expr& expr) const {
+  if (vector_var_ < 0) return false;
+  if (info_.axes_of(index::to_linear(expr).rest) & vector_bit_) return true;
+  for (const auto& [var, bound] : bound_) {
+    if (registers_[static_cast<size_t>(bound.reg)].along_vector && index::depends_on(expr, var)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+TileLowering::Location TileLowering::locate(Offset& offset, int buffer, const Point& point,
+                                            int piece) {
+  llvm::Type* elem = memory_type(f_.context(), f_.kernel.buffer_dtype(buffer));
+  if (offset.per_point) {
+    if (piece >= 0 && varies_by_lane(offset.expr)) return {{}, 0, true};
+    Linear linear = index::to_linear(at_point(offset.expr, point, piece, -1));
+    const int64_t stride = vector_var_ < 0 ? 0 : linear.coefficient(vector_var_);
+    if (vector_var_ >= 0) linear.coefficients.erase(vector_var_);
+    return {f_.index.address(f_.buffer(buffer), elem, linear), stride, false};
+  }
+  if (!offset.has_base) {
+    Linear base = offset.linear;
+    for (int var : info_.axis_variables) base.coefficients.erase(var);
+    offset.base = f_.index.address(f_.buffer(buffer), elem, base);
+    offset.vector_stride = vector_var_ < 0 ? 0 : offset.linear.coefficient(vector_var_);
+    offset.has_base = true;
+  }
+  Location location{offset.base, offset.vector_stride, false};
+  for (size_t axis = 0; axis < point.size(); ++axis) {
+    const int var = info_.axis_variables[axis];
+    if (var == vector_var_) continue;
+    location.address.constant += offset.linear.coefficient(var) * point[axis];
+  }
+  return location;
+}
+
+Address TileLowering::locate_lane(const Offset& offset, int buffer, const Point& point, int piece,
+                                  int lane_number) {
+  llvm::Type* elem = memory_type(f_.context(), f_.kernel.buffer_dtype(buffer));
+  const Linear linear = index::to_linear(at_point(offset.expr, point, piece, lane_number));
+  return f_.index.address(f_.buffer(buffer), elem, linear);
+}
+
+Value* TileLowering::pointer(int buffer, const Address& address) {
+  if (address.constant == 0) return address.base;
+  llvm::Type* elem = memory_type(f_.context(), f_.kernel.buffer_dtype(buffer));
+  return builder_.CreateGEP(elem, address.base,
+                            builder_.getInt64(static_cast<uint64_t>(address.constant)));
+}
+
+// ---- guards ------------------------------------------------------------------------------------
+
+TileLowering::Condition TileLowering::condition(const std::vector<loop::Guard>& guards,
+                                                const Point& point, int piece) {
+  Condition result;
+  auto conjoin = [&](Value*& all, Value* one) { all = all ? builder_.CreateAnd(all, one) : one; };
+  if (piece >= 0) {
+    const Piece& part = pieces_[static_cast<size_t>(piece)];
+    f_.index.set_range(vector_var_, {part.start, part.start + part.active - 1});
+  }
+  for (const loop::Guard& guard : guards) {
+    const bool by_lane =
+        piece >= 0 && (varies_by_lane(guard.expr) || index::depends_on(guard.expr, vector_var_));
+    const Expr expr = at_point(guard.expr, point, piece, -1);
+    if (!by_lane) {
+      Value* holds = f_.index.emit_guard(expr, guard.lo, guard.hi);
+      if (!holds) continue;
+      if (holds == builder_.getFalse()) result.never = true;
+      conjoin(result.scalar, holds);
+      continue;
+    }
+    const Interval range = f_.index.range(expr);
+    if (range.lo >= guard.lo && range.hi < guard.hi) continue;
+    if (range.hi < guard.lo || range.lo >= guard.hi) result.never = true;
+    conjoin(result.mask, guard_mask(guard, expr, point, piece));
+  }
+  return result;
+}
+
+Value* TileLowering::guard_mask(const loop::Guard& guard, const Expr& at, const Point& point,
+                                int piece) {
+  const Piece& part = pieces_[static_cast<size_t>(piece)];
+  const auto lanes = static_cast<unsigned>(part.lanes);
+  Linear linear = index::to_linear(at);
+  if (varies_by_lane(guard.expr) || linear.coefficient(vector_var_) != 1) {
+    Value* mask = llvm::Constant::getNullValue(with_lanes(builder_.getInt1Ty(), part.lanes));
+    for (int i = 0; i < part.active; ++i) {
+      Value* holds = f_.index.emit_guard(at_point(guard.expr, point, piece, i), guard.lo, guard.hi);
+      mask = builder_.CreateInsertElement(mask, holds ? holds : builder_.getTrue(),
+                                          static_cast<uint64_t>(i));
+    }
+    return mask;
+  }
+  // Lanes [lo - base, hi - base): two comparisons with the lanes' numbers.
+  linear.coefficients.erase(vector_var_);
+  Value* base = f_.index.emit(index::to_expr(linear) + Expr(part.start));
+  auto bound_by_lanes = [&](int64_t bound) {
+    Value* lane = builder_.CreateSub(builder_.getInt64(static_cast<uint64_t>(bound)), base);
+    lane = builder_.CreateBinaryIntrinsic(llvm::Intrinsic::smax, lane, builder_.getInt64(0));
+    lane = builder_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, lane, builder_.getInt64(lanes));
+    return builder_.CreateVectorSplat(lanes, builder_.CreateTrunc(lane, builder_.getInt32Ty()));
+  };
+  std::vector<llvm::Constant*> numbers;
+  for (unsigned i = 0; i < lanes; ++i) numbers.push_back(builder_.getInt32(i));
+  Value* number = llvm::ConstantVector::get(numbers);
+  return builder_.CreateAnd(builder_.CreateICmpSGE(number, bound_by_lanes(guard.lo)),
+                            builder_.CreateICmpSLT(number, bound_by_lanes(guard.hi)));
+}
+
+/// Null: the lane's access always happens.
+Value* TileLowering::lane_condition(const Condition& condition, int number) {
+  if (!condition.mask) return condition.scalar;
+  Value* bit = builder_.CreateExtractElement(condition.mask, static_cast<uint64_t>(number));
+  return condition.scalar ? builder_.CreateAnd(condition.scalar, bit) : bit;
+}
+
+/// The lanes that exist and pass `mask`; null if all do.
+Value* TileLowering::active_mask(const Piece& piece, Value* mask) {
+  if (piece.active == piece.lanes) return mask;
+  std::vector<llvm::Constant*> bits;
+  for (int i = 0; i < piece.lanes; ++i) bits.push_back(builder_.getInt1(i < piece.active));
+  Value* exists = llvm::ConstantVector::get(bits);
+  return mask ? builder_.CreateAnd(mask, exists) : exists;
+}
+
+// ---- loads -------------------------------------------------------------------------------------
+
+Value* TileLowering::cached(const LoadKey& key) {
+  for (const auto& level : loaded_) {
+    auto found = level.find(key);
+    if (found != level.end()) return found->second;
+  }
+  return nullptr;
+}
+
+void TileLowering::forget_loads_of(int buffer) {
+  for (auto& level : loaded_) {
+    std::erase_if(level, [&](const auto& entry) { return std::get<0>(entry.first) == buffer; });
+  }
+}
+
+Value* TileLowering::compute_load(RegisterState& state, const loop::TileLoad& load,
+                                  const Point& point, int piece) {
+  const DType dtype = f_.kernel.buffer_dtype(load.buffer);
+  auto* padding = llvm::cast<llvm::Constant>(ops_.to_memory(
+      ops_.constant(dtype, load.padding, static_cast<int64_t>(load.padding)), dtype));
+  const Condition where = condition(load.guards, point, piece);
+  Value* result = nullptr;
+  if (where.never) {
+    result = padding;
+  } else {
+    const Location location = locate(state.offset, load.buffer, point, piece);
+    const Piece* part = piece < 0 ? nullptr : &pieces_[static_cast<size_t>(piece)];
+    if (!part) {
+      result = load_scalar(load.buffer, location.address, where.scalar, padding);
+    } else if (!location.per_lane && location.vector_stride == 1) {
+      Address start = location.address;
+      start.constant += part->start;
+      result = load_vector(load.buffer, start, *part, where, padding);
+    } else {
+      result = llvm::PoisonValue::get(with_lanes(padding->getType(), part->lanes));
+      for (int i = 0; i < part->lanes; ++i) {
+        Value* elem = padding;
+        if (i < part->active) {
+          Address address = location.address;
+          if (location.per_lane) {
+            address = locate_lane(state.offset, load.buffer, point, piece, i);
+          } else {
+            address.constant += location.vector_stride * (part->start + i);
+          }
+          elem = load_scalar(load.buffer, address, lane_condition(where, i), padding);
+        }
+        result = builder_.CreateInsertElement(result, elem, static_cast<uint64_t>(i));
+      }
+    }
+  }
+  return ops_.cast(ops_.from_memory(spread(result, piece), dtype), dtype, state.dtype);
+}
+
+Value* TileLowering::load_scalar(int buffer, const Address& address, Value* condition,
+                                 llvm::Constant* padding) {
+  const LoadKey key{buffer, address.base, address.constant, 0, 0, condition};
+  if (!condition) {
+    if (Value* known = cached(key)) return known;
+  }
+  const DType dtype = f_.kernel.buffer_dtype(buffer);
+  Value* from = pointer(buffer, address);
+  if (condition) {
+    from = builder_.CreateSelect(condition, from, f_.padding_vector(dtype, padding));
+  }
+  auto* load = builder_.CreateAlignedLoad(memory_type(f_.context(), dtype), from,
+                                          llvm::Align(static_cast<uint64_t>(size_bytes(dtype))));
+  f_.annotate(load, buffer);
+  if (!condition) loaded_.back()[key] = load;
+  return load;
+}
+
+Value* TileLowering::load_vector(int buffer, const Address& address, const Piece& piece,
+                                 const Condition& condition, llvm::Constant* padding) {
+  const bool is_guarded = condition.scalar || condition.mask;
+  const LoadKey key{buffer, address.base, address.constant, piece.lanes, piece.active, nullptr};
+  if (!is_guarded) {
+    if (Value* known = cached(key)) return known;
+  }
+  const DType dtype = f_.kernel.buffer_dtype(buffer);
+  const llvm::Align align(static_cast<uint64_t>(size_bytes(dtype)));
+  auto* type = llvm::FixedVectorType::get(memory_type(f_.context(), dtype),
+                                          static_cast<unsigned>(piece.lanes));
+  Value* from = pointer(buffer, address);
+  if (condition.scalar) {
+    from = builder_.CreateSelect(condition.scalar, from, f_.padding_vector(dtype, padding));
+  }
+  llvm::Instruction* load = nullptr;
+  if (Value* mask = active_mask(piece, condition.mask)) {
+    Value* otherwise = llvm::ConstantVector::getSplat(type->getElementCount(), padding);
+    load = builder_.CreateMaskedLoad(type, from, align, mask, otherwise);
+  } else {
+    load = builder_.CreateAlignedLoad(type, from, align);
+  }
+  f_.annotate(load, buffer);
+  if (!is_guarded) loaded_.back()[key] = load;
+  return load;
+}
+
+// ---- stores ------------------------------------------------------------------------------------
+
+void TileLowering::execute(const loop::TileStore& store) {
+  const AxisSet axes = info_.axes_of(loop::TileStmt(store));
+  const bool along_vector = (axes & vector_bit_) != 0;
+  const int num_pieces = along_vector ? static_cast<int>(pieces_.size()) : 1;
+  // Loads of the very elements that are stored need no haste: each is read just before.
+  std::vector<Register> same_place;
+  for (Register reg : waiting_loads_) {
+    const auto& load = std::get<loop::TileLoad>(registers_[static_cast<size_t>(reg)].let->value);
+    if (load.buffer != store.buffer) continue;
+    if (info_.register_axes(reg) == axes && index::structurally_equal(load.offset, store.offset)) {
+      same_place.push_back(reg);
+    } else {
+      force(reg);
+    }
+  }
+  Offset offset = make_offset(store.offset);
+  for (const Point& point : points(unrolled(axes))) {
+    Values values;
+    std::vector<Condition> conditions;
+    for (int piece = 0; piece < num_pieces; ++piece) {
+      const int wanted = along_vector ? piece : -1;
+      for (Register reg : same_place) value(reg, point, wanted);
+      values.push_back(spread(value(store.value, point, wanted), wanted));
+      conditions.push_back(condition(store.guards, point, wanted));
+    }
+    // One branch for all pieces under the same condition.
+    llvm::BasicBlock* after = nullptr;
+    Value* branched_on = nullptr;
+    auto join = [&] {
+      if (!after) return;
+      builder_.CreateBr(after);
+      builder_.SetInsertPoint(after);
+      after = nullptr;
+    };
+    for (int piece = 0; piece < num_pieces; ++piece) {
+      const Condition& where = conditions[static_cast<size_t>(piece)];
+      if (where.never) continue;
+      if (where.scalar != branched_on) {
+        join();
+        branched_on = where.scalar;
+        if (where.scalar) {
+          llvm::Function* function = builder_.GetInsertBlock()->getParent();
+          auto* inside = llvm::BasicBlock::Create(f_.context(), "guarded", function);
+          after = llvm::BasicBlock::Create(f_.context(), "after", function);
+          builder_.CreateCondBr(where.scalar, inside, after);
+          builder_.SetInsertPoint(inside);
+        }
+      }
+      store_piece(store, offset, values[static_cast<size_t>(piece)], where, point,
+                  along_vector ? piece : -1);
+    }
+    join();
+  }
+  forget_loads_of(store.buffer);
+}
+
+void TileLowering::store_piece(const loop::TileStore& store, Offset& offset, Value* value,
+                               const Condition& where, const Point& point, int piece) {
+  const DType dtype = f_.kernel.buffer_dtype(store.buffer);
+  const DType value_dtype = registers_[static_cast<size_t>(store.value)].dtype;
+  const llvm::Align align(static_cast<uint64_t>(size_bytes(dtype)));
+  value = ops_.to_memory(ops_.cast(value, value_dtype, dtype), dtype);
+  const Location location = locate(offset, store.buffer, point, piece);
+  if (piece < 0) {
+    f_.annotate(builder_.CreateAlignedStore(value, pointer(store.buffer, location.address), align),
+                store.buffer);
+    return;
+  }
+  const Piece& part = pieces_[static_cast<size_t>(piece)];
+  if (!location.per_lane && location.vector_stride == 1) {
+    Address start = location.address;
+    start.constant += part.start;
+    Value* to = pointer(store.buffer, start);
+    Value* mask = active_mask(part, where.mask);
+    llvm::Instruction* instruction =
+        mask ? static_cast<llvm::Instruction*>(builder_.CreateMaskedStore(value, to, align, mask))
+             : builder_.CreateAlignedStore(value, to, align);
+    f_.annotate(instruction, store.buffer);
+    return;
+  }
+  for (int i = 0; i < part.active; ++i) {
+    Address address = location.address;
+    if (location.per_lane) {
+      address = locate_lane(offset, store.buffer, point, piece, i);
+    } else {
+      address.constant += location.vector_stride * (part.start + i);
+    }
+    Value* elem = lane(value, i);
+    Value* to = pointer(store.buffer, address);
+    if (where.mask) {
+      auto* type = with_lanes(elem->getType(), 1);
+      Value* bit = builder_.CreateExtractElement(where.mask, static_cast<uint64_t>(i));
+      Value* one = builder_.CreateInsertElement(llvm::PoisonValue::get(type), elem, uint64_t{0});
+      Value* mask = builder_.CreateVectorSplat(1, bit);
+      f_.annotate(builder_.CreateMaskedStore(one, to, align, mask), store.buffer);
+    } else {
+      f_.annotate(builder_.CreateAlignedStore(elem, to, align), store.buffer);
+    }
+  }
+}
+
+}  // namespace corf::codegen

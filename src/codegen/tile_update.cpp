@@ -1,0 +1,140 @@
+#include <algorithm>
+
+#include "codegen/tile_lowering.h"
+
+namespace corf::codegen {
+
+using llvm::Value;
+using loop::AxisSet;
+using loop::Register;
+
+/// The load that brings a stream of values past the accumulators: it depends both on an axis that
+/// they have and on one that they lack, so that neighbouring accumulators meet the same element.
+const TileLowering::RegisterState* TileLowering::streaming_load(Register reg, AxisSet acc_axes,
+                                                                AxisSet extra_axes) const {
+  const RegisterState& state = registers_[static_cast<size_t>(reg)];
+  if (!state.let || !(state.axes & acc_axes) || !(state.axes & extra_axes)) return nullptr;
+  if (std::holds_alternative<loop::TileLoad>(state.let->value)) return &state;
+  if (const auto* apply = std::get_if<loop::TileApply>(&state.let->value)) {
+    for (Register arg : apply->args) {
+      if (const RegisterState* load = streaming_load(arg, acc_axes, extra_axes)) return load;
+    }
+  }
+  return nullptr;
+}
+
+/// Points of the update in the order in which they are emitted: each accumulator meets its terms
+/// in ascending order of the axes that it lacks. Where both factors run along the vector axis
+/// (depthwise), an element that several accumulators need serves all of them at once.
+std::vector<TileLowering::Point> TileLowering::update_order(const loop::TileUpdate& update,
+                                                            AxisSet acc_axes, AxisSet extra_axes) {
+  std::vector<Point> order;
+  const std::vector<Point> acc_points = points(acc_axes);
+  const std::vector<Point> extra_points = points(extra_axes);
+  for (const Point& extra : extra_points) {
+    for (Point point : acc_points) {
+      for (size_t axis = 0; axis < point.size(); ++axis) {
+        if (extra_axes >> axis & 1) point[axis] = extra[axis];
+      }
+      order.push_back(std::move(point));
+    }
+  }
+  if (extra_axes == 0 || update.b < 0) return order;
+  const RegisterState* stream = streaming_load(update.a, acc_axes, extra_axes);
+  if (!stream) stream = streaming_load(update.b, acc_axes, extra_axes);
+  if (!stream || !stream->along_vector) return order;
+
+  const AxisSet rest_axes = info_.axes_of(stream->offset.linear.rest);
+  auto address = [&](const Point& point) {
+    std::vector<int64_t> key;
+    int64_t distance = 0;
+    for (size_t axis = 0; axis < point.size(); ++axis) {
+      if (rest_axes >> axis & 1) key.push_back(point[axis]);
+      distance += stream->offset.linear.coefficient(info_.axis_variables[axis]) * point[axis];
+    }
+    key.push_back(distance);
+    return key;
+  };
+  std::vector<std::pair<std::vector<int64_t>, Point>> keyed;
+  for (const Point& point : order) keyed.emplace_back(address(point), point);
+  std::stable_sort(keyed.begin(), keyed.end(),
+                   [](const auto& x, const auto& y) { return x.first < y.first; });
+  std::map<std::vector<int64_t>, std::vector<int64_t>> last_extra;
+  std::vector<Point> by_address;
+  for (auto& [key, point] : keyed) {
+    std::vector<int64_t> acc, extra;
+    for (size_t axis = 0; axis < point.size(); ++axis) {
+      if (acc_axes >> axis & 1) acc.push_back(point[axis]);
+      if (extra_axes >> axis & 1) extra.push_back(point[axis]);
+    }
+    auto [last, first_time] = last_extra.try_emplace(acc, extra);
+    if (!first_time && !(last->second < extra)) return order;
+    last->second = extra;
+    by_address.push_back(std::move(point));
+  }
+  return by_address;
+}
+
+void TileLowering::execute(const loop::TileUpdate& update) {
+  RegisterState& acc = registers_[static_cast<size_t>(update.acc)];
+  const bool has_b = update.b >= 0;
+  const AxisSet arg_axes =
+      info_.register_axes(update.a) | (has_b ? info_.register_axes(update.b) : 0);
+  const AxisSet extra_axes = unrolled(arg_axes) & ~acc.axes;
+  const std::vector<Point> order = update_order(update, acc.axes, extra_axes);
+  auto values = std::make_shared<Values>(*acc.values);
+
+  auto argument = [&](Register reg, const Point& point, int piece) {
+    const DType dtype = registers_[static_cast<size_t>(reg)].dtype;
+    return ops_.cast(spread(value(reg, point, piece), piece), dtype, acc.dtype);
+  };
+  auto step = [&](const Point& point, int piece) {
+    Value*& target = (*values)[static_cast<size_t>(slot(acc, point, piece))];
+    Value* a = argument(update.a, point, piece);
+    target = has_b ? ops_.multiply_add(acc.dtype, target, a, argument(update.b, point, piece))
+                   : ops_.combine(update.reduction, acc.dtype, target, a);
+  };
+  if (!acc.along_vector) {
+    const bool sums_lanes = (arg_axes & vector_bit_) != 0;
+    for (const Point& point : order) {
+      if (sums_lanes) {
+        accumulate_lanes(update, (*values)[static_cast<size_t>(slot(acc, point, 0))], point);
+      } else {
+        step(point, -1);
+      }
+    }
+  } else {
+    const bool a_along = registers_[static_cast<size_t>(update.a)].along_vector;
+    const bool b_along = has_b && registers_[static_cast<size_t>(update.b)].along_vector;
+    const int num_pieces = static_cast<int>(pieces_.size());
+    if (a_along && (b_along || !has_b)) {
+      // Pieces share nothing: one after the other needs the fewest registers.
+      for (int piece = 0; piece < num_pieces; ++piece) {
+        for (const Point& point : order) step(point, piece);
+      }
+    } else {
+      for (const Point& point : order) {
+        for (int piece = 0; piece < num_pieces; ++piece) step(point, piece);
+      }
+    }
+  }
+  acc.values = std::move(values);
+}
+
+/// An accumulator without the vector axis takes the lanes one by one, in order.
+void TileLowering::accumulate_lanes(const loop::TileUpdate& update, Value*& acc,
+                                    const Point& point) {
+  const DType dtype = registers_[static_cast<size_t>(update.acc)].dtype;
+  for (int piece = 0; piece < static_cast<int>(pieces_.size()); ++piece) {
+    for (int i = 0; i < pieces_[static_cast<size_t>(piece)].active; ++i) {
+      auto argument = [&](Register reg) {
+        const RegisterState& state = registers_[static_cast<size_t>(reg)];
+        return ops_.cast(lane(value(reg, point, piece), i), state.dtype, dtype);
+      };
+      acc = update.b >= 0 ? ops_.multiply_add(dtype, acc, argument(update.a), argument(update.b))
+                          : ops_.combine(update.reduction, dtype, acc, argument(update.a));
+    }
+  }
+}
+
+}  // namespace corf::codegen

@@ -1,0 +1,180 @@
+#include "codegen/vector_math.h"
+
+#include <llvm/IR/Intrinsics.h>
+#include <llvm/IR/IntrinsicsX86.h>
+
+#include "codegen/value_types.h"
+
+namespace corf::codegen {
+
+using llvm::ConstantFP;
+using llvm::ConstantInt;
+using llvm::Type;
+using llvm::Value;
+
+Value* VectorMath::constant(Value* like, double value) {
+  return ConstantFP::get(like->getType(), value);
+}
+
+Type* VectorMath::integer_type(Value* like) {
+  return with_lanes(builder_.getInt32Ty(), num_lanes(like->getType()));
+}
+
+Value* VectorMath::integer(Value* like, int64_t value) {
+  return ConstantInt::get(integer_type(like), static_cast<uint64_t>(value), true);
+}
+
+Value* VectorMath::fma(Value* a, Value* b, Value* c) {
+  if (isa_.has_fma()) {
+    return builder_.CreateIntrinsic(llvm::Intrinsic::fma, {a->getType()}, {a, b, c});
+  }
+  return builder_.CreateFAdd(builder_.CreateFMul(a, b), c);
+}
+
+Value* VectorMath::polynomial(Value* x, std::initializer_list<double> coefficients) {
+  const double* next = coefficients.end() - 1;
+  Value* result = constant(x, *next);
+  while (next != coefficients.begin()) result = fma(result, x, constant(x, *--next));
+  return result;
+}
+
+Value* VectorMath::clamp(Value* x, double lo, double hi) {
+  // The constant in front: a NaN stays (x86 returns the second operand).
+  Value* low = constant(x, lo);
+  x = builder_.CreateSelect(builder_.CreateFCmpOGT(low, x), low, x);
+  Value* high = constant(x, hi);
+  return builder_.CreateSelect(builder_.CreateFCmpOLT(high, x), high, x);
+}
+
+VectorMath::Reduced VectorMath::reduce(Value* x) {
+  // Adding 1.5 * 2^23 rounds to an integer, which the sum's last bits then hold.
+  constexpr double kMagic = 0x1.8p23;
+  // ln 2 = 355/512 + rest: the product of n and the first part is exact, with or without FMA.
+  constexpr double kLn2High = 0.693359375, kLn2Low = -2.1219444005469058e-4;
+  Value* sum = fma(x, constant(x, 1.4426950408889634), constant(x, kMagic));
+  Reduced result;
+  result.n = builder_.CreateFSub(sum, constant(x, kMagic));
+  result.bits =
+      builder_.CreateSub(builder_.CreateBitCast(sum, integer_type(x)), integer(x, 0x4b400000));
+  result.r = fma(result.n, constant(x, -kLn2High), x);
+  result.r = fma(result.n, constant(x, -kLn2Low), result.r);
+  return result;
+}
+
+Value* VectorMath::power_of_two(Value* like, Value* n) {
+  Value* exponent = builder_.CreateAdd(n, integer(like, 127));
+  return builder_.CreateBitCast(builder_.CreateShl(exponent, 23), like->getType());
+}
+
+Value* VectorMath::scale(Value* value, const Reduced& reduced) {
+  const int lanes = num_lanes(value->getType());
+  if (isa_.isa == Isa::kAvx512 && (lanes == 16 || lanes == 8 || lanes == 4)) {
+    Value* nothing = llvm::Constant::getNullValue(value->getType());
+    llvm::SmallVector<Value*, 5> args{value, reduced.n, nothing};
+    if (lanes == 16) {
+      args.push_back(builder_.getInt16(0xffff));
+      args.push_back(builder_.getInt32(4));  // the current rounding mode
+      return builder_.CreateIntrinsic(llvm::Intrinsic::x86_avx512_mask_scalef_ps_512, {}, args);
+    }
+    args.push_back(builder_.getInt8(0xff));
+    return builder_.CreateIntrinsic(lanes == 8 ? llvm::Intrinsic::x86_avx512_mask_scalef_ps_256
+                                               : llvm::Intrinsic::x86_avx512_mask_scalef_ps_128,
+                                    {}, args);
+  }
+  // In two steps, the first of which is exact: 2^n itself may be out of range.
+  Value* half = builder_.CreateAShr(reduced.bits, 1);
+  Value* rest = builder_.CreateSub(reduced.bits, half);
+  return builder_.CreateFMul(builder_.CreateFMul(value, power_of_two(value, half)),
+                             power_of_two(value, rest));
+}
+
+// Polynomials: minimax fits by Remez exchange in 40 digits, coefficients rounded to f32.
+
+Value* VectorMath::small_expm1(Value* r) {
+  // r + r^2 q(r); relative error below 2^-26.
+  Value* q = polynomial(r, {0.5, 0.16666537523269653, 0.041666265577077866, 0.008367233909666538,
+                            0.0013947574188932776});
+  return fma(builder_.CreateFMul(r, r), q, r);
+}
+
+Value* VectorMath::exp(Value* x) {
+  // Beyond these the result is 0 or infinity.
+  const Reduced reduced = reduce(clamp(x, -104, 89));
+  return scale(builder_.CreateFAdd(small_expm1(reduced.r), constant(x, 1)), reduced);
+}
+
+Value* VectorMath::sigmoid(Value* x) {
+  // With e = exp(-|x|), which cannot overflow: 1 / (1 + e), or e / (1 + e) for negative x.
+  Value* magnitude = builder_.CreateUnaryIntrinsic(llvm::Intrinsic::fabs, x);
+  Value* e = exp(builder_.CreateFNeg(magnitude));
+  Value* one = constant(x, 1);
+  Value* is_negative = builder_.CreateFCmpOLT(x, constant(x, 0));
+  return builder_.CreateFDiv(builder_.CreateSelect(is_negative, e, one),
+                             builder_.CreateFAdd(one, e));
+}
+
+Value* VectorMath::tanh(Value* x) {
+  // With m = exp(2|x|) - 1, accurate also near 0: m / (m + 2). From |x| = 10 on it is 1.
+  Value* magnitude = builder_.CreateUnaryIntrinsic(llvm::Intrinsic::fabs, x);
+  const Reduced reduced = reduce(clamp(builder_.CreateFAdd(magnitude, magnitude), -1, 20));
+  Value* power = power_of_two(x, reduced.bits);
+  Value* m = fma(small_expm1(reduced.r), power, builder_.CreateFSub(power, constant(x, 1)));
+  Value* result = builder_.CreateFDiv(m, builder_.CreateFAdd(m, constant(x, 2)));
+  return builder_.CreateBinaryIntrinsic(llvm::Intrinsic::copysign, result, x);
+}
+
+Value* VectorMath::erf(Value* x) {
+  Value* magnitude = builder_.CreateUnaryIntrinsic(llvm::Intrinsic::fabs, x);
+  // |x| < 1: x + x p(x^2), p(t) = erf(sqrt t) / sqrt t - 1; relative error below 2^-29.
+  Value* small = fma(x,
+                     polynomial(builder_.CreateFMul(x, x),
+                                {0.12837910652160644, -0.3761262595653534, 0.1128358542919159,
+                                 -0.026853812858462334, 0.005188327748328447,
+                                 -0.0008010193705558777, 7.853861461626366e-05}),
+                     x);
+  // Beyond: 1 - exp(-g(|x|)), g = -log erfc; from 4 on it is 1.
+  Value* bounded = clamp(magnitude, 0, 4);
+  Value* g = polynomial(
+      bounded, {0.00034152675652876496, 1.1270891427993774, 0.638144850730896, 0.10310672968626022,
+                -0.021838054060935974, 0.0029476557392627, -0.00018637893663253635});
+  const Reduced reduced = reduce(builder_.CreateFNeg(g));
+  Value* complement = scale(builder_.CreateFAdd(small_expm1(reduced.r), constant(x, 1)), reduced);
+  Value* large = builder_.CreateBinaryIntrinsic(llvm::Intrinsic::copysign,
+                                                builder_.CreateFSub(constant(x, 1), complement), x);
+  return builder_.CreateSelect(builder_.CreateFCmpOLT(magnitude, constant(x, 1)), small, large);
+}
+
+Value* VectorMath::log(Value* x) {
+  // Denormals are scaled into the normal range first.
+  Value* is_denormal = builder_.CreateFCmpOLT(x, constant(x, 0x1p-126));
+  Value* normal =
+      builder_.CreateSelect(is_denormal, builder_.CreateFMul(x, constant(x, 0x1p23)), x);
+  Value* bits = builder_.CreateBitCast(normal, integer_type(x));
+  // x = 2^e m with m in [sqrt 1/2, sqrt 2).
+  Value* e = builder_.CreateAShr(builder_.CreateSub(bits, integer(x, 0x3f3504f3)), 23);
+  Value* m =
+      builder_.CreateBitCast(builder_.CreateSub(bits, builder_.CreateShl(e, 23)), x->getType());
+  e = builder_.CreateSub(e, builder_.CreateSelect(is_denormal, integer(x, 23), integer(x, 0)));
+  Value* exponent = builder_.CreateSIToFP(e, x->getType());
+  Value* f = builder_.CreateFSub(m, constant(x, 1));
+  Value* square = builder_.CreateFMul(f, f);
+  // log(1 + f) = f - f^2 / 2 + f^3 p(f); relative error below 2^-30.
+  Value* p = polynomial(f, {0.3333331346511841, -0.25000008940696716, 0.2000211775302887,
+                            -0.1666799634695053, 0.14219562709331512, -0.12405592948198318,
+                            0.118880994617939, -0.11675606667995453, 0.06746715307235718});
+  Value* rest = builder_.CreateFMul(builder_.CreateFMul(square, f), p);
+  rest = fma(exponent, constant(x, -2.1219444005469058e-4), rest);
+  rest = fma(square, constant(x, -0.5), rest);
+  Value* result = builder_.CreateFAdd(f, rest);
+  result = fma(exponent, constant(x, 0.693359375), result);
+  auto* infinity = ConstantFP::getInfinity(x->getType());
+  auto choose = [&](Value* condition, Value* value) {
+    result = builder_.CreateSelect(condition, value, result);
+  };
+  choose(builder_.CreateFCmpUGE(x, infinity), x);  // infinity and NaN
+  choose(builder_.CreateFCmpOLT(x, constant(x, 0)), ConstantFP::getNaN(x->getType()));
+  choose(builder_.CreateFCmpOEQ(x, constant(x, 0)), ConstantFP::getInfinity(x->getType(), true));
+  return result;
+}
+
+}  // namespace corf::codegen

@@ -1,0 +1,50 @@
+#pragma once
+#include <initializer_list>
+#include <llvm/IR/IRBuilder.h>
+
+#include "codegen/isa_traits.h"
+
+namespace corf::codegen {
+
+/// Elementary functions of f32 (scalar or vector) as straight-line code. Infinities, NaN, signed
+/// zeros and denormals as IEEE-754 and the C library have them. `has_fma` selects fused operations,
+/// without which the errors are slightly larger; the bounds hold for both.
+class VectorMath {
+ public:
+  VectorMath(llvm::IRBuilder<>& builder, const IsaTraits& isa) : builder_(builder), isa_(isa) {}
+
+  llvm::Value* exp(llvm::Value* x);      // at most 2 ULP
+  llvm::Value* sigmoid(llvm::Value* x);  // at most 2 ULP
+  llvm::Value* tanh(llvm::Value* x);     // at most 4 ULP
+  llvm::Value* erf(llvm::Value* x);      // at most 4 ULP
+  llvm::Value* log(llvm::Value* x);      // at most 2 ULP
+
+ private:
+  llvm::Value* constant(llvm::Value* like, double value);
+  llvm::Value* integer(llvm::Value* like, int64_t value);
+  llvm::Type* integer_type(llvm::Value* like);
+  /// a * b + c.
+  llvm::Value* fma(llvm::Value* a, llvm::Value* b, llvm::Value* c);
+  /// coefficients[0] + x * (coefficients[1] + ...).
+  llvm::Value* polynomial(llvm::Value* x, std::initializer_list<double> coefficients);
+  llvm::Value* clamp(llvm::Value* x, double lo, double hi);
+
+  /// x = n * ln 2 + r, |r| <= ln 2 / 2, for |x| <= 2^20.
+  struct Reduced {
+    llvm::Value* n;     // as a float
+    llvm::Value* bits;  // as an integer
+    llvm::Value* r;
+  };
+  Reduced reduce(llvm::Value* x);
+  /// value * 2^n, one rounding even where the result is a denormal; |n| <= 250.
+  llvm::Value* scale(llvm::Value* value, const Reduced& reduced);
+  /// 2^n as a float for an integer n in [-126, 127].
+  llvm::Value* power_of_two(llvm::Value* like, llvm::Value* n);
+  /// (e^r - 1) for |r| <= ln 2 / 2.
+  llvm::Value* small_expm1(llvm::Value* r);
+
+  llvm::IRBuilder<>& builder_;
+  const IsaTraits& isa_;
+};
+
+}  // namespace corf::codegen
