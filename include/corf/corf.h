@@ -69,7 +69,8 @@ typedef enum corf_dtype {
   CORF_F16 = 9,
   CORF_BF16 = 10,
   CORF_F32 = 11,
-  CORF_F64 = 12
+  CORF_F64 = 12,
+  CORF_DTYPE_RANGE = 0x7fffffff /* no element type: makes every int a valid corf_dtype */
 } corf_dtype;
 
 /* 0 for a number that is no corf_dtype. */
@@ -256,7 +257,8 @@ CORF_API corf_error* corf_profile_step(const corf_profile* profile, size_t posit
 
 typedef enum corf_reference {
   CORF_REFERENCE_EVALUATE = 0, /* float64 */
-  CORF_REFERENCE_UNFUSED = 1   /* every operator compiled alone */
+  CORF_REFERENCE_UNFUSED = 1,  /* every operator compiled alone */
+  CORF_REFERENCE_RANGE = 0x7fffffff
 } corf_reference;
 
 /* Fields are only ever added at the end. */

@@ -64,6 +64,8 @@ Array random_array(const Declaration& declaration, std::mt19937_64& random) {
     case CORF_F64:
       std::generate_n(array.data<double>(), array.num_elems(), [&] { return uniform(random); });
       break;
+    case CORF_DTYPE_RANGE:
+      break;
   }
   return array;
 }
