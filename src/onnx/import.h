@@ -18,6 +18,7 @@ struct ModelTensor {
   std::string name;
   DType dtype = DType::kF32;
   std::vector<SymbolicDim> dims;
+  bool has_rank = true;  // false: the model declares no shape
 };
 
 /// A parsed model file: symbolic dimensions kept, weights not yet copied (external data mapped).

@@ -1,0 +1,274 @@
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+#include "onnx/compose.h"
+
+namespace corf::onnx {
+namespace {
+
+/// Element-wise on the first input; `body` gets x and a maker of constants of x's type.
+Status activate(
+    NodeImport& node,
+    const std::function<int(ScalarBody&, int, const std::function<int(double)>&)>& body) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(1));
+  ValueId x = node.input(0);
+  CORF_RETURN_IF_ERROR(require_float(node, x));
+  DType dtype = node.dtype(x);
+  node.set_output(
+      per_element(node.graph, node.name(), {x}, [&](ScalarBody& b, const std::vector<int>& in) {
+        return body(b, in[0], [&](double value) { return b.constant(value, dtype); });
+      }));
+  return {};
+}
+
+using Maker = std::function<int(double)>;
+
+Status import_relu(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(1));
+  ValueId x = node.input(0);
+  DType dtype = node.dtype(x);
+  node.set_output(
+      per_element(node.graph, node.name(), {x}, [&](ScalarBody& b, const std::vector<int>& in) {
+        return b.apply(ScalarOp::kMax, in[0], number(b, 0, dtype));
+      }));
+  return {};
+}
+
+Status import_sigmoid(NodeImport& node) {
+  return activate(
+      node, [](ScalarBody& b, int x, const Maker&) { return b.apply(ScalarOp::kSigmoid, x); });
+}
+
+Status import_tanh(NodeImport& node) {
+  return activate(node,
+                  [](ScalarBody& b, int x, const Maker&) { return b.apply(ScalarOp::kTanh, x); });
+}
+
+/// max(0, min(1, alpha x + beta))
+int hard_sigmoid(ScalarBody& b, int x, int alpha, int beta, const Maker& make) {
+  int line = b.apply(ScalarOp::kAdd, b.apply(ScalarOp::kMul, x, alpha), beta);
+  return b.apply(ScalarOp::kMax, b.apply(ScalarOp::kMin, line, make(1)), make(0));
+}
+
+Status import_hard_sigmoid(NodeImport& node) {
+  double alpha = node.float_attribute("alpha", 0.2F);
+  double beta = node.float_attribute("beta", 0.5);
+  return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
+    return hard_sigmoid(b, x, make(alpha), make(beta), make);
+  });
+}
+
+Status import_hard_swish(NodeImport& node) {
+  return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
+    int gate = hard_sigmoid(b, x, make(1.0 / 6), make(0.5), make);
+    return b.apply(ScalarOp::kMul, x, gate);
+  });
+}
+
+/// x < 0 ? negative : x, or as `positive` says.
+int by_sign(ScalarBody& b, int x, int negative, int positive, const Maker& make) {
+  return b.apply(ScalarOp::kSelect, b.apply(ScalarOp::kLess, x, make(0)), negative, positive);
+}
+
+Status import_leaky_relu(NodeImport& node) {
+  double alpha = node.float_attribute("alpha", 0.01F);
+  return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
+    return by_sign(b, x, b.apply(ScalarOp::kMul, x, make(alpha)), x, make);
+  });
+}
+
+int exp_minus_one(ScalarBody& b, int x, const Maker& make) {
+  return b.apply(ScalarOp::kSub, b.apply(ScalarOp::kExp, x), make(1));
+}
+
+Status import_elu(NodeImport& node) {
+  double alpha = node.float_attribute("alpha", 1);
+  return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
+    int curve = b.apply(ScalarOp::kMul, exp_minus_one(b, x, make), make(alpha));
+    return by_sign(b, x, curve, x, make);
+  });
+}
+
+Status import_selu(NodeImport& node) {
+  double alpha = node.float_attribute("alpha", 1.67326319217681884765625);
+  double gamma = node.float_attribute("gamma", 1.05070102214813232421875);
+  return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
+    int curve = b.apply(ScalarOp::kMul, exp_minus_one(b, x, make), make(alpha));
+    return b.apply(ScalarOp::kMul, by_sign(b, x, curve, x, make), make(gamma));
+  });
+}
+
+Status import_celu(NodeImport& node) {
+  double alpha = node.float_attribute("alpha", 1);
+  if (alpha == 0) return node.invalid("attribute 'alpha' is 0");
+  return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
+    int scaled = b.apply(ScalarOp::kMul, x, make(1 / alpha));
+    int curve = b.apply(ScalarOp::kMul, exp_minus_one(b, scaled, make), make(alpha));
+    return b.apply(ScalarOp::kAdd, b.apply(ScalarOp::kMax, x, make(0)),
+                   b.apply(ScalarOp::kMin, curve, make(0)));
+  });
+}
+
+Status import_thresholded_relu(NodeImport& node) {
+  double alpha = node.float_attribute("alpha", 1);
+  return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
+    return b.apply(ScalarOp::kSelect, b.apply(ScalarOp::kLess, make(alpha), x), x, make(0));
+  });
+}
+
+/// log(1 + exp(x)) without overflow: max(x, 0) + log(1 + exp(-|x|)).
+int softplus(ScalarBody& b, int x, const Maker& make) {
+  int decay = b.apply(ScalarOp::kExp, b.apply(ScalarOp::kNeg, b.apply(ScalarOp::kAbs, x)));
+  int tail = b.apply(ScalarOp::kLog, b.apply(ScalarOp::kAdd, make(1), decay));
+  return b.apply(ScalarOp::kAdd, b.apply(ScalarOp::kMax, x, make(0)), tail);
+}
+
+Status import_softplus(NodeImport& node) { return activate(node, softplus); }
+
+Status import_softsign(NodeImport& node) {
+  return activate(node, [](ScalarBody& b, int x, const Maker& make) {
+    return b.apply(ScalarOp::kDiv, x, b.apply(ScalarOp::kAdd, make(1), b.apply(ScalarOp::kAbs, x)));
+  });
+}
+
+Status import_mish(NodeImport& node) {
+  return activate(node, [](ScalarBody& b, int x, const Maker& make) {
+    return b.apply(ScalarOp::kMul, x, b.apply(ScalarOp::kTanh, softplus(b, x, make)));
+  });
+}
+
+Status import_gelu(NodeImport& node) {
+  std::string approximate = node.string_attribute("approximate", "none");
+  if (approximate != "none" && approximate != "tanh") {
+    return node.invalid("attribute 'approximate' is '{}', not none or tanh", approximate);
+  }
+  return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
+    int half = b.apply(ScalarOp::kMul, x, make(0.5));
+    int curve = -1;
+    if (approximate == "none") {
+      curve = b.apply(ScalarOp::kErf, b.apply(ScalarOp::kMul, x, make(std::numbers::sqrt2 / 2)));
+    } else {
+      int cube = b.apply(ScalarOp::kMul, b.apply(ScalarOp::kMul, x, x), x);
+      int inner = b.apply(ScalarOp::kAdd, x, b.apply(ScalarOp::kMul, cube, make(0.044715)));
+      double scale = std::sqrt(2 / std::numbers::pi);
+      curve = b.apply(ScalarOp::kTanh, b.apply(ScalarOp::kMul, inner, make(scale)));
+    }
+    return b.apply(ScalarOp::kMul, half, b.apply(ScalarOp::kAdd, curve, make(1)));
+  });
+}
+
+Status import_shrink(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(1));
+  ValueId x = node.input(0);
+  DType dtype = node.dtype(x);
+  double bias = node.float_attribute("bias", 0);
+  double lambd = node.float_attribute("lambd", 0.5);
+  auto body = [&](ScalarBody& b, const std::vector<int>& in) {
+    int below = b.apply(ScalarOp::kLess, in[0], number(b, -lambd, dtype));
+    int above = b.apply(ScalarOp::kLess, number(b, lambd, dtype), in[0]);
+    int raised = b.apply(ScalarOp::kAdd, in[0], number(b, bias, dtype));
+    int lowered = b.apply(ScalarOp::kSub, in[0], number(b, bias, dtype));
+    int inside = b.apply(ScalarOp::kSelect, above, lowered, number(b, 0, dtype));
+    return b.apply(ScalarOp::kSelect, below, raised, inside);
+  };
+  node.set_output(per_element(node.graph, node.name(), {x}, body));
+  return {};
+}
+
+Status import_prelu(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+  ValueId x = node.input(0);
+  ValueId slope = node.input(1);
+  CORF_RETURN_IF_ERROR(require_same_type(node, {x, slope}));
+  auto shape = broadcast_shape(node.shape(x), node.shape(slope));
+  if (shape != node.shape(x)) {
+    return node.invalid("slope {} does not broadcast to input {}", to_string(node.shape(slope)),
+                        to_string(node.shape(x)));
+  }
+  DType dtype = node.dtype(x);
+  node.set_output(per_element(node.graph, node.name(), {x, slope},
+                              [&](ScalarBody& b, const std::vector<int>& in) {
+                                int negative = b.apply(ScalarOp::kLess, in[0], number(b, 0, dtype));
+                                int scaled = b.apply(ScalarOp::kMul, in[0], in[1]);
+                                return b.apply(ScalarOp::kSelect, negative, scaled, in[0]);
+                              }));
+  return {};
+}
+
+/// Bounds are attributes before opset 11 and optional scalar inputs from then on.
+Status import_clip(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(1));
+  ValueId x = node.input(0);
+  DType dtype = node.dtype(x);
+  std::vector<ValueId> inputs = {x};
+  double low = -std::numeric_limits<double>::infinity();
+  double high = std::numeric_limits<double>::infinity();
+  int low_input = -1;  // positions in `inputs`
+  int high_input = -1;
+  if (node.opset() < 11) {
+    low = node.float_attribute("min", low);
+    high = node.float_attribute("max", high);
+  } else {
+    if (node.has(1)) {
+      low_input = static_cast<int>(inputs.size());
+      inputs.push_back(node.input(1));
+    }
+    if (node.has(2)) {
+      high_input = static_cast<int>(inputs.size());
+      inputs.push_back(node.input(2));
+    }
+    CORF_RETURN_IF_ERROR(require_same_type(node, inputs));
+    for (size_t i = 1; i < inputs.size(); ++i) {
+      if (num_elems(node.shape(inputs[i])) != 1) {
+        return node.invalid("a bound has shape {}, not one element",
+                            to_string(node.shape(inputs[i])));
+      }
+    }
+  }
+  bool bounded_below = low_input >= 0 || !std::isinf(low);
+  bool bounded_above = high_input >= 0 || !std::isinf(high);
+  if (!bounded_below && !bounded_above) {
+    node.set_output(x);
+    return {};
+  }
+  auto body = [&](ScalarBody& b, const std::vector<int>& in) {
+    int y = in[0];
+    if (bounded_below) {
+      y = b.apply(ScalarOp::kMax, y, low_input >= 0 ? in[low_input] : number(b, low, dtype));
+    }
+    if (bounded_above) {
+      y = b.apply(ScalarOp::kMin, y, high_input >= 0 ? in[high_input] : number(b, high, dtype));
+    }
+    return y;
+  };
+  CORF_ASSIGN(ValueId y, map_elements(node, node.name(), inputs, body));
+  node.set_output(y);
+  return {};
+}
+
+constexpr Operator kOperators[] = {
+    {"Celu", 12, 23, import_celu},
+    {"Clip", 6, 23, import_clip},
+    {"Elu", 6, 23, import_elu},
+    {"Gelu", 20, 23, import_gelu},
+    {"HardSigmoid", 6, 23, import_hard_sigmoid},
+    {"HardSwish", 14, 23, import_hard_swish},
+    {"LeakyRelu", 6, 23, import_leaky_relu},
+    {"Mish", 18, 23, import_mish},
+    {"PRelu", 7, 23, import_prelu},
+    {"Relu", 6, 23, import_relu},
+    {"Selu", 6, 23, import_selu},
+    {"Shrink", 9, 23, import_shrink},
+    {"Sigmoid", 6, 23, import_sigmoid},
+    {"Softplus", 1, 23, import_softplus},
+    {"Softsign", 1, 23, import_softsign},
+    {"Tanh", 6, 23, import_tanh},
+    {"ThresholdedRelu", 1, 23, import_thresholded_relu},
+};
+
+}  // namespace
+
+std::span<const Operator> activation_operators() { return kOperators; }
+
+}  // namespace corf::onnx

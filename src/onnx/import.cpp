@@ -1,0 +1,406 @@
+#include "onnx/import.h"
+
+#include <unordered_set>
+
+#include "graph/evaluate.h"
+#include "onnx/compose.h"
+#include "onnx/model_state.h"
+#include "onnx/node_import.h"
+#include "support/assert.h"
+
+namespace corf::onnx {
+namespace {
+
+using graph::Graph;
+using onnx_proto::NodeProto;
+
+/// Nodes with known inputs and at most so many result elements are evaluated while importing, for
+/// shapes depend on them; larger ones are left to constant folding.
+constexpr int64_t kMaxFoldedElems = 1 << 16;
+
+/// Names that are in use, so that each node and value gets one of its own.
+class UniqueNames {
+ public:
+  std::string claim(const std::string& wanted) {
+    if (names_.insert(wanted).second) return wanted;
+    for (int i = 1;; ++i) {
+      std::string name = fmt::format("{}_{}", wanted, i);
+      if (names_.insert(name).second) return name;
+    }
+  }
+
+ private:
+  std::unordered_set<std::string> names_;
+};
+
+class Importer {
+ public:
+  Importer(const Model::State& state, const ShapeBindings& bindings)
+      : state_(state), bindings_(bindings) {}
+
+  Result<Graph> run() {
+    CORF_RETURN_IF_ERROR(check_opset());
+    claim_names();
+    CORF_RETURN_IF_ERROR(add_inputs());
+    std::vector<bool> live = find_live_nodes();
+    for (size_t i = 0; i < state_.nodes.size(); ++i) {
+      if (live[i]) CORF_RETURN_IF_ERROR(import_node(state_.nodes[i], names_of_nodes_[i]));
+    }
+    for (const ModelTensor& output : state_.outputs) report_if_unavailable(output.name);
+    if (!unsupported_.empty()) return unsupported_error();
+    CORF_RETURN_IF_ERROR(add_outputs());
+    return std::move(graph_);
+  }
+
+ private:
+  Status check_opset() const {
+    if (state_.opset < kFirstOpset || state_.opset > kLastOpset) {
+      return make_error(ErrorCode::kUnsupported, "the model uses opset {}; {} to {} are supported",
+                        state_.opset, kFirstOpset, kLastOpset);
+    }
+    return {};
+  }
+
+  /// The model's own names come first; the parts of decompositions take what is left.
+  void claim_names();
+  Status add_inputs();
+  Result<Shape> bind_shape(const ModelTensor& input);
+  std::vector<bool> find_live_nodes() const;
+
+  Status import_node(const ModelNode& node, const std::string& name);
+  Status import_with(const Operator& entry, NodeImport& context, const NodeProto& proto);
+  Result<std::optional<ValueId>> find_input(const std::string& name);
+  /// True if nothing computes the value; the reason is then reported, once.
+  bool report_if_unavailable(const std::string& name);
+  /// Replaces the nodes from `first_node` on with constants if all of `context`'s inputs are known.
+  Result<bool> fold(NodeImport& context, size_t first_node, size_t first_value);
+  void name_new_nodes(size_t first_node, const NodeImport& context, const NodeProto& proto);
+  Status check_declared_type(const NodeProto& proto, const std::string& output, ValueId value);
+  Status add_outputs();
+  Error unsupported_error() const;
+
+  const Model::State& state_;
+  const ShapeBindings& bindings_;
+  Graph graph_;
+  std::unordered_map<std::string, ValueId> values_;
+  /// Outputs that could not be imported, so nothing behind them can; with the reason if it is not
+  /// among `unsupported_` yet.
+  std::unordered_map<std::string, std::string> unavailable_;
+  std::vector<std::string> unsupported_;
+  std::vector<std::string> names_of_nodes_;  // unique, by position in state_.nodes
+  UniqueNames node_names_;
+  UniqueNames value_names_;
+};
+
+void Importer::claim_names() {
+  for (const ModelNode& node : state_.nodes) {
+    const NodeProto& proto = *node.proto;
+    std::string wanted = proto.name();
+    if (wanted.empty() && proto.output_size() > 0) wanted = proto.output(0);
+    names_of_nodes_.push_back(node_names_.claim(wanted.empty() ? proto.op_type() : wanted));
+    for (const std::string& output : proto.output()) value_names_.claim(output);
+  }
+  for (const ModelTensor& input : state_.inputs) value_names_.claim(input.name);
+  for (const auto& [name, tensor] : state_.initializers) value_names_.claim(name);
+}
+
+Result<Shape> Importer::bind_shape(const ModelTensor& input) {
+  std::string declared;
+  for (const SymbolicDim& dim : input.dims) {
+    declared += (declared.empty() ? "" : "x") +
+                (dim.symbol.empty() ? std::to_string(dim.extent) : dim.symbol);
+  }
+  auto bound = bindings_.find(input.name);
+  if (bound == bindings_.end() && !input.has_rank) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "the model declares no shape for input '{}'; give one under its name",
+                      input.name);
+  }
+  Shape shape;
+  if (bound != bindings_.end()) {
+    shape = bound->second;
+    bool matches = !input.has_rank || shape.size() == input.dims.size();
+    for (size_t i = 0; matches && i < input.dims.size(); ++i) {
+      matches = input.dims[i].extent < 0 || input.dims[i].extent == shape[i];
+    }
+    if (!matches) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        "shape {} given for input '{}' contradicts the model's {}",
+                        to_string(shape), input.name, declared.empty() ? "scalar" : declared);
+    }
+  } else {
+    for (const SymbolicDim& dim : input.dims) {
+      if (dim.extent >= 0) {
+        shape.push_back(dim.extent);
+        continue;
+      }
+      auto symbol = bindings_.find(dim.symbol);
+      if (symbol == bindings_.end() || symbol->second.size() != 1) {
+        return make_error(ErrorCode::kInvalidArgument,
+                          "input '{}' has the symbolic shape {}; give its shape under its name, or "
+                          "an extent for '{}'",
+                          input.name, declared, dim.symbol);
+      }
+      shape.push_back(symbol->second[0]);
+    }
+  }
+  auto count = checked_num_elems(shape);
+  if (!count.ok()) {
+    return make_error(ErrorCode::kInvalidArgument, "input '{}': {}", input.name,
+                      count.error().message);
+  }
+  return shape;
+}
+
+Status Importer::add_inputs() {
+  std::unordered_set<std::string> bindable;
+  std::map<std::string, int64_t> symbols;  // as the inputs' shapes bind them
+  for (const ModelTensor& input : state_.inputs) {
+    CORF_ASSIGN(Shape shape, bind_shape(input));
+    bindable.insert(input.name);
+    for (size_t i = 0; i < input.dims.size(); ++i) {
+      const std::string& symbol = input.dims[i].symbol;
+      bindable.insert(symbol);
+      if (symbol.empty() || symbol == "?") continue;
+      auto [known, inserted] = symbols.emplace(symbol, shape[i]);
+      if (!inserted && known->second != shape[i]) {
+        return make_error(ErrorCode::kInvalidArgument,
+                          "dimension '{}' is {} in one input and {} in input '{}'", symbol,
+                          known->second, shape[i], input.name);
+      }
+    }
+    ValueId value = graph_.add_input(node_names_.claim(input.name), input.dtype, shape);
+    graph_.values[value].name = input.name;
+    values_[input.name] = value;
+  }
+  for (const auto& [name, shape] : bindings_) {
+    if (!bindable.contains(name)) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        "a shape is given for '{}', which is no input or symbolic dimension", name);
+    }
+  }
+  return {};
+}
+
+std::vector<bool> Importer::find_live_nodes() const {
+  std::unordered_set<std::string> needed;
+  for (const ModelTensor& output : state_.outputs) needed.insert(output.name);
+  std::vector<bool> live(state_.nodes.size());
+  for (size_t i = state_.nodes.size(); i-- > 0;) {
+    const NodeProto& node = *state_.nodes[i].proto;
+    for (const std::string& output : node.output()) {
+      live[i] = live[i] || (!output.empty() && needed.contains(output));
+    }
+    if (live[i]) needed.insert(node.input().begin(), node.input().end());
+  }
+  return live;
+}
+
+Result<std::optional<ValueId>> Importer::find_input(const std::string& name) {
+  if (name.empty()) return std::optional<ValueId>();
+  if (auto known = values_.find(name); known != values_.end()) {
+    return std::optional<ValueId>(known->second);
+  }
+  auto initializer = state_.initializers.find(name);
+  CORF_ASSERT(initializer != state_.initializers.end(), "inputs are checked when the model loads");
+  if (!initializer->second.ok()) return initializer->second.error();
+  ValueId value = graph_.add_constant(node_names_.claim(name), *initializer->second);
+  graph_.values[value].name = name;
+  values_[name] = value;
+  return std::optional<ValueId>(value);
+}
+
+bool Importer::report_if_unavailable(const std::string& name) {
+  auto found = unavailable_.find(name);
+  if (found == unavailable_.end()) return false;
+  if (!found->second.empty()) unsupported_.push_back(std::move(found->second));
+  found->second.clear();
+  return true;
+}
+
+Status Importer::import_node(const ModelNode& node, const std::string& name) {
+  const NodeProto& proto = *node.proto;
+  auto give_up = [&](std::string why) {
+    if (!why.empty()) unsupported_.push_back(std::move(why));
+    for (const std::string& output : proto.output()) unavailable_[output] = "";
+    return Status();
+  };
+  bool available = true;
+  std::vector<std::optional<ValueId>> inputs;
+  for (const std::string& input_name : proto.input()) {
+    if (!input_name.empty() && report_if_unavailable(input_name)) {
+      available = false;
+      inputs.emplace_back();
+      continue;
+    }
+    auto input = find_input(input_name);
+    if (!input.ok() && input.error().code == ErrorCode::kUnsupported) {
+      return give_up(fmt::format("{}: {}", describe(proto), input.error().message));
+    }
+    if (!input.ok()) return input.error();
+    inputs.push_back(*input);
+  }
+  NodeImport context(graph_, proto, node.opset, name, std::move(inputs), state_.storage,
+                     *state_.external);
+  const Operator* entry = find_operator(proto.domain(), proto.op_type());
+  if (entry == nullptr) {
+    std::string domain =
+        proto.domain().empty() ? "" : fmt::format(" of domain '{}'", proto.domain());
+    return give_up(context.prefix() + "the operator" + domain + " is not supported");
+  }
+  if (node.opset < entry->since || node.opset > entry->until) {
+    return give_up(context.prefix() +
+                   fmt::format("supported in opsets {} to {}", entry->since, entry->until));
+  }
+  if (!available) return give_up("");
+  Status status = import_with(*entry, context, proto);
+  if (!status.ok() && status.error().code == ErrorCode::kUnsupported) {
+    return give_up(status.error().message);
+  }
+  return status;
+}
+
+Status Importer::import_with(const Operator& entry, NodeImport& context, const NodeProto& proto) {
+  size_t first_node = graph_.nodes.size();
+  size_t first_value = graph_.values.size();
+  Status status = entry.import(context);
+  if (status.ok()) status = context.attribute_status();
+  if (status.ok()) {
+    auto folded = fold(context, first_node, first_value);
+    if (!folded.ok()) status = folded.error();
+  }
+  if (!status.ok()) {
+    graph_.nodes.resize(first_node);
+    graph_.values.resize(first_value);
+    return status;
+  }
+  name_new_nodes(first_node, context, proto);
+  for (int i = 0; i < proto.output_size(); ++i) {
+    const std::string& name = proto.output(i);
+    if (name.empty()) continue;
+    if (!context.outputs()[i]) {
+      unavailable_[name] = context.prefix() + fmt::format("its output {} is not supported", i);
+      continue;
+    }
+    values_[name] = *context.outputs()[i];
+    CORF_RETURN_IF_ERROR(check_declared_type(proto, name, values_[name]));
+  }
+  return {};
+}
+
+Result<bool> Importer::fold(NodeImport& context, size_t first_node, size_t first_value) {
+  for (int i = 0; i < context.num_inputs(); ++i) {
+    if (context.has(i) && context.known(context.input(i)) == nullptr) return false;
+  }
+  int64_t result_elems = 0;
+  for (auto output : context.outputs()) {
+    if (output) result_elems += num_elems(graph_.values[*output].shape);
+  }
+  if (result_elems > kMaxFoldedElems) return false;
+  std::map<ValueId, Tensor> computed;
+  bool any_computed = false;
+  for (size_t i = first_node; i < graph_.nodes.size(); ++i) {
+    const graph::Node& node = graph_.nodes[i];
+    if (const auto* constant = std::get_if<graph::Constant>(&node.op)) {
+      computed[node.outputs[0]] = constant->tensor;
+      continue;
+    }
+    any_computed = true;
+    std::vector<Tensor> inputs;
+    for (ValueId input : node.inputs) {
+      const Tensor* known = context.known(input);
+      inputs.push_back(known != nullptr ? *known : computed.at(input));
+    }
+    CORF_ASSIGN(auto results, graph::evaluate_node(graph_, node, inputs, {.round_to_dtype = true}));
+    for (size_t j = 0; j < results.size(); ++j) computed[node.outputs[j]] = std::move(results[j]);
+  }
+  if (!any_computed) return false;
+  std::vector<std::optional<Tensor>> results;
+  for (auto output : context.outputs()) {
+    bool is_new = output && static_cast<size_t>(*output) >= first_value;
+    results.push_back(is_new ? std::optional(computed.at(*output)) : std::nullopt);
+  }
+  graph_.nodes.resize(first_node);
+  graph_.values.resize(first_value);
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (!results[i]) continue;
+    std::string name = i == 0 ? context.name() : context.part(std::to_string(i));
+    context.set_output(static_cast<int>(i), graph_.add_constant(name, *results[i]));
+  }
+  return true;
+}
+
+void Importer::name_new_nodes(size_t first_node, const NodeImport& context,
+                              const NodeProto& proto) {
+  std::map<ValueId, std::string> output_names;
+  for (int i = 0; i < proto.output_size(); ++i) {
+    auto value = context.outputs()[i];
+    if (value && !proto.output(i).empty()) output_names.emplace(*value, proto.output(i));
+  }
+  bool name_used = false;
+  for (size_t i = first_node; i < graph_.nodes.size(); ++i) {
+    graph::Node& node = graph_.nodes[i];
+    if (node.name.empty() || node.name == context.name()) {
+      node.name = name_used ? node_names_.claim(context.part("step")) : context.name();
+      name_used = true;
+    } else {
+      node.name = node_names_.claim(node.name);
+    }
+    node.origin = proto.op_type();
+    for (size_t j = 0; j < node.outputs.size(); ++j) {
+      auto found = output_names.find(node.outputs[j]);
+      std::string part = j == 0 ? node.name : fmt::format("{}/{}", node.name, j);
+      graph_.values[node.outputs[j]].name =
+          found != output_names.end() ? found->second : value_names_.claim(part);
+    }
+  }
+}
+
+Status Importer::check_declared_type(const NodeProto& proto, const std::string& output,
+                                     ValueId value) {
+  auto declared = state_.declared_types.find(output);
+  if (declared == state_.declared_types.end() || declared->second == 0) return {};
+  DType dtype = graph_.values[value].dtype;
+  if (dtype_from_onnx(declared->second) == dtype) return {};
+  return make_error(ErrorCode::kInvalidModel,
+                    "{}: its output '{}' has element type {}, but the model declares {}",
+                    describe(proto), output, to_string(dtype), onnx_type_name(declared->second));
+}
+
+Status Importer::add_outputs() {
+  std::unordered_set<ValueId> used;
+  for (const ModelTensor& output : state_.outputs) {
+    CORF_ASSIGN(std::optional<ValueId> found, find_input(output.name));
+    ValueId value = *found;
+    const graph::Op& op = graph_.producer(value).op;
+    // Every output is computed by a node of its own, so that it can have its own buffer.
+    bool given =
+        std::holds_alternative<graph::Input>(op) || std::holds_alternative<graph::Constant>(op);
+    if (given || used.contains(value)) {
+      bool name_taken = graph_.values[value].name == output.name;
+      value = copy(graph_, node_names_.claim(output.name + "/copy"), value);
+      graph_.nodes.back().origin = "Identity";
+      graph_.values[value].name =
+          name_taken ? value_names_.claim(output.name + "/copy") : output.name;
+    }
+    used.insert(value);
+    graph_.outputs.push_back(value);
+    graph_.output_names.push_back(output.name);
+  }
+  return {};
+}
+
+Error Importer::unsupported_error() const {
+  if (unsupported_.size() == 1) return Error{ErrorCode::kUnsupported, unsupported_[0]};
+  std::string message = fmt::format("{} nodes are not supported:", unsupported_.size());
+  for (const std::string& line : unsupported_) message += "\n  " + line;
+  return Error{ErrorCode::kUnsupported, message};
+}
+
+}  // namespace
+
+Result<graph::Graph> import(const Model& model, const ShapeBindings& shapes) {
+  return Importer(model.state(), shapes).run();
+}
+
+}  // namespace corf::onnx

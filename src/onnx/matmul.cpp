@@ -1,0 +1,199 @@
+#include <algorithm>
+#include <map>
+
+#include "onnx/compose.h"
+
+namespace corf::onnx {
+namespace {
+
+/// Errors: kInvalidModel if a x b is no matrix product with numpy's broadcasting.
+Status check_matmul(const NodeImport& node, ValueId a, ValueId b) {
+  Shape left = node.shape(a);
+  Shape right = node.shape(b);
+  CORF_RETURN_IF_ERROR(require_same_type(node, {a, b}));
+  if (left.empty() || right.empty()) return node.invalid("a matrix product of a scalar");
+  int64_t k_left = left.back();
+  int64_t k_right = right.size() == 1 ? right[0] : right[right.size() - 2];
+  Shape batch_left(left.begin(), left.end() - std::min<size_t>(2, left.size()));
+  Shape batch_right(right.begin(), right.end() - std::min<size_t>(2, right.size()));
+  if (k_left != k_right || !broadcast_shape(batch_left, batch_right)) {
+    return node.invalid("{} and {} cannot be multiplied", to_string(left), to_string(right));
+  }
+  return {};
+}
+
+Status import_matmul(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+  CORF_RETURN_IF_ERROR(check_matmul(node, node.input(0), node.input(1)));
+  node.set_output(graph::matmul(node.graph, node.name(), node.input(0), node.input(1)));
+  return {};
+}
+
+/// alpha * A' * B' + beta * C: the product, then one element-wise node for the rest.
+Status import_gemm(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+  ValueId a = node.input(0);
+  ValueId b = node.input(1);
+  CORF_RETURN_IF_ERROR(require_same_type(node, {a, b}));
+  bool transpose_a = node.int_attribute("transA", 0) != 0;
+  bool transpose_b = node.int_attribute("transB", 0) != 0;
+  double alpha = node.float_attribute("alpha", 1);
+  double beta = node.float_attribute("beta", 1);
+  Shape left = node.shape(a);
+  Shape right = node.shape(b);
+  if (left.size() != 2 || right.size() != 2 ||
+      left[transpose_a ? 0 : 1] != right[transpose_b ? 1 : 0]) {
+    return node.invalid("{}{} and {}{} cannot be multiplied", to_string(left),
+                        transpose_a ? " transposed" : "", to_string(right),
+                        transpose_b ? " transposed" : "");
+  }
+  DType dtype = node.dtype(a);
+  ValueId product = graph::matmul(node.graph, node.name(), a, b, transpose_a, transpose_b);
+  if (!node.has(2) || beta == 0) {
+    node.set_output(multiply(node.graph, node.part("alpha"), product, alpha));
+    return {};
+  }
+  ValueId c = node.input(2);
+  CORF_RETURN_IF_ERROR(require_same_type(node, {a, c}));
+  if (broadcast_shape(node.shape(product), node.shape(c)) != node.shape(product)) {
+    return node.invalid("C of shape {} does not broadcast to the product's {}",
+                        to_string(node.shape(c)), to_string(node.shape(product)));
+  }
+  auto body = [&](ScalarBody& s, const std::vector<int>& in) {
+    int scaled = alpha == 1 ? in[0] : s.apply(ScalarOp::kMul, in[0], number(s, alpha, dtype));
+    int bias = beta == 1 ? in[1] : s.apply(ScalarOp::kMul, in[1], number(s, beta, dtype));
+    return s.apply(ScalarOp::kAdd, scaled, bias);
+  };
+  node.set_output(per_element(node.graph, node.part("bias"), {product, c}, body));
+  return {};
+}
+
+/// An einsum equation: one label for each dimension of each operand and of the result. Dimensions
+/// under an ellipsis have labels of their own: the digits, counted from the last one.
+struct Equation {
+  std::vector<std::string> operands;
+  std::string result;
+};
+
+Result<std::string> expand_ellipsis(const NodeImport& node, const std::string& term,
+                                    int num_hidden) {
+  size_t dots = term.find("...");
+  if (dots == std::string::npos) return term;
+  if (num_hidden < 0 || num_hidden > 9) return node.invalid("einsum term '{}' does not fit", term);
+  std::string hidden;
+  for (int i = num_hidden; i-- > 0;) hidden += static_cast<char>('0' + i);
+  return term.substr(0, dots) + hidden + term.substr(dots + 3);
+}
+
+Result<Equation> parse_equation(NodeImport& node) {
+  std::string text = node.string_attribute("equation", "");
+  std::erase(text, ' ');
+  size_t arrow = text.find("->");
+  std::string left = text.substr(0, arrow);
+  Equation equation;
+  int widest = 0;  // dimensions under the ellipsis of any operand
+  size_t start = 0;
+  for (int i = 0; i < node.num_inputs(); ++i) {
+    size_t comma = left.find(',', start);
+    if (start > left.size() || (comma == std::string::npos) != (i + 1 == node.num_inputs())) {
+      return node.invalid("equation '{}' does not have {} operands", text, node.num_inputs());
+    }
+    std::string term = left.substr(start, comma - start);
+    start = comma + 1;
+    int rank = node.rank(node.input(i));
+    bool has_ellipsis = term.find("...") != std::string::npos;
+    int num_hidden = rank - static_cast<int>(term.size()) + 3;
+    CORF_ASSIGN(std::string labels, expand_ellipsis(node, term, num_hidden));
+    if (static_cast<int>(labels.size()) != rank) {
+      return node.invalid("einsum term '{}' for an operand of rank {}", term, rank);
+    }
+    if (has_ellipsis) widest = std::max(widest, num_hidden);
+    equation.operands.push_back(labels);
+  }
+  if (arrow != std::string::npos) {
+    CORF_ASSIGN(equation.result, expand_ellipsis(node, text.substr(arrow + 2), widest));
+  } else {
+    // Implicit: the ellipsis, then every label that occurs once, in alphabetical order.
+    std::map<char, int> occurrences;
+    for (const std::string& labels : equation.operands) {
+      for (char label : labels) ++occurrences[label];
+    }
+    CORF_ASSIGN(equation.result, expand_ellipsis(node, "...", widest));
+    for (auto [label, count] : occurrences) {
+      if (count == 1 && std::isalpha(static_cast<unsigned char>(label))) equation.result += label;
+    }
+  }
+  for (const std::string& labels : equation.operands) {
+    for (char label : labels) {
+      if (!std::isalnum(static_cast<unsigned char>(label))) {
+        return node.invalid("equation '{}' is malformed", text);
+      }
+    }
+  }
+  return equation;
+}
+
+/// Any equation is one compute operator: the result's labels are the parallel axes, all others are
+/// summed over.
+Status import_einsum(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(std::max(1, node.num_inputs())));
+  std::vector<ValueId> inputs;
+  for (int i = 0; i < node.num_inputs(); ++i) inputs.push_back(node.input(i));
+  CORF_RETURN_IF_ERROR(require_same_type(node, inputs));
+  CORF_ASSIGN(Equation equation, parse_equation(node));
+  std::map<char, int64_t> extents;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    Shape shape = node.shape(inputs[i]);
+    for (size_t d = 0; d < shape.size(); ++d) {
+      int64_t& extent = extents.emplace(equation.operands[i][d], shape[d]).first->second;
+      if (extent == 1) extent = shape[d];
+      if (shape[d] != 1 && shape[d] != extent) {
+        return node.invalid("label '{}' stands for extents {} and {}", equation.operands[i][d],
+                            extent, shape[d]);
+      }
+    }
+  }
+  graph::Compute compute;
+  std::map<char, int> axes;
+  auto add_axis = [&](char label, index::AxisKind kind) {
+    axes[label] = static_cast<int>(compute.space.axes.size());
+    compute.space.axes.push_back({std::string("x") + label, extents[label], kind});
+  };
+  for (char label : equation.result) {
+    if (!extents.contains(label) || axes.contains(label)) {
+      return node.invalid("label '{}' of the result is not one of an operand, or is repeated",
+                          label);
+    }
+    add_axis(label, index::AxisKind::kParallel);
+  }
+  for (auto [label, extent] : extents) {
+    if (!axes.contains(label)) add_axis(label, index::AxisKind::kReduction);
+  }
+  if (axes.size() > equation.result.size()) compute.combiner = graph::Combiner::kSum;
+  int product = -1;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    graph::Operand operand;
+    Shape shape = node.shape(inputs[i]);
+    for (size_t d = 0; d < shape.size(); ++d) {
+      int axis = axes[equation.operands[i][d]];
+      operand.map.exprs.push_back(shape[d] == 1 ? index::Expr(0) : index::Expr::variable(axis));
+    }
+    compute.operands.push_back(std::move(operand));
+    int x = compute.body.operand(static_cast<int>(i), node.dtype(inputs[i]));
+    product = product < 0 ? x : compute.body.apply(ScalarOp::kMul, product, x);
+  }
+  node.set_output(node.graph.add_compute(node.name(), std::move(compute), inputs));
+  return {};
+}
+
+constexpr Operator kOperators[] = {
+    {"Einsum", 12, 23, import_einsum},
+    {"Gemm", 7, 23, import_gemm},
+    {"MatMul", 1, 23, import_matmul},
+};
+
+}  // namespace
+
+std::span<const Operator> matmul_operators() { return kOperators; }
+
+}  // namespace corf::onnx

@@ -1,0 +1,209 @@
+#include <filesystem>
+#include <limits>
+#include <unordered_set>
+
+#include "onnx/model_state.h"
+
+namespace corf::onnx {
+namespace {
+
+using onnx_proto::ModelProto;
+using onnx_proto::TypeProto;
+using onnx_proto::ValueInfoProto;
+
+std::vector<SymbolicDim> read_dims(const TypeProto::Tensor& type) {
+  std::vector<SymbolicDim> dims;
+  for (const auto& proto : type.shape().dim()) {
+    SymbolicDim dim;
+    if (proto.has_dim_value() && proto.dim_value() >= 0) {
+      dim.extent = proto.dim_value();
+    } else {
+      dim.symbol = proto.dim_param().empty() ? "?" : proto.dim_param();
+    }
+    dims.push_back(dim);
+  }
+  return dims;
+}
+
+Result<ModelTensor> read_value_info(const ValueInfoProto& info, std::string_view kind,
+                                    bool type_required) {
+  ModelTensor tensor;
+  tensor.name = info.name();
+  if (tensor.name.empty()) {
+    return make_error(ErrorCode::kInvalidModel, "a model {} has no name", kind);
+  }
+  const TypeProto& type = info.type();
+  if (type.value_case() == TypeProto::VALUE_NOT_SET && !type_required) {
+    tensor.has_rank = false;
+    return tensor;
+  }
+  if (type.value_case() == TypeProto::VALUE_NOT_SET) {
+    return make_error(ErrorCode::kInvalidModel, "model {} '{}' has no type", kind, tensor.name);
+  }
+  if (type.value_case() != TypeProto::kTensorType) {
+    return make_error(ErrorCode::kUnsupported,
+                      "model {} '{}' is a sequence, map, optional or sparse tensor; only dense "
+                      "tensors are supported",
+                      kind, tensor.name);
+  }
+  auto dtype = dtype_from_onnx(type.tensor_type().elem_type());
+  if (!dtype) {
+    auto code =
+        type.tensor_type().elem_type() == 0 ? ErrorCode::kInvalidModel : ErrorCode::kUnsupported;
+    return make_error(code, "model {} '{}' has element type {}, which corf does not have", kind,
+                      tensor.name, onnx_type_name(type.tensor_type().elem_type()));
+  }
+  tensor.dtype = *dtype;
+  tensor.has_rank = type.tensor_type().has_shape();
+  tensor.dims = read_dims(type.tensor_type());
+  return tensor;
+}
+
+Result<int64_t> find_opset(const ModelProto& proto) {
+  for (const auto& opset : proto.opset_import()) {
+    if (opset.domain().empty() || opset.domain() == "ai.onnx") return opset.version();
+  }
+  return make_error(ErrorCode::kInvalidModel,
+                    "the model imports no opset of the default ONNX domain");
+}
+
+Status read_initializers(Model::State& state) {
+  for (const auto& proto : state.storage->proto.graph().initializer()) {
+    std::string what = fmt::format("initializer '{}'", proto.name());
+    auto tensor = read_tensor(proto, state.storage, *state.external, what);
+    if (!tensor.ok() && tensor.error().code != ErrorCode::kUnsupported) return tensor.error();
+    if (!state.initializers.emplace(proto.name(), std::move(tensor)).second) {
+      return make_error(ErrorCode::kInvalidModel, "{} is defined twice", what);
+    }
+  }
+  for (const auto& sparse : state.storage->proto.graph().sparse_initializer()) {
+    const std::string& name = sparse.values().name();
+    state.initializers.emplace(
+        name, make_error(ErrorCode::kUnsupported, "initializer '{}' is sparse", name));
+  }
+  return {};
+}
+
+Status read_interface(Model::State& state) {
+  const auto& graph = state.storage->proto.graph();
+  std::unordered_set<std::string> input_names;
+  for (const auto& info : graph.input()) {
+    if (!input_names.insert(info.name()).second) {
+      return make_error(ErrorCode::kInvalidModel, "model input '{}' is defined twice", info.name());
+    }
+    // An initialiser gives an input's default; it is compiled as a constant.
+    if (state.initializers.contains(info.name())) continue;
+    CORF_ASSIGN(ModelTensor tensor, read_value_info(info, "input", true));
+    state.inputs.push_back(std::move(tensor));
+  }
+  std::unordered_set<std::string> output_names;
+  for (const auto& info : graph.output()) {
+    if (!output_names.insert(info.name()).second) {
+      return make_error(ErrorCode::kInvalidModel, "model output '{}' is listed twice", info.name());
+    }
+    CORF_ASSIGN(ModelTensor tensor, read_value_info(info, "output", false));
+    state.outputs.push_back(std::move(tensor));
+    state.declared_types[info.name()] = info.type().tensor_type().elem_type();
+  }
+  if (state.outputs.empty()) {
+    return make_error(ErrorCode::kInvalidModel, "the model has no outputs");
+  }
+  for (const auto& info : graph.value_info()) {
+    if (info.type().has_tensor_type()) {
+      state.declared_types[info.name()] = info.type().tensor_type().elem_type();
+    }
+  }
+  return {};
+}
+
+Status read_nodes(Model::State& state) {
+  CORF_ASSIGN(auto nodes, inline_functions(*state.storage, state.opset));
+  for (const ModelNode& node : nodes) {
+    if (node.proto->op_type().empty()) {
+      return make_error(ErrorCode::kInvalidModel, "{} has no operator type", describe(*node.proto));
+    }
+  }
+  std::vector<std::string> defined;
+  for (const ModelTensor& input : state.inputs) defined.push_back(input.name);
+  for (const auto& [name, tensor] : state.initializers) defined.push_back(name);
+  CORF_ASSIGN(state.nodes, topological_order(nodes, defined));
+  std::unordered_set<std::string> known(defined.begin(), defined.end());
+  for (const ModelNode& node : state.nodes) {
+    known.insert(node.proto->output().begin(), node.proto->output().end());
+  }
+  for (const ModelTensor& output : state.outputs) {
+    if (!known.contains(output.name)) {
+      return make_error(ErrorCode::kInvalidModel, "no node computes the model output '{}'",
+                        output.name);
+    }
+  }
+  return {};
+}
+
+Result<std::shared_ptr<const Model>> read_model(const void* bytes, size_t size_bytes,
+                                                std::vector<std::string> directories) {
+  if (size_bytes == 0) return make_error(ErrorCode::kInvalidModel, "the model is empty (0 bytes)");
+  if (size_bytes > static_cast<size_t>(std::numeric_limits<int>::max())) {
+    return make_error(ErrorCode::kInvalidModel,
+                      "the model has {} bytes, but a protobuf message at most 2 GiB; keep the "
+                      "weights as external data",
+                      size_bytes);
+  }
+  auto state = std::make_unique<Model::State>();
+  state->storage = std::make_shared<ModelStorage>();
+  state->external = std::make_shared<ExternalData>(std::move(directories));
+  ModelProto& proto = state->storage->proto;
+  if (!proto.ParseFromArray(bytes, static_cast<int>(size_bytes))) {
+    return make_error(ErrorCode::kInvalidModel,
+                      "not an ONNX model, or damaged or truncated: its {} bytes do not parse as a "
+                      "ModelProto message",
+                      size_bytes);
+  }
+  if (!proto.has_graph()) {
+    return make_error(ErrorCode::kInvalidModel, "not an ONNX model: the file holds no graph");
+  }
+  CORF_ASSIGN(state->opset, find_opset(proto));
+  for (const auto& entry : proto.metadata_props()) state->metadata[entry.key()] = entry.value();
+  CORF_RETURN_IF_ERROR(read_initializers(*state));
+  CORF_RETURN_IF_ERROR(read_interface(*state));
+  CORF_RETURN_IF_ERROR(read_nodes(*state));
+  return std::shared_ptr<const Model>(std::make_shared<Model>(std::move(state)));
+}
+
+}  // namespace
+
+std::string describe(const onnx_proto::NodeProto& node) {
+  if (!node.name().empty()) return fmt::format("node '{}' ({})", node.name(), node.op_type());
+  if (node.output_size() > 0) {
+    return fmt::format("the node ({}) that computes '{}'", node.op_type(), node.output(0));
+  }
+  return fmt::format("an unnamed node ({})", node.op_type());
+}
+
+Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Model::~Model() = default;
+const std::vector<ModelTensor>& Model::inputs() const { return state_->inputs; }
+const std::vector<ModelTensor>& Model::outputs() const { return state_->outputs; }
+const std::map<std::string, std::string>& Model::metadata() const { return state_->metadata; }
+int64_t Model::opset() const { return state_->opset; }
+
+Result<std::shared_ptr<const Model>> load_model(const std::string& path) {
+  CORF_ASSIGN(auto file, MappedFile::open(path));
+  // A model that is itself a symbolic link (a download cache) has its data beside the target.
+  std::filesystem::path directory = std::filesystem::path(path).parent_path();
+  std::error_code error;
+  auto target = std::filesystem::weakly_canonical(path, error).parent_path();
+  auto model = read_model(file->bytes(), file->size_bytes(),
+                          {directory.empty() ? "." : directory.string(), target.string()});
+  if (!model.ok()) {
+    return make_error(model.error().code, "'{}': {}", path, model.error().message);
+  }
+  return model;
+}
+
+Result<std::shared_ptr<const Model>> parse_model(const void* bytes, size_t size_bytes,
+                                                 const std::string& directory) {
+  return read_model(bytes, size_bytes, {directory});
+}
+
+}  // namespace corf::onnx

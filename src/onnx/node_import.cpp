@@ -1,0 +1,156 @@
+#include "onnx/node_import.h"
+
+#include <algorithm>
+
+namespace corf::onnx {
+
+using onnx_proto::AttributeProto;
+
+NodeImport::NodeImport(graph::Graph& graph_in, const onnx_proto::NodeProto& proto, int64_t opset,
+                       std::string name, std::vector<std::optional<ValueId>> inputs,
+                       std::shared_ptr<const void> storage, ExternalData& external)
+    : graph(graph_in),
+      proto_(proto),
+      opset_(opset),
+      name_(std::move(name)),
+      inputs_(std::move(inputs)),
+      outputs_(proto.output_size()),
+      storage_(std::move(storage)),
+      external_(external) {}
+
+Status NodeImport::require_inputs(int count) const {
+  for (int i = 0; i < count; ++i) {
+    if (!has(i)) return invalid("input {} of {} required inputs is missing", i, count);
+  }
+  return {};
+}
+
+const Tensor* NodeImport::known(ValueId value) const {
+  const auto* constant = std::get_if<graph::Constant>(&graph.producer(value).op);
+  return constant != nullptr ? &constant->tensor : nullptr;
+}
+
+Result<std::vector<int64_t>> NodeImport::known_ints(int input, std::string_view what) const {
+  const Tensor* tensor = known(inputs_[input].value());
+  if (tensor == nullptr) {
+    return unsupported(
+        "its {} (input {}) depends on data; only what can be computed from the model and the input "
+        "shapes is supported",
+        what, input);
+  }
+  if (!is_integer(tensor->dtype())) {
+    return invalid("its {} (input {}) has element type {}, not an integer", what, input,
+                   to_string(tensor->dtype()));
+  }
+  std::vector<int64_t> values(tensor->num_elems());
+  for (size_t i = 0; i < values.size(); ++i) values[i] = tensor->at_i64(static_cast<int64_t>(i));
+  return values;
+}
+
+Result<std::vector<double>> NodeImport::known_floats(int input, std::string_view what) const {
+  const Tensor* tensor = known(inputs_[input].value());
+  if (tensor == nullptr) {
+    return unsupported("its {} (input {}) depends on data; only constants are supported", what,
+                       input);
+  }
+  std::vector<double> values(tensor->num_elems());
+  for (size_t i = 0; i < values.size(); ++i) values[i] = tensor->at_f64(static_cast<int64_t>(i));
+  return values;
+}
+
+const AttributeProto* NodeImport::find(std::string_view name) const {
+  for (const AttributeProto& attribute : proto_.attribute()) {
+    if (attribute.name() == name) return &attribute;
+  }
+  return nullptr;
+}
+
+const AttributeProto* NodeImport::find(std::string_view name, AttributeProto::AttributeType type) {
+  const AttributeProto* attribute = find(name);
+  if (attribute == nullptr) return nullptr;
+  // Files older than IR version 2 leave the type out; the field that is set tells it.
+  if (attribute->type() == type || attribute->type() == AttributeProto::UNDEFINED) return attribute;
+  if (attribute_status_.ok()) {
+    attribute_status_ = invalid("attribute '{}' has the wrong type", name);
+  }
+  return nullptr;
+}
+
+int64_t NodeImport::int_attribute(std::string_view name, int64_t otherwise) {
+  const auto* attribute = find(name, AttributeProto::INT);
+  return attribute != nullptr ? attribute->i() : otherwise;
+}
+
+double NodeImport::float_attribute(std::string_view name, double otherwise) {
+  const auto* attribute = find(name, AttributeProto::FLOAT);
+  return attribute != nullptr ? attribute->f() : otherwise;
+}
+
+std::string NodeImport::string_attribute(std::string_view name, std::string_view otherwise) {
+  const auto* attribute = find(name, AttributeProto::STRING);
+  return attribute != nullptr ? attribute->s() : std::string(otherwise);
+}
+
+std::vector<int64_t> NodeImport::ints_attribute(std::string_view name,
+                                                std::vector<int64_t> otherwise) {
+  const auto* attribute = find(name, AttributeProto::INTS);
+  if (attribute == nullptr) return otherwise;
+  return {attribute->ints().begin(), attribute->ints().end()};
+}
+
+std::vector<double> NodeImport::floats_attribute(std::string_view name,
+                                                 std::vector<double> otherwise) {
+  const auto* attribute = find(name, AttributeProto::FLOATS);
+  if (attribute == nullptr) return otherwise;
+  return {attribute->floats().begin(), attribute->floats().end()};
+}
+
+Result<Tensor> NodeImport::tensor_attribute(std::string_view name) {
+  const auto* attribute = find(name, AttributeProto::TENSOR);
+  if (attribute == nullptr || !attribute->has_t()) {
+    return invalid("attribute '{}' (a tensor) is missing", name);
+  }
+  return read_tensor(attribute->t(), storage_, external_,
+                     fmt::format("{}attribute '{}'", prefix(), name));
+}
+
+void NodeImport::set_output(int i, ValueId value) {
+  if (i < num_outputs()) outputs_[i] = value;
+}
+
+std::string NodeImport::prefix() const {
+  std::string inputs;
+  constexpr int kMaxInputs = 6;
+  for (int i = 0; i < num_inputs() && i < kMaxInputs; ++i) {
+    inputs += i == 0 ? ", inputs " : ", ";
+    if (!has(i)) {
+      inputs += "none";
+      continue;
+    }
+    inputs += fmt::format("{} {}", to_string(dtype(input(i))), to_string(shape(input(i))));
+  }
+  if (num_inputs() > kMaxInputs) inputs += ", ...";
+  return fmt::format("node '{}' ({}, opset {}{}): ", name_, op_type(), opset_, inputs);
+}
+
+const Operator* find_operator(std::string_view domain, std::string_view name) {
+  if (!domain.empty() && domain != "ai.onnx") return nullptr;
+  static const auto table = [] {
+    std::vector<Operator> all;
+    for (auto group :
+         {convolution_operators(), pooling_operators(), matmul_operators(), elementwise_operators(),
+          activation_operators(), reduction_operators(), normalization_operators(),
+          shape_operators(), view_operators(), indexing_operators(), resize_operators()}) {
+      all.insert(all.end(), group.begin(), group.end());
+    }
+    std::sort(all.begin(), all.end(),
+              [](const Operator& a, const Operator& b) { return a.name < b.name; });
+    return all;
+  }();
+  auto found = std::lower_bound(
+      table.begin(), table.end(), name,
+      [](const Operator& entry, std::string_view wanted) { return entry.name < wanted; });
+  return found != table.end() && found->name == name ? &*found : nullptr;
+}
+
+}  // namespace corf::onnx

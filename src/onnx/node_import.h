@@ -1,0 +1,131 @@
+#pragma once
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "graph/graph.h"
+#include "graph/operators.h"
+#include "onnx/model.pb.h"
+#include "onnx/tensor_proto.h"
+#include "support/result.h"
+
+namespace corf::onnx {
+
+using graph::ScalarBody;
+using graph::ScalarOp;
+using graph::ValueId;
+
+/// One ONNX node on its way into the graph: what an operator's import function sees. Inputs are
+/// values of the graph with concrete shapes; outputs are set one by one.
+///
+/// Attributes are read with their default. One of the wrong type gives the default, and the node is
+/// reported as invalid after the import function has returned.
+class NodeImport {
+ public:
+  NodeImport(graph::Graph& graph, const onnx_proto::NodeProto& proto, int64_t opset,
+             std::string name, std::vector<std::optional<ValueId>> inputs,
+             std::shared_ptr<const void> storage, ExternalData& external);
+
+  graph::Graph& graph;
+
+  const std::string& name() const { return name_; }
+  /// Name of a node that is a part of this one: "conv1/bias".
+  std::string part(std::string_view suffix) const { return fmt::format("{}/{}", name_, suffix); }
+  const std::string& op_type() const { return proto_.op_type(); }
+  int64_t opset() const { return opset_; }
+
+  int num_inputs() const { return static_cast<int>(inputs_.size()); }
+  bool has(int input) const { return input < num_inputs() && inputs_[input].has_value(); }
+  /// An input whose presence has been checked (by `require_inputs` or `has`).
+  ValueId input(int i) const { return *inputs_[i]; }
+  /// Errors: kInvalidModel if one of the first `count` inputs is missing.
+  Status require_inputs(int count) const;
+
+  Shape shape(ValueId value) const { return graph.values[value].shape; }
+  int rank(ValueId value) const { return static_cast<int>(graph.values[value].shape.size()); }
+  DType dtype(ValueId value) const { return graph.values[value].dtype; }
+  /// The tensor of a value that is known while importing; null otherwise. Valid until the next node
+  /// is added.
+  const Tensor* known(ValueId value) const;
+  /// Integers of an input that determines shapes or indices.
+  /// Errors: kUnsupported if the input is not known while importing (a data-dependent shape).
+  Result<std::vector<int64_t>> known_ints(int input, std::string_view what) const;
+  Result<std::vector<double>> known_floats(int input, std::string_view what) const;
+
+  bool has_attribute(std::string_view name) const { return find(name) != nullptr; }
+  int64_t int_attribute(std::string_view name, int64_t otherwise);
+  double float_attribute(std::string_view name, double otherwise);
+  std::string string_attribute(std::string_view name, std::string_view otherwise);
+  std::vector<int64_t> ints_attribute(std::string_view name, std::vector<int64_t> otherwise = {});
+  std::vector<double> floats_attribute(std::string_view name, std::vector<double> otherwise = {});
+  /// Errors: kInvalidModel if the attribute is missing or no tensor.
+  Result<Tensor> tensor_attribute(std::string_view name);
+  /// The first attribute that was read with a wrong type.
+  const Status& attribute_status() const { return attribute_status_; }
+
+  int num_outputs() const { return proto_.output_size(); }
+  bool wants_output(int i) const { return i < num_outputs() && !proto_.output(i).empty(); }
+  void set_output(ValueId value) { set_output(0, value); }
+  void set_output(int i, ValueId value);
+  const std::vector<std::optional<ValueId>>& outputs() const { return outputs_; }
+
+  /// Errors of this node, named. `unsupported` says what is missing and what would be supported.
+  template <typename... Args>
+  Error invalid(fmt::format_string<Args...> format, Args&&... args) const {
+    return Error{ErrorCode::kInvalidModel,
+                 prefix() + fmt::format(format, std::forward<Args>(args)...)};
+  }
+  template <typename... Args>
+  Error unsupported(fmt::format_string<Args...> format, Args&&... args) const {
+    return Error{ErrorCode::kUnsupported,
+                 prefix() + fmt::format(format, std::forward<Args>(args)...)};
+  }
+  /// "node 'conv1' (Conv, opset 17, inputs f32 1x3x8x8, f32 4x3x3x3): "
+  std::string prefix() const;
+
+ private:
+  const onnx_proto::AttributeProto* find(std::string_view name) const;
+  const onnx_proto::AttributeProto* find(std::string_view name,
+                                         onnx_proto::AttributeProto::AttributeType type);
+
+  const onnx_proto::NodeProto& proto_;
+  int64_t opset_;
+  std::string name_;
+  std::vector<std::optional<ValueId>> inputs_;
+  std::vector<std::optional<ValueId>> outputs_;
+  std::shared_ptr<const void> storage_;
+  ExternalData& external_;
+  Status attribute_status_;
+};
+
+/// An operator of the default domain and how it is imported. `since` and `until` are the opsets of
+/// which the function knows all attributes and inputs.
+struct Operator {
+  std::string_view name;
+  int since;
+  int until;
+  Status (*import)(NodeImport&);
+};
+
+constexpr int kFirstOpset = 7;
+constexpr int kLastOpset = 23;
+
+std::span<const Operator> convolution_operators();
+std::span<const Operator> pooling_operators();
+std::span<const Operator> matmul_operators();
+std::span<const Operator> elementwise_operators();
+std::span<const Operator> activation_operators();
+std::span<const Operator> reduction_operators();
+std::span<const Operator> normalization_operators();
+std::span<const Operator> shape_operators();
+std::span<const Operator> view_operators();
+std::span<const Operator> indexing_operators();
+std::span<const Operator> resize_operators();
+
+/// Null if corf does not know the operator.
+const Operator* find_operator(std::string_view domain, std::string_view name);
+
+}  // namespace corf::onnx

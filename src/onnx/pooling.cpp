@@ -1,0 +1,162 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "onnx/compose.h"
+#include "onnx/windows.h"
+
+namespace corf::onnx {
+namespace {
+
+using graph::Combiner;
+
+Result<WindowExtents> read_pool_window(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(1));
+  Shape shape = node.shape(node.input(0));
+  if (shape.size() < 3) {
+    return node.invalid("input {} must have rank 3 at least", to_string(shape));
+  }
+  Shape spatial(shape.begin() + 2, shape.end());
+  auto kernel = node.ints_attribute("kernel_shape");
+  if (kernel.size() != spatial.size()) {
+    return node.invalid("attribute 'kernel_shape' has {} values for {} spatial dimensions",
+                        kernel.size(), spatial.size());
+  }
+  return read_window(node, spatial, kernel, node.int_attribute("ceil_mode", 0) != 0);
+}
+
+Status import_max_pool(NodeImport& node) {
+  CORF_ASSIGN(WindowExtents window, read_pool_window(node));
+  node.set_output(graph::pool(node.graph, node.name(), node.input(0), Combiner::kMax, window.window,
+                              window.output));
+  return {};
+}
+
+/// How many elements each window of one spatial dimension covers.
+std::vector<double> window_counts(const graph::Window& window, size_t dim, int64_t extent,
+                                  int64_t num_windows, bool include_padding) {
+  std::vector<double> counts(num_windows);
+  int64_t lo = include_padding ? -window.pads_begin[dim] : 0;
+  int64_t hi = include_padding ? extent + window.pads_end[dim] : extent;
+  for (int64_t o = 0; o < num_windows; ++o) {
+    for (int64_t k = 0; k < window.kernel[dim]; ++k) {
+      int64_t i = o * window.strides[dim] + k * window.dilations[dim] - window.pads_begin[dim];
+      counts[o] += i >= lo && i < hi;
+    }
+  }
+  return counts;
+}
+
+Status import_average_pool(NodeImport& node) {
+  CORF_ASSIGN(WindowExtents window, read_pool_window(node));
+  ValueId x = node.input(0);
+  CORF_RETURN_IF_ERROR(require_float(node, x));
+  bool include_padding = node.int_attribute("count_include_pad", 0) != 0;
+  Shape shape = node.shape(x);
+  std::vector<double> reciprocals = {1};  // 1 / elements covered, by output position
+  bool uniform = true;
+  for (size_t dim = 0; dim < window.output.size(); ++dim) {
+    auto counts =
+        window_counts(window.window, dim, shape[dim + 2], window.output[dim], include_padding);
+    std::vector<double> product;
+    for (double outer : reciprocals) {
+      for (double count : counts) product.push_back(outer / std::max(count, 1.0));
+    }
+    uniform = uniform && std::adjacent_find(counts.begin(), counts.end(), std::not_equal_to<>()) ==
+                             counts.end();
+    reciprocals = std::move(product);
+  }
+  ValueId sum =
+      graph::pool(node.graph, node.part("sum"), x, Combiner::kSum, window.window, window.output);
+  if (uniform) {
+    node.set_output(multiply(node.graph, node.name(), sum, reciprocals[0]));
+    return {};
+  }
+  Tensor table = filled(node.dtype(x), window.output, [&](int64_t i) { return reciprocals[i]; });
+  ValueId scale = node.graph.add_constant(node.part("reciprocal_counts"), table);
+  node.set_output(binary(node.graph, node.name(), ScalarOp::kMul, sum, scale));
+  return {};
+}
+
+/// |x|^p with the powers that are common spelt out.
+ValueId abs_power(NodeImport& node, ValueId x, double p) {
+  DType dtype = node.dtype(x);
+  return per_element(node.graph, node.part("power"), {x},
+                     [&](ScalarBody& b, const std::vector<int>& in) {
+                       if (p == 2) return b.apply(ScalarOp::kMul, in[0], in[0]);
+                       int abs = b.apply(ScalarOp::kAbs, in[0]);
+                       return p == 1 ? abs : b.apply(ScalarOp::kPow, abs, number(b, p, dtype));
+                     });
+}
+
+ValueId root(NodeImport& node, ValueId sum, double p) {
+  DType dtype = node.dtype(sum);
+  if (p == 1) return sum;
+  if (p == 2) return unary(node.graph, node.name(), ScalarOp::kSqrt, sum);
+  return per_element(node.graph, node.name(), {sum},
+                     [&](ScalarBody& b, const std::vector<int>& in) {
+                       return b.apply(ScalarOp::kPow, in[0], number(b, 1 / p, dtype));
+                     });
+}
+
+Status import_lp_pool(NodeImport& node) {
+  CORF_ASSIGN(WindowExtents window, read_pool_window(node));
+  CORF_RETURN_IF_ERROR(require_float(node, node.input(0)));
+  auto p = static_cast<double>(node.int_attribute("p", 2));
+  if (p < 1) return node.invalid("attribute 'p' is {}", p);
+  ValueId power = abs_power(node, node.input(0), p);
+  ValueId sum = graph::pool(node.graph, node.part("sum"), power, Combiner::kSum, window.window,
+                            window.output);
+  node.set_output(root(node, sum, p));
+  return {};
+}
+
+Result<std::vector<int>> spatial_axes(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(1));
+  int rank = node.rank(node.input(0));
+  if (rank < 3) return node.invalid("input of rank {}; 3 at least is required", rank);
+  std::vector<int> axes(rank - 2);
+  std::iota(axes.begin(), axes.end(), 2);
+  return axes;
+}
+
+Status import_global_average_pool(NodeImport& node) {
+  CORF_ASSIGN(auto axes, spatial_axes(node));
+  CORF_RETURN_IF_ERROR(require_float(node, node.input(0)));
+  node.set_output(mean(node.graph, node.name(), node.input(0), axes));
+  return {};
+}
+
+Status import_global_max_pool(NodeImport& node) {
+  CORF_ASSIGN(auto axes, spatial_axes(node));
+  node.set_output(
+      graph::reduce(node.graph, node.name(), node.input(0), Combiner::kMax, axes, true));
+  return {};
+}
+
+Status import_global_lp_pool(NodeImport& node) {
+  CORF_ASSIGN(auto axes, spatial_axes(node));
+  CORF_RETURN_IF_ERROR(require_float(node, node.input(0)));
+  auto p = static_cast<double>(node.int_attribute("p", 2));
+  if (p < 1) return node.invalid("attribute 'p' is {}", p);
+  ValueId power = abs_power(node, node.input(0), p);
+  ValueId sum = graph::reduce(node.graph, node.part("sum"), power, Combiner::kSum, axes, true);
+  node.set_output(root(node, sum, p));
+  return {};
+}
+
+constexpr Operator kOperators[] = {
+    {"AveragePool", 1, 23, import_average_pool},
+    {"GlobalAveragePool", 1, 23, import_global_average_pool},
+    {"GlobalLpPool", 2, 23, import_global_lp_pool},
+    {"GlobalMaxPool", 1, 23, import_global_max_pool},
+    {"LpPool", 2, 23, import_lp_pool},
+    {"MaxPool", 1, 23, import_max_pool},
+};
+
+}  // namespace
+
+std::span<const Operator> pooling_operators() { return kOperators; }
+
+}  // namespace corf::onnx

@@ -1,0 +1,42 @@
+#pragma once
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "onnx/mapped_file.h"
+#include "onnx/model.pb.h"
+#include "support/result.h"
+#include "tensor/tensor.h"
+
+namespace corf::onnx {
+
+/// corf's element type for TensorProto.data_type; nullopt for strings, complex numbers and the
+/// types below 16 bits that are not integers of 8 bits.
+std::optional<DType> dtype_from_onnx(int data_type);
+/// "float", "int64", ... as ONNX names them; "type 99" if unknown.
+std::string onnx_type_name(int data_type);
+
+/// Where the bytes of external tensors come from.
+class ExternalData {
+ public:
+  /// Files must lie (after symbolic links) in one of `directories`.
+  explicit ExternalData(std::vector<std::string> directories)
+      : directories_(std::move(directories)) {}
+  /// Errors: kInvalidModel if `location` leaves the directories, kIo if it cannot be read.
+  Result<std::shared_ptr<const MappedFile>> open(const std::string& location);
+
+ private:
+  std::vector<std::string> directories_;
+  std::map<std::string, std::shared_ptr<const MappedFile>> files_;
+};
+
+/// The tensor of a proto that `owner` keeps alive; the bytes are shared where their alignment
+/// allows it. `what` names it in messages, e.g. "initializer 'w'". Errors: kInvalidModel if
+/// dimensions and data disagree; kUnsupported for an element type that corf does not have.
+Result<Tensor> read_tensor(const onnx_proto::TensorProto& proto,
+                           const std::shared_ptr<const void>& owner, ExternalData& external,
+                           const std::string& what);
+
+}  // namespace corf::onnx
