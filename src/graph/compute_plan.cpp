@@ -139,6 +139,7 @@ ComputePlan plan_compute(const Compute& compute, const std::vector<Tensor>& inpu
 }
 
 void clip_line(int64_t first, int64_t step, int64_t extent, int64_t& begin, int64_t& end) {
+  const int64_t limit = end;
   if (step == 0) {
     if (first < 0 || first >= extent) end = begin;
     return;
@@ -150,6 +151,7 @@ void clip_line(int64_t first, int64_t step, int64_t extent, int64_t& begin, int6
     begin = std::max(begin, corf::ceil_div(first - extent + 1, -step));
     end = std::min(end, corf::floor_div(first, -step) + 1);
   }
+  begin = std::min(begin, limit);
   end = std::max(begin, end);
 }
 

@@ -33,6 +33,8 @@ std::string print_term(const Expr& expr, const NameFunction& name, bool& negativ
   negative = factor[0] == '-';
   if (negative) factor = factor.substr(1);
   std::string core = print_factor(expr.rhs(), name);
+  // "2*(a + b)*c" would read as (2*(a + b))*c, whose factor is multiplied out.
+  if (expr.rhs().kind() == ExprKind::kMul && core[0] == '(') core = "(" + core + ")";
   return factor == "1" ? core : factor + "*" + core;
 }
 
