@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <fmt/format.h>
+#include <optional>
 
 #include "loop/text.h"
 #include "loop/verify_kernel.h"
@@ -11,7 +12,9 @@ using index::Interval;
 
 class AddressCheck {
  public:
-  AddressCheck(const Kernel& kernel, const KernelCall& call, int64_t partition) : kernel_(kernel) {
+  AddressCheck(const Program& program, const KernelCall& call, int64_t partition)
+      : program_(program), call_(call), kernel_(program.kernels[call.kernel]) {
+    const Kernel& kernel = kernel_;
     ranges_.resize(kernel.var_names.size());
     known_.assign(kernel.var_names.size(), false);
     set(0, {partition, partition});
@@ -77,16 +80,23 @@ class AddressCheck {
 
   void check(const TileStmt& stmt, int buffer, const Expr& offset,
              const std::vector<Guard>& guards) {
-    if (!guards.empty() || !all_known(offset) || !index::to_linear(offset).is_affine()) return;
-    const Interval range = index::bounds(offset, ranges_);
+    if (!guards.empty() || !all_known(offset)) return;
+    const Expr in_call = index::substitute(offset, [this](int var) -> std::optional<Expr> {
+      if (var > kernel_.num_params) return std::nullopt;
+      return Expr(ranges_[var].lo);
+    });
+    if (!index::to_linear(in_call).is_affine()) return;
+    const Interval range = index::bounds(in_call, ranges_);
     const auto num_buffers = static_cast<int>(kernel_.buffers.size());
-    const int64_t size = buffer < num_buffers ? kernel_.buffers[buffer].size_elems
+    const int64_t size = buffer < num_buffers ? program_.buffers[call_.buffers[buffer]].size_elems
                                               : kernel_.scratch[buffer - num_buffers].size_elems;
     if (range.lo >= 0 && range.hi < size) return;
     error_ = fmt::format("offsets {} to {} leave the buffer's {} elements in partition {}: {}",
                          range.lo, range.hi, size, ranges_[0].lo, to_string(kernel_, stmt));
   }
 
+  const Program& program_;
+  const KernelCall& call_;
   const Kernel& kernel_;
   std::vector<Interval> ranges_;  // by variable
   std::vector<bool> known_;
@@ -95,12 +105,12 @@ class AddressCheck {
 
 }  // namespace
 
-Status check_addresses(const Kernel& kernel, const KernelCall& call) {
+Status check_addresses(const Program& program, const KernelCall& call) {
   for (int64_t partition : {int64_t{0}, call.partitions - 1}) {
-    const std::string fault = AddressCheck(kernel, call, partition).run();
+    const std::string fault = AddressCheck(program, call, partition).run();
     if (!fault.empty()) {
-      return make_error(ErrorCode::kInternal, "call '{}', kernel '{}': {}", call.label, kernel.name,
-                        fault);
+      return make_error(ErrorCode::kInternal, "call '{}', kernel '{}': {}", call.label,
+                        program.kernels[call.kernel].name, fault);
     }
     if (call.partitions == 1) break;
   }

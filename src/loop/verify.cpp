@@ -407,7 +407,7 @@ Status check_call(const Program& program, const KernelCall& call, std::vector<bo
     (declared.written ? written : read).push_back(number);
   }
   CORF_RETURN_IF_ERROR(check_order(program, call.label, read, written, filled));
-  return check_addresses(kernel, call);
+  return check_addresses(program, call);
 }
 
 Status check_routine(const Program& program, const RoutineCall& call, std::vector<bool>& filled) {

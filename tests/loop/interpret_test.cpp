@@ -8,12 +8,6 @@
 namespace corf::loop {
 namespace {
 
-Program parse(const std::string& text) {
-  Result<Program> program = parse_program(text);
-  EXPECT_TRUE(program.ok()) << program.error().message;
-  return program.ok() ? program.take() : Program{};
-}
-
 /// A program of one kernel over input x, output y and constant or arena buffers in `more`.
 Program one_kernel(const std::string& x, const std::string& y, const std::string& tile,
                    int64_t partitions = 1) {

@@ -2,12 +2,14 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <gtest/gtest.h>
 #include <limits>
 #include <random>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "loop/interpret.h"
 #include "loop/text.h"
 
 namespace corf::loop {
@@ -41,6 +43,23 @@ inline Tensor small_integers(int64_t size_elems, uint32_t seed, DType dtype = DT
     tensor.set_f64(i, static_cast<double>(random() % 5) - 2);
   }
   return tensor;
+}
+
+inline Program parse(const std::string& text) {
+  Result<Program> program = parse_program(text);
+  EXPECT_TRUE(program.ok()) << program.error().message;
+  return program.ok() ? program.take() : Program{};
+}
+
+/// Checks that both programs are sound and give equal bits.
+inline void expect_same(const Program& a, const Program& b, const std::vector<Tensor>& inputs) {
+  Result<std::vector<Tensor>> from_a = interpret(a, inputs), from_b = interpret(b, inputs);
+  ASSERT_TRUE(from_a.ok()) << from_a.error().message;
+  ASSERT_TRUE(from_b.ok()) << from_b.error().message << "\n" << to_string(b);
+  ASSERT_EQ(from_a->size(), from_b->size());
+  for (size_t i = 0; i < from_a->size(); ++i) {
+    EXPECT_EQ(data_hash((*from_a)[i]), data_hash((*from_b)[i])) << i;
+  }
 }
 
 }  // namespace corf::loop

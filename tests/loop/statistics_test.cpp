@@ -8,7 +8,7 @@
 namespace corf::loop {
 namespace {
 
-Kernel parse(const std::string& text) {
+Kernel kernel_of(const std::string& text) {
   Result<Kernel> kernel = parse_kernel(text);
   EXPECT_TRUE(kernel.ok()) << kernel.error().message;
   return kernel.ok() ? kernel.take() : Kernel{};
@@ -29,7 +29,7 @@ TEST(Statistics, ConvolutionCountsItsWork) {
 }
 
 TEST(Statistics, BoundsThatVaryAreFollowed) {
-  const Kernel kernel = parse(
+  const Kernel kernel = kernel_of(
       "kernel k(y: f32[100] mut) partition part params(n) {\n"
       " for i in [part, n) step 1 { for j in [0, i) step 2 { tile (a: 3 vector) {\n"
       "  %0 = const f32 1\n loop t in [0, j) step 1 unroll 1 { %1 = add f32 %0, %0 }\n"
@@ -51,7 +51,7 @@ TEST(Statistics, BoundsThatVaryAreFollowed) {
 }
 
 int pressure(const std::string& text, int lanes) {
-  return register_pressure(std::get<Tile>(parse(text).body[0]), lanes);
+  return register_pressure(std::get<Tile>(kernel_of(text).body[0]), lanes);
 }
 
 TEST(RegisterPressure, MatrixTileIsAccumulatorsOneRowAndABroadcast) {
