@@ -97,6 +97,15 @@ typedef struct corf_tensor {
   void* data; /* size of `dtype` times the product of `extents`; not written for inputs */
 } corf_tensor;
 
+/* An array of the library's. */
+typedef struct corf_array corf_array;
+/* A TensorProto, as ONNX's backend tests keep inputs and outputs in .pb files. */
+CORF_API corf_error* corf_array_parse_onnx(const void* bytes, size_t size_bytes,
+                                           corf_array** array);
+CORF_API void corf_array_free(corf_array* array);
+/* Valid as long as the array. */
+CORF_API corf_tensor corf_array_tensor(const corf_array* array);
+
 /* Extents of the input `name`; or, with rank 1, the value of the symbolic dimension `name`. */
 typedef struct corf_shape {
   const char* name;

@@ -1,6 +1,7 @@
 #pragma once
 #include <corf/corf.h>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <map>
 #include <memory>
@@ -107,6 +108,18 @@ class Array {
   static Array of(std::string name, Extents extents, const T* data) {
     Array array(std::move(name), dtype_code<T>(), std::move(extents));
     for (size_t i = 0; i < array.num_elems(); ++i) array.data<T>()[i] = data[i];
+    return array;
+  }
+
+  /// From a TensorProto, as ONNX's backend tests keep inputs and outputs in .pb files.
+  static Array parse_onnx(const std::string& bytes) {
+    corf_array* raw = nullptr;
+    detail::check(corf_array_parse_onnx(bytes.data(), bytes.size(), &raw));
+    const detail::Owned<corf_array, corf_array_free> owned(raw);
+    const corf_tensor tensor = corf_array_tensor(raw);
+    Array array(tensor.name, tensor.dtype, Extents(tensor.extents, tensor.extents + tensor.rank));
+    const size_t size_bytes = array.size_bytes();
+    if (size_bytes > 0) std::memcpy(array.bytes(), tensor.data, size_bytes);
     return array;
   }
 

@@ -242,7 +242,6 @@ void add_bench(CLI::App& app) {
   auto settings = std::make_shared<BenchSettings>();
   CLI::App* command = app.add_subcommand("bench", "Measure a model's speed");
   settings->add_model_to(*command);
-  settings->add_plan_to(*command);
   settings->add_inputs_to(*command);
   command->add_option("--min-time", settings->min_time_s, "Seconds of measured runs, at least")
       ->check(CLI::Range(0.0, 3600.0))

@@ -69,7 +69,6 @@ void add_compare(CLI::App& app) {
   auto settings = std::make_shared<CompareSettings>();
   CLI::App* command = app.add_subcommand("compare", "Compare the compiled model with a reference");
   settings->add_model_to(*command);
-  settings->add_plan_to(*command);
   settings->add_inputs_to(*command);
   command
       ->add_option("--reference", settings->reference,

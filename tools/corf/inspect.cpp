@@ -130,7 +130,6 @@ void add_inspect(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "inspect", "Show a model's inputs, outputs and operators, or its text at a stage");
   settings->add_model_to(*command);
-  settings->add_plan_to(*command);
   command->add_option("--stage", settings->stage, "Print the program at this stage instead")
       ->check(CLI::IsMember({"graph", "mapping", "plan", "loop", "llvm", "asm"}));
   command->footer(

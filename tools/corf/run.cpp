@@ -144,7 +144,6 @@ void add_run(CLI::App& app) {
   auto settings = std::make_shared<RunSettings>();
   CLI::App* command = app.add_subcommand("run", "Run a model once");
   settings->add_model_to(*command);
-  settings->add_plan_to(*command);
   settings->add_inputs_to(*command);
   command->add_option("--output-dir", settings->output_dir,
                       "Folder that receives each output as OUTPUT.npy");

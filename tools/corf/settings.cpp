@@ -26,26 +26,27 @@ std::string check_input_argument(const std::string& argument) {
 
 }  // namespace
 
-void Settings::add_model_to(CLI::App& app) {
-  app.add_option("MODEL", model, "Model file (.onnx)")->required();
-  app.add_flag("--json", json, "Machine-readable output on stdout");
+void add_machine_options_to(CLI::App& app, int& threads, std::string& isa, std::string& plan) {
   app.add_option("--threads", threads, "Workers; 0: the CPUs that the process may use")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.add_option("--isa", isa, "Instruction set instead of the machine's widest")
       ->check(CLI::IsMember({"sse2", "avx2", "avx512"}));
+  app.add_option("--plan", plan, "auto; unfused: every operator alone")
+      ->check(CLI::IsMember({"auto", "unfused"}))
+      ->capture_default_str();
+}
+
+void Settings::add_model_to(CLI::App& app) {
+  app.add_option("MODEL", model, "Model file (.onnx)")->required();
+  app.add_flag("--json", json, "Machine-readable output on stdout");
+  add_machine_options_to(app, threads, isa, plan);
   app.add_option("--shape", shape_arguments,
                  "NAME=1x3x224x224: shape of an input, or value of a symbolic dimension")
       ->type_name("NAME=DIMS")
       ->take_all()
       ->expected(1)
       ->check(check_shape_argument);
-}
-
-void Settings::add_plan_to(CLI::App& app) {
-  app.add_option("--plan", plan, "auto; unfused: every operator alone")
-      ->check(CLI::IsMember({"auto", "unfused"}))
-      ->capture_default_str();
 }
 
 void Settings::add_inputs_to(CLI::App& app) {

@@ -17,15 +17,17 @@ struct Settings {
   std::vector<std::string> input_arguments;  // NAME=FILE.npy
   uint64_t seed = 0;
 
-  /// Adds MODEL, --json, --threads, --isa and --shape.
+  /// Adds MODEL, --json, --threads, --isa, --plan and --shape.
   void add_model_to(CLI::App& app);
-  void add_plan_to(CLI::App& app);
   /// Adds --input and --seed.
   void add_inputs_to(CLI::App& app);
 
   Options to_options() const;
   Shapes shapes() const;
 };
+
+/// Adds --threads, --isa and --plan.
+void add_machine_options_to(CLI::App& app, int& threads, std::string& isa, std::string& plan);
 
 /// "NAME=rest" at the last (shapes) or first (files) equals sign; the arguments were checked while
 /// they were parsed.
