@@ -47,6 +47,8 @@ void Settings::add_model_to(CLI::App& app) {
       ->take_all()
       ->expected(1)
       ->check(check_shape_argument);
+  app.add_flag("--verify-each", verify_each, "Check each stage's rules after every pass");
+  app.add_flag("--time-passes", time_passes, "Log the time of each pass");
 }
 
 void Settings::add_inputs_to(CLI::App& app) {
@@ -62,6 +64,8 @@ void Settings::add_inputs_to(CLI::App& app) {
 Options Settings::to_options() const {
   Options options{{"threads", std::to_string(threads)}, {"plan", plan}};
   if (!isa.empty()) options.set("isa", isa);
+  if (verify_each) options.set("verify_each", "1");
+  if (time_passes) options.set("time_passes", "1");
   return options;
 }
 
