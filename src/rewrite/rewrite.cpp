@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
-#include <spdlog/spdlog.h>
 
 #include "graph/text.h"
 #include "rewrite/eliminate_common_subexpressions.h"
@@ -16,6 +15,7 @@
 #include "rewrite/remove_dead_nodes.h"
 #include "rewrite/remove_identities.h"
 #include "rewrite/simplify_bodies.h"
+#include "support/log.h"
 
 namespace corf::rewrite {
 using graph::Graph;
@@ -62,7 +62,7 @@ Result<Graph> rewrite(Graph graph, const RewriteOptions& options) {
     if (options.time_passes) {
       const std::chrono::duration<double, std::milli> elapsed =
           std::chrono::steady_clock::now() - start;
-      spdlog::info("{:9.3f} ms  rewrite.{}", elapsed.count(), pass.name);
+      log().info("{:9.3f} ms  rewrite.{}", elapsed.count(), pass.name);
     }
     if (options.verify_each) {
       if (Status status = graph::verify(graph); !status.ok()) {
