@@ -121,7 +121,6 @@ class UnfusedPlanner {
     const Node& node = graph_.nodes[candidate];
     const Compute& compute = *compute_of(graph_, candidate);
     const Shape& shape = graph_.values[node.outputs[0]].shape;
-    std::vector<NodeId> outside;
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       NodeId producer = graph_.values[node.inputs[i]].producer;
       bool inside = group_of_[producer] == number && !prologues_.count(producer);
@@ -129,30 +128,39 @@ class UnfusedPlanner {
                      graph_.values[node.inputs[i]].shape != shape)) {
         return false;
       }
-      if (!inside) outside.push_back(producer);
     }
-    // Nothing that it needs from outside may itself depend on the group.
-    return !any_reachable_from_group(outside, number);
+    group_of_[candidate] = number;
+    std::vector<NodeId> members = drafts_[number].nodes;
+    members.push_back(candidate);
+    bool cyclic = depends_on_itself(members, number);
+    group_of_[candidate] = -1;
+    return !cyclic;
   }
 
-  bool any_reachable_from_group(const std::vector<NodeId>& targets, int number) {
-    NodeId first = *std::min_element(drafts_[number].nodes.begin(), drafts_[number].nodes.end());
-    std::vector<NodeId> stack = targets;
-    std::set<NodeId> seen(targets.begin(), targets.end());
-    auto push = [&](NodeId id) {
-      if (id > first && seen.insert(id).second) stack.push_back(id);
+  /// Whether something outside of the group both reads and feeds it; groups run as a whole, so
+  /// whatever one member needs, all need.
+  bool depends_on_itself(const std::vector<NodeId>& members, int number) {
+    std::vector<bool> seen(graph_.nodes.size(), false);
+    std::vector<NodeId> stack;
+    auto push_inputs = [&](NodeId id, bool own) {
+      for (ValueId input : graph_.nodes[id].inputs) {
+        NodeId producer = graph_.values[input].producer;
+        if (own && group_of_[producer] == number) continue;
+        if (!seen[producer]) stack.push_back(producer);
+        seen[producer] = true;
+      }
     };
+    for (NodeId member : members) push_inputs(member, true);
     while (!stack.empty()) {
       NodeId id = stack.back();
       stack.pop_back();
       if (group_of_[id] == number) return true;
-      // A group runs as a whole: whatever any of its members needs comes first.
-      if (group_of_[id] >= 0) {
-        for (NodeId member : drafts_[group_of_[id]].nodes) {
-          if (seen.insert(member).second) stack.push_back(member);
-        }
+      push_inputs(id, false);
+      if (group_of_[id] < 0) continue;
+      for (NodeId member : drafts_[group_of_[id]].nodes) {
+        if (!seen[member]) stack.push_back(member);
+        seen[member] = true;
       }
-      for (ValueId input : graph_.nodes[id].inputs) push(graph_.values[input].producer);
     }
     return false;
   }

@@ -28,9 +28,7 @@ int ProgramBuffers::of_root(int root_number) {
       buffer.data = std::get<graph::Constant>(graph_.producer(root.value).op).tensor;
       break;
   }
-  it->second = static_cast<int>(program_.buffers.size());
-  program_.buffers.push_back(std::move(buffer));
-  return it->second;
+  return it->second = add(std::move(buffer));
 }
 
 int ProgramBuffers::packed(const std::string& key, const std::string& name,
@@ -43,9 +41,17 @@ int ProgramBuffers::packed(const std::string& key, const std::string& name,
   buffer.data = data();
   buffer.dtype = buffer.data.dtype();
   buffer.size_elems = buffer.data.num_elems();
-  it->second = static_cast<int>(program_.buffers.size());
+  return it->second = add(std::move(buffer));
+}
+
+int ProgramBuffers::add(loop::Buffer buffer) {
+  const int count = names_[buffer.name]++;
+  if (count > 0) {
+    buffer.name += "." + std::to_string(count);
+    ++names_[buffer.name];
+  }
   program_.buffers.push_back(std::move(buffer));
-  return it->second;
+  return static_cast<int>(program_.buffers.size()) - 1;
 }
 
 KernelBuilder::KernelBuilder(ProgramBuffers& buffers, std::string name) : buffers_(buffers) {

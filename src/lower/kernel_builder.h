@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -24,11 +25,15 @@ class ProgramBuffers {
   const loop::Buffer& operator[](int buffer) const { return program_.buffers[buffer]; }
 
  private:
+  int add(loop::Buffer buffer);
+
   const graph::Graph& graph_;
   const fusion::StoragePlan& storage_;
   loop::Program& program_;
+
   std::map<int, int> roots_;
   std::map<std::string, int> packed_;
+  std::map<std::string, int> names_;
 };
 
 /// One kernel under construction and the call that binds it.

@@ -1,0 +1,116 @@
+#include "driver/compile.h"
+
+#include <chrono>
+
+#include "codegen/emit.h"
+#include "driver/dump.h"
+#include "driver/pipeline.h"
+#include "fusion/prepare.h"
+#include "graph/text.h"
+#include "loop/share_kernels.h"
+#include "loop/text.h"
+#include "lower/lower.h"
+#include "mapping/analyze.h"
+#include "rewrite/rewrite.h"
+#include "runtime/team.h"
+#include "search/find_plan.h"
+
+namespace corf::driver {
+namespace {
+
+int threads_of(const CompileOptions& options) {
+  return options.threads > 0 ? options.threads : runtime::available_cpus();
+}
+
+codegen::EmitOptions emit_options(const Pipeline& pipeline) {
+  codegen::EmitOptions options;
+  options.isa = pipeline.machine.isa;
+  options.threads = std::min(runtime::available_cpus(), 4);
+  return options;
+}
+
+}  // namespace
+
+std::optional<Stage> parse_stage(std::string_view text) {
+  if (text == "graph") return Stage::kGraph;
+  if (text == "mapping") return Stage::kMapping;
+  if (text == "plan") return Stage::kPlan;
+  if (text == "loop") return Stage::kLoop;
+  if (text == "llvm") return Stage::kLlvm;
+  if (text == "asm") return Stage::kAsm;
+  return std::nullopt;
+}
+
+Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& options, Stage last) {
+  Pipeline pipeline;
+  if (options.isa && !has_isa(*options.isa)) {
+    return make_error(ErrorCode::kUnsupported, "this machine has no {}; the widest it offers is {}",
+                      to_string(*options.isa), to_string(best_isa()));
+  }
+  pipeline.machine = detect_machine(threads_of(options), options.isa);
+  Dumper dump(options);
+
+  CORF_ASSIGN(graph::Graph imported, onnx::import(model, options.shapes));
+  dump.stage("import", [&] { return graph::to_string(imported); });
+  rewrite::RewriteOptions rewriting;
+  rewriting.verify_each = options.verify_each;
+  rewriting.time_passes = options.time_passes;
+  rewriting.dump_dir = options.dump_dir;
+  CORF_ASSIGN(graph::Graph rewritten, rewrite::rewrite(std::move(imported), rewriting));
+  dump.stage("rewrite", [&] { return graph::to_string(rewritten); });
+  pipeline.graph = fusion::prepare(rewritten);
+  dump.stage("prepare", [&] { return graph::to_string(pipeline.graph); });
+  if (options.verify_each) CORF_RETURN_IF_ERROR(graph::verify(pipeline.graph));
+  if (last == Stage::kGraph || last == Stage::kMapping) return pipeline;
+
+  pipeline.plan = search::find_plan(pipeline.graph, pipeline.machine);
+  dump.stage("plan", [&] { return fusion::to_string(pipeline.graph, pipeline.plan); });
+  if (last == Stage::kPlan) return pipeline;
+
+  CORF_ASSIGN(loop::Program program, lower::lower(pipeline.graph, pipeline.plan));
+  dump.stage("lower", [&] { return loop::to_string(program); });
+  if (options.verify_each) CORF_RETURN_IF_ERROR(loop::verify(program));
+  pipeline.program = loop::share_kernels(std::move(program));
+  dump.stage("share_kernels", [&] { return loop::to_string(pipeline.program); });
+  if (options.verify_each) CORF_RETURN_IF_ERROR(loop::verify(pipeline.program));
+  return pipeline;
+}
+
+Result<Compiled> compile(const onnx::Model& model, const CompileOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  CORF_ASSIGN(const Pipeline pipeline, run_pipeline(model, options, Stage::kLlvm));
+  CORF_ASSIGN(runtime::Image image,
+              codegen::emit(pipeline.program.kernels, emit_options(pipeline)));
+  Compiled compiled;
+  CORF_ASSIGN(compiled.spec, make_spec(pipeline, std::move(image)));
+  const std::chrono::duration<double, std::milli> elapsed =
+      std::chrono::steady_clock::now() - start;
+  compiled.compile_ms = elapsed.count();
+  return compiled;
+}
+
+Result<std::string> inspect(const onnx::Model& model, Stage stage, const CompileOptions& options) {
+  CORF_ASSIGN(const Pipeline pipeline, run_pipeline(model, options, stage));
+  switch (stage) {
+    case Stage::kGraph:
+      return graph::to_string(pipeline.graph);
+    case Stage::kMapping: {
+      CORF_ASSIGN(const mapping::MappingTable table, mapping::analyze(pipeline.graph));
+      return mapping::to_string(table);
+    }
+    case Stage::kPlan:
+      return fusion::to_string(pipeline.graph, pipeline.plan);
+    case Stage::kLoop:
+      return loop::to_string(pipeline.program);
+    case Stage::kLlvm:
+    case Stage::kAsm:
+      break;
+  }
+  std::string text;
+  codegen::EmitOptions emitting = emit_options(pipeline);
+  (stage == Stage::kLlvm ? emitting.llvm_ir : emitting.assembly) = &text;
+  CORF_ASSIGN(const runtime::Image image, codegen::emit(pipeline.program.kernels, emitting));
+  return text;
+}
+
+}  // namespace corf::driver

@@ -1,0 +1,23 @@
+#pragma once
+#include "driver/compile.h"
+#include "fusion/plan.h"
+#include "graph/graph.h"
+#include "loop/program.h"
+
+namespace corf::driver {
+
+/// The values between the stages, as far as the pipeline was run.
+struct Pipeline {
+  Machine machine;
+  graph::Graph graph;  // after rewriting and preparation
+  fusion::FusionPlan plan;
+  loop::Program program;
+};
+
+/// Import to loop program: every stage in order; each stops the pipeline with its error.
+Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& options, Stage last);
+
+/// Program and image -> what runs. Names inputs and outputs as the graph does.
+Result<runtime::ExecutableSpec> make_spec(const Pipeline& pipeline, runtime::Image image);
+
+}  // namespace corf::driver

@@ -1,0 +1,241 @@
+#include "tests/lower/random_graph.h"
+
+#include <limits>
+
+#include "graph/operators.h"
+
+namespace corf::test {
+
+using graph::ScalarBody;
+using graph::ScalarOp;
+using graph::ValueId;
+
+namespace {
+
+using Operands = std::vector<int>;
+
+/// Keeps products of later layers small.
+int clip(ScalarBody& body, int x) {
+  int low = body.constant(-2, DType::kF32), high = body.constant(2, DType::kF32);
+  return body.apply(ScalarOp::kMin, body.apply(ScalarOp::kMax, x, low), high);
+}
+
+int64_t window_outputs(int64_t extent, int64_t kernel, int64_t stride, int64_t dilation,
+                       int64_t pads) {
+  return (extent + pads - dilation * (kernel - 1) - 1) / stride + 1;
+}
+
+}  // namespace
+
+RandomGraph::RandomGraph(uint32_t seed) : random_(seed) {
+  ValueId x =
+      graph_.add_input("x", DType::kF32, {pick(1, 2), pick(1, 20), pick(1, 12), pick(1, 12)});
+  images_.push_back(x);
+  const int64_t layers = pick(1, 6);
+  for (int64_t i = 0; i < layers; ++i) {
+    x = add_layer(x);
+    images_.push_back(x);
+  }
+  if (chance(0.5)) {
+    add_head(x);
+  } else {
+    graph_.outputs.push_back(x);
+  }
+  if (chance(0.3)) graph_.outputs.push_back(images_[pick(0, int64_t(images_.size()) - 1)]);
+  for (size_t i = 0; i < graph_.outputs.size(); ++i) {
+    graph_.output_names.push_back("y" + std::to_string(i));
+  }
+}
+
+std::vector<Tensor> RandomGraph::inputs() {
+  std::vector<Tensor> result;
+  for (ValueId value : graph_.inputs) {
+    Tensor tensor(DType::kF32, shape(value));
+    for (int64_t i = 0; i < tensor.num_elems(); ++i) {
+      tensor.set_f64(i, static_cast<double>(pick(-2, 2)));
+    }
+    result.push_back(tensor);
+  }
+  return result;
+}
+
+int64_t RandomGraph::pick(int64_t lo, int64_t hi) {
+  return std::uniform_int_distribution<int64_t>(lo, hi)(random_);
+}
+
+bool RandomGraph::chance(double probability) {
+  return std::bernoulli_distribution(probability)(random_);
+}
+
+Tensor RandomGraph::ternary(Shape extents) {
+  Tensor tensor(DType::kF32, std::move(extents));
+  for (int64_t i = 0; i < tensor.num_elems(); ++i) {
+    tensor.set_f64(i, static_cast<double>(pick(-1, 1)));
+  }
+  return tensor;
+}
+
+std::string RandomGraph::name(const std::string& kind) {
+  return kind + "_" + std::to_string(count_++);
+}
+
+ValueId RandomGraph::add_layer(ValueId x) {
+  switch (pick(0, 7)) {
+    case 0:
+    case 1:
+    case 2:
+      x = add_conv(x);
+      return chance(0.8) ? add_bias_and_clip(x) : x;
+    case 3:
+      return add_pool(x);
+    case 4:
+      return add_residual(x);
+    case 5:
+      return add_view(x);
+    case 6:
+      return add_concat(x);
+    default:
+      return add_scale(x);
+  }
+}
+
+ValueId RandomGraph::add_conv(ValueId x) {
+  const Shape in = shape(x);
+  const int64_t channels = in[1];
+  int64_t groups = 1, outputs = pick(1, 40);
+  if (chance(0.3)) {
+    groups = channels;
+    outputs = channels * pick(1, 2);
+  } else if (channels % 2 == 0 && chance(0.3)) {
+    groups = 2;
+    outputs = 2 * pick(1, 12);
+  }
+  graph::Window window;
+  Shape weights = {outputs, channels / groups};
+  for (int d = 0; d < 2; ++d) {
+    int64_t kernel = pick(1, 3), dilation = pick(1, 2);
+    window.kernel.push_back(kernel);
+    window.strides.push_back(pick(1, 2));
+    window.dilations.push_back(dilation);
+    int64_t before = pick(0, 2), after = pick(0, 2);
+    // At least one output, also where the image is smaller than the kernel.
+    while (in[2 + d] + before + after < dilation * (kernel - 1) + 1) ++after;
+    window.pads_begin.push_back(before);
+    window.pads_end.push_back(after);
+    weights.push_back(kernel);
+  }
+  ValueId w = graph_.add_constant(name("w"), ternary(weights));
+  return graph::conv(graph_, name("conv"), x, w, window, groups);
+}
+
+ValueId RandomGraph::add_pool(ValueId x) {
+  const Shape in = shape(x);
+  graph::Window window;
+  std::vector<int64_t> outputs;
+  const bool largest = chance(0.5);
+  for (int d = 0; d < 2; ++d) {
+    int64_t kernel = pick(1, 3), stride = pick(1, 2);
+    int64_t before = std::min<int64_t>(pick(0, 1), kernel - 1), after = before;
+    while (in[2 + d] + before + after < kernel) ++after;
+    window.kernel.push_back(kernel);
+    window.strides.push_back(stride);
+    window.dilations.push_back(1);
+    window.pads_begin.push_back(before);
+    window.pads_end.push_back(after);
+    outputs.push_back(window_outputs(in[2 + d], kernel, stride, 1, before + after));
+  }
+  ValueId y = graph::pool(graph_, name("pool"), x,
+                          largest ? graph::Combiner::kMax : graph::Combiner::kSum, window, outputs);
+  // A window wholly in the padding has no largest element.
+  return add_bias_and_clip(y);
+}
+
+ValueId RandomGraph::add_bias_and_clip(ValueId x) {
+  ValueId bias = graph_.add_constant(name("bias"), ternary({1, shape(x)[1], 1, 1}));
+  ValueId sum = graph::elementwise(graph_, name("add"), std::vector<ValueId>{x, bias},
+                                   [](ScalarBody& body, const Operands& in) {
+                                     return body.apply(ScalarOp::kAdd, in[0], in[1]);
+                                   });
+  return graph::elementwise(graph_, name("clip"), std::vector<ValueId>{sum},
+                            [](ScalarBody& body, const Operands& in) { return clip(body, in[0]); });
+}
+
+ValueId RandomGraph::add_residual(ValueId x) {
+  std::vector<ValueId> same;
+  for (ValueId other : images_) {
+    if (shape(other) == shape(x)) same.push_back(other);
+  }
+  if (same.empty()) same.push_back(x);
+  ValueId other = same[pick(0, int64_t(same.size()) - 1)];
+  return graph::elementwise(graph_, name("residual"), std::vector<ValueId>{x, other},
+                            [](ScalarBody& body, const Operands& in) {
+                              return clip(body, body.apply(ScalarOp::kAdd, in[0], in[1]));
+                            });
+}
+
+ValueId RandomGraph::add_view(ValueId x) {
+  const Shape in = shape(x);
+  switch (pick(0, 3)) {
+    case 0: {  // channel shuffle
+      if (in[1] % 2 != 0) return x;
+      ValueId split = graph_.add_view(name("split"), graph::Reshape{}, {x},
+                                      {in[0], 2, in[1] / 2, in[2], in[3]});
+      ValueId swapped = graph_.add_view(name("swap"), graph::Transpose{{0, 2, 1, 3, 4}}, {split},
+                                        {in[0], in[1] / 2, 2, in[2], in[3]});
+      return graph_.add_view(name("join"), graph::Reshape{}, {swapped}, in);
+    }
+    case 1: {
+      int64_t start = pick(0, in[2] - 1);
+      return graph_.add_view(name("slice"), graph::Slice{{0, 0, start, 0}, {1, 1, 1, 1}}, {x},
+                             {in[0], in[1], in[2] - start, in[3]});
+    }
+    case 2:
+      return graph_.add_view(name("pad"), graph::Pad{{0, 0, 1, 0}, 1.0}, {x},
+                             {in[0], in[1], in[2] + 2, in[3] + 1});
+    default:
+      return graph_.add_view(name("transpose"), graph::Transpose{{0, 1, 3, 2}}, {x},
+                             {in[0], in[1], in[3], in[2]});
+  }
+}
+
+ValueId RandomGraph::add_concat(ValueId x) {
+  std::vector<ValueId> parts = {x};
+  for (ValueId other : images_) {
+    const Shape &a = shape(x), &b = shape(other);
+    bool fits = a[0] == b[0] && a[2] == b[2] && a[3] == b[3];
+    if (fits && parts.size() < 3 && chance(0.7)) parts.push_back(other);
+  }
+  Shape out = shape(x);
+  out[1] = 0;
+  for (ValueId part : parts) out[1] += shape(part)[1];
+  return graph_.add_view(name("concat"), graph::Concat{1}, parts, out);
+}
+
+/// Squeeze-and-excite in small: a global pool, a clip, a product along the channels.
+ValueId RandomGraph::add_scale(ValueId x) {
+  ValueId pooled = graph::reduce(graph_, name("global"), x, graph::Combiner::kMax, {2, 3}, true);
+  return graph::elementwise(graph_, name("scale"), std::vector<ValueId>{x, pooled},
+                            [](ScalarBody& body, const Operands& in) {
+                              return clip(body, body.apply(ScalarOp::kMul, in[0], in[1]));
+                            });
+}
+
+void RandomGraph::add_head(ValueId x) {
+  const Shape in = shape(x);
+  ValueId pooled =
+      graph::reduce(graph_, name("pool"), x,
+                    chance(0.5) ? graph::Combiner::kSum : graph::Combiner::kMax, {2, 3}, false);
+  ValueId weights = graph_.add_constant(name("w"), ternary({in[1], pick(1, 70)}));
+  ValueId logits = graph::matmul(graph_, name("matmul"), pooled, weights);
+  graph_.outputs.push_back(logits);
+  if (chance(0.5)) {
+    graph_.outputs.push_back(
+        graph::reduce(graph_, name("argmax"), logits, graph::Combiner::kArgMax, {1}, false));
+  }
+  if (chance(0.5)) {
+    graph_.outputs.push_back(
+        graph::reduce(graph_, name("total"), logits, graph::Combiner::kSum, {1}, true));
+  }
+}
+
+}  // namespace corf::test
