@@ -110,8 +110,9 @@ struct Run {
   RunMemory& memory;
   size_t scratch_nan_bytes = 0;  // filled with NaNs before each partition
   std::vector<StepProfile>* profile = nullptr;
-  Status status;                    // written by worker 0
-  std::atomic<bool> failed{false};  // seen by all after the barrier of the step that failed
+  Status status;  // written by worker 0
+  // Worker 0 may be one step ahead of who looks: hence the step, not only that one has failed.
+  std::atomic<size_t> failed_step{SIZE_MAX};
 
   void work(int worker);
   void run_step(const ResolvedStep& step, int worker);
@@ -129,7 +130,7 @@ void Run::run_routine(const ResolvedStep& step, void* const* pointers) {
   if (result.ok()) return;
   status =
       Error{result.error().code, fmt::format("node '{}': {}", *step.label, result.error().message)};
-  failed.store(true, std::memory_order_relaxed);
+  failed_step.store(&step - steps.data(), std::memory_order_relaxed);
 }
 
 void Run::run_step(const ResolvedStep& step, int worker) {
@@ -159,7 +160,7 @@ void Run::work(int worker) {
       (*profile)[i].start_ns = before_ns;
       (*profile)[i].time_ns = ns_since(start) - before_ns;
     }
-    if (failed.load(std::memory_order_relaxed)) return;
+    if (failed_step.load(std::memory_order_relaxed) == i) return;
   }
 }
 

@@ -1,0 +1,370 @@
+#include <algorithm>
+#include <cmath>
+#include <gtest/gtest.h>
+#include <limits>
+
+#include "runtime/routines/routine.h"
+
+namespace corf::runtime {
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+template <typename T>
+Tensor tensor(Shape shape, std::vector<T> values) {
+  return make_tensor<T>(std::move(shape), std::span<const T>(values));
+}
+
+template <typename T>
+std::vector<T> elems(const Tensor& t) {
+  return {t.elems<T>().begin(), t.elems<T>().end()};
+}
+
+RoutineCall call_of(const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                    std::map<std::string, RoutineAttribute> attributes) {
+  RoutineCall call{std::move(attributes), {}, {}};
+  for (const Tensor& t : inputs) call.inputs.push_back({t.dtype(), t.shape()});
+  for (const Tensor& t : outputs) call.outputs.push_back({t.dtype(), t.shape()});
+  return call;
+}
+
+/// Prepares and runs; outputs are declared by type and shape.
+Result<std::vector<Tensor>> run(std::string_view name, const std::vector<Tensor>& inputs,
+                                const std::vector<std::pair<DType, Shape>>& outputs,
+                                std::map<std::string, RoutineAttribute> attributes = {}) {
+  std::vector<Tensor> results;
+  for (const auto& [dtype, shape] : outputs) results.emplace_back(dtype, shape);
+  CORF_ASSIGN(PreparedRoutine routine,
+              prepare_routine(name, call_of(inputs, results, std::move(attributes))));
+  std::vector<const void*> from;
+  std::vector<void*> to;
+  for (const Tensor& t : inputs) from.push_back(t.bytes());
+  for (Tensor& t : results) to.push_back(t.bytes());
+  CORF_RETURN_IF_ERROR(routine(from, to));
+  return results;
+}
+
+void expect_error(const Result<std::vector<Tensor>>& result, ErrorCode code,
+                  std::string_view words) {
+  ASSERT_FALSE(result.ok());
+  EXPECT_EQ(result.error().code, code) << result.error().message;
+  EXPECT_NE(result.error().message.find(words), std::string::npos) << result.error().message;
+}
+
+TEST(Routines, TableListsWhatCanBePrepared) {
+  const auto names = routine_names();
+  EXPECT_EQ(names.size(), 8u);
+  EXPECT_TRUE(std::is_sorted(names.begin(), names.end()));
+  for (const std::string_view name : names) {
+    EXPECT_TRUE(has_routine(name));
+    // Without operands each fails as an invalid model, not as unknown.
+    expect_error(run(name, {}, {}), ErrorCode::kInvalidModel, name);
+  }
+  EXPECT_FALSE(has_routine("Sort"));
+  expect_error(run("Sort", {}, {}), ErrorCode::kUnsupported, "Sort");
+}
+
+// ---- TopK -------------------------------------------------------------------------------------
+
+TEST(TopK, LargestAlongTheLastAxisWithTiesInOrder) {
+  const auto x = tensor<float>({2, 4}, {1, 3, 3, 2, -1, -4, 0, -1});
+  const auto r =
+      run("TopK", {x, tensor<int64_t>({1}, {3})}, {{DType::kF32, {2, 3}}, {DType::kI64, {2, 3}}});
+  ASSERT_TRUE(r.ok());
+  EXPECT_EQ(elems<float>((*r)[0]), (std::vector<float>{3, 3, 2, 0, -1, -1}));
+  EXPECT_EQ(elems<int64_t>((*r)[1]), (std::vector<int64_t>{1, 2, 3, 2, 0, 3}));
+}
+
+TEST(TopK, SmallestAlongAnInnerAxis) {
+  const auto x = tensor<int32_t>({3, 2}, {5, 1, 4, 2, 6, 0});
+  const auto r = run("TopK", {x}, {{DType::kI32, {2, 2}}, {DType::kI64, {2, 2}}},
+                     {{"axis", int64_t{-2}}, {"largest", int64_t{0}}});
+  ASSERT_TRUE(r.ok());
+  EXPECT_EQ(elems<int32_t>((*r)[0]), (std::vector<int32_t>{4, 0, 5, 1}));
+  EXPECT_EQ(elems<int64_t>((*r)[1]), (std::vector<int64_t>{1, 2, 0, 0}));
+}
+
+TEST(TopK, NanCountsAsLargest) {
+  const auto x = tensor<float>({4}, {1, kNan, 2, kNan});
+  const auto r = run("TopK", {x}, {{DType::kF32, {3}}, {DType::kI64, {3}}});
+  ASSERT_TRUE(r.ok());
+  EXPECT_EQ(elems<int64_t>((*r)[1]), (std::vector<int64_t>{1, 3, 2}));
+}
+
+TEST(TopK, Errors) {
+  const auto x = tensor<float>({2, 2}, {1, 2, 3, 4});
+  expect_error(run("TopK", {x}, {{DType::kF32, {2, 3}}}), ErrorCode::kInvalidModel, "K is 3");
+  expect_error(run("TopK", {x}, {{DType::kF32, {2, 1}}}, {{"axis", int64_t{2}}}),
+               ErrorCode::kInvalidModel, "axis 2");
+  expect_error(run("TopK", {x}, {{DType::kF32, {1, 1}}}), ErrorCode::kInvalidModel, "1x1");
+  expect_error(run("TopK", {x, tensor<int64_t>({1}, {2})}, {{DType::kF32, {2, 1}}}),
+               ErrorCode::kInvalidArgument, "compiled for 1");
+  expect_error(run("TopK", {x}, {{DType::kF32, {2, 1}}}, {{"axis", std::string("x")}}),
+               ErrorCode::kInvalidModel, "'axis'");
+}
+
+// ---- scatter and gather -----------------------------------------------------------------------
+
+TEST(ScatterElements, ReplacesAlongAxisZero) {
+  const auto r = run("ScatterElements",
+                     {tensor<float>({3, 3}, std::vector<float>(9, 0)),
+                      tensor<int64_t>({2, 3}, {1, 0, 2, 0, 2, -2}),
+                      tensor<float>({2, 3}, {1, 1.5f, 1.25f, 2, 2.5f, 2.25f})},
+                     {{DType::kF32, {3, 3}}});
+  ASSERT_TRUE(r.ok());
+  EXPECT_EQ(elems<float>((*r)[0]), (std::vector<float>{2, 1.5f, 0, 1, 0, 2.25f, 0, 2.5f, 1.25f}));
+}
+
+TEST(ScatterElements, CombinesRepeatedTargets) {
+  const auto scatter = [](const char* reduction) {
+    const auto r =
+        run("ScatterElements",
+            {tensor<int32_t>({1, 3}, {10, 20, 30}), tensor<int32_t>({1, 4}, {1, 1, 0, -1}),
+             tensor<int32_t>({1, 4}, {2, 3, 40, 5})},
+            {{DType::kI32, {1, 3}}}, {{"axis", int64_t{1}}, {"reduction", std::string(reduction)}});
+    return r.ok() ? elems<int32_t>((*r)[0]) : std::vector<int32_t>{};
+  };
+  EXPECT_EQ(scatter("none"), (std::vector<int32_t>{40, 3, 5}));
+  EXPECT_EQ(scatter("add"), (std::vector<int32_t>{50, 25, 35}));
+  EXPECT_EQ(scatter("mul"), (std::vector<int32_t>{400, 120, 150}));
+  EXPECT_EQ(scatter("min"), (std::vector<int32_t>{10, 2, 5}));
+  EXPECT_EQ(scatter("max"), (std::vector<int32_t>{40, 20, 30}));
+  EXPECT_EQ(scatter("mean"), std::vector<int32_t>{});
+}
+
+TEST(ScatterElements, Errors) {
+  const auto data = tensor<float>({2, 2}, {0, 0, 0, 0});
+  const auto updates = tensor<float>({1, 2}, {1, 2});
+  expect_error(run("ScatterElements", {data, tensor<int64_t>({1, 2}, {0, 2}), updates},
+                   {{DType::kF32, {2, 2}}}),
+               ErrorCode::kInvalidArgument, "index 2");
+  expect_error(run("ScatterElements", {data, tensor<int64_t>({1, 3}, {0, 0, 0}), updates},
+                   {{DType::kF32, {2, 2}}}),
+               ErrorCode::kInvalidModel, "updates");
+  expect_error(run("ScatterElements",
+                   {data, tensor<int64_t>({1, 3}, {0, 0, 0}), tensor<float>({1, 3}, {1, 2, 3})},
+                   {{DType::kF32, {2, 2}}}),
+               ErrorCode::kInvalidModel, "1x3");
+  expect_error(run("ScatterElements", {data, tensor<float>({1, 2}, {0, 0}), updates},
+                   {{DType::kF32, {2, 2}}}),
+               ErrorCode::kInvalidModel, "i32 or i64");
+}
+
+TEST(ScatterNd, ReplacesSlicesAndElements) {
+  const auto data = tensor<float>({3, 2}, {1, 2, 3, 4, 5, 6});
+  const auto slices = run(
+      "ScatterND", {data, tensor<int64_t>({2, 1}, {2, 0}), tensor<float>({2, 2}, {50, 60, 10, 20})},
+      {{DType::kF32, {3, 2}}});
+  ASSERT_TRUE(slices.ok());
+  EXPECT_EQ(elems<float>((*slices)[0]), (std::vector<float>{10, 20, 3, 4, 50, 60}));
+  const auto added =
+      run("ScatterND",
+          {data, tensor<int64_t>({3, 2}, {0, 1, 0, 1, -1, 0}), tensor<float>({3}, {100, 200, 300})},
+          {{DType::kF32, {3, 2}}}, {{"reduction", std::string("add")}});
+  ASSERT_TRUE(added.ok());
+  EXPECT_EQ(elems<float>((*added)[0]), (std::vector<float>{1, 302, 3, 4, 305, 6}));
+}
+
+TEST(ScatterNd, Errors) {
+  const auto data = tensor<float>({3}, {1, 2, 3});
+  expect_error(run("ScatterND", {data, tensor<int64_t>({1, 1}, {-4}), tensor<float>({1}, {0})},
+                   {{DType::kF32, {3}}}),
+               ErrorCode::kInvalidArgument, "index -4");
+  expect_error(run("ScatterND", {data, tensor<int64_t>({1, 2}, {0, 0}), tensor<float>({1}, {0})},
+                   {{DType::kF32, {3}}}),
+               ErrorCode::kInvalidModel, "1x2");
+}
+
+TEST(GatherNd, ElementsSlicesAndBatches) {
+  const auto data = tensor<float>({2, 2, 2}, {0, 1, 2, 3, 4, 5, 6, 7});
+  const auto slices =
+      run("GatherND", {data, tensor<int64_t>({2, 2}, {0, 1, 1, -2})}, {{DType::kF32, {2, 2}}});
+  ASSERT_TRUE(slices.ok());
+  EXPECT_EQ(elems<float>((*slices)[0]), (std::vector<float>{2, 3, 4, 5}));
+  const auto batched = run("GatherND", {data, tensor<int32_t>({2, 1}, {1, 0})},
+                           {{DType::kF32, {2, 2}}}, {{"batch_dims", int64_t{1}}});
+  ASSERT_TRUE(batched.ok());
+  EXPECT_EQ(elems<float>((*batched)[0]), (std::vector<float>{2, 3, 4, 5}));
+  expect_error(run("GatherND", {data, tensor<int64_t>({1, 3}, {0, 0, 2})}, {{DType::kF32, {1}}}),
+               ErrorCode::kInvalidArgument, "index 2");
+  expect_error(run("GatherND", {data, tensor<int64_t>({1, 4}, {0, 0, 0, 0})}, {{DType::kF32, {1}}}),
+               ErrorCode::kInvalidModel, "1x4");
+}
+
+// ---- CumSum -----------------------------------------------------------------------------------
+
+TEST(CumSum, DirectionsAndAxes) {
+  const auto x = tensor<float>({2, 3}, {1, 2, 3, 4, 5, 6});
+  const auto sums = [&](int64_t axis, int64_t exclusive, int64_t reverse) {
+    const auto r = run("CumSum", {x, tensor<int64_t>({}, {axis})}, {{DType::kF32, {2, 3}}},
+                       {{"exclusive", exclusive}, {"reverse", reverse}});
+    return r.ok() ? elems<float>((*r)[0]) : std::vector<float>{};
+  };
+  EXPECT_EQ(sums(1, 0, 0), (std::vector<float>{1, 3, 6, 4, 9, 15}));
+  EXPECT_EQ(sums(-2, 0, 0), (std::vector<float>{1, 2, 3, 5, 7, 9}));
+  EXPECT_EQ(sums(1, 1, 0), (std::vector<float>{0, 1, 3, 0, 4, 9}));
+  EXPECT_EQ(sums(1, 0, 1), (std::vector<float>{6, 5, 3, 15, 11, 6}));
+  EXPECT_EQ(sums(1, 1, 1), (std::vector<float>{5, 3, 0, 11, 6, 0}));
+  EXPECT_EQ(sums(2, 0, 0), std::vector<float>{}) << "axis out of range";
+}
+
+TEST(CumSum, IntegersWrap) {
+  const auto r = run("CumSum", {tensor<int32_t>({2}, {INT32_MAX, 1})}, {{DType::kI32, {2}}});
+  ASSERT_TRUE(r.ok());
+  EXPECT_EQ(elems<int32_t>((*r)[0]), (std::vector<int32_t>{INT32_MAX, INT32_MIN}));
+}
+
+// ---- recurrences ------------------------------------------------------------------------------
+
+TEST(Rnn, LinearStateIsAWeightedSum) {
+  // h = 2 x + 0.5 h + 1 with the identity as activation.
+  const auto r = run("RNN",
+                     {tensor<float>({3, 1, 1}, {1, 2, 3}), tensor<float>({1, 1, 1}, {2}),
+                      tensor<float>({1, 1, 1}, {0.5f}), tensor<float>({1, 2}, {0.75f, 0.25f})},
+                     {{DType::kF32, {3, 1, 1, 1}}, {DType::kF32, {1, 1, 1}}},
+                     {{"activations", std::string("Affine")}, {"hidden_size", int64_t{1}}});
+  ASSERT_TRUE(r.ok()) << r.error().message;
+  EXPECT_EQ(elems<float>((*r)[0]), (std::vector<float>{3, 6.5f, 10.25f}));
+  EXPECT_EQ(elems<float>((*r)[1]), (std::vector<float>{10.25f}));
+}
+
+TEST(Rnn, BothDirectionsRespectSequenceLengths) {
+  // h = x + h: running sums, forwards and backwards; batch 2 with lengths 3 and 2.
+  const auto r = run(
+      "RNN",
+      {tensor<float>({3, 2, 1}, {1, 10, 2, 20, 3, 30}), tensor<float>({2, 1, 1}, {1, 1}),
+       tensor<float>({2, 1, 1}, {1, 1}), Tensor(DType::kF32, {0}), tensor<int32_t>({2}, {3, 2})},
+      {{DType::kF32, {3, 2, 2, 1}}, {DType::kF32, {2, 2, 1}}},
+      {{"activations", std::string("Affine,Affine")}, {"direction", std::string("bidirectional")}});
+  ASSERT_TRUE(r.ok()) << r.error().message;
+  // [step][direction][batch]
+  EXPECT_EQ(elems<float>((*r)[0]), (std::vector<float>{1, 10, 6, 30, 3, 30, 5, 20, 6, 0, 3, 0}));
+  EXPECT_EQ(elems<float>((*r)[1]), (std::vector<float>{6, 30, 6, 30}));
+}
+
+TEST(Rnn, BatchFirstLayoutAndInitialState) {
+  const auto r = run("RNN",
+                     {tensor<float>({2, 2, 1}, {1, 2, 10, 20}), tensor<float>({1, 1, 1}, {1}),
+                      tensor<float>({1, 1, 1}, {1}), Tensor(DType::kF32, {0}),
+                      Tensor(DType::kI32, {0}), tensor<float>({2, 1, 1}, {100, 200})},
+                     {{DType::kF32, {2, 2, 1, 1}}, {DType::kF32, {2, 1, 1}}},
+                     {{"activations", std::string("Affine")}, {"layout", int64_t{1}}});
+  ASSERT_TRUE(r.ok()) << r.error().message;
+  EXPECT_EQ(elems<float>((*r)[0]), (std::vector<float>{101, 103, 210, 230}));
+  EXPECT_EQ(elems<float>((*r)[1]), (std::vector<float>{103, 230}));
+}
+
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+TEST(Lstm, OneStepByHand) {
+  // One unit, one input; gates in the order i o f c; every factor differs.
+  const double x = 0.5, h0 = 0.25, c0 = -0.75;
+  const double w[4] = {0.1, 0.2, 0.3, 0.4}, r[4] = {0.5, -0.6, 0.7, -0.8};
+  const double wb[4] = {0.01, 0.02, 0.03, 0.04}, rb[4] = {-0.05, 0.06, -0.07, 0.08};
+  const double p[3] = {0.9, -1.1, 1.2};  // i o f
+  double pre[4];
+  for (int g = 0; g < 4; ++g) pre[g] = w[g] * x + r[g] * h0 + wb[g] + rb[g];
+  const double i = sigmoid(pre[0] + p[0] * c0), f = sigmoid(pre[2] + p[2] * c0);
+  const double c1 = f * c0 + i * std::tanh(pre[3]);
+  const double o = sigmoid(pre[1] + p[1] * c1);
+  const double h1 = o * std::tanh(c1);
+  const auto f32 = [](Shape shape, const double* values, int count) {
+    return tensor<float>(std::move(shape), std::vector<float>(values, values + count));
+  };
+  std::vector<double> bias(wb, wb + 4);
+  bias.insert(bias.end(), rb, rb + 4);
+  const auto result =
+      run("LSTM",
+          {f32({1, 1, 1}, &x, 1), f32({1, 4, 1}, w, 4), f32({1, 4, 1}, r, 4),
+           f32({1, 8}, bias.data(), 8), Tensor(DType::kI32, {0}), f32({1, 1, 1}, &h0, 1),
+           f32({1, 1, 1}, &c0, 1), f32({1, 3}, p, 3)},
+          {{DType::kF32, {1, 1, 1, 1}}, {DType::kF32, {1, 1, 1}}, {DType::kF32, {1, 1, 1}}});
+  ASSERT_TRUE(result.ok()) << result.error().message;
+  EXPECT_NEAR((*result)[0].data<float>()[0], h1, 1e-6);
+  EXPECT_NEAR((*result)[1].data<float>()[0], h1, 1e-6);
+  EXPECT_NEAR((*result)[2].data<float>()[0], c1, 1e-6);
+}
+
+TEST(Lstm, CoupledGatesAndClip) {
+  // Saturated by the clip at 1: i = sigmoid(1), f = 1 - i, c~ = tanh(1), o = sigmoid(1).
+  const auto result =
+      run("LSTM",
+          {tensor<float>({1, 1, 1}, {100}), tensor<float>({1, 4, 1}, {1, 1, 1, 1}),
+           tensor<float>({1, 4, 1}, {0, 0, 0, 0})},
+          {{DType::kF32, {1, 1, 1, 1}}, {DType::kF32, {1, 1, 1}}, {DType::kF32, {1, 1, 1}}},
+          {{"clip", 1.0}, {"input_forget", int64_t{1}}});
+  ASSERT_TRUE(result.ok()) << result.error().message;
+  const double c = sigmoid(1) * std::tanh(1.0);
+  EXPECT_NEAR((*result)[2].data<float>()[0], c, 1e-6);
+  EXPECT_NEAR((*result)[0].data<float>()[0], sigmoid(1) * std::tanh(c), 1e-6);
+}
+
+TEST(Gru, ResetBeforeAndAfterTheProduct) {
+  // Two units so that the reset gate's place in the matrix product matters.
+  const double x = 0.5, h0[2] = {0.3, -0.6};
+  const double w[6] = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6};
+  const double r[12] = {0.1, -0.2, 0.3, 0.4, -0.5, 0.6, 0.7, -0.8, 0.9, 1.0, -1.1, 1.2};
+  const double wb[6] = {0.01, 0.02, 0.03, 0.04, 0.05, 0.06};
+  const double rb[6] = {-0.1, 0.2, -0.3, 0.4, -0.5, 0.6};
+  const auto f32 = [](Shape shape, const double* values, int count) {
+    return tensor<float>(std::move(shape), std::vector<float>(values, values + count));
+  };
+  std::vector<double> bias(wb, wb + 6);
+  bias.insert(bias.end(), rb, rb + 6);
+  for (const bool linear : {false, true}) {
+    double z[2], reset[2], expected[2];
+    const auto product = [&](int row) { return r[row * 2] * h0[0] + r[row * 2 + 1] * h0[1]; };
+    for (int j = 0; j < 2; ++j) {
+      z[j] = sigmoid(w[j] * x + product(j) + wb[j] + rb[j]);
+      reset[j] = sigmoid(w[2 + j] * x + product(2 + j) + wb[2 + j] + rb[2 + j]);
+    }
+    for (int j = 0; j < 2; ++j) {
+      const int row = 4 + j;
+      const double recurrent =
+          linear ? reset[j] * (product(row) + rb[row])
+                 : r[row * 2] * reset[0] * h0[0] + r[row * 2 + 1] * reset[1] * h0[1] + rb[row];
+      const double candidate = std::tanh(w[row] * x + wb[row] + recurrent);
+      expected[j] = (1 - z[j]) * candidate + z[j] * h0[j];
+    }
+    const auto result =
+        run("GRU",
+            {f32({1, 1, 1}, &x, 1), f32({1, 6, 1}, w, 6), f32({1, 6, 2}, r, 12),
+             f32({1, 12}, bias.data(), 12), Tensor(DType::kI32, {0}), f32({1, 1, 2}, h0, 2)},
+            {{DType::kF32, {1, 1, 1, 2}}, {DType::kF32, {1, 1, 2}}},
+            {{"linear_before_reset", int64_t{linear}}});
+    ASSERT_TRUE(result.ok()) << result.error().message;
+    for (int j = 0; j < 2; ++j) {
+      EXPECT_NEAR((*result)[0].data<float>()[j], expected[j], 1e-6) << linear;
+      EXPECT_NEAR((*result)[1].data<float>()[j], expected[j], 1e-6) << linear;
+    }
+  }
+}
+
+TEST(Recurrences, Errors) {
+  const Tensor x(DType::kF32, {2, 1, 3}), w(DType::kF32, {1, 16, 3}), r(DType::kF32, {1, 16, 4});
+  const std::vector<std::pair<DType, Shape>> y = {{DType::kF32, {2, 1, 1, 4}}};
+  ASSERT_TRUE(run("LSTM", {x, w, r}, y).ok());
+  expect_error(run("LSTM", {x, w, w}, y), ErrorCode::kInvalidModel, "16x3");
+  expect_error(run("LSTM", {x, w, r}, {{DType::kF32, {2, 1, 4}}}), ErrorCode::kInvalidModel,
+               "output Y");
+  expect_error(run("LSTM", {x, w, r}, y, {{"hidden_size", int64_t{5}}}), ErrorCode::kInvalidModel,
+               "hidden_size is 5");
+  expect_error(run("LSTM", {x, w, r}, y, {{"activations", std::string("Sigmoid,Tanh")}}),
+               ErrorCode::kInvalidModel, "needs 3");
+  expect_error(run("LSTM", {x, w, r}, y, {{"activations", std::string("Sigmoid,Tanh,Swish")}}),
+               ErrorCode::kInvalidModel, "'Swish'");
+  expect_error(run("LSTM", {x, w, r}, y, {{"direction", std::string("sideways")}}),
+               ErrorCode::kInvalidModel, "'sideways'");
+  expect_error(run("LSTM", {Tensor(DType::kF64, {2, 1, 3}), w, r}, y), ErrorCode::kUnsupported,
+               "f64");
+  expect_error(run("LSTM", {x, w, r, Tensor(DType::kF32, {0}), tensor<int32_t>({1}, {3})}, y),
+               ErrorCode::kInvalidArgument, "sequence_lens[0] is 3");
+  const Shape huge = {int64_t{1} << 40, int64_t{1} << 40, 1};
+  RoutineCall call;
+  call.inputs = {{DType::kF32, huge}, {DType::kF32, huge}, {DType::kF32, huge}};
+  call.outputs = {{DType::kF32, huge}};
+  EXPECT_FALSE(prepare_routine("LSTM", call).ok());
+}
+
+}  // namespace
+}  // namespace corf::runtime
