@@ -49,6 +49,7 @@ class Importer {
     for (const ModelTensor& output : state_.outputs) report_if_unavailable(output.name);
     if (!unsupported_.empty()) return unsupported_error();
     CORF_RETURN_IF_ERROR(add_outputs());
+    remove_unused_nodes();
     return std::move(graph_);
   }
 
@@ -78,6 +79,8 @@ class Importer {
   Status check_declared_type(const NodeProto& proto, const std::string& output, ValueId value);
   Status add_outputs();
   Error unsupported_error() const;
+  /// Constants that decided shapes, and outputs of nodes that nobody reads.
+  void remove_unused_nodes();
 
   const Model::State& state_;
   const ShapeBindings& bindings_;
@@ -395,6 +398,39 @@ Error Importer::unsupported_error() const {
   std::string message = fmt::format("{} nodes are not supported:", unsupported_.size());
   for (const std::string& line : unsupported_) message += "\n  " + line;
   return Error{ErrorCode::kUnsupported, message};
+}
+
+void Importer::remove_unused_nodes() {
+  std::vector<bool> used(graph_.values.size());
+  for (ValueId value : graph_.inputs) used[value] = true;
+  for (ValueId value : graph_.outputs) used[value] = true;
+  std::vector<graph::Node> kept;  // last node first
+  for (size_t i = graph_.nodes.size(); i-- > 0;) {
+    graph::Node& node = graph_.nodes[i];
+    bool live = false;
+    for (ValueId output : node.outputs) live = live || used[output];
+    if (!live) continue;
+    for (ValueId input : node.inputs) used[input] = true;
+    for (ValueId output : node.outputs) used[output] = true;
+    kept.push_back(std::move(node));
+  }
+  std::vector<ValueId> renumbered(graph_.values.size(), -1);
+  std::vector<graph::Value> values;
+  graph_.nodes.assign(std::make_move_iterator(kept.rbegin()), std::make_move_iterator(kept.rend()));
+  for (size_t i = 0; i < graph_.nodes.size(); ++i) {
+    graph::Node& node = graph_.nodes[i];
+    for (ValueId& input : node.inputs) input = renumbered[input];
+    for (ValueId& output : node.outputs) {
+      graph::Value value = std::move(graph_.values[output]);
+      value.producer = static_cast<graph::NodeId>(i);
+      renumbered[output] = static_cast<ValueId>(values.size());
+      output = renumbered[output];
+      values.push_back(std::move(value));
+    }
+  }
+  graph_.values = std::move(values);
+  for (ValueId& value : graph_.inputs) value = renumbered[value];
+  for (ValueId& value : graph_.outputs) value = renumbered[value];
 }
 
 }  // namespace

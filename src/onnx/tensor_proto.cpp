@@ -174,6 +174,7 @@ Result<Tensor> read_tensor(const TensorProto& proto, const std::shared_ptr<const
     return make_error(ErrorCode::kInvalidModel, "{}: shape {} is too large", what,
                       to_string(shape));
   }
+  if (*count == 0) return Tensor(*dtype, shape);
   if (proto.data_location() == TensorProto::EXTERNAL) {
     return read_external(proto, *dtype, shape, *expected_bytes, external, what);
   }

@@ -1,0 +1,130 @@
+// The ONNX project's own tests of single operators, from disk: each folder holds a model and inputs
+// with the expected outputs. Those that corf supports are imported and evaluated by the reference.
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <iostream>
+
+#include "graph/evaluate.h"
+#include "graph/text.h"
+#include "onnx/import.h"
+#include "onnx/tensor_proto.h"
+
+namespace corf {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// How many of ONNX 1.18's 1590 folders pass. Raise it when operators are added.
+constexpr int kMinPassed = 0;
+
+fs::path backend_directory() {
+  if (const char* directory = std::getenv("CORF_ONNX_BACKEND_DIR")) return directory;
+  return fs::path(CORF_SOURCE_DIR) / "build/models/onnx_backend";
+}
+
+Result<Tensor> read_tensor_file(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  auto proto = std::make_shared<onnx_proto::TensorProto>();
+  if (!proto->ParseFromString(bytes)) {
+    return make_error(ErrorCode::kUnsupported, "'{}' is no tensor", path.string());
+  }
+  onnx::ExternalData external({path.parent_path().string()});
+  return onnx::read_tensor(*proto, proto, external, path.filename().string());
+}
+
+Result<std::vector<Tensor>> read_tensors(const fs::path& folder, const std::string& kind) {
+  std::vector<Tensor> tensors;
+  for (int i = 0;; ++i) {
+    fs::path path = folder / fmt::format("{}_{}.pb", kind, i);
+    if (!fs::exists(path)) return tensors;
+    CORF_ASSIGN(Tensor tensor, read_tensor_file(path));
+    tensors.push_back(std::move(tensor));
+  }
+}
+
+/// The tolerance that the ONNX backend tests have by default.
+std::string difference(const Tensor& actual, const Tensor& expected) {
+  if (actual.shape() != expected.shape()) {
+    return fmt::format("shape {} instead of {}", to_string(actual.shape()),
+                       to_string(expected.shape()));
+  }
+  if (actual.dtype() != expected.dtype()) {
+    return fmt::format("type {} instead of {}", to_string(actual.dtype()),
+                       to_string(expected.dtype()));
+  }
+  double tolerance =
+      expected.dtype() == DType::kF16 || expected.dtype() == DType::kBF16 ? 1e-2 : 1e-3;
+  for (int64_t i = 0; i < expected.num_elems(); ++i) {
+    double a = actual.at_f64(i);
+    double e = expected.at_f64(i);
+    bool equal = a == e || (std::isnan(a) && std::isnan(e)) ||
+                 std::abs(a - e) <= 1e-6 + tolerance * std::abs(e);
+    if (!equal) return fmt::format("element {} is {} instead of {}", i, a, e);
+  }
+  return "";
+}
+
+enum class Outcome { kPassed, kUnsupported, kFailed };
+
+Outcome run_folder(const fs::path& folder, std::string& why) {
+  auto verdict = [&why](const Error& error) {
+    why = error.message;
+    return error.code == ErrorCode::kUnsupported ? Outcome::kUnsupported : Outcome::kFailed;
+  };
+  auto model = onnx::load_model((folder / "model.onnx").string());
+  if (!model.ok()) return verdict(model.error());
+  fs::path data = folder / "test_data_set_0";
+  auto inputs = read_tensors(data, "input");
+  if (!inputs.ok()) return verdict(inputs.error());
+  auto expected = read_tensors(data, "output");
+  if (!expected.ok()) return verdict(expected.error());
+  onnx::ShapeBindings shapes;
+  for (size_t i = 0; i < (*model)->inputs().size() && i < inputs->size(); ++i) {
+    shapes[(*model)->inputs()[i].name] = (*inputs)[i].shape();
+  }
+  auto graph = onnx::import(**model, shapes);
+  if (!graph.ok()) return verdict(graph.error());
+  auto status = graph::verify(*graph);
+  if (!status.ok()) return verdict(status.error());
+  auto outputs = graph::evaluate(*graph, *inputs, {.round_to_dtype = true});
+  if (!outputs.ok()) return verdict(outputs.error());
+  for (size_t i = 0; i < expected->size() && i < outputs->size(); ++i) {
+    why = difference((*outputs)[i], (*expected)[i]);
+    if (!why.empty()) return Outcome::kFailed;
+  }
+  return Outcome::kPassed;
+}
+
+TEST(BackendNodes, EvaluateToTheExpectedOutputs) {
+  fs::path directory = backend_directory();
+  if (!fs::exists(directory)) {
+    GTEST_SKIP() << directory << " is missing; scripts/fetch_models fetches it";
+  }
+  bool verbose = std::getenv("CORF_TEST_VERBOSE") != nullptr;
+  std::vector<fs::path> folders;
+  for (const auto& entry : fs::recursive_directory_iterator(directory)) {
+    if (entry.path().filename() == "model.onnx") folders.push_back(entry.path().parent_path());
+  }
+  std::sort(folders.begin(), folders.end());
+  int passed = 0;
+  int unsupported = 0;
+  for (const fs::path& folder : folders) {
+    std::string why;
+    Outcome outcome = run_folder(folder, why);
+    passed += outcome == Outcome::kPassed;
+    unsupported += outcome == Outcome::kUnsupported;
+    std::string name = folder.filename().string();
+    if (outcome == Outcome::kFailed) ADD_FAILURE() << name << ": " << why;
+    if (outcome == Outcome::kUnsupported && verbose) std::cout << name << ": " << why << "\n";
+  }
+  std::cout << passed << " passed, " << unsupported << " unsupported of " << folders.size() << "\n";
+  EXPECT_GE(passed, kMinPassed);
+}
+
+}  // namespace
+}  // namespace corf
