@@ -1,0 +1,66 @@
+#include "rewrite/fold_constants.h"
+
+#include "rewrite/structure.h"
+#include "tests/rewrite/compare.h"
+
+namespace corf::rewrite {
+namespace {
+using graph::Graph;
+using graph::ScalarOp;
+
+TEST(FoldConstants, EvaluatesChainsOfConstantsInTheirType) {
+  Graph graph;
+  const auto x = graph.add_input("x", DType::kF32, {2, 3});
+  const auto w = graph.add_constant("w", random_tensor({3, 2}, 1));
+  const auto moved = graph.add_view("moved", graph::Transpose{{1, 0}}, {w}, {2, 3});
+  const auto scaled = with_constant(graph, ScalarOp::kMul, moved, 3);
+  set_output(graph, binary(graph, ScalarOp::kAdd, x, scaled));
+
+  const Graph after = apply(fold_constants, graph);
+  EXPECT_EQ(count_nodes<graph::View>(after), 0);
+  EXPECT_EQ(count_nodes<graph::Compute>(after), 1);
+  EXPECT_EQ(count_nodes<graph::Constant>(after), 1);
+  const Tensor* folded = constant_tensor(after, after.producer(after.outputs[0]).inputs[1]);
+  ASSERT_NE(folded, nullptr);
+  EXPECT_EQ(folded->dtype(), DType::kF32);
+  EXPECT_EQ(folded->shape(), (Shape{2, 3}));
+  expect_same_results(graph, after);
+}
+
+TEST(FoldConstants, LeavesBroadcastsThatWouldGrow) {
+  Graph graph;
+  const auto x = graph.add_input("x", DType::kF32, {64, 64});
+  const auto zero = graph.add_constant("zero", scalar(0));
+  const auto zeros = graph.add_view("zeros", graph::Broadcast{}, {zero}, {64, 64});
+  set_output(graph, binary(graph, ScalarOp::kAdd, x, zeros));
+  const Graph after = apply(fold_constants, graph);
+  EXPECT_EQ(count_nodes<graph::View>(after), 1);
+  expect_same_results(graph, after, 0);
+}
+
+TEST(FoldConstants, SharesTheBytesOfReshapedConstants) {
+  Graph graph;
+  const Tensor large = random_tensor({1 << 10, 1 << 10}, 3);
+  const auto w = graph.add_constant("w", large);
+  set_output(graph, graph.add_view("flat", graph::Reshape{}, {w}, {1 << 20}));
+  const Graph after = apply(fold_constants, graph);
+  ASSERT_EQ(after.nodes.size(), 1u);
+  EXPECT_EQ(constant_tensor(after, after.outputs[0])->bytes(), large.bytes());
+}
+
+TEST(FoldConstants, IntegersStayIntegers) {
+  Graph graph;
+  const std::vector<int64_t> values = {INT64_MAX, -7};
+  const auto c = graph.add_constant("c", make_tensor<int64_t>({2}, values));
+  const auto minus_one =
+      graph.add_constant("one", make_tensor<int64_t>({1}, std::vector<int64_t>{-1}));
+  set_output(graph, binary(graph, ScalarOp::kAdd, c, minus_one));
+  const Graph after = apply(fold_constants, graph);
+  const Tensor* folded = constant_tensor(after, after.outputs[0]);
+  ASSERT_NE(folded, nullptr);
+  EXPECT_EQ(folded->at_i64(0), INT64_MAX - 1);
+  EXPECT_EQ(folded->at_i64(1), -8);
+}
+
+}  // namespace
+}  // namespace corf::rewrite
