@@ -1,0 +1,83 @@
+#include "target/calibration_cache.h"
+
+#include <array>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <unistd.h>
+#include <utility>
+
+namespace corf {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kFormat = 1;
+
+constexpr std::array<std::pair<const char*, double Machine::*>, 7> kMeasured = {{
+    {"fma_gflops_core", &Machine::fma_gflops_core},
+    {"fma_gflops_all", &Machine::fma_gflops_all},
+    {"l1_gbps_core", &Machine::l1_gbps_core},
+    {"l2_gbps_core", &Machine::l2_gbps_core},
+    {"l3_gbps_core", &Machine::l3_gbps_core},
+    {"dram_gbps_all", &Machine::dram_gbps_all},
+    {"barrier_ns", &Machine::barrier_ns},
+}};
+
+/// What the measurements belong to.
+json identity(const Machine& machine) {
+  return {{"format", kFormat},
+          {"cpu", machine.cpu_name},
+          {"isa", std::string(to_string(machine.isa))},
+          {"threads", machine.threads},
+          {"l1_bytes", machine.l1_bytes},
+          {"l2_bytes", machine.l2_bytes},
+          {"l3_bytes", machine.l3_bytes}};
+}
+
+}  // namespace
+
+bool read_calibration(const std::string& file, Machine& machine) {
+  std::ifstream stream(file);
+  if (!stream) return false;
+  const json content = json::parse(stream, nullptr, false);
+  if (!content.is_object() || content.value("machine", json()) != identity(machine)) return false;
+  const json measured = content.value("measured", json());
+  if (!measured.is_object()) return false;
+  Machine filled = machine;
+  for (const auto& [name, field] : kMeasured) {
+    const auto found = measured.find(name);
+    if (found == measured.end() || !found->is_number()) return false;
+    const double value = found->get<double>();
+    if (!std::isfinite(value) || value < 0) return false;
+    filled.*field = value;
+  }
+  machine = filled;
+  return true;
+}
+
+bool write_calibration(const std::string& file, const Machine& machine) {
+  json content = {{"machine", identity(machine)}};
+  for (const auto& [name, field] : kMeasured) content["measured"][name] = machine.*field;
+  std::error_code error;
+  std::filesystem::create_directories(std::filesystem::path(file).parent_path(), error);
+  const std::string unfinished = file + "." + std::to_string(getpid());
+  {
+    std::ofstream stream(unfinished);
+    // The CPU's name is whatever the hypervisor says, perhaps not UTF-8.
+    stream << content.dump(2, ' ', false, json::error_handler_t::replace) << '\n';
+    stream.flush();
+    if (!stream) {
+      std::filesystem::remove(unfinished, error);
+      return false;
+    }
+  }
+  std::filesystem::rename(unfinished, file, error);
+  if (!error) return true;
+  std::filesystem::remove(unfinished, error);
+  return false;
+}
+
+}  // namespace corf
