@@ -21,6 +21,7 @@ Result<std::vector<Tensor>> evaluate(const Graph& graph, const std::vector<Tenso
                                      const EvaluateOptions& options = {});
 
 /// Every value's tensor, by ValueId (for `corf compare`, which names the first group that is off).
+/// Inputs and constants, and views of them, keep their own types.
 Result<std::vector<Tensor>> evaluate_all(const Graph& graph, const std::vector<Tensor>& inputs,
                                          const EvaluateOptions& options = {});
 

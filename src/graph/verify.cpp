@@ -3,6 +3,7 @@
 #include <set>
 
 #include "graph/text.h"
+#include "support/checked.h"
 
 namespace corf::graph {
 
@@ -14,6 +15,7 @@ namespace {
 
 constexpr int64_t kLowest = std::numeric_limits<int64_t>::min();
 constexpr int64_t kHighest = std::numeric_limits<int64_t>::max();
+constexpr int64_t kMaxPad = int64_t{1} << 40;  // beyond any memory; sums with it do not overflow
 
 template <typename... Args>
 Error broken(fmt::format_string<Args...> format, Args&&... args) {
@@ -188,7 +190,9 @@ Status verify_concat(const Graph& graph, const Node& node, const Concat& concat)
   for (size_t i = 1; i < node.inputs.size(); ++i) {
     Shape shape = graph.values[node.inputs[i]].shape;
     if (shape.size() != sum.size()) return broken("its inputs' ranks differ");
-    sum[concat.axis] += shape[concat.axis];
+    auto extent = checked_add(sum[concat.axis], shape[concat.axis]);
+    if (!extent) return broken("its inputs together have more than 2^63 elements");
+    sum[concat.axis] = *extent;
     shape[concat.axis] = sum[concat.axis];
     if (shape != sum) return broken("its inputs differ beside axis {}", concat.axis);
   }
@@ -262,6 +266,9 @@ Status verify_view(const Graph& graph, const Node& node, const View& view) {
   }
   const auto& pad = std::get<Pad>(view);
   if (pad.before.size() != input.size()) return broken("a pad has a width for each dimension");
+  for (int64_t width : pad.before) {
+    if (width < -kMaxPad || width > kMaxPad) return broken("a pad of {} is out of range", width);
+  }
   return {};
 }
 

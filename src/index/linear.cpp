@@ -58,14 +58,22 @@ Interval modulo(Interval a, Interval b) {
   return {0, b.hi - 1};
 }
 
+// Texts may hold any constants: their sums and products wrap instead of being undefined.
+int64_t wrap_add(int64_t a, int64_t b) {
+  return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+}
+int64_t wrap_mul(int64_t a, int64_t b) {
+  return static_cast<int64_t>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+}
+
 void add_linear(const Expr& expr, int64_t factor, Linear& out) {
   switch (expr.kind()) {
     case ExprKind::kConstant:
-      out.constant += factor * expr.constant();
+      out.constant = wrap_add(out.constant, wrap_mul(factor, expr.constant()));
       return;
     case ExprKind::kVariable: {
       int64_t& coefficient = out.coefficients[expr.variable_id()];
-      coefficient += factor;
+      coefficient = wrap_add(coefficient, factor);
       if (coefficient == 0) out.coefficients.erase(expr.variable_id());
       return;
     }
@@ -75,7 +83,7 @@ void add_linear(const Expr& expr, int64_t factor, Linear& out) {
       return;
     case ExprKind::kMul:
       if (expr.lhs().is_constant()) {
-        add_linear(expr.rhs(), factor * expr.lhs().constant(), out);
+        add_linear(expr.rhs(), wrap_mul(factor, expr.lhs().constant()), out);
         return;
       }
       break;

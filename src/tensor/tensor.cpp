@@ -10,6 +10,12 @@
 #include "support/checked.h"
 
 namespace corf {
+namespace {
+
+// Larger blocks are refused without asking the system; below this sizes in bytes do not overflow.
+constexpr int64_t kMaxBytes = int64_t{1} << 39;
+
+}  // namespace
 
 Result<int64_t> checked_num_elems(const Shape& shape) {
   int64_t product = 1;
@@ -63,6 +69,7 @@ std::vector<int64_t> row_major_strides(const Shape& shape) {
 Tensor::Tensor(DType dtype, Shape shape)
     : dtype_(dtype), shape_(std::move(shape)), num_elems_(corf::num_elems(shape_)) {
   CORF_ASSERT(num_elems_ >= 0, "a tensor's extents are not negative");
+  if (num_elems_ > kMaxBytes / corf::size_bytes(dtype)) throw std::bad_alloc();
   size_t bytes = static_cast<size_t>(round_up(std::max<int64_t>(size_bytes(), 1), 64));
   // Large blocks come zeroed from the system, so that untouched pages cost nothing.
   void* block = std::calloc(bytes + 64, 1);

@@ -27,7 +27,7 @@ std::vector<int64_t> row_major_strides(const Shape& shape);
 class Tensor {
  public:
   Tensor() = default;
-  /// Owned, 64-byte aligned, zero-filled.
+  /// Owned, 64-byte aligned, zero-filled. Throws std::bad_alloc if it does not fit the memory.
   Tensor(DType dtype, Shape shape);
   /// A view of bytes that `owner` keeps alive (mapped files, the caller's buffers).
   Tensor(DType dtype, Shape shape, std::shared_ptr<void> owner, void* data);
