@@ -1,0 +1,223 @@
+#include <fmt/format.h>
+
+#include "tests/codegen/compare.h"
+
+namespace corf::codegen {
+namespace {
+
+KernelRun run_of(const std::string& text, std::vector<int64_t> params = {},
+                 int64_t partitions = 1) {
+  KernelRun run;
+  run.kernel = parse(text);
+  run.params = std::move(params);
+  run.partitions = partitions;
+  uint32_t seed = 1;
+  for (const loop::KernelBuffer& buffer : run.kernel.buffers) {
+    if (!buffer.written) {
+      run.inputs.push_back(small_integers(buffer.dtype, buffer.size_elems, ++seed));
+    }
+  }
+  return run;
+}
+
+TEST(Tile, OuterProductOfEveryWidth) {
+  for (int channels = 1; channels <= 49; ++channels) {
+    expect_as_interpreted(
+        run_of(fmt::format(R"(
+kernel conv(x: f32[{x}], w: f32[{w}], bias: f32[{c}], y: f32[{y}] mut) partition part {{
+  for row in [part*2, part*2 + 2) step 1 {{
+    tile (ow: 3, c: {c} vector) {{
+      %zero = const f32 0
+      %bias = load f32 bias[c]
+      acc %sum f32 (ow, c) = %bias
+      loop k in [0, 5) step 1 unroll 2 {{
+        %x = load f32 x[row*15 + ow*5 + k]
+        %w = load f32 w[k*{c} + c]
+        %sum += %x * %w
+      }}
+      %y = max f32 %sum, %zero
+      store y[row*3*{c} + ow*{c} + c] = %y
+    }}
+  }}
+}})",
+                           fmt::arg("c", channels), fmt::arg("x", 4 * 15),
+                           fmt::arg("w", 5 * channels), fmt::arg("y", 4 * 3 * channels)),
+               {}, 2));
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(Tile, Depthwise) {
+  for (int stride : {1, 2}) {
+    for (int channels : {1, 7, 16, 24, 40}) {
+      const int width = 3 * stride + 3;
+      expect_as_interpreted(
+          run_of(fmt::format(R"(
+kernel depthwise(x: f32[{x}], w: f32[{w}], y: f32[{y}] mut) partition part params(row) {{
+  tile (ow: 4, kh: 3, kw: 3, c: {c} vector) {{
+    %zero = const f32 0
+    acc %sum f32 (ow, c) = %zero
+    %x = load f32 x[(row + kh)*{width}*{c} + (ow*{s} + kw)*{c} + c]
+    %w = load f32 w[(kh*3 + kw)*{c} + c]
+    %sum += %x * %w
+    store y[ow*{c} + c] = %sum
+  }}
+}})",
+                             fmt::arg("c", channels), fmt::arg("s", stride),
+                             fmt::arg("width", width), fmt::arg("x", 4 * width * channels),
+                             fmt::arg("w", 9 * channels), fmt::arg("y", 4 * channels)),
+                 {1}));
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST(Tile, GuardsByRowAndByLane) {
+  for (int channels : {5, 16, 20}) {
+    expect_as_interpreted(run_of(fmt::format(R"(
+kernel guarded(x: f32[{x}], y: f32[{y}] mut, z: f32[{y}] mut) partition part params(h) {{
+  for oh in [0, h) step 1 {{
+    tile (ow: 6, kh: 3, c: {c} vector) {{
+      %zero = const f32 0
+      acc %sum f32 (ow, c) = %zero
+      %x = load f32 x[(oh + kh - 1)*6*{c} + (ow - 1)*{c} + c] guard(0 <= oh + kh - 1 < 4, 0 <= ow - 1 < 5) padding 3
+      %sum += %x
+      store y[(oh*6 + ow)*{c} + c] = %sum
+      %shifted = load f32 x[oh*6*{c} + ow*{c} + c - 2] guard(0 <= c - 2 < {c}) padding -1
+      %back = load f32 x[oh*6*{c} + ow*{c} + {c} - 1 - c] guard(1 <= 2*c < {c})
+      %both = add f32 %shifted, %back
+      store z[(oh*6 + ow)*{c} + c] = %both guard(0 <= c + oh < {c}, 0 <= ow + oh < 7)
+    }}
+  }}
+}})",
+                                             fmt::arg("c", channels), fmt::arg("x", 24 * channels),
+                                             fmt::arg("y", 24 * channels)),
+                                 {4}));
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(Tile, StridedAndReversedAccess) {
+  expect_as_interpreted(run_of(R"(
+kernel transpose(x: f32[77], y: f32[77] mut) partition part {
+  for i in [0, 7) step 1 {
+    tile (c: 11 vector) {
+      %x = load f32 x[c*7 + i]
+      store y[i*11 + 10 - c] = %x
+    }
+  }
+})"));
+  expect_as_interpreted(run_of(R"(
+kernel shuffle(x: f32[36], y: f32[36] mut) partition part {
+  tile (i: 3, c: 12 vector) {
+    %x = load f32 x[i*12 + (c mod 3)*4 + (c floordiv 3)]
+    store y[i + c*3] = %x
+  }
+})"));
+}
+
+TEST(Tile, ReductionsOverLanesAndPoints) {
+  for (int lanes : {1, 3, 8, 21, 32, 43}) {
+    for (const char* reduction : {"sum", "max", "min"}) {
+      expect_as_interpreted(run_of(fmt::format(R"(
+kernel reduce(x: f32[{x}], y: f32[4] mut, z: f32[{c}] mut) partition part {{
+  tile (r: 4, c: {c} vector) {{
+    %x = load f32 x[r*{c} + c]
+    %row = reduce {op} f32 %x over c
+    store y[r] = %row
+    %column = reduce {op} f32 %x over r
+    store z[c] = %column
+  }}
+}})",
+                                               fmt::arg("c", lanes), fmt::arg("x", 4 * lanes),
+                                               fmt::arg("op", reduction))));
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST(Tile, AccumulatorWithoutTheVectorAxis) {
+  expect_as_interpreted(run_of(R"(
+kernel dot(x: f32[40], w: f32[20], y: f32[2] mut) partition part {
+  tile (r: 2, c: 20 vector) {
+    %zero = const f32 0
+    acc %sum f32 (r) = %zero
+    %x = load f32 x[r*20 + c]
+    %w = load f32 w[c]
+    %sum += %x * %w
+    store y[r] = %sum
+  }
+})"));
+}
+
+TEST(Tile, GatherByBoundVariable) {
+  KernelRun run = run_of(R"(
+kernel gather(table: f32[60], indices: i64[7], y: f32[84] mut, z: f32[7] mut) partition part {
+  for i in [0, 7) step 1 {
+    tile (c: 12 vector) {
+      %row = load i64 indices[i]
+      bind r = %row
+      %x = load f32 table[r*12 + c] guard(0 <= r < 5) padding 9
+      store y[i*12 + c] = %x
+    }
+  }
+  tile (l: 7 vector) {
+    %which = load i64 indices[l]
+    bind w = %which
+    %picked = load f32 table[w*12 + 3] guard(0 <= w < 5)
+    store z[l] = %picked
+  }
+})");
+  for (int64_t i = 0; i < 7; ++i) run.inputs[1].set_i64(i, (i * 3) % 6);
+  expect_as_interpreted(run);
+}
+
+TEST(Tile, StoresAreSeenByLaterLoads) {
+  expect_as_interpreted(run_of(R"(
+kernel ring(x: f32[96], y: f32[96] mut) partition part scratch(ring: f32[48]) {
+  for i in [0, 4) step 1 {
+    tile (p: 2, c: 12 vector) {
+      %x = load f32 x[i*24 + p*12 + c]
+      store ring[(i mod 2)*24 + p*12 + c] = %x
+      %again = load f32 ring[(i mod 2)*24 + (1 - p)*12 + c]
+      %twice = add f32 %again, %x
+      store ring[(i mod 2)*24 + p*12 + c] = %twice
+      %last = load f32 ring[(i mod 2)*24 + p*12 + c]
+      store y[i*24 + p*12 + c] = %last
+    }
+  }
+})"));
+}
+
+TEST(Tile, LoopsWithUnknownBoundsAndAssignments) {
+  for (int64_t n : {0, 1, 2, 5, 8}) {
+    expect_as_interpreted(run_of(R"(
+kernel running(x: f32[160], y: f32[20] mut, z: f32[20] mut) partition part params(n) {
+  tile (c: 20 vector) {
+    %zero = const f32 0
+    %one = const f32 1
+    acc %sum f32 (c) = %zero
+    acc %best f32 (c) = %one
+    loop i in [0, n) step 1 unroll 3 {
+      %x = load f32 x[i*20 + c]
+      %before = add f32 %sum, %zero
+      %sum += %x
+      %larger = max f32 %best, %before
+      %best := %larger
+      loop j in [0, 2) step 1 unroll 1 {
+        %jj = index i64 j + i
+        %jf = cast f32 %jj
+        %sum += %x * %jf
+      }
+    }
+    store y[c] = %sum
+    store z[c] = %best
+  }
+})",
+                                 {n}));
+    if (HasFatalFailure()) return;
+  }
+}
+
+}  // namespace
+}  // namespace corf::codegen
