@@ -155,7 +155,7 @@ double measure_bandwidth(const CalibrationKernels& kernels, int threads, int64_t
 
 double measure_barrier_ns(int threads) {
   if (threads == 1) return 0;
-  constexpr int kBarriers = 64, kBatches = 32;
+  constexpr int kBarriers = 8, kBatches = 256;
   double best_ns = 0;
   const bool ran = run_on_all(threads, [&](int worker, SpinBarrier& barrier) {
     for (int batch = 0; batch < kBatches; ++batch) {
@@ -171,7 +171,7 @@ double measure_barrier_ns(int threads) {
 
 /// Bytes for each thread so that all together are far larger than the last cache.
 int64_t dram_bytes(const Machine& machine) {
-  int64_t total = std::max(int64_t{256} << 20, 8 * machine.l3_bytes);
+  int64_t total = std::max(int64_t{128} << 20, 8 * machine.l3_bytes);
   struct sysinfo info;
   if (sysinfo(&info) == 0) {
     total = std::min(total, static_cast<int64_t>(info.freeram * info.mem_unit / 4));

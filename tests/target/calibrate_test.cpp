@@ -1,6 +1,6 @@
 #include "target/calibrate.h"
 
-#include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -70,10 +70,10 @@ TEST(CalibrationKernels, MultiplyAddsAreCounted) {
 
 TEST_F(Calibration, MeasuresKeepsAndReadsBack) {
   CalibrateOptions options{.cache_dir = dir_.string()};
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   const Machine first = calibrate(detect_machine(2), options);
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-  EXPECT_LT(elapsed.count(), 5.0);
+  // Processor time of both threads: others may be using the machine.
+  EXPECT_LT(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC, 2 * 5.0);
   EXPECT_GT(first.fma_gflops_core, 0.1);
   EXPECT_GT(first.fma_gflops_all, 0.1);
   EXPECT_GT(first.l1_gbps_core, 0.1);
