@@ -49,8 +49,28 @@ int64_t place(std::vector<Block>& blocks) {
   return total;
 }
 
+/// Moves the block that reaches the top to the front of the order, again and again, and keeps the
+/// best arena seen: the blocks that are hardest to place come to be placed first.
+void improve(std::vector<Block>& best, int64_t& least, int64_t peak_live_bytes) {
+  constexpr int64_t kBudget = 20'000'000;  // comparisons of two blocks
+  const auto num_blocks = static_cast<int64_t>(best.size());
+  const int64_t rounds =
+      std::min<int64_t>(64, kBudget / std::max<int64_t>(1, num_blocks * num_blocks));
+  std::vector<Block> trial = best;
+  for (int64_t round = 0; round < rounds && least > peak_live_bytes; ++round) {
+    const auto highest = std::max_element(
+        trial.begin(), trial.end(),
+        [](const Block& a, const Block& b) { return a.end_bytes() < b.end_bytes(); });
+    std::rotate(trial.begin(), highest, highest + 1);
+    const int64_t total = place(trial);
+    if (total >= least) continue;
+    least = total;
+    best = trial;
+  }
+}
+
 /// Tries a few orders and keeps the smallest arena: each is best for some networks.
-std::vector<Block> place_best(const std::vector<Block>& blocks) {
+std::vector<Block> place_best(const std::vector<Block>& blocks, int64_t peak_live_bytes) {
   using Key = std::tuple<int64_t, int64_t, int>;
   using KeyFunction = Key (*)(const Block&);
   const KeyFunction orders[] = {
@@ -70,6 +90,7 @@ std::vector<Block> place_best(const std::vector<Block>& blocks) {
     least = total;
     best = std::move(trial);
   }
+  improve(best, least, peak_live_bytes);
   return best;
 }
 
@@ -135,7 +156,7 @@ MemoryPlan assign(const loop::Program& program) {
     }
   }
   plan.peak_live_bytes = peak_live(blocks, program.steps.size());
-  for (const Block& block : place_best(blocks)) {
+  for (const Block& block : place_best(blocks, plan.peak_live_bytes)) {
     plan.offset_bytes[block.buffer] = block.offset_bytes;
     plan.arena_bytes = std::max(plan.arena_bytes, block.end_bytes());
   }

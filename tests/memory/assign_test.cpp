@@ -57,12 +57,14 @@ loop::Program random_program(uint32_t seed) {
   for (int step = 0; step < num_steps; ++step) {
     loop::Buffer buffer;
     buffer.name = "b" + std::to_string(step);
-    buffer.size_elems = 1 + static_cast<int64_t>(random() % (random() % 3 == 0 ? 100000 : 5000));
+    const uint32_t largest = random() % 3 == 0 ? 100000 : 5000;
+    buffer.size_elems = 1 + static_cast<int64_t>(random() % largest);
     program.buffers.push_back(buffer);
     loop::KernelCall call;
     call.buffers = {step};
     for (uint32_t reads = 1 + random() % 2; reads > 0 && step > 0; --reads) {
-      const int back = 1 + static_cast<int>(random() % (random() % 5 == 0 ? step : 2));
+      const uint32_t furthest = random() % 5 == 0 ? step : 2;
+      const int back = 1 + static_cast<int>(random() % furthest);
       call.buffers.push_back(std::max(0, step - back));
     }
     program.steps.push_back(call);
@@ -71,8 +73,8 @@ loop::Program random_program(uint32_t seed) {
 }
 
 TEST(Assign, LiveBuffersNeverShareBytesAndTheArenaIsSmall) {
-  double worst = 0;
-  for (uint32_t seed = 0; seed < 300; ++seed) {
+  double worst = 0, sum = 0;
+  for (uint32_t seed = 0; seed < 1000; ++seed) {
     SCOPED_TRACE(seed);
     const loop::Program program = random_program(seed);
     const MemoryPlan plan = assign(program);
@@ -94,6 +96,7 @@ TEST(Assign, LiveBuffersNeverShareBytesAndTheArenaIsSmall) {
         worst, static_cast<double>(plan.arena_bytes) / static_cast<double>(plan.peak_live_bytes));
   }
   EXPECT_LE(worst, 1.3);
+  EXPECT_LE(sum / 1000, 1.02);
 }
 
 TEST(Assign, EmptyProgramNeedsNothing) {
