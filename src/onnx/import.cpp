@@ -55,6 +55,7 @@ class Importer {
 
  private:
   Status check_opset() const {
+    if (state_.opset == 0) return {};  // no node of the default domain
     if (state_.opset < kFirstOpset || state_.opset > kLastOpset) {
       return make_error(ErrorCode::kUnsupported, "the model uses opset {}; {} to {} are supported",
                         state_.opset, kFirstOpset, kLastOpset);

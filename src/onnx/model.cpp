@@ -63,8 +63,13 @@ Result<int64_t> find_opset(const ModelProto& proto) {
   for (const auto& opset : proto.opset_import()) {
     if (opset.domain().empty() || opset.domain() == "ai.onnx") return opset.version();
   }
-  return make_error(ErrorCode::kInvalidModel,
-                    "the model imports no opset of the default ONNX domain");
+  for (const auto& node : proto.graph().node()) {
+    if (!node.domain().empty() && node.domain() != "ai.onnx") continue;
+    return make_error(ErrorCode::kInvalidModel,
+                      "the model imports no opset of the default ONNX domain, which {} belongs to",
+                      describe(node));
+  }
+  return 0;  // every node is of another domain
 }
 
 Status read_initializers(Model::State& state) {

@@ -16,19 +16,22 @@ double original_coordinate(const Resampling& how, const ResampledAxis& axis, int
   auto x = static_cast<double>(position);
   auto in = static_cast<double>(axis.input);
   auto out = static_cast<double>(axis.output);
+  // With a scale that gives no whole extent, ONNX's reference goes by the extent before rounding.
+  double exact = axis.scale * in;
+  if (std::abs(exact - out) < 1e-5 * out) exact = out;
   if (how.transform == "asymmetric") return x / axis.scale;
   if (how.transform == "tf_half_pixel_for_nn") return (x + 0.5) / axis.scale;
-  if (how.transform == "align_corners") return axis.output == 1 ? 0 : x * (in - 1) / (out - 1);
+  if (how.transform == "align_corners") return exact <= 1 ? 0 : x * (in - 1) / (exact - 1);
   if (how.transform == "tf_crop_and_resize") {
     double span = axis.roi_end - axis.roi_begin;
     if (axis.output == 1) return 0.5 * (axis.roi_begin + axis.roi_end) * (in - 1);
-    return axis.roi_begin * (in - 1) + x * span * (in - 1) / (out - 1);
+    return axis.roi_begin * (in - 1) + x * span * (in - 1) / (exact - 1);
   }
   double half_pixel = (x + 0.5) / axis.scale - 0.5;
   if (how.transform == "pytorch_half_pixel" && axis.output == 1) return 0;
   if (how.transform == "half_pixel_symmetric") {
     // The image's centre stays where rounding the extent has moved it.
-    double adjustment = out / (axis.scale * in);
+    double adjustment = out / exact;
     return in / 2 * (1 - adjustment) + half_pixel;
   }
   return half_pixel;

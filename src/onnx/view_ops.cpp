@@ -357,7 +357,8 @@ index::Expr mirrored(const std::string& mode, const index::Expr& coordinate, int
   if (extent == 1) return 0;
   // Reflection has a period of 2 (extent - 1), going up and coming down.
   index::Expr phase = mod(coordinate, 2 * (extent - 1));
-  return min(phase, index::Expr(2 * (extent - 1)) - phase);
+  // The last minimum changes nothing, but shows that no coordinate lies outside.
+  return min(min(phase, index::Expr(2 * (extent - 1)) - phase), extent - 1);
 }
 
 Status import_pad(NodeImport& node) {

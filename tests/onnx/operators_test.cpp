@@ -1,0 +1,338 @@
+// Operators against values worked out by hand, over the variants that opsets give them.
+#include <cmath>
+#include <gtest/gtest.h>
+
+#include "tests/onnx/model_builder.h"
+
+namespace corf {
+namespace {
+
+using Ints = std::vector<int64_t>;
+using Doubles = std::vector<double>;
+
+std::vector<ModelBuilder::Dim> dims(const Shape& shape) { return {shape.begin(), shape.end()}; }
+
+/// Result of one node: float inputs x0, x1, ..., then whatever `more` names.
+struct OneNode {
+  std::string op;
+  std::vector<Tensor> inputs;
+  ModelBuilder::Attributes attributes = {};
+  int64_t opset = 17;
+  std::vector<std::pair<std::string, Ints>> more = {};  // known integers, "" for none
+  int num_outputs = 1;
+};
+
+std::vector<Tensor> run(const OneNode& test) {
+  ModelBuilder builder(test.opset);
+  std::vector<std::string> names;
+  for (const Tensor& input : test.inputs) {
+    names.push_back("x" + std::to_string(names.size()));
+    builder.input(names.back(), dims(input.shape()));
+  }
+  for (const auto& [name, values] : test.more) {
+    names.push_back(name);
+    if (!name.empty()) builder.ints(name, values);
+  }
+  std::vector<std::string> outputs;
+  for (int i = 0; i < test.num_outputs; ++i) outputs.push_back("y" + std::to_string(i));
+  builder.node(test.op, names, outputs, test.attributes);
+  for (const std::string& name : outputs) builder.output(name);
+  auto results = builder.run(test.inputs);
+  EXPECT_TRUE(results.ok()) << test.op << ": " << results.error().message;
+  if (!results.ok()) return std::vector<Tensor>(test.num_outputs);
+  return *results;
+}
+
+void expect_values(const OneNode& test, const Shape& shape, const Doubles& expected) {
+  Tensor y = run(test)[0];
+  EXPECT_EQ(y.shape(), shape) << test.op;
+  Doubles actual = values_of(y);
+  ASSERT_EQ(actual.size(), expected.size()) << test.op;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_NEAR(actual[i], expected[i], 1e-6 * std::max(1.0, std::abs(expected[i])))
+        << test.op << " element " << i;
+  }
+}
+
+Tensor counting(Shape shape) {  // 1, 2, 3, ...
+  Tensor tensor(DType::kF32, std::move(shape));
+  for (int64_t i = 0; i < tensor.num_elems(); ++i) tensor.set_f64(i, static_cast<double>(i + 1));
+  return tensor;
+}
+
+TEST(Operators, ConvWithBiasAndPadding) {
+  Tensor w = floats({1, 1, 3, 3}, {0, 0, 0, 0, 1, 0, 0, 0, 1});
+  expect_values(
+      {"Conv", {counting({1, 1, 2, 2}), w, floats({1}, {10})}, {{"pads", Ints{1, 1, 1, 1}}}},
+      {1, 1, 2, 2}, {15, 12, 13, 14});
+}
+
+TEST(Operators, ConvAutoPadPutsTheOddElementWhereItSays) {
+  Tensor w = floats({1, 1, 2}, {1, 10});
+  Tensor x = counting({1, 1, 3});
+  expect_values({"Conv", {x, w}, {{"auto_pad", std::string("SAME_UPPER")}}}, {1, 1, 3},
+                {21, 32, 3});
+  expect_values({"Conv", {x, w}, {{"auto_pad", std::string("SAME_LOWER")}}}, {1, 1, 3},
+                {10, 21, 32});
+  expect_values({"Conv", {x, w}, {{"auto_pad", std::string("VALID")}}}, {1, 1, 2}, {21, 32});
+}
+
+TEST(Operators, ConvTransposeScatters) {
+  expect_values({"ConvTranspose",
+                 {counting({1, 1, 2}), floats({1, 1, 3}, {1, 10, 100})},
+                 {{"strides", Ints{2}}}},
+                {1, 1, 5}, {1, 10, 102, 20, 200});
+  expect_values({"ConvTranspose",
+                 {counting({1, 1, 2}), floats({1, 1, 3}, {1, 10, 100})},
+                 {{"strides", Ints{2}}, {"pads", Ints{1, 1}}, {"output_padding", Ints{1}}}},
+                {1, 1, 4}, {10, 102, 20, 200});
+}
+
+TEST(Operators, PoolsCountAndPadAsTold) {
+  Tensor x = counting({1, 1, 4});
+  expect_values({"MaxPool", {x}, {{"kernel_shape", Ints{2}}, {"strides", Ints{2}}}}, {1, 1, 2},
+                {2, 4});
+  expect_values({"MaxPool",
+                 {x},
+                 {{"kernel_shape", Ints{3}}, {"strides", Ints{2}}, {"ceil_mode", int64_t{1}}}},
+                {1, 1, 2}, {3, 4});
+  ModelBuilder::Attributes padded = {{"kernel_shape", Ints{3}}, {"pads", Ints{1, 1}}};
+  expect_values({"AveragePool", {x}, padded}, {1, 1, 4}, {1.5, 2, 3, 3.5});
+  padded.push_back({"count_include_pad", int64_t{1}});
+  expect_values({"AveragePool", {x}, padded}, {1, 1, 4}, {1, 2, 3, 7.0 / 3});
+  expect_values({"LpPool", {floats({1, 1, 2}, {-3, 4})}, {{"kernel_shape", Ints{2}}}}, {1, 1, 1},
+                {5});
+  expect_values({"GlobalAveragePool", {counting({1, 2, 2, 2})}}, {1, 2, 1, 1}, {2.5, 6.5});
+  expect_values({"GlobalMaxPool", {counting({1, 2, 2, 2})}}, {1, 2, 1, 1}, {4, 8});
+}
+
+TEST(Operators, GemmScalesAndTransposes) {
+  Tensor a = counting({2, 2});
+  Tensor b = floats({2, 2}, {1, 0, 0, 1});
+  expect_values({"Gemm",
+                 {a, b, floats({2}, {10, 20})},
+                 {{"alpha", 2.0}, {"beta", 0.5}, {"transA", int64_t{1}}}},
+                {2, 2}, {7, 16, 9, 18});
+  expect_values({"MatMul", {counting({2, 1, 2}), counting({2})}}, {2, 1}, {5, 11});
+}
+
+TEST(Operators, EinsumIsAnyContraction) {
+  Tensor a = counting({2, 2});
+  expect_values({"Einsum", {a, a}, {{"equation", std::string("ij,kj->ik")}}}, {2, 2},
+                {5, 11, 11, 25});
+  expect_values({"Einsum", {a}, {{"equation", std::string("ii")}}}, {}, {5});
+  expect_values({"Einsum", {a}, {{"equation", std::string("...j->j...")}}}, {2, 2}, {1, 3, 2, 4});
+  expect_values({"Einsum", {a, a}, {{"equation", std::string("ij,jk")}}}, {2, 2}, {7, 10, 15, 22});
+}
+
+TEST(Operators, ClipTakesAttributesOrInputs) {
+  Tensor x = floats({3}, {-5, 1, 5});
+  expect_values({"Clip", {x}, {{"min", -1.0}, {"max", 2.0}}, 6 + 1}, {3}, {-1, 1, 2});
+  ModelBuilder builder(13);
+  builder.input("x", {3}).floats("hi", {}, {2}).node("Clip", {"x", "", "hi"}, {"y"}).output("y");
+  auto outputs = builder.run({x});
+  ASSERT_TRUE(outputs.ok()) << outputs.error().message;
+  EXPECT_EQ(values_of((*outputs)[0]), (Doubles{-5, 1, 2}));
+}
+
+TEST(Operators, ActivationsFollowTheirFormulas) {
+  Tensor x = floats({3}, {-2, 0, 3});
+  auto sigmoid = [](double v) { return 1 / (1 + std::exp(-v)); };
+  expect_values({"Relu", {x}}, {3}, {0, 0, 3});
+  expect_values({"LeakyRelu", {x}, {{"alpha", 0.5}}}, {3}, {-1, 0, 3});
+  expect_values({"HardSwish", {x}}, {3}, {-2.0 * (0.5 - 1.0 / 3), 0, 3});
+  expect_values({"HardSigmoid", {x}}, {3}, {0.1, 0.5, 1});
+  expect_values({"Elu", {x}}, {3}, {std::exp(-2.0) - 1, 0, 3});
+  expect_values({"Sigmoid", {x}}, {3}, {sigmoid(-2), 0.5, sigmoid(3)});
+  expect_values({"Softplus", {x}}, {3},
+                {std::log1p(std::exp(-2.0)), std::log(2.0), 3 + std::log1p(std::exp(-3.0))});
+  expect_values(
+      {"Gelu", {x}, {}, 20}, {3},
+      {-1 * (1 + std::erf(-2 / std::sqrt(2.0))), 0, 1.5 * (1 + std::erf(3 / std::sqrt(2.0)))});
+  expect_values({"PRelu", {x, floats({1}, {0.25})}}, {3}, {-0.5, 0, 3});
+}
+
+TEST(Operators, SoftplusAndLogSumExpDoNotOverflow) {
+  expect_values({"Softplus", {floats({1}, {1000})}}, {1}, {1000});
+  expect_values({"ReduceLogSumExp", {floats({2}, {1000, 1000})}}, {1}, {1000 + std::log(2.0)});
+}
+
+TEST(Operators, SoftmaxFlattensBeforeOpset13) {
+  Tensor x = floats({1, 2, 2}, {0, 0, 0, 0});
+  expect_values({"Softmax", {x}, {{"axis", int64_t{1}}}, 12}, {1, 2, 2}, {0.25, 0.25, 0.25, 0.25});
+  expect_values({"Softmax", {x}, {{"axis", int64_t{1}}}, 13}, {1, 2, 2}, {0.5, 0.5, 0.5, 0.5});
+  expect_values({"LogSoftmax", {x}}, {1, 2, 2},
+                {-std::log(2.0), -std::log(2.0), -std::log(2.0), -std::log(2.0)});
+}
+
+TEST(Operators, BatchNormalizationFoldsItsConstants) {
+  ModelBuilder builder;
+  builder.input("x", {1, 2, 1, 2}).floats("s", {2}, {2, 1}).floats("b", {2}, {1, 0});
+  builder.floats("m", {2}, {1, 2}).floats("v", {2}, {4, 1});
+  builder.node("BatchNormalization", {"x", "s", "b", "m", "v"}, {"y"}, {{"epsilon", 0.0}});
+  builder.output("y");
+  auto graph = builder.import();
+  ASSERT_TRUE(graph.ok()) << graph.error().message;
+  EXPECT_EQ(graph->nodes.size(), 4U) << "input, scale, shift and one element-wise node";
+  auto outputs = graph::evaluate(*graph, {counting({1, 2, 1, 2})}, {.round_to_dtype = true});
+  ASSERT_TRUE(outputs.ok());
+  EXPECT_EQ(values_of((*outputs)[0]), (Doubles{1, 2, 1, 2}));
+}
+
+TEST(Operators, NormalizationsCentreAndScale) {
+  Tensor x = floats({1, 2, 2}, {1, 3, 10, 30});
+  ModelBuilder::Attributes exact = {{"epsilon", 0.0}};
+  expect_values({"LayerNormalization", {x, floats({2}, {1, 2}), floats({2}, {0, 5})}, exact},
+                {1, 2, 2}, {-1, 7, -1, 7});
+  expect_values({"InstanceNormalization", {x, floats({2}, {1, 2}), floats({2}, {0, 5})}, exact},
+                {1, 2, 2}, {-1, 1, 3, 7});
+  expect_values({"LRN",
+                 {floats({1, 2, 1}, {1, 2})},
+                 {{"size", int64_t{3}}, {"alpha", 3.0}, {"beta", 1.0}, {"bias", 1.0}}},
+                {1, 2, 1}, {1.0 / 6, 2.0 / 6});
+  expect_values({"RMSNormalization", {floats({1, 2}, {3, 4}), floats({2}, {1, 1})}, exact, 23},
+                {1, 2}, {3 / std::sqrt(12.5), 4 / std::sqrt(12.5)});
+}
+
+TEST(Operators, ReductionsTakeAxesAsAttributeOrInput) {
+  Tensor x = counting({2, 3});
+  expect_values({"ReduceSum", {x}, {{"axes", Ints{1}}}, 11}, {2, 1}, {6, 15});
+  expect_values({"ReduceSum", {x}, {{"keepdims", int64_t{0}}}, 13, {{"axes", {0}}}}, {3},
+                {5, 7, 9});
+  expect_values({"ReduceMean", {x}, {{"axes", Ints{-1}}, {"keepdims", int64_t{0}}}}, {2}, {2, 5});
+  expect_values({"ReduceMax", {x}}, {1, 1}, {6});
+  expect_values({"ReduceL2", {floats({2}, {3, 4})}}, {1}, {5});
+  expect_values({"ReduceSum", {x}, {{"noop_with_empty_axes", int64_t{1}}}, 13}, {2, 3},
+                {1, 2, 3, 4, 5, 6});
+  Tensor arg = run({"ArgMax", {floats({3}, {1, 7, 7})}})[0];
+  EXPECT_EQ(values_of(arg), Doubles{1});
+  EXPECT_EQ(arg.dtype(), DType::kI64);
+  expect_values({"CumSum", {x}, {{"exclusive", int64_t{1}}}, 17, {{"axis", {1}}}}, {2, 3},
+                {0, 1, 3, 0, 4, 9});
+}
+
+TEST(Operators, ViewsKeepElements) {
+  Tensor x = counting({2, 3});
+  expect_values({"Transpose", {x}}, {3, 2}, {1, 4, 2, 5, 3, 6});
+  expect_values({"Reshape", {x}, {}, 17, {{"shape", {0, -1, 1}}}}, {2, 3, 1}, {1, 2, 3, 4, 5, 6});
+  expect_values({"Squeeze", {counting({1, 2, 1})}, {{"axes", Ints{0}}}, 11}, {2, 1}, {1, 2});
+  expect_values({"Squeeze", {counting({1, 2, 1})}, {}, 13, {{"axes", {-1}}}}, {1, 2}, {1, 2});
+  expect_values({"Unsqueeze", {counting({2})}, {}, 13, {{"axes", {0, 2}}}}, {1, 2, 1}, {1, 2});
+  expect_values({"Slice", {x}, {{"starts", Ints{1}}, {"ends", Ints{99}}, {"axes", Ints{1}}}, 9},
+                {2, 2}, {2, 3, 5, 6});
+  expect_values({"Slice",
+                 {x},
+                 {},
+                 17,
+                 {{"starts", {-1}}, {"ends", {INT64_MIN}}, {"axes", {1}}, {"steps", {-2}}}},
+                {2, 2}, {3, 1, 6, 4});
+  expect_values({"Tile", {x}, {}, 17, {{"repeats", {1, 2}}}}, {2, 6},
+                {1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6});
+  expect_values({"Expand", {counting({2, 1})}, {}, 17, {{"shape", {3, 1, 2}}}}, {3, 2, 2},
+                {1, 1, 2, 2, 1, 1, 2, 2, 1, 1, 2, 2});
+  expect_values({"DepthToSpace", {counting({1, 4, 1, 1})}, {{"blocksize", int64_t{2}}}},
+                {1, 1, 2, 2}, {1, 2, 3, 4});
+}
+
+TEST(Operators, PadModes) {
+  Tensor x = counting({3});
+  expect_values({"Pad", {x}, {}, 17, {{"pads", {1, 2}}}}, {6}, {0, 1, 2, 3, 0, 0});
+  expect_values({"Pad", {x}, {{"pads", Ints{1, 0}}, {"value", 9.0}}, 10}, {4}, {9, 1, 2, 3});
+  expect_values({"Pad", {x}, {{"mode", std::string("reflect")}}, 17, {{"pads", {2, 2}}}}, {7},
+                {3, 2, 1, 2, 3, 2, 1});
+  expect_values({"Pad", {x}, {{"mode", std::string("edge")}}, 17, {{"pads", {1, 1}}}}, {5},
+                {1, 1, 2, 3, 3});
+  expect_values({"Pad", {x}, {}, 17, {{"pads", {-1, 1}}}}, {3}, {2, 3, 0});
+}
+
+TEST(Operators, SplitsEvenlyOrAsTold) {
+  auto parts = run({"Split", {counting({5})}, {{"num_outputs", int64_t{2}}}, 18, {}, 2});
+  EXPECT_EQ(values_of(parts[0]), (Doubles{1, 2, 3}));
+  EXPECT_EQ(values_of(parts[1]), (Doubles{4, 5}));
+  parts = run({"Split", {counting({5})}, {{"split", Ints{1, 4}}}, 11, {}, 2});
+  EXPECT_EQ(values_of(parts[1]), (Doubles{2, 3, 4, 5}));
+}
+
+TEST(Operators, GathersWithNegativeIndices) {
+  Tensor x = counting({2, 3});
+  expect_values({"Gather", {x}, {{"axis", int64_t{1}}}, 17, {{"i", {-1, 0}}}}, {2, 2},
+                {3, 1, 6, 4});
+  ModelBuilder builder;
+  builder.input("x", {2, 3});
+  int64_t ids[] = {2, -3, 1, 0};
+  builder.initializer("i", make_tensor<int64_t>({2, 2}, std::span<const int64_t>(ids)));
+  builder.node("GatherElements", {"x", "i"}, {"y"}, {{"axis", int64_t{1}}}).output("y");
+  builder.node("GatherND", {"x", "j"}, {"z"}).output("z");
+  int64_t pairs[] = {1, 2, 0, -1};
+  builder.initializer("j", make_tensor<int64_t>({2, 2}, std::span<const int64_t>(pairs)));
+  auto outputs = builder.run({x});
+  ASSERT_TRUE(outputs.ok()) << outputs.error().message;
+  EXPECT_EQ(values_of((*outputs)[0]), (Doubles{3, 1, 5, 4}));
+  EXPECT_EQ(values_of((*outputs)[1]), (Doubles{6, 3}));
+}
+
+TEST(Operators, ResizeModes) {
+  auto resize = [](const std::string& mode, const std::string& transform, Shape shape,
+                   std::vector<float> scales) {
+    ModelBuilder builder(13);
+    builder.input("x", dims(shape)).floats("s", {static_cast<int64_t>(scales.size())}, scales);
+    builder.node("Resize", {"x", "", "s"}, {"y"},
+                 {{"mode", mode},
+                  {"coordinate_transformation_mode", transform},
+                  {"nearest_mode", std::string("floor")}});
+    builder.output("y");
+    auto outputs = builder.run({counting(shape)});
+    EXPECT_TRUE(outputs.ok()) << outputs.error().message;
+    return outputs.ok() ? values_of((*outputs)[0]) : Doubles{};
+  };
+  EXPECT_EQ(resize("nearest", "asymmetric", {1, 1, 2}, {1, 1, 2}), (Doubles{1, 1, 2, 2}));
+  EXPECT_EQ(resize("nearest", "asymmetric", {1, 1, 4}, {1, 1, 0.5F}), (Doubles{1, 3}));
+  EXPECT_EQ(resize("linear", "half_pixel", {1, 1, 2}, {1, 1, 2}), (Doubles{1, 1.25, 1.75, 2}));
+  EXPECT_EQ(resize("linear", "align_corners", {1, 1, 2}, {1, 1, 1.5F}), (Doubles{1, 1.5, 2}));
+  EXPECT_EQ(resize("linear", "asymmetric", {1, 2, 2}, {1, 2, 1}),
+            (Doubles{1, 2, 2, 3, 3, 4, 3, 4}));
+  Doubles cubic = resize("cubic", "half_pixel", {1, 1, 3}, {1, 1, 1});
+  EXPECT_EQ(cubic, (Doubles{1, 2, 3}));
+}
+
+TEST(Operators, NearestResizeByAnIntegerNeedsNoTable) {
+  ModelBuilder builder(13);
+  builder.input("x", {1, 8, 4, 4}).floats("s", {4}, {1, 1, 2, 2});
+  builder.node("Resize", {"x", "", "s"}, {"y"},
+               {{"mode", std::string("nearest")},
+                {"coordinate_transformation_mode", std::string("half_pixel")}});
+  builder.output("y");
+  auto graph = builder.import();
+  ASSERT_TRUE(graph.ok()) << graph.error().message;
+  EXPECT_EQ(graph->nodes.size(), 2U);
+  const auto& compute = std::get<graph::Compute>(graph->nodes[1].op);
+  auto name = [](int id) { return fmt::format("v{}", id); };
+  EXPECT_EQ(index::to_string(compute.operands[0].map.exprs[2], name), "(v2 floordiv 2)");
+}
+
+TEST(Operators, ComparisonsAndChoices) {
+  Tensor a = floats({3}, {1, 2, NAN});
+  Tensor b = floats({3}, {2, 2, 1});
+  EXPECT_EQ(values_of(run({"Less", {a, b}})[0]), (Doubles{1, 0, 0}));
+  EXPECT_EQ(values_of(run({"GreaterOrEqual", {a, b}})[0]), (Doubles{0, 1, 0}));
+  EXPECT_EQ(values_of(run({"Equal", {a, b}})[0]), (Doubles{0, 1, 0}));
+  EXPECT_EQ(values_of(run({"IsNaN", {a}})[0]), (Doubles{0, 0, 1}));
+  Tensor max = run({"Max", {a, b}})[0];
+  EXPECT_EQ(max.at_f64(0), 2);
+  EXPECT_TRUE(std::isnan(max.at_f64(2)));
+}
+
+TEST(Operators, DropoutIsNothingInInference) {
+  auto outputs = run({"Dropout", {counting({2})}, {}, 12, {}, 2});
+  EXPECT_EQ(values_of(outputs[0]), (Doubles{1, 2}));
+  EXPECT_EQ(values_of(outputs[1]), (Doubles{1, 1}));
+  EXPECT_EQ(outputs[1].dtype(), DType::kBool);
+}
+
+TEST(Operators, TriluKeepsATriangle) {
+  expect_values({"Trilu", {counting({2, 3})}, {}, 17, {{"k", {1}}}}, {2, 3}, {0, 2, 3, 0, 0, 6});
+  expect_values({"Trilu", {counting({2, 3})}, {{"upper", int64_t{0}}}}, {2, 3}, {1, 0, 0, 4, 5, 0});
+}
+
+}  // namespace
+}  // namespace corf
