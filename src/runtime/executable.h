@@ -63,6 +63,7 @@ struct ExecutableSpec {
   int64_t scratch_bytes = 0;  // of each worker
   std::vector<TensorInfo> inputs, outputs;
   std::string plan_hash;
+  std::map<std::string, std::string> metadata;  // the model's own notes
 };
 
 struct StepProfile {
