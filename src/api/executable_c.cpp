@@ -55,8 +55,8 @@ corf_executable_info describe(const CompiledModel& compiled) {
   return info;
 }
 
-corf::Result<corf_profile> to_profile(const CompiledModel& compiled,
-                                      const std::vector<corf::runtime::StepProfile>& steps) {
+corf_profile to_profile(const CompiledModel& compiled,
+                        const std::vector<corf::runtime::StepProfile>& steps) {
   const corf::runtime::ExecutableSpec& spec = compiled.executable->spec();
   corf_profile profile;
   double start_ms = 0;
@@ -70,9 +70,8 @@ corf::Result<corf_profile> to_profile(const CompiledModel& compiled,
       numbers.work_flops = kernel->work_flops;
       numbers.executed_flops = kernel->executed_flops;
       numbers.compulsory_bytes = kernel->compulsory_bytes;
-      CORF_ASSIGN(numbers.limit_ms,
-                  corf::api::limit_ms(kernel->executed_flops, kernel->compulsory_bytes,
-                                      compiled.threads, spec.image.isa));
+      numbers.limit_ms = corf::api::limit_ms(kernel->executed_flops, kernel->compulsory_bytes,
+                                             compiled.threads, spec.image.isa);
     }
     profile.steps.push_back({steps[i].label, numbers});
   }
@@ -123,9 +122,9 @@ corf_error* corf_executable_describe(const corf_executable* executable, corf_exe
 corf_error* corf_executable_limit_ms(const corf_executable* executable, double* limit_ms) {
   return guarded([&]() -> Status {
     const corf_executable_info info = describe(*executable->compiled);
-    CORF_ASSIGN(*limit_ms, corf::api::limit_ms(info.executed_flops, info.compulsory_bytes,
-                                               executable->compiled->threads,
-                                               executable->compiled->executable->spec().image.isa));
+    *limit_ms = corf::api::limit_ms(info.executed_flops, info.compulsory_bytes,
+                                    executable->compiled->threads,
+                                    executable->compiled->executable->spec().image.isa);
     return {};
   });
 }
@@ -137,8 +136,7 @@ corf_error* corf_executable_run_profiled(corf_executable* executable, const corf
     std::vector<corf::runtime::StepProfile> steps;
     CORF_RETURN_IF_ERROR(
         corf::api::run(*executable->compiled, inputs, num_inputs, outputs, num_outputs, &steps));
-    CORF_ASSIGN(corf_profile result, to_profile(*executable->compiled, steps));
-    *profile = new corf_profile(std::move(result));
+    *profile = new corf_profile(to_profile(*executable->compiled, steps));
     return {};
   });
 }

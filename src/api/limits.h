@@ -1,14 +1,14 @@
 #pragma once
 #include <cstdint>
-
-#include "support/result.h"
+#include <string>
 
 namespace corf::api {
 
-/// The least time for that much arithmetic and memory traffic on this machine: the larger of
-/// FLOPs over the measured FMA peak of `threads` cores and bytes over the measured bandwidth.
-/// The machine is measured on the first call of a process that finds no stored measurement.
-/// Source: design section 6.
-Result<double> limit_ms(int64_t flops, int64_t bytes, int threads, const std::string& isa);
+/// The least time for that much arithmetic and memory traffic on this machine: the larger of FLOPs
+/// over the measured peak of `threads` cores and bytes over the measured bandwidth of the innermost
+/// memory that holds them all. The machine is measured on the first call of a process that finds no
+/// stored measurement; what could not be measured sets no limit.
+/// `isa`: of the image, as to_string(Isa) names it.
+double limit_ms(int64_t flops, int64_t bytes, int threads, const std::string& isa);
 
 }  // namespace corf::api

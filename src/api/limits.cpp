@@ -1,0 +1,45 @@
+#include "api/limits.h"
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "target/calibrate.h"
+
+namespace corf::api {
+namespace {
+
+Machine measured_machine(int threads, Isa isa) {
+  static std::mutex mutex;
+  static std::map<std::pair<int, Isa>, Machine> machines;
+  std::scoped_lock lock(mutex);
+  auto it = machines.find({threads, isa});
+  if (it == machines.end()) {
+    it = machines.emplace(std::pair(threads, isa), calibrate(detect_machine(threads, isa))).first;
+  }
+  return it->second;
+}
+
+/// Of the innermost memory that holds `bytes`, all threads together.
+double bandwidth_gbps(const Machine& machine, int64_t bytes) {
+  if (bytes <= machine.l1_bytes * machine.threads) return machine.l1_gbps_core * machine.threads;
+  if (bytes <= machine.l2_bytes * machine.threads) return machine.l2_gbps_core * machine.threads;
+  if (bytes <= machine.l3_bytes) return machine.l3_gbps_core * machine.threads;
+  return machine.dram_gbps_all;
+}
+
+/// Milliseconds for `amount` at `giga_per_second`; 0 if that was not measured.
+double time_ms(int64_t amount, double giga_per_second) {
+  return giga_per_second > 0 ? static_cast<double>(amount) / (giga_per_second * 1e6) : 0;
+}
+
+}  // namespace
+
+double limit_ms(int64_t flops, int64_t bytes, int threads, const std::string& isa) {
+  const Machine machine = measured_machine(threads, parse_isa(isa).value_or(best_isa()));
+  return std::max(time_ms(flops, machine.fma_gflops_all),
+                  time_ms(bytes, bandwidth_gbps(machine, bytes)));
+}
+
+}  // namespace corf::api
