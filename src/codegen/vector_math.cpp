@@ -56,8 +56,9 @@ VectorMath::Reduced VectorMath::reduce(Value* x) {
   result.n = builder_.CreateFSub(sum, constant(x, kMagic));
   result.bits =
       builder_.CreateSub(builder_.CreateBitCast(sum, integer_type(x)), integer(x, 0x4b400000));
-  result.r = fma(result.n, constant(x, -kLn2High), x);
-  result.r = fma(result.n, constant(x, -kLn2Low), result.r);
+  Value* high = fma(result.n, constant(x, -kLn2High), x);
+  result.r = fma(result.n, constant(x, -kLn2Low), high);
+  result.error = fma(result.n, constant(x, -kLn2Low), builder_.CreateFSub(high, result.r));
   return result;
 }
 
@@ -90,11 +91,13 @@ Value* VectorMath::scale(Value* value, const Reduced& reduced) {
 
 // Polynomials: minimax fits by Remez exchange in 40 digits, coefficients rounded to f32.
 
+Value* VectorMath::expm1_quotient(Value* r) {
+  return polynomial(r, {0.5, 0.16666537523269653, 0.041666265577077866, 0.008367233909666538,
+                        0.0013947574188932776});
+}
+
 Value* VectorMath::small_expm1(Value* r) {
-  // r + r^2 q(r); relative error below 2^-26.
-  Value* q = polynomial(r, {0.5, 0.16666537523269653, 0.041666265577077866, 0.008367233909666538,
-                            0.0013947574188932776});
-  return fma(builder_.CreateFMul(r, r), q, r);
+  return fma(builder_.CreateFMul(r, r), expm1_quotient(r), r);
 }
 
 Value* VectorMath::exp(Value* x) {
@@ -104,13 +107,21 @@ Value* VectorMath::exp(Value* x) {
 }
 
 Value* VectorMath::sigmoid(Value* x) {
-  // With e = exp(-|x|), which cannot overflow: 1 / (1 + e), or e / (1 + e) for negative x.
-  Value* magnitude = builder_.CreateUnaryIntrinsic(llvm::Intrinsic::fabs, x);
-  Value* e = exp(builder_.CreateFNeg(magnitude));
+  // With e = exp(-|x|), which cannot overflow: 1 / (1 + e), or e / (1 + e) for negative x. The sum
+  // and the quotient round too: what 1 + r, and then 1 + e, loses is added again.
   Value* one = constant(x, 1);
+  Value* magnitude = builder_.CreateUnaryIntrinsic(llvm::Intrinsic::fabs, x);
+  const Reduced reduced = reduce(clamp(builder_.CreateFNeg(magnitude), -104, 0));
+  Value* sum = builder_.CreateFAdd(one, reduced.r);
+  Value* lost = builder_.CreateFAdd(builder_.CreateFSub(one, sum), reduced.r);
+  lost = builder_.CreateFAdd(lost, reduced.error);
+  Value* rest = fma(builder_.CreateFMul(reduced.r, reduced.r), expm1_quotient(reduced.r), lost);
+  Value* e = scale(builder_.CreateFAdd(sum, rest), reduced);
   Value* is_negative = builder_.CreateFCmpOLT(x, constant(x, 0));
-  return builder_.CreateFDiv(builder_.CreateSelect(is_negative, e, one),
-                             builder_.CreateFAdd(one, e));
+  Value* divisor = builder_.CreateFAdd(one, e);
+  lost = builder_.CreateFAdd(builder_.CreateFSub(one, divisor), e);
+  Value* quotient = builder_.CreateFDiv(builder_.CreateSelect(is_negative, e, one), divisor);
+  return fma(builder_.CreateFNeg(quotient), lost, quotient);
 }
 
 Value* VectorMath::tanh(Value* x) {

@@ -34,12 +34,15 @@ class VectorMath {
     llvm::Value* n;     // as a float
     llvm::Value* bits;  // as an integer
     llvm::Value* r;
+    llvm::Value* error;  // what r lost to rounding
   };
   Reduced reduce(llvm::Value* x);
   /// value * 2^n, one rounding even where the result is a denormal; |n| <= 250.
   llvm::Value* scale(llvm::Value* value, const Reduced& reduced);
   /// 2^n as a float for an integer n in [-126, 127].
   llvm::Value* power_of_two(llvm::Value* like, llvm::Value* n);
+  /// (e^r - 1 - r) / r^2 for |r| <= ln 2 / 2; the error in e^r - 1 is below 2^-26 of it.
+  llvm::Value* expm1_quotient(llvm::Value* r);
   /// (e^r - 1) for |r| <= ln 2 / 2.
   llvm::Value* small_expm1(llvm::Value* r);
 

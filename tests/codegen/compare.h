@@ -58,19 +58,20 @@ inline Tensor small_integers(DType dtype, int64_t size_elems, uint32_t seed, int
   return tensor;
 }
 
-/// The written buffers after the kernel's code ran on memory between guard pages.
-inline std::vector<Tensor> run_generated(const KernelRun& run, Isa isa, GuardedBuffer::Side side,
-                                         std::string* assembly = nullptr) {
+inline std::shared_ptr<runtime::LoadedImage> generate(const loop::Kernel& kernel, Isa isa) {
   EmitOptions options;
   options.isa = isa;
-  options.assembly = assembly;
-  auto image = emit({run.kernel}, options);
+  auto image = emit({kernel}, options);
   EXPECT_TRUE(image.ok()) << image.error().message;
-  if (!image) return {};
+  if (!image) return nullptr;
   auto loaded = runtime::load_image(*image);
   EXPECT_TRUE(loaded.ok()) << loaded.error().message;
-  if (!loaded) return {};
+  return loaded.ok() ? *loaded : nullptr;
+}
 
+/// The written buffers after the kernel's code ran on memory between guard pages.
+inline std::vector<Tensor> run_generated(const KernelRun& run, const runtime::LoadedImage& image,
+                                         GuardedBuffer::Side side) {
   std::vector<GuardedBuffer> memory;
   std::vector<void*> pointers;
   size_t next_input = 0;
@@ -90,7 +91,7 @@ inline std::vector<Tensor> run_generated(const KernelRun& run, Isa isa, GuardedB
   GuardedBuffer scratch(static_cast<size_t>(scratch_bytes), GuardedBuffer::Side::kEnd);
   for (int64_t partition = 0; partition < run.partitions; ++partition) {
     if (scratch_bytes > 0) std::memset(scratch.data(), 0xFF, scratch.size_bytes());
-    (*loaded)->kernels()[0](&runtime::kernel_context(), pointers.data(), run.params.data(),
+    image.kernels()[0](&runtime::kernel_context(), pointers.data(), run.params.data(),
                             partition, scratch.data());
   }
   std::vector<Tensor> outputs;
@@ -145,8 +146,10 @@ inline void expect_as_interpreted(const KernelRun& run) {
   const std::vector<Tensor> expected = run_interpreted(run);
   ASSERT_FALSE(expected.empty());
   for (Isa isa : isas_to_test()) {
+    const auto image = generate(run.kernel, isa);
+    ASSERT_TRUE(image);
     for (auto side : {GuardedBuffer::Side::kEnd, GuardedBuffer::Side::kBegin}) {
-      const std::vector<Tensor> actual = run_generated(run, isa, side);
+      const std::vector<Tensor> actual = run_generated(run, *image, side);
       ASSERT_EQ(expected.size(), actual.size());
       for (size_t i = 0; i < expected.size(); ++i) {
         expect_equal(expected[i], actual[i],
