@@ -1,9 +1,10 @@
+#include "loop/check_addresses.h"
+
 #include <algorithm>
 #include <fmt/format.h>
 #include <optional>
 
 #include "loop/text.h"
-#include "loop/verify_kernel.h"
 
 namespace corf::loop {
 namespace {
