@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <llvm/IR/IRBuilder.h>
 #include <span>
 
@@ -34,10 +35,11 @@ class ScalarOps {
  private:
   llvm::Value* apply_float(graph::ScalarOp op, DType dtype, std::span<llvm::Value* const> args,
                            int active_lanes);
-  llvm::Value* apply_integer(graph::ScalarOp op, DType dtype, std::span<llvm::Value* const> args);
+  llvm::Value* apply_integer(graph::ScalarOp op, DType dtype, std::span<llvm::Value* const> args,
+                             int active_lanes);
   llvm::Value* compare(graph::ScalarOp op, DType arg_dtype, llvm::Value* a, llvm::Value* b);
   llvm::Value* divide_integer(graph::ScalarOp op, DType dtype, llvm::Value* a, llvm::Value* b);
-  llvm::Value* power_integer(DType dtype, llvm::Value* a, llvm::Value* b);
+  llvm::Value* power_integer(DType dtype, llvm::Value* a, llvm::Value* b, int active_lanes);
   llvm::Value* min_or_max(bool is_max, DType dtype, llvm::Value* a, llvm::Value* b);
   llvm::Value* round(graph::ScalarOp op, llvm::Value* x);
   llvm::Value* sign(llvm::Value* x);
@@ -45,6 +47,9 @@ class ScalarOps {
   /// Calls the runtime's routine for each active lane.
   llvm::Value* call_routine(runtime::MathRoutine routine, llvm::Value* a, llvm::Value* b,
                             int active_lanes);
+  /// call(a, b) for each active lane; b may be null.
+  llvm::Value* by_lane(llvm::Value* a, llvm::Value* b, int active_lanes,
+                       const std::function<llvm::Value*(llvm::Value*, llvm::Value*)>& call);
   llvm::Value* round_to(llvm::Value* value, DType dtype);
   llvm::Value* narrow(llvm::Value* f32, DType dtype);
   llvm::Value* widen(llvm::Value* bits, DType dtype);

@@ -91,8 +91,8 @@ inline std::vector<Tensor> run_generated(const KernelRun& run, const runtime::Lo
   GuardedBuffer scratch(static_cast<size_t>(scratch_bytes), GuardedBuffer::Side::kEnd);
   for (int64_t partition = 0; partition < run.partitions; ++partition) {
     if (scratch_bytes > 0) std::memset(scratch.data(), 0xFF, scratch.size_bytes());
-    image.kernels()[0](&runtime::kernel_context(), pointers.data(), run.params.data(),
-                            partition, scratch.data());
+    image.kernels()[0](&runtime::kernel_context(), pointers.data(), run.params.data(), partition,
+                       scratch.data());
   }
   std::vector<Tensor> outputs;
   for (size_t i = 0; i < memory.size(); ++i) {

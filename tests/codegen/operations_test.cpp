@@ -97,8 +97,8 @@ TEST(Operations, BinaryOnFloats) {
 TEST(Operations, UnaryOnFloats) {
   for (DType dtype : kFloats) {
     for (const char* op :
-         {"neg", "abs", "sign", "floor", "ceil", "round", "reciprocal", "sqrt", "sin", "cos",
-          "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh"}) {
+         {"neg", "abs", "sign", "floor", "ceil", "round", "reciprocal", "sqrt", "sin", "cos", "tan",
+          "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh"}) {
       expect_as_interpreted(elementwise(fmt::format("{}_{}", op, to_string(dtype)),
                                         fmt::format("{} {} %0", op, to_string(dtype)), {dtype},
                                         dtype));

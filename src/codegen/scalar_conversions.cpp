@@ -1,0 +1,151 @@
+#include <llvm/IR/Intrinsics.h>
+
+#include "codegen/scalar_ops.h"
+#include "codegen/value_types.h"
+
+namespace corf::codegen {
+
+using llvm::Constant;
+using llvm::ConstantFP;
+using llvm::ConstantInt;
+using llvm::Type;
+using llvm::Value;
+using llvm::Intrinsic::ID;
+
+namespace {
+
+bool is_rounded(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
+
+Value* splat_integer(Value* like, int64_t value) {
+  return ConstantInt::get(like->getType(), static_cast<uint64_t>(value), true);
+}
+
+}  // namespace
+
+Value* ScalarOps::cast(Value* value, DType from, DType to) {
+  if (from == to) return value;
+  Type* type = with_lanes(register_type(builder_.getContext(), to), num_lanes(value->getType()));
+  if (is_float(from)) {
+    if (is_float(to)) {
+      if (from == DType::kF64)
+        value = builder_.CreateFPTrunc(
+            value, with_lanes(builder_.getFloatTy(), num_lanes(value->getType())));
+      if (to == DType::kF64) return builder_.CreateFPExt(value, type);
+      return round_to(value, to);
+    }
+    if (to == DType::kBool) {
+      return builder_.CreateFCmpUNE(value, Constant::getNullValue(value->getType()));
+    }
+    const ID id = is_signed_integer(to) ? llvm::Intrinsic::fptosi_sat : llvm::Intrinsic::fptoui_sat;
+    return builder_.CreateIntrinsic(id, {type, value->getType()}, {value});
+  }
+  if (is_float(to)) {
+    Value* result = is_signed_integer(from) ? builder_.CreateSIToFP(value, type)
+                                            : builder_.CreateUIToFP(value, type);
+    return round_to(result, to);
+  }
+  if (to == DType::kBool) {
+    return builder_.CreateICmpNE(value, Constant::getNullValue(value->getType()));
+  }
+  return is_signed_integer(from) ? builder_.CreateSExtOrTrunc(value, type)
+                                 : builder_.CreateZExtOrTrunc(value, type);
+}
+
+Constant* ScalarOps::constant(DType dtype, double f64, int64_t i64) {
+  Type* type = register_type(builder_.getContext(), dtype);
+  if (dtype == DType::kF16)
+    return ConstantFP::get(type, f16_to_f32(f32_to_f16(static_cast<float>(f64))));
+  if (dtype == DType::kBF16)
+    return ConstantFP::get(type, bf16_to_f32(f32_to_bf16(static_cast<float>(f64))));
+  if (is_float(dtype))
+    return ConstantFP::get(type, dtype == DType::kF32 ? static_cast<float>(f64) : f64);
+  if (dtype == DType::kBool) return ConstantInt::get(type, i64 != 0);
+  return ConstantInt::get(type, static_cast<uint64_t>(i64), true);
+}
+
+Value* ScalarOps::to_memory(Value* value, DType dtype) {
+  if (dtype == DType::kBool) {
+    return builder_.CreateZExt(value,
+                               with_lanes(builder_.getInt8Ty(), num_lanes(value->getType())));
+  }
+  return is_rounded(dtype) ? narrow(value, dtype) : value;
+}
+
+Value* ScalarOps::from_memory(Value* value, DType dtype) {
+  if (dtype == DType::kBool) {
+    return builder_.CreateICmpNE(value, Constant::getNullValue(value->getType()));
+  }
+  return is_rounded(dtype) ? widen(value, dtype) : value;
+}
+
+Value* ScalarOps::round_to(Value* value, DType dtype) {
+  return is_rounded(dtype) ? widen(narrow(value, dtype), dtype) : value;
+}
+
+Value* ScalarOps::narrow(Value* f32, DType dtype) {
+  const int lanes = num_lanes(f32->getType());
+  Type* i16 = with_lanes(builder_.getInt16Ty(), lanes);
+  if (dtype == DType::kF16 && isa_.has_f16_conversion()) {
+    return builder_.CreateBitCast(
+        builder_.CreateFPTrunc(f32, with_lanes(builder_.getHalfTy(), lanes)), i16);
+  }
+  Type* i32 = with_lanes(builder_.getInt32Ty(), lanes);
+  Value* bits = builder_.CreateBitCast(f32, i32);
+  Value* is_nan = builder_.CreateFCmpUNO(f32, f32);
+  if (dtype == DType::kBF16) {
+    // Round to nearest even by adding just below half a unit, and the kept part's last bit.
+    Value* odd = builder_.CreateAnd(builder_.CreateLShr(bits, 16), 1);
+    Value* rounded = builder_.CreateAdd(builder_.CreateAdd(bits, splat_integer(bits, 0x7fff)), odd);
+    Value* quiet = builder_.CreateOr(bits, splat_integer(bits, 0x00400000));
+    return builder_.CreateTrunc(
+        builder_.CreateLShr(builder_.CreateSelect(is_nan, quiet, rounded), 16), i16);
+  }
+  Value* sign = builder_.CreateAnd(builder_.CreateLShr(bits, 16), splat_integer(bits, 0x8000));
+  Value* magnitude = builder_.CreateAnd(bits, splat_integer(bits, 0x7fffffff));
+  // Normal results: rebias the exponent and round to nearest even; a carry into the exponent is
+  // right, also into that of infinity.
+  Value* odd = builder_.CreateAnd(builder_.CreateLShr(magnitude, 13), 1);
+  Value* rebiased = builder_.CreateAdd(magnitude, splat_integer(bits, -(112 << 23) + 0xfff));
+  Value* normal = builder_.CreateLShr(builder_.CreateAdd(rebiased, odd), 13);
+  // Denormal results: adding 0.5 leaves the rounded multiple of 2^-24 in the last bits.
+  Value* half = ConstantFP::get(f32->getType(), 0.5);
+  Value* shifted = builder_.CreateFAdd(builder_.CreateBitCast(magnitude, f32->getType()), half);
+  Value* denormal =
+      builder_.CreateSub(builder_.CreateBitCast(shifted, i32), splat_integer(bits, 0x3f000000));
+  Value* is_denormal = builder_.CreateICmpULT(magnitude, splat_integer(bits, 113 << 23));
+  Value* is_infinite = builder_.CreateICmpUGE(magnitude, splat_integer(bits, 0x477ff000));
+  Value* result = builder_.CreateSelect(is_denormal, denormal, normal);
+  result = builder_.CreateSelect(is_infinite, splat_integer(bits, 0x7c00), result);
+  Value* payload = builder_.CreateOr(
+      builder_.CreateAnd(builder_.CreateLShr(magnitude, 13), splat_integer(bits, 0x3ff)),
+      splat_integer(bits, 0x7e00));
+  result = builder_.CreateSelect(is_nan, payload, result);
+  return builder_.CreateTrunc(builder_.CreateOr(result, sign), i16);
+}
+
+Value* ScalarOps::widen(Value* bits, DType dtype) {
+  const int lanes = num_lanes(bits->getType());
+  Type* f32 = with_lanes(builder_.getFloatTy(), lanes);
+  Type* i32 = with_lanes(builder_.getInt32Ty(), lanes);
+  if (dtype == DType::kBF16) {
+    return builder_.CreateBitCast(builder_.CreateShl(builder_.CreateZExt(bits, i32), 16), f32);
+  }
+  if (isa_.has_f16_conversion()) {
+    return builder_.CreateFPExt(
+        builder_.CreateBitCast(bits, with_lanes(builder_.getHalfTy(), lanes)), f32);
+  }
+  Value* wide = builder_.CreateZExt(bits, i32);
+  Value* sign = builder_.CreateShl(builder_.CreateAnd(wide, splat_integer(wide, 0x8000)), 16);
+  Value* magnitude = builder_.CreateAnd(wide, splat_integer(wide, 0x7fff));
+  // As f32 bits the value is too small by 2^112, denormals included; the product is exact.
+  Value* small = builder_.CreateBitCast(builder_.CreateShl(magnitude, 13), f32);
+  Value* scaled =
+      builder_.CreateBitCast(builder_.CreateFMul(small, ConstantFP::get(f32, 0x1p112)), i32);
+  Value* special =
+      builder_.CreateOr(builder_.CreateShl(magnitude, 13), splat_integer(wide, 0x7f800000));
+  Value* is_special = builder_.CreateICmpUGE(magnitude, splat_integer(wide, 0x7c00));
+  return builder_.CreateBitCast(
+      builder_.CreateOr(builder_.CreateSelect(is_special, special, scaled), sign), f32);
+}
+
+}  // namespace corf::codegen
