@@ -69,12 +69,14 @@ function(corf_objects out)
   set(${out} ${objects} PARENT_SCOPE)
 endfunction()
 
-# libcorf_runtime: what a deployed model needs. libcorf: everything, LLVM and protobuf-lite linked
+# libcorf_runtime: what a deployed model needs. libcorf: everything, LLVM linked
 # into it once. corf_inside: the same objects with every symbol visible, for tests and benchmarks.
 function(corf_libraries)
   llvm_map_components_to_libnames(llvm_libraries core support passes mc object
     x86asmparser x86codegen x86desc x86info bitwriter)
-  find_library(protobuf_lite NAMES libprotobuf-lite.a REQUIRED)
+  # The lite runtime keeps no table of descriptors, so that another protobuf in the process does no
+  # harm; Debian's static archive is not position-independent.
+  find_library(protobuf_lite NAMES protobuf-lite REQUIRED)
 
   corf_objects(all ${CORF_FOLDERS})
   if(NOT all)
