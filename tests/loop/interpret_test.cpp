@@ -116,34 +116,7 @@ TEST(Interpret, ReductionsGoOverTheAxesThatTheAccumulatorLacks) {
 }
 
 TEST(Interpret, ScratchHoldsARingOfRows) {
-  // y[r] = x[r - 1] + x[r] + x[r + 1] over rows of 4, through a ring of 4 rows.
-  const Program program = parse(R"(
-buffer x: f32[24] input 0
-buffer y: f32[24] output 0
-kernel k(x: f32[24], y: f32[24] mut) partition part scratch(ring: f32[16]) {
-  tile (e: 16) {
-    %z = const f32 0
-    store ring[e] = %z
-  }
-  for r in [0, 7) step 1 {
-    tile (c: 4 vector) {
-      %v = load f32 x[r*4 + c] guard(0 <= r < 6) padding 0
-      store ring[(r mod 4)*4 + c] = %v
-    }
-    for o in [max(0, r - 1), r) step 1 {
-      tile (d: 4 vector) {
-        %a = load f32 ring[((o - 1) mod 4)*4 + d]
-        %b = load f32 ring[(o mod 4)*4 + d]
-        %e = load f32 ring[((o + 1) mod 4)*4 + d]
-        %s = add f32 %a, %b
-        %t = add f32 %s, %e
-        store y[o*4 + d] = %t
-      }
-    }
-  }
-}
-call k(x, y) partitions 1 label "call"
-)");
+  const Program program = parse(read_golden("ring.corf"));
   const Tensor x = small_integers(24, 9);
   InterpretReport report;
   const std::vector<Tensor> y = run(program, {x}, &report);
