@@ -62,10 +62,15 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
   dump.stage("prepare", [&] { return graph::to_string(pipeline.graph); });
   if (options.verify_each) CORF_RETURN_IF_ERROR(graph::verify(pipeline.graph));
   if (last == Stage::kGraph || last == Stage::kMapping) return pipeline;
+  CORF_RETURN_IF_ERROR(plan_and_lower(pipeline, options, last));
+  return pipeline;
+}
 
+Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage last) {
+  Dumper dump(options);
   pipeline.plan = search::find_plan(pipeline.graph, pipeline.machine);
   dump.stage("plan", [&] { return fusion::to_string(pipeline.graph, pipeline.plan); });
-  if (last == Stage::kPlan) return pipeline;
+  if (last == Stage::kPlan) return {};
 
   CORF_ASSIGN(loop::Program program, lower::lower(pipeline.graph, pipeline.plan));
   dump.stage("lower", [&] { return loop::to_string(program); });
@@ -73,16 +78,20 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
   pipeline.program = loop::share_kernels(std::move(program));
   dump.stage("share_kernels", [&] { return loop::to_string(pipeline.program); });
   if (options.verify_each) CORF_RETURN_IF_ERROR(loop::verify(pipeline.program));
-  return pipeline;
+  return {};
+}
+
+Result<runtime::ExecutableSpec> generate(const Pipeline& pipeline) {
+  CORF_ASSIGN(runtime::Image image,
+              codegen::emit(pipeline.program.kernels, emit_options(pipeline)));
+  return make_spec(pipeline, std::move(image));
 }
 
 Result<Compiled> compile(const onnx::Model& model, const CompileOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   CORF_ASSIGN(const Pipeline pipeline, run_pipeline(model, options, Stage::kLlvm));
-  CORF_ASSIGN(runtime::Image image,
-              codegen::emit(pipeline.program.kernels, emit_options(pipeline)));
   Compiled compiled;
-  CORF_ASSIGN(compiled.spec, make_spec(pipeline, std::move(image)));
+  CORF_ASSIGN(compiled.spec, generate(pipeline));
   const std::chrono::duration<double, std::milli> elapsed =
       std::chrono::steady_clock::now() - start;
   compiled.compile_ms = elapsed.count();

@@ -17,6 +17,12 @@ struct Pipeline {
 /// Import to loop program: every stage in order; each stops the pipeline with its error.
 Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& options, Stage last);
 
+/// The stages from planning to the loop program, for a graph that is prepared.
+Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage last);
+
+/// Code generation and memory: what runs.
+Result<runtime::ExecutableSpec> generate(const Pipeline& pipeline);
+
 /// Program and image -> what runs. Names inputs and outputs as the graph does.
 Result<runtime::ExecutableSpec> make_spec(const Pipeline& pipeline, runtime::Image image);
 

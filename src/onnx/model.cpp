@@ -192,6 +192,16 @@ const std::vector<ModelTensor>& Model::outputs() const { return state_->outputs;
 const std::map<std::string, std::string>& Model::metadata() const { return state_->metadata; }
 int64_t Model::opset() const { return state_->opset; }
 
+std::map<std::string, int64_t> Model::operator_counts() const {
+  std::map<std::string, int64_t> counts;
+  for (const ModelNode& node : state_->nodes) {
+    const std::string& domain = node.proto->domain();
+    const bool standard = domain.empty() || domain == "ai.onnx";
+    ++counts[standard ? node.proto->op_type() : domain + "." + node.proto->op_type()];
+  }
+  return counts;
+}
+
 Result<std::shared_ptr<const Model>> load_model(const std::string& path) {
   CORF_ASSIGN(auto file, MappedFile::open(path));
   // A model that is itself a symbolic link (a download cache) has its data beside the target.

@@ -38,6 +38,7 @@ class RandomGraphs : public testing::TestWithParam<Isa> {};
 TEST_P(RandomGraphs, LoweredProgramsGiveTheReferencesBits) {
   for (uint32_t seed = 0; seed < 150; ++seed) {
     test::RandomGraph random(seed);
+    SCOPED_TRACE("seed " + std::to_string(seed));
     std::vector<Tensor> inputs = random.inputs();
     auto expected = graph::evaluate(random.graph(), inputs);
     ASSERT_TRUE(expected) << expected.error().message;
