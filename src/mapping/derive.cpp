@@ -79,6 +79,17 @@ index::Interval taps(const DimMapping& dim, int64_t output) {
   return {std::min(first, last), std::max(first, last)};
 }
 
+/// The same without the padding; nullopt if the output reads nothing else.
+std::optional<index::Interval> taps_inside(const DimMapping& dim, int64_t output) {
+  index::Interval inside = taps(dim, output);
+  if (dim.window == 0) return std::nullopt;
+  const int64_t step = std::max<int64_t>(1, std::abs(dim.dilation));
+  if (inside.lo < 0) inside.lo += round_up(-inside.lo, step);
+  if (inside.hi >= dim.extent) inside.hi -= round_up(inside.hi - (dim.extent - 1), step);
+  if (inside.lo > inside.hi) return std::nullopt;
+  return inside;
+}
+
 void measure_window(DimMapping& dim, const IterationSpace& space) {
   if (dim.window_axis != -1) dim.window = space.axes[dim.window_axis].extent;
   const int64_t outputs = dim.consumer_axis == -1 ? 1 : space.axes[dim.consumer_axis].extent;
@@ -274,27 +285,24 @@ void derive(PairMapping& pair) {
 Range footprint(const DimMapping& dim, Range outputs) {
   if (outputs.begin >= outputs.end || dim.extent == 0) return {0, 0};
   if (!dim.regular) return {0, dim.extent};
-  const index::Interval first = taps(dim, outputs.begin);
-  const index::Interval last = taps(dim, outputs.end - 1);
-  const int64_t begin = std::clamp<int64_t>(std::min(first.lo, last.lo), 0, dim.extent);
-  const int64_t end = std::clamp<int64_t>(std::max(first.hi, last.hi) + 1, 0, dim.extent);
-  return {begin, std::max(begin, end)};
+  Range range{dim.extent, 0};
+  for (int64_t output = outputs.begin; output < outputs.end; ++output) {
+    const std::optional<index::Interval> inside = taps_inside(dim, output);
+    if (!inside) continue;
+    range.begin = std::min(range.begin, inside->lo);
+    range.end = std::max(range.end, inside->hi + 1);
+  }
+  return range.begin < range.end ? range : Range{0, 0};
 }
 
 int64_t retired_outputs(const DimMapping& dim, int64_t produced, int64_t output_extent) {
   if (produced >= dim.extent) return output_extent;
-  if (!dim.regular || dim.stride < 0) return 0;
-  // The last tap moves forward with the output: the first that is not there yet is sought.
+  if (!dim.regular) return 0;
   int64_t retired = 0;
-  int64_t end = output_extent;
-  while (retired < end) {
-    const int64_t middle = retired + (end - retired) / 2;
-    const int64_t last = std::min(taps(dim, middle).hi, dim.extent - 1);
-    if (last < produced) {
-      retired = middle + 1;
-    } else {
-      end = middle;
-    }
+  while (retired < output_extent) {
+    const std::optional<index::Interval> inside = taps_inside(dim, retired);
+    if (inside && inside->hi >= produced) break;
+    ++retired;
   }
   return retired;
 }

@@ -82,8 +82,9 @@ struct MappingTable {
   std::vector<PairMapping> pairs;
 };
 
-/// Coordinates of the intermediate that the consumer's coordinates `outputs` read along a regular
-/// dimension, without those in the padding; of an irregular one, all.
+/// The coordinates of the intermediate, from the first to the last, that the consumer's coordinates
+/// `outputs` read along a regular dimension, without those in the padding; of an irregular one,
+/// all.
 Range footprint(const DimMapping& dim, Range outputs);
 
 /// Consumer coordinates 0, 1, ... along a regular dimension whose last contribution has arrived

@@ -51,6 +51,29 @@ bool share_variables(const std::vector<bool>& a, const std::vector<bool>& b) {
   return false;
 }
 
+/// An expression's value, taken from its coefficients where it is affine.
+class FastExpr {
+ public:
+  explicit FastExpr(const index::Expr& expr) : expr_(expr) {
+    const index::Linear linear = index::to_linear(expr);
+    affine_ = linear.is_affine();
+    constant_ = linear.constant;
+    terms_.assign(linear.coefficients.begin(), linear.coefficients.end());
+  }
+  int64_t operator()(const std::vector<int64_t>& point) const {
+    if (!affine_) return index::evaluate(expr_, point);
+    int64_t value = constant_;
+    for (const auto& [axis, coefficient] : terms_) value += coefficient * point[axis];
+    return value;
+  }
+
+ private:
+  index::Expr expr_;
+  bool affine_ = false;
+  int64_t constant_ = 0;
+  std::vector<std::pair<int, int64_t>> terms_;
+};
+
 /// A factor for each combination of coordinates in some dimensions of a tensor.
 struct FactorTable {
   std::vector<int64_t> strides;  // for each dimension of the tensor, 0 if it does not matter
@@ -100,6 +123,17 @@ std::optional<FactorTable> factor_table(const Contraction& contraction, const in
   return table;
 }
 
+/// to = from * factor for elements begin, ..., begin + count - 1.
+void multiply_run(const Tensor& from, Tensor& to, int64_t begin, int64_t count, double factor) {
+  if (from.dtype() == DType::kF32) {
+    const float* source = from.data<float>() + begin;
+    float* target = to.data<float>() + begin;
+    for (int64_t i = 0; i < count; ++i) target[i] = static_cast<float>(source[i] * factor);
+    return;
+  }
+  for (int64_t i = begin; i < begin + count; ++i) to.set_f64(i, from.at_f64(i) * factor);
+}
+
 }  // namespace
 
 std::optional<Contraction> match_contraction(const Graph& graph, const Node& node) {
@@ -136,13 +170,18 @@ std::optional<Tensor> scaled_weights(const Contraction& contraction, const index
   if (!table) return std::nullopt;
   const Tensor& weights = contraction.weights_tensor;
   const Shape& shape = weights.shape();
+  // The innermost dimensions that no factor depends on are multiplied as one run.
+  size_t outer = shape.size();
+  while (outer > 0 && table->strides[outer - 1] == 0) --outer;
+  const int64_t run =
+      num_elems(Shape(shape.begin() + static_cast<std::ptrdiff_t>(outer), shape.end()));
   Tensor result(weights.dtype(), shape);
-  std::vector<int64_t> coordinates(shape.size(), 0);
+  std::vector<int64_t> coordinates(outer, 0);
   int64_t at = 0;
-  for (int64_t i = 0; i < weights.num_elems(); ++i) {
+  for (int64_t begin = 0; run > 0 && begin < weights.num_elems(); begin += run) {
     const double factor = table->factors[at];
-    result.set_f64(i, std::isnan(factor) ? weights.at_f64(i) : weights.at_f64(i) * factor);
-    for (size_t d = shape.size(); d-- > 0;) {
+    multiply_run(weights, result, begin, run, std::isnan(factor) ? 1 : factor);
+    for (size_t d = outer; d-- > 0;) {
       at += table->strides[d];
       if (++coordinates[d] < shape[d]) break;
       at -= coordinates[d] * table->strides[d];
@@ -175,14 +214,15 @@ std::optional<ResultShift> shift_of_result(const Contraction& contraction,
   }
   result.values.resize(static_cast<size_t>(result.axis == -1 ? 1 : space.axes[result.axis].extent));
   const std::vector<int64_t> strides = row_major_strides(contraction.weights_tensor.shape());
+  index::Expr address = 0;
+  for (size_t i = 0; i < strides.size(); ++i) {
+    address = address + index::Expr(strides[i]) * weights.map.exprs[i];
+  }
+  const FastExpr weight_at(address);
+  const FastExpr channel_at(shifts.size() == 1 ? index::Expr(0) : channel);
   const bool visited = for_each_point(space, moving, [&](const std::vector<int64_t>& point) {
-    int64_t at = 0;
-    for (size_t i = 0; i < strides.size(); ++i) {
-      at += index::evaluate(weights.map.exprs[i], point) * strides[i];
-    }
-    const double shift = shifts.size() == 1 ? shifts[0] : shifts[index::evaluate(channel, point)];
     result.values[result.axis == -1 ? 0 : point[result.axis]] +=
-        shift * contraction.weights_tensor.at_f64(at);
+        shifts[channel_at(point)] * contraction.weights_tensor.at_f64(weight_at(point));
   });
   if (!visited) return std::nullopt;
   return result;

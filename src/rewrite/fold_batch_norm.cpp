@@ -9,6 +9,7 @@
 #include "rewrite/structure.h"
 
 namespace corf::rewrite {
+using graph::Compute;
 using graph::Graph;
 using graph::Node;
 using graph::ValueId;
@@ -119,6 +120,16 @@ bool fold_affine(Rebuild& rebuild, const Node& old_node) {
   return true;
 }
 
+// Where a constant can join an element-wise body for next to nothing, larger weights are not copied
+// for its sake.
+constexpr int64_t kMaxWeightsForScalar = 1 << 20;
+
+bool is_worth_folding(const Graph& graph, const ChannelAffine& affine, const Tensor& weights) {
+  const Compute* source = producing_compute(graph, affine.x);
+  return affine.axis != -1 || !source || !is_elementwise(*source) ||
+         weights.num_elems() <= kMaxWeightsForScalar;
+}
+
 /// conv(x * s + t, w) -> conv(x, s w) + sum(t w)
 bool fold_into_consumer(Rebuild& rebuild, const Node& old_node) {
   Graph& graph = rebuild.graph();
@@ -129,7 +140,10 @@ bool fold_into_consumer(Rebuild& rebuild, const Node& old_node) {
   const ValueId x = node.inputs[contraction->x];
   if (rebuild.num_readers(x) != 1) return false;
   const std::optional<ChannelAffine> affine = match_channel_affine(graph, graph.producer(x));
-  if (!affine || !affine->finite()) return false;
+  if (!affine || !affine->finite() ||
+      !is_worth_folding(graph, *affine, contraction->weights_tensor)) {
+    return false;
+  }
   const graph::Operand& operand = contraction->x_operand();
   if (operand.guarded && operand.padding != 0) return false;
 

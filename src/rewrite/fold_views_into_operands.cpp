@@ -4,6 +4,7 @@
 
 #include "rewrite/rebuild.h"
 #include "rewrite/remove_dead_nodes.h"
+#include "rewrite/split_reduction.h"
 #include "rewrite/structure.h"
 
 namespace corf::rewrite {
@@ -31,7 +32,7 @@ bool passes_outside(const index::IndexMap& view_map, const Shape& input, const S
   return false;
 }
 
-/// The operand reading the view's input instead of its output; nullopt if that takes divisions.
+/// The operand reading the view's input instead of its output; nullopt if it cannot.
 std::optional<Operand> through(const View& view, const Shape& input, const Shape& output,
                                const Operand& operand, const Compute& compute) {
   if (std::holds_alternative<graph::Concat>(view)) return std::nullopt;
@@ -58,8 +59,32 @@ std::optional<Operand> through(const View& view, const Shape& input, const Shape
   }
   result.map = index::compose(view_map, operand.map);
   for (index::Expr& expr : result.map.exprs) expr = index::simplify(expr, ranges);
-  if (is_affine(operand.map) && !is_affine(result.map)) return std::nullopt;
   return result;
+}
+
+/// Reads operand `i` through the view, splitting reduction axes where that keeps its map affine;
+/// false, and nothing changed, if the map would need divisions.
+bool read_through(const View& view, const Shape& input, const Shape& output, size_t i,
+                  Compute& compute) {
+  Compute changed = compute;
+  for (;;) {
+    std::optional<Operand> operand = through(view, input, output, changed.operands[i], changed);
+    if (!operand) return false;
+    if (!is_affine(changed.operands[i].map) || is_affine(operand->map)) {
+      changed.operands[i] = std::move(*operand);
+      compute = std::move(changed);
+      return true;
+    }
+    const std::optional<ReductionSplit> split = find_split(changed, operand->map);
+    if (!split) return false;
+    changed = with_split(changed, *split);
+    for (Operand& other : changed.operands) {
+      if (is_affine(other.map)) continue;
+      for (index::Expr& expr : other.map.exprs) {
+        expr = index::simplify(expr, axis_ranges(changed.space));
+      }
+    }
+  }
 }
 
 bool fold_node(Rebuild& rebuild, const Node& node) {
@@ -68,16 +93,18 @@ bool fold_node(Rebuild& rebuild, const Node& node) {
   Graph& graph = rebuild.graph();
   Compute compute = *old_compute;
   std::vector<ValueId> inputs = rebuild.mapped(node.inputs);
+  const auto axes_only = [&](const Operand& operand) {
+    return reads_axes_only(operand, compute.space);
+  };
+  if (!std::all_of(compute.operands.begin(), compute.operands.end(), axes_only)) return false;
   bool changed = false;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    if (!reads_axes_only(compute.operands[i], compute.space)) continue;
     while (const View* view = producing_view(graph, inputs[i])) {
       const ValueId source = graph.producer(inputs[i]).inputs[0];
-      std::optional<Operand> operand =
-          through(*view, graph.values[source].shape, graph.values[inputs[i]].shape,
-                  compute.operands[i], compute);
-      if (!operand) break;
-      compute.operands[i] = std::move(*operand);
+      if (!read_through(*view, graph.values[source].shape, graph.values[inputs[i]].shape, i,
+                        compute)) {
+        break;
+      }
       inputs[i] = source;
       changed = true;
     }

@@ -134,12 +134,11 @@ bool merge_one(Rebuild& rebuild, Compute& consumer, std::vector<ValueId>& inputs
   return false;
 }
 
-}  // namespace
-
-Result<Graph> merge_elementwise(const Graph& graph) {
-  return rebuild_until_stable(graph, [](Rebuild& rebuild, const Node& node) {
+Graph merge_into(const Graph& graph, bool reductions) {
+  return rebuild_until_stable(graph, [=](Rebuild& rebuild, const Node& node) {
     const auto* compute = std::get_if<Compute>(&node.op);
     if (!compute || !may_take_producers(*compute)) return false;
+    if (!reductions && compute->combiner != graph::Combiner::kNone) return false;
     Compute merged = *compute;
     std::vector<ValueId> inputs = rebuild.mapped(node.inputs);
     std::string name = node.name;
@@ -151,6 +150,13 @@ Result<Graph> merge_elementwise(const Graph& graph) {
                                                                  std::move(inputs), origin));
     return true;
   });
+}
+
+}  // namespace
+
+Result<Graph> merge_elementwise(const Graph& graph) {
+  // Element-wise chains first: only whole ones tell whether they are a reduction's epilogue.
+  return merge_into(merge_into(graph, false), true);
 }
 
 }  // namespace corf::rewrite

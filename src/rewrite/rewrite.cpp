@@ -12,6 +12,7 @@
 #include "rewrite/fold_views_into_operands.h"
 #include "rewrite/merge_elementwise.h"
 #include "rewrite/merge_views.h"
+#include "rewrite/multiply_by_inverse_roots.h"
 #include "rewrite/remove_dead_nodes.h"
 #include "rewrite/remove_identities.h"
 #include "rewrite/simplify_bodies.h"
@@ -31,6 +32,7 @@ const std::vector<Pass>& passes() {
       {"eliminate_common_subexpressions", eliminate_common_subexpressions},
       // While a batch-norm is a node of its own.
       {"fold_batch_norm", fold_batch_norm},
+      {"multiply_by_inverse_roots", multiply_by_inverse_roots},
       {"merge_elementwise", merge_elementwise},
       {"remove_identities", remove_identities},
       {"eliminate_common_subexpressions", eliminate_common_subexpressions},

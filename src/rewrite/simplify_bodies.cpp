@@ -101,6 +101,30 @@ bool equal(const ScalarBody& a, const ScalarBody& b) {
          std::equal(a.nodes.begin(), a.nodes.end(), b.nodes.begin(), same);
 }
 
+/// Simplifies the maps by the axes' ranges, and drops guards of operands that stay inside. Whether
+/// anything changed.
+bool simplify_maps(const Graph& graph, const std::vector<ValueId>& inputs, Compute& compute) {
+  const std::vector<index::Interval> ranges = axis_ranges(compute.space);
+  bool changed = false;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    Operand& operand = compute.operands[i];
+    const Shape& shape = graph.values[inputs[i]].shape;
+    bool inside = true;
+    for (size_t d = 0; d < shape.size(); ++d) {
+      index::Expr expr = index::simplify(operand.map.exprs[d], ranges);
+      changed = changed || !index::structurally_equal(expr, operand.map.exprs[d]);
+      operand.map.exprs[d] = std::move(expr);
+      const index::Interval reach = index::bounds(operand.map.exprs[d], ranges);
+      inside = inside && reach.lo >= 0 && reach.hi < shape[d];
+    }
+    if (!operand.guarded || !inside) continue;
+    operand.guarded = false;
+    operand.padding = 0;
+    changed = true;
+  }
+  return changed;
+}
+
 bool has_operand(const ScalarBody& body) {
   return std::any_of(body.nodes.begin(), body.nodes.end(),
                      [](const ScalarNode& node) { return node.op == ScalarOp::kOperand; });
@@ -117,6 +141,8 @@ bool simplify_node(Rebuild& rebuild, const Node& node) {
   }
   Compute compute = *old_compute;
   std::vector<ValueId> inputs = rebuild.mapped(node.inputs);
+  const bool maps_changed =
+      compute.space.num_points() > 0 && simplify_maps(rebuild.graph(), inputs, compute);
   const bool elementwise = compute.combiner == graph::Combiner::kNone;
   if (elementwise) inline_uniform_constants(rebuild.graph(), inputs, compute);
   compute.body = simplify_body(compute.body);
@@ -130,7 +156,10 @@ bool simplify_node(Rebuild& rebuild, const Node& node) {
       drop_ones(rebuild.graph(), inputs[i], compute.operands[i]);
     }
   }
-  if (inputs == rebuild.mapped(node.inputs) && equal(compute.body, old_compute->body)) return false;
+  if (!maps_changed && inputs == rebuild.mapped(node.inputs) &&
+      equal(compute.body, old_compute->body)) {
+    return false;
+  }
   rebuild.replace(node.outputs[0], rebuild.graph().add_compute(node.name, std::move(compute),
                                                                std::move(inputs), node.origin));
   return true;

@@ -5,7 +5,8 @@
 
 namespace corf::rewrite {
 
-/// Simplifies the scalar body of every compute node (see simplify_body). In element-wise nodes,
+/// Simplifies the scalar body of every compute node (see simplify_body) and the index maps of its
+/// operands, dropping guards that nothing needs. In element-wise nodes,
 /// constants that hold one value everywhere move into the body first, and the others lose their
 /// extents of 1, so that a per-channel constant is a vector. Operands that are read twice alike
 /// become one, unused ones vanish.

@@ -1,5 +1,6 @@
 #include "rewrite/simplify_body.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -62,8 +63,21 @@ class Simplifier {
     const Key key{node.op, node.dtype, node.args, node.index, std::bit_cast<int64_t>(node.f64),
                   node.i64};
     const auto [entry, is_new] = ids_.try_emplace(key, static_cast<int>(nodes_.size()));
-    if (is_new) nodes_.push_back(node);
+    if (is_new) {
+      nodes_.push_back(node);
+      int depth = 0;
+      for (int argument : node.args) {
+        if (argument >= 0) depth = std::max(depth, depths_[argument] + 1);
+      }
+      depths_.push_back(depth);
+    }
     return entry->second;
+  }
+  /// The order of a sum's and a product's arguments: the deeper one first, whoever wrote it how.
+  bool comes_before(int a, int b) const {
+    if (depths_[a] != depths_[b]) return depths_[a] > depths_[b];
+    if (is(a, ScalarOp::kOperand) && is(b, ScalarOp::kOperand)) return at(a).index < at(b).index;
+    return a < b;
   }
   int constant(double value, DType dtype) {
     ScalarNode node;
@@ -129,7 +143,7 @@ class Simplifier {
     if (const auto negated = with_constant(b, ScalarOp::kMul); negated && negated->second == -1) {
       return apply(ScalarOp::kSub, a, negated->first);
     }
-    if (a > b) std::swap(a, b);
+    if (comes_before(b, a)) std::swap(a, b);
     return apply(ScalarOp::kAdd, a, b);
   }
 
@@ -178,7 +192,7 @@ class Simplifier {
     if (const auto inner = with_constant(b, ScalarOp::kMul)) {
       return make_mul_constant(make_mul(a, inner->first), inner->second);
     }
-    if (a > b) std::swap(a, b);
+    if (comes_before(b, a)) std::swap(a, b);
     return apply(ScalarOp::kMul, a, b);
   }
 
@@ -203,8 +217,8 @@ class Simplifier {
     }
     if (is(a, ScalarOp::kMul)) {
       const auto [p, q, unused] = at(a).args;
-      if (const auto absorbed = absorb_factor(q, c)) return make_product(p, *absorbed);
       if (const auto absorbed = absorb_factor(p, c)) return make_product(*absorbed, q);
+      if (const auto absorbed = absorb_factor(q, c)) return make_product(p, *absorbed);
     }
     if (c > 0 && (is(a, ScalarOp::kMin) || is(a, ScalarOp::kMax))) {
       const ScalarOp op = at(a).op;
@@ -223,7 +237,7 @@ class Simplifier {
     if (with_constant(p, ScalarOp::kMul) || with_constant(q, ScalarOp::kMul)) {
       return make_mul(p, q);
     }
-    if (p > q) std::swap(p, q);
+    if (comes_before(q, p)) std::swap(p, q);
     return apply(ScalarOp::kMul, p, q);
   }
 
@@ -298,20 +312,23 @@ class Simplifier {
 
   // ---- result ----
 
-  /// What `result` depends on, it being last.
+  /// What `result` depends on, each node after its arguments and as late as that.
   ScalarBody extract(int result) const {
-    std::vector<bool> used(nodes_.size());
-    used[result] = true;
     ScalarBody body;
     std::vector<int> map(nodes_.size(), -1);
-    for (int id = result; id >= 0; --id) {
-      if (!used[id]) continue;
+    std::vector<int> pending = {result};
+    while (!pending.empty()) {
+      const int id = pending.back();
+      int missing = -1;
       for (int argument : nodes_[id].args) {
-        if (argument >= 0) used[argument] = true;
+        if (argument >= 0 && map[argument] < 0 && missing < 0) missing = argument;
       }
-    }
-    for (int id = 0; id <= result; ++id) {
-      if (!used[id]) continue;
+      if (missing >= 0) {
+        pending.push_back(missing);
+        continue;
+      }
+      pending.pop_back();
+      if (map[id] >= 0) continue;
       map[id] = static_cast<int>(body.nodes.size());
       body.nodes.push_back(nodes_[id]);
       for (int& argument : body.nodes.back().args) {
@@ -324,6 +341,7 @@ class Simplifier {
   using Key = std::tuple<ScalarOp, DType, std::array<int, 3>, int, int64_t, int64_t>;
   const ScalarBody& body_;
   std::vector<ScalarNode> nodes_;
+  std::vector<int> depths_;  // of each node, 0 for operands and constants
   std::map<Key, int> ids_;
 };
 

@@ -11,8 +11,8 @@ namespace corf::rewrite {
 /// - constant factors and addends collect into one x * c + d, which absorbs a product's factor;
 /// - clipping is min(max(x, low), high), clips of clips are one;
 /// - 1 / (1 + exp(-x)) and (1 + tanh(x / 2)) / 2 are sigmoid(x).
-/// So hard-swish is x * min(max(x * 1/6 + 0.5, 0), 1), SiLU x * sigmoid(x), GELU
-/// x * (erf(x * 0.707) * 0.5 + 0.5), its tanh form x * sigmoid(x * (x * x * 0.0714 + 1.596)).
+/// So hard-swish is min(max(x * 1/6 + 0.5, 0), 1) * x, SiLU sigmoid(x) * x, GELU
+/// (erf(x * 0.707) * 0.5 + 0.5) * x, its tanh form sigmoid((x * x * 0.0714 + 1.596) * x) * x.
 /// Test: tests/rewrite/simplify_body_test.cpp
 graph::ScalarBody simplify_body(const graph::ScalarBody& body);
 

@@ -96,6 +96,34 @@ graph::Graph apply(Pass pass, const graph::Graph& graph) {
   return result.ok() ? *result : graph;
 }
 
+/// What a graph computes, and how: its text without names, each constant before its first reader.
+inline std::string structure_text(const graph::Graph& graph) {
+  graph::Graph result;
+  std::vector<graph::ValueId> map(graph.values.size(), -1);
+  const auto append = [&](graph::Node node) {
+    for (graph::ValueId& input : node.inputs) input = map[input];
+    for (graph::ValueId& output : node.outputs) {
+      graph::Value value = graph.values[output];
+      value.name.clear();
+      value.producer = static_cast<graph::NodeId>(result.nodes.size());
+      map[output] = static_cast<graph::ValueId>(result.values.size());
+      result.values.push_back(std::move(value));
+      output = map[output];
+    }
+    node.name.clear();
+    node.origin.clear();
+    result.nodes.push_back(std::move(node));
+  };
+  for (const graph::Node& node : graph.nodes) {
+    if (std::holds_alternative<graph::Constant>(node.op)) continue;
+    for (graph::ValueId input : node.inputs) {
+      if (map[input] < 0) append(graph.producer(input));
+    }
+    append(node);
+  }
+  return graph::to_string(result);
+}
+
 template <typename Kind>
 int64_t count_nodes(const graph::Graph& graph) {
   return std::count_if(graph.nodes.begin(), graph.nodes.end(), [](const graph::Node& node) {

@@ -24,6 +24,37 @@ TEST(FoldViewsIntoOperands, HeadsAndTransposedKeysOfAttention) {
   expect_same_results(graph, after, 1e-14);
 }
 
+TEST(FoldViewsIntoOperands, JoinedHeadsSplitTheSum) {
+  Graph graph;
+  const auto context = graph.add_input("context", DType::kF32, {2, 3, 5, 4});
+  const auto moved =
+      graph.add_view("moved", graph::Transpose{{0, 2, 1, 3}}, {context}, {2, 5, 3, 4});
+  const auto joined = graph.add_view("joined", graph::Reshape{}, {moved}, {2, 5, 12});
+  set_output(graph,
+             matmul(graph, "project", joined, graph.add_constant("w", random_tensor({12, 7}, 1))));
+  const Graph after = apply(fold_views_into_operands, graph);
+  EXPECT_EQ(count_nodes<graph::View>(after), 0);
+  const auto& project = std::get<graph::Compute>(after.producer(after.outputs[0]).op);
+  ASSERT_EQ(project.space.axes.size(), 5u);
+  EXPECT_EQ(project.space.axes[3].extent, 3);
+  EXPECT_EQ(project.space.axes[4].extent, 4);
+  expect_same_results(graph, after, 1e-14);
+}
+
+TEST(FoldViewsIntoOperands, ChannelShufflesSplitTheSum) {
+  Graph graph;
+  const auto x = graph.add_input("x", DType::kF32, {1, 12, 4, 4});
+  auto y = graph.add_view("groups", graph::Reshape{}, {x}, {1, 3, 4, 4, 4});
+  y = graph.add_view("swapped", graph::Transpose{{0, 2, 1, 3, 4}}, {y}, {1, 4, 3, 4, 4});
+  y = graph.add_view("shuffled", graph::Reshape{}, {y}, {1, 12, 4, 4});
+  y = graph.add_view("half", graph::Slice{{0, 6, 0, 0}, {1, 1, 1, 1}}, {y}, {1, 6, 4, 4});
+  const auto w = graph.add_constant("w", random_tensor({5, 6, 3, 3}, 1));
+  set_output(graph, conv(graph, "conv", y, w, window(3, 1, 1), 1));
+  const Graph after = apply(fold_views_into_operands, graph);
+  EXPECT_EQ(count_nodes<graph::View>(after), 0);
+  expect_same_results(graph, after, 1e-14);
+}
+
 TEST(FoldViewsIntoOperands, PaddingBecomesTheGuardOfAConvolution) {
   Graph graph;
   const auto x = graph.add_input("x", DType::kF32, {1, 2, 5, 5});
