@@ -37,7 +37,8 @@ Result<Pages> map_pages(int64_t size_bytes) {
   Pages pages;
   if (size_bytes == 0) return pages;
   const bool huge = size_bytes >= kHugePageBytes;
-  const int64_t mapped = huge ? size_bytes + kHugePageBytes : size_bytes;
+  // Room to begin at a multiple of a huge page.
+  const int64_t mapped = huge && size_bytes <= kMaxBytes ? size_bytes + kHugePageBytes : size_bytes;
   CORF_ASSIGN(pages.base_, map(mapped));
   pages.mapped_bytes_ = static_cast<size_t>(mapped);
   auto address = reinterpret_cast<uintptr_t>(pages.base_);
