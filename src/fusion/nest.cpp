@@ -74,8 +74,11 @@ class NestBuilder {
   }
 
   /// The operation that gives `value` at `coordinates` (over the nest's axes).
-  int value_at(ValueId value, const Coordinates& coordinates) {
+  int value_at(ValueId value, Coordinates coordinates) {
     if (value == anchor_) return anchor_op_;
+    for (size_t d = 0; d < coordinates.size(); ++d) {
+      if (graph_.values[value].shape[d] == 1) coordinates[d] = Expr(0);
+    }
     std::string key = key_of(value, coordinates);
     if (auto it = memo_.find(key); it != memo_.end()) return it->second;
     NodeId producer = graph_.values[value].producer;

@@ -26,10 +26,14 @@ bool is_elementwise(const Graph& graph, NodeId id) {
                       [](const graph::Operand& operand) { return operand.guarded; });
 }
 
-bool is_identity(const graph::Operand& operand, size_t rank) {
-  if (operand.map.exprs.size() != rank) return false;
-  for (size_t d = 0; d < rank; ++d) {
-    if (!operand.map.exprs[d].is_variable(static_cast<int>(d))) return false;
+/// The operand is read at the point itself; unit extents may be written as the constant 0.
+bool is_identity(const graph::Operand& operand, const Shape& shape) {
+  if (operand.map.exprs.size() != shape.size()) return false;
+  for (size_t d = 0; d < shape.size(); ++d) {
+    const index::Expr& expr = operand.map.exprs[d];
+    if (!expr.is_variable(static_cast<int>(d)) && !(shape[d] == 1 && expr.is_constant(0))) {
+      return false;
+    }
   }
   return true;
 }
@@ -107,7 +111,7 @@ class UnfusedPlanner {
       const Compute& elementwise = *compute_of(graph_, producer);
       ValueId next = -1;
       for (size_t i = 0; i < elementwise.operands.size(); ++i) {
-        if (is_identity(elementwise.operands[i], graph_.values[value].shape.size())) {
+        if (is_identity(elementwise.operands[i], graph_.values[value].shape)) {
           next = graph_.nodes[producer].inputs[i];
         }
       }
@@ -124,7 +128,7 @@ class UnfusedPlanner {
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       NodeId producer = graph_.values[node.inputs[i]].producer;
       bool inside = group_of_[producer] == number && !prologues_.count(producer);
-      if (inside && (!is_identity(compute.operands[i], shape.size()) ||
+      if (inside && (!is_identity(compute.operands[i], shape) ||
                      graph_.values[node.inputs[i]].shape != shape)) {
         return false;
       }
