@@ -105,6 +105,14 @@ std::vector<double> NodeImport::floats_attribute(std::string_view name,
   return {attribute->floats().begin(), attribute->floats().end()};
 }
 
+std::string NodeImport::strings_attribute(std::string_view name) {
+  const auto* attribute = find(name, AttributeProto::STRINGS);
+  std::string joined;
+  if (attribute == nullptr) return joined;
+  for (const std::string& text : attribute->strings()) joined += (joined.empty() ? "" : ",") + text;
+  return joined;
+}
+
 Result<Tensor> NodeImport::tensor_attribute(std::string_view name) {
   const auto* attribute = find(name, AttributeProto::TENSOR);
   if (attribute == nullptr || !attribute->has_t()) {
@@ -140,7 +148,8 @@ const Operator* find_operator(std::string_view domain, std::string_view name) {
     for (auto group :
          {convolution_operators(), pooling_operators(), matmul_operators(), elementwise_operators(),
           activation_operators(), reduction_operators(), normalization_operators(),
-          shape_operators(), view_operators(), indexing_operators(), resize_operators()}) {
+          shape_operators(), view_operators(), indexing_operators(), resize_operators(),
+          attention_operators(), quantization_operators(), routine_operators()}) {
       all.insert(all.end(), group.begin(), group.end());
     }
     std::sort(all.begin(), all.end(),

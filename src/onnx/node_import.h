@@ -61,6 +61,8 @@ class NodeImport {
   std::string string_attribute(std::string_view name, std::string_view otherwise);
   std::vector<int64_t> ints_attribute(std::string_view name, std::vector<int64_t> otherwise = {});
   std::vector<double> floats_attribute(std::string_view name, std::vector<double> otherwise = {});
+  /// A list of strings, joined by commas.
+  std::string strings_attribute(std::string_view name);
   /// Errors: kInvalidModel if the attribute is missing or no tensor.
   Result<Tensor> tensor_attribute(std::string_view name);
   /// The first attribute that was read with a wrong type.
@@ -124,6 +126,9 @@ std::span<const Operator> shape_operators();
 std::span<const Operator> view_operators();
 std::span<const Operator> indexing_operators();
 std::span<const Operator> resize_operators();
+std::span<const Operator> attention_operators();
+std::span<const Operator> quantization_operators();
+std::span<const Operator> routine_operators();
 
 /// Null if corf does not know the operator.
 const Operator* find_operator(std::string_view domain, std::string_view name);

