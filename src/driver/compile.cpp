@@ -7,6 +7,7 @@
 #include "driver/pipeline.h"
 #include "fusion/prepare.h"
 #include "graph/text.h"
+#include "loop/parameterize.h"
 #include "loop/share_kernels.h"
 #include "loop/text.h"
 #include "lower/lower.h"
@@ -75,7 +76,7 @@ Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage l
   CORF_ASSIGN(loop::Program program, lower::lower(pipeline.graph, pipeline.plan));
   dump.stage("lower", [&] { return loop::to_string(program); });
   if (options.verify_each) CORF_RETURN_IF_ERROR(loop::verify(program));
-  pipeline.program = loop::share_kernels(std::move(program));
+  pipeline.program = loop::parameterize(loop::share_kernels(std::move(program)));
   dump.stage("share_kernels", [&] { return loop::to_string(pipeline.program); });
   if (options.verify_each) CORF_RETURN_IF_ERROR(loop::verify(pipeline.program));
   return {};
