@@ -3,10 +3,12 @@
 #include <unordered_set>
 
 #include "graph/evaluate.h"
+#include "onnx/bind_shape.h"
 #include "onnx/compose.h"
 #include "onnx/model_state.h"
 #include "onnx/node_import.h"
-#include "support/assert.h"
+#include "onnx/remove_unused_nodes.h"
+#include "onnx/unique_names.h"
 
 namespace corf::onnx {
 namespace {
@@ -17,21 +19,6 @@ using onnx_proto::NodeProto;
 /// Nodes with known inputs and at most so many result elements are evaluated while importing, for
 /// shapes depend on them; larger ones are left to constant folding.
 constexpr int64_t kMaxFoldedElems = 1 << 16;
-
-/// Names that are in use, so that each node and value gets one of its own.
-class UniqueNames {
- public:
-  std::string claim(const std::string& wanted) {
-    if (names_.insert(wanted).second) return wanted;
-    for (int i = 1;; ++i) {
-      std::string name = fmt::format("{}_{}", wanted, i);
-      if (names_.insert(name).second) return name;
-    }
-  }
-
- private:
-  std::unordered_set<std::string> names_;
-};
 
 class Importer {
  public:
@@ -49,7 +36,7 @@ class Importer {
     for (const ModelTensor& output : state_.outputs) report_if_unavailable(output.name);
     if (!unsupported_.empty()) return unsupported_error();
     CORF_RETURN_IF_ERROR(add_outputs());
-    remove_unused_nodes();
+    remove_unused_nodes(graph_);
     return std::move(graph_);
   }
 
@@ -66,10 +53,14 @@ class Importer {
   /// The model's own names come first; the parts of decompositions take what is left.
   void claim_names();
   Status add_inputs();
-  Result<Shape> bind_shape(const ModelTensor& input);
   std::vector<bool> find_live_nodes() const;
 
   Status import_node(const ModelNode& node, const std::string& name);
+  /// The branch that a known condition selects, in the node's place.
+  Status import_if(const ModelNode& node, const std::string& name);
+  Status import_branch(const onnx_proto::GraphProto& branch, const ModelNode& node);
+  /// Notes why the node cannot be imported, unless that has been said already.
+  Status give_up(const NodeProto& node, std::string why);
   Status import_with(const Operator& entry, NodeImport& context, const NodeProto& proto);
   Result<std::optional<ValueId>> find_input(const std::string& name);
   /// True if nothing computes the value; the reason is then reported, once.
@@ -80,8 +71,6 @@ class Importer {
   Status check_declared_type(const NodeProto& proto, const std::string& output, ValueId value);
   Status add_outputs();
   Error unsupported_error() const;
-  /// Constants that decided shapes, and outputs of nodes that nobody reads.
-  void remove_unused_nodes();
 
   const Model::State& state_;
   const ShapeBindings& bindings_;
@@ -108,59 +97,11 @@ void Importer::claim_names() {
   for (const auto& [name, tensor] : state_.initializers) value_names_.claim(name);
 }
 
-Result<Shape> Importer::bind_shape(const ModelTensor& input) {
-  std::string declared;
-  for (const SymbolicDim& dim : input.dims) {
-    declared += (declared.empty() ? "" : "x") +
-                (dim.symbol.empty() ? std::to_string(dim.extent) : dim.symbol);
-  }
-  auto bound = bindings_.find(input.name);
-  if (bound == bindings_.end() && !input.has_rank) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      "the model declares no shape for input '{}'; give one under its name",
-                      input.name);
-  }
-  Shape shape;
-  if (bound != bindings_.end()) {
-    shape = bound->second;
-    bool matches = !input.has_rank || shape.size() == input.dims.size();
-    for (size_t i = 0; matches && i < input.dims.size(); ++i) {
-      matches = input.dims[i].extent < 0 || input.dims[i].extent == shape[i];
-    }
-    if (!matches) {
-      return make_error(ErrorCode::kInvalidArgument,
-                        "shape {} given for input '{}' contradicts the model's {}",
-                        to_string(shape), input.name, declared.empty() ? "scalar" : declared);
-    }
-  } else {
-    for (const SymbolicDim& dim : input.dims) {
-      if (dim.extent >= 0) {
-        shape.push_back(dim.extent);
-        continue;
-      }
-      auto symbol = bindings_.find(dim.symbol);
-      if (symbol == bindings_.end() || symbol->second.size() != 1) {
-        return make_error(ErrorCode::kInvalidArgument,
-                          "input '{}' has the symbolic shape {}; give its shape under its name, or "
-                          "an extent for '{}'",
-                          input.name, declared, dim.symbol);
-      }
-      shape.push_back(symbol->second[0]);
-    }
-  }
-  auto count = checked_num_elems(shape);
-  if (!count.ok()) {
-    return make_error(ErrorCode::kInvalidArgument, "input '{}': {}", input.name,
-                      count.error().message);
-  }
-  return shape;
-}
-
 Status Importer::add_inputs() {
   std::unordered_set<std::string> bindable;
   std::map<std::string, int64_t> symbols;  // as the inputs' shapes bind them
   for (const ModelTensor& input : state_.inputs) {
-    CORF_ASSIGN(Shape shape, bind_shape(input));
+    CORF_ASSIGN(Shape shape, bind_shape(input, bindings_));
     bindable.insert(input.name);
     for (size_t i = 0; i < input.dims.size(); ++i) {
       const std::string& symbol = input.dims[i].symbol;
@@ -195,7 +136,8 @@ std::vector<bool> Importer::find_live_nodes() const {
     for (const std::string& output : node.output()) {
       live[i] = live[i] || (!output.empty() && needed.contains(output));
     }
-    if (live[i]) needed.insert(node.input().begin(), node.input().end());
+    if (!live[i]) continue;
+    for (const std::string& name : names_read(node)) needed.insert(name);
   }
   return live;
 }
@@ -206,7 +148,9 @@ Result<std::optional<ValueId>> Importer::find_input(const std::string& name) {
     return std::optional<ValueId>(known->second);
   }
   auto initializer = state_.initializers.find(name);
-  CORF_ASSERT(initializer != state_.initializers.end(), "inputs are checked when the model loads");
+  if (initializer == state_.initializers.end()) {
+    return make_error(ErrorCode::kInvalidModel, "value '{}' is read before it is computed", name);
+  }
   if (!initializer->second.ok()) return initializer->second.error();
   ValueId value = graph_.add_constant(node_names_.claim(name), *initializer->second);
   graph_.values[value].name = name;
@@ -224,11 +168,9 @@ bool Importer::report_if_unavailable(const std::string& name) {
 
 Status Importer::import_node(const ModelNode& node, const std::string& name) {
   const NodeProto& proto = *node.proto;
-  auto give_up = [&](std::string why) {
-    if (!why.empty()) unsupported_.push_back(std::move(why));
-    for (const std::string& output : proto.output()) unavailable_[output] = "";
-    return Status();
-  };
+  if (proto.op_type() == "If" && (proto.domain().empty() || proto.domain() == "ai.onnx")) {
+    return import_if(node, name);
+  }
   bool available = true;
   std::vector<std::optional<ValueId>> inputs;
   for (const std::string& input_name : proto.input()) {
@@ -239,7 +181,7 @@ Status Importer::import_node(const ModelNode& node, const std::string& name) {
     }
     auto input = find_input(input_name);
     if (!input.ok() && input.error().code == ErrorCode::kUnsupported) {
-      return give_up(fmt::format("{}: {}", describe(proto), input.error().message));
+      return give_up(proto, fmt::format("{}: {}", describe(proto), input.error().message));
     }
     if (!input.ok()) return input.error();
     inputs.push_back(*input);
@@ -250,18 +192,91 @@ Status Importer::import_node(const ModelNode& node, const std::string& name) {
   if (entry == nullptr) {
     std::string domain =
         proto.domain().empty() ? "" : fmt::format(" of domain '{}'", proto.domain());
-    return give_up(context.prefix() + "the operator" + domain + " is not supported");
+    return give_up(proto, context.prefix() + "the operator" + domain + " is not supported");
   }
   if (node.opset < entry->since || node.opset > entry->until) {
-    return give_up(context.prefix() +
-                   fmt::format("supported in opsets {} to {}", entry->since, entry->until));
+    return give_up(proto, context.prefix() + fmt::format("supported in opsets {} to {}",
+                                                         entry->since, entry->until));
   }
-  if (!available) return give_up("");
+  if (!available) return give_up(proto, "");
   Status status = import_with(*entry, context, proto);
   if (!status.ok() && status.error().code == ErrorCode::kUnsupported) {
-    return give_up(status.error().message);
+    return give_up(proto, status.error().message);
   }
   return status;
+}
+
+Status Importer::give_up(const NodeProto& node, std::string why) {
+  if (!why.empty()) unsupported_.push_back(std::move(why));
+  for (const std::string& output : node.output()) unavailable_[output] = "";
+  return {};
+}
+
+Status Importer::import_if(const ModelNode& node, const std::string& name) {
+  const NodeProto& proto = *node.proto;
+  if (proto.input_size() != 1) {
+    return make_error(ErrorCode::kInvalidModel, "{}: one input is required", describe(proto));
+  }
+  if (report_if_unavailable(proto.input(0))) return give_up(proto, "");
+  CORF_ASSIGN(auto condition, find_input(proto.input(0)));
+  NodeImport context(graph_, proto, node.opset, name, {condition}, state_.storage,
+                     *state_.external);
+  const Tensor* known = condition ? context.known(*condition) : nullptr;
+  if (known == nullptr || known->num_elems() != 1) {
+    return give_up(proto, context.prefix() +
+                              "its condition depends on data; only a branch that is known while "
+                              "compiling is supported");
+  }
+  std::string_view wanted = known->at_i64(0) != 0 ? "then_branch" : "else_branch";
+  for (const auto& attribute : proto.attribute()) {
+    if (attribute.name() == wanted && attribute.has_g()) {
+      return import_branch(attribute.g(), node);
+    }
+  }
+  return make_error(ErrorCode::kInvalidModel, "{}: it has no {}", describe(proto), wanted);
+}
+
+Status Importer::import_branch(const onnx_proto::GraphProto& branch, const ModelNode& node) {
+  const NodeProto& proto = *node.proto;
+  if (branch.output_size() != proto.output_size()) {
+    return make_error(ErrorCode::kInvalidModel, "{}: a branch has {} outputs, not {}",
+                      describe(proto), branch.output_size(), proto.output_size());
+  }
+  for (const auto& initializer : branch.initializer()) {
+    CORF_ASSIGN(Tensor tensor, read_tensor(initializer, state_.storage, *state_.external,
+                                           fmt::format("initializer '{}'", initializer.name())));
+    ValueId value = graph_.add_constant(node_names_.claim(initializer.name()), std::move(tensor));
+    graph_.values[value].name = value_names_.claim(initializer.name());
+    values_[initializer.name()] = value;
+  }
+  // Branches nest no deeper than protobuf parses.
+  for (const NodeProto& inner : branch.node()) {
+    std::string wanted = inner.name();
+    if (wanted.empty()) wanted = inner.output_size() > 0 ? inner.output(0) : inner.op_type();
+    std::string name = node_names_.claim(wanted);
+    for (const std::string& output : inner.output()) {
+      if (values_.contains(output)) {
+        return make_error(ErrorCode::kInvalidModel, "{}: value '{}' is defined twice",
+                          describe(inner), output);
+      }
+      value_names_.claim(output);
+    }
+    CORF_RETURN_IF_ERROR(import_node({&inner, node.opset}, name));
+  }
+  for (int i = 0; i < branch.output_size(); ++i) {
+    const std::string& inner = branch.output(i).name();
+    if (report_if_unavailable(inner)) {
+      unavailable_[proto.output(i)] = "";
+      continue;
+    }
+    CORF_ASSIGN(auto value, find_input(inner));
+    if (!value) {
+      return make_error(ErrorCode::kInvalidModel, "{}: a branch's output has no name",
+                        describe(proto));
+    }
+    values_[proto.output(i)] = *value;
+  }
+  return {};
 }
 
 Status Importer::import_with(const Operator& entry, NodeImport& context, const NodeProto& proto) {
@@ -399,39 +414,6 @@ Error Importer::unsupported_error() const {
   std::string message = fmt::format("{} nodes are not supported:", unsupported_.size());
   for (const std::string& line : unsupported_) message += "\n  " + line;
   return Error{ErrorCode::kUnsupported, message};
-}
-
-void Importer::remove_unused_nodes() {
-  std::vector<bool> used(graph_.values.size());
-  for (ValueId value : graph_.inputs) used[value] = true;
-  for (ValueId value : graph_.outputs) used[value] = true;
-  std::vector<graph::Node> kept;  // last node first
-  for (size_t i = graph_.nodes.size(); i-- > 0;) {
-    graph::Node& node = graph_.nodes[i];
-    bool live = false;
-    for (ValueId output : node.outputs) live = live || used[output];
-    if (!live) continue;
-    for (ValueId input : node.inputs) used[input] = true;
-    for (ValueId output : node.outputs) used[output] = true;
-    kept.push_back(std::move(node));
-  }
-  std::vector<ValueId> renumbered(graph_.values.size(), -1);
-  std::vector<graph::Value> values;
-  graph_.nodes.assign(std::make_move_iterator(kept.rbegin()), std::make_move_iterator(kept.rend()));
-  for (size_t i = 0; i < graph_.nodes.size(); ++i) {
-    graph::Node& node = graph_.nodes[i];
-    for (ValueId& input : node.inputs) input = renumbered[input];
-    for (ValueId& output : node.outputs) {
-      graph::Value value = std::move(graph_.values[output]);
-      value.producer = static_cast<graph::NodeId>(i);
-      renumbered[output] = static_cast<ValueId>(values.size());
-      output = renumbered[output];
-      values.push_back(std::move(value));
-    }
-  }
-  graph_.values = std::move(values);
-  for (ValueId& value : graph_.inputs) value = renumbered[value];
-  for (ValueId& value : graph_.outputs) value = renumbered[value];
 }
 
 }  // namespace

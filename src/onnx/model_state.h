@@ -42,6 +42,10 @@ struct Model::State {
 /// "node 'conv1' (Conv)", or by its first output if it has no name.
 std::string describe(const onnx_proto::NodeProto& node);
 
+/// Names that a node reads: its inputs, and what the bodies in its attributes (branches, loops)
+/// take from outside.
+std::vector<std::string> names_read(const onnx_proto::NodeProto& node);
+
 /// Replaces calls of the model's functions with the functions' bodies.
 /// Errors: kInvalidModel if a function calls itself.
 Result<std::vector<ModelNode>> inline_functions(ModelStorage& storage, int64_t model_opset);

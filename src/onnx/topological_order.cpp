@@ -10,39 +10,6 @@ namespace {
 using onnx_proto::GraphProto;
 using onnx_proto::NodeProto;
 
-/// Names that a node reads: its inputs, and what the bodies in its attributes (branches, loops)
-/// take from outside.
-std::vector<std::string> names_read(const NodeProto& node) {
-  std::vector<std::string> names(node.input().begin(), node.input().end());
-  std::vector<const GraphProto*> pending;
-  auto add_bodies = [&pending](const NodeProto& owner) {
-    for (const auto& attribute : owner.attribute()) {
-      if (attribute.has_g()) pending.push_back(&attribute.g());
-      for (const auto& graph : attribute.graphs()) pending.push_back(&graph);
-    }
-  };
-  add_bodies(node);
-  if (pending.empty()) return names;
-  std::unordered_set<std::string> inner;
-  std::vector<std::string> outer;
-  while (!pending.empty()) {
-    const GraphProto& graph = *pending.back();
-    pending.pop_back();
-    for (const auto& input : graph.input()) inner.insert(input.name());
-    for (const auto& initializer : graph.initializer()) inner.insert(initializer.name());
-    for (const auto& body_node : graph.node()) {
-      inner.insert(body_node.output().begin(), body_node.output().end());
-      outer.insert(outer.end(), body_node.input().begin(), body_node.input().end());
-      add_bodies(body_node);
-    }
-    for (const auto& output : graph.output()) outer.push_back(output.name());
-  }
-  for (const std::string& name : outer) {
-    if (!inner.contains(name)) names.push_back(name);
-  }
-  return names;
-}
-
 constexpr int kGiven = -1;  // defined by an input or initialiser
 
 struct Dependencies {
@@ -117,6 +84,37 @@ Error cycle_error(const std::vector<ModelNode>& nodes, const Dependencies& depen
 }
 
 }  // namespace
+
+std::vector<std::string> names_read(const NodeProto& node) {
+  std::vector<std::string> names(node.input().begin(), node.input().end());
+  std::vector<const GraphProto*> pending;
+  auto add_bodies = [&pending](const NodeProto& owner) {
+    for (const auto& attribute : owner.attribute()) {
+      if (attribute.has_g()) pending.push_back(&attribute.g());
+      for (const auto& graph : attribute.graphs()) pending.push_back(&graph);
+    }
+  };
+  add_bodies(node);
+  if (pending.empty()) return names;
+  std::unordered_set<std::string> inner;
+  std::vector<std::string> outer;
+  while (!pending.empty()) {
+    const GraphProto& graph = *pending.back();
+    pending.pop_back();
+    for (const auto& input : graph.input()) inner.insert(input.name());
+    for (const auto& initializer : graph.initializer()) inner.insert(initializer.name());
+    for (const auto& body_node : graph.node()) {
+      inner.insert(body_node.output().begin(), body_node.output().end());
+      outer.insert(outer.end(), body_node.input().begin(), body_node.input().end());
+      add_bodies(body_node);
+    }
+    for (const auto& output : graph.output()) outer.push_back(output.name());
+  }
+  for (const std::string& name : outer) {
+    if (!inner.contains(name)) names.push_back(name);
+  }
+  return names;
+}
 
 Result<std::vector<ModelNode>> topological_order(const std::vector<ModelNode>& nodes,
                                                  const std::vector<std::string>& defined) {

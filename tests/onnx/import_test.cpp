@@ -141,6 +141,39 @@ TEST(Import, OutputsHaveNodesOfTheirOwn) {
   EXPECT_EQ(distinct.size(), 4U);
 }
 
+/// If(x's first extent == 2) { y = relu(x) } else { y = missing operator }
+ModelBuilder branching(const std::string& condition) {
+  ModelBuilder builder;
+  builder.input("x", {2, 3}).ints("zero", {0}).ints("two", {2}).output("y");
+  builder.input("flag", {1}, TensorProto::BOOL);
+  builder.node("Shape", {"x"}, {"s"});
+  builder.node("Gather", {"s", "zero"}, {"extent"}).node("Equal", {"extent", "two"}, {"same"});
+  builder.node("If", {condition}, {"y"});
+  auto& node = *builder.proto.mutable_graph()->mutable_node()->rbegin();
+  for (const auto& [name, op] : {std::pair{"then_branch", "Relu"}, {"else_branch", "FancyOp"}}) {
+    auto& attribute = *node.add_attribute();
+    attribute.set_name(name);
+    attribute.set_type(onnx_proto::AttributeProto::GRAPH);
+    auto& inner = *attribute.mutable_g()->add_node();
+    inner.set_op_type(op);
+    inner.add_input("x");
+    inner.add_output(std::string(op) + "_out");
+    attribute.mutable_g()->add_output()->set_name(std::string(op) + "_out");
+  }
+  return builder;
+}
+
+TEST(Import, KnownConditionSelectsItsBranch) {
+  auto outputs =
+      branching("same").run({floats({2, 3}, {-1, 2, -3, 4, -5, 6}), Tensor(DType::kBool, {1})});
+  ASSERT_TRUE(outputs.ok()) << outputs.error().message;
+  EXPECT_EQ(values_of((*outputs)[0]), (std::vector<double>{0, 2, 0, 4, 0, 6}));
+  auto graph = branching("flag").import();
+  ASSERT_FALSE(graph.ok());
+  EXPECT_EQ(graph.error().code, ErrorCode::kUnsupported);
+  EXPECT_NE(graph.error().message.find("If_y"), std::string::npos);
+}
+
 TEST(Import, WrongAttributeTypesAreNamed) {
   ModelBuilder builder;
   builder.input("x", {2, 3}).node("Softmax", {"x"}, {"y"}, {{"axis", 0.5}}).output("y");

@@ -1,0 +1,53 @@
+#include "onnx/bind_shape.h"
+
+namespace corf::onnx {
+
+Result<Shape> bind_shape(const ModelTensor& input, const ShapeBindings& bindings) {
+  std::string declared;
+  for (const SymbolicDim& dim : input.dims) {
+    declared += (declared.empty() ? "" : "x") +
+                (dim.symbol.empty() ? std::to_string(dim.extent) : dim.symbol);
+  }
+  auto bound = bindings.find(input.name);
+  if (bound == bindings.end() && !input.has_rank) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "the model declares no shape for input '{}'; give one under its name",
+                      input.name);
+  }
+  Shape shape;
+  if (bound != bindings.end()) {
+    shape = bound->second;
+    bool matches = !input.has_rank || shape.size() == input.dims.size();
+    for (size_t i = 0; matches && i < input.dims.size(); ++i) {
+      matches = input.dims[i].extent < 0 || input.dims[i].extent == shape[i];
+    }
+    if (!matches) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        "shape {} given for input '{}' contradicts the model's {}",
+                        to_string(shape), input.name, declared.empty() ? "scalar" : declared);
+    }
+  } else {
+    for (const SymbolicDim& dim : input.dims) {
+      if (dim.extent >= 0) {
+        shape.push_back(dim.extent);
+        continue;
+      }
+      auto symbol = bindings.find(dim.symbol);
+      if (symbol == bindings.end() || symbol->second.size() != 1) {
+        return make_error(ErrorCode::kInvalidArgument,
+                          "input '{}' has the symbolic shape {}; give its shape under its name, or "
+                          "an extent for '{}'",
+                          input.name, declared, dim.symbol);
+      }
+      shape.push_back(symbol->second[0]);
+    }
+  }
+  auto count = checked_num_elems(shape);
+  if (!count.ok()) {
+    return make_error(ErrorCode::kInvalidArgument, "input '{}': {}", input.name,
+                      count.error().message);
+  }
+  return shape;
+}
+
+}  // namespace corf::onnx
