@@ -26,11 +26,15 @@ void flatten(const Expr& expr, std::vector<Expr>& terms) {
 IndexLowering::IndexLowering(llvm::IRBuilder<>& builder, int num_vars)
     : builder_(builder), num_vars_(num_vars), bindings_(num_vars), ranges_(num_vars, unbounded()) {}
 
-void IndexLowering::open_scope(llvm::Instruction* prologue_end) {
-  scopes_.push_back({prologue_end, {}});
+void IndexLowering::open_scope(llvm::Instruction* prologue_end, bool is_rare) {
+  scopes_.push_back({prologue_end, floor_, {}});
+  if (is_rare) floor_ = static_cast<int>(scopes_.size()) - 1;
 }
 
-void IndexLowering::close_scope() { scopes_.pop_back(); }
+void IndexLowering::close_scope() {
+  floor_ = scopes_.back().outer_floor;
+  scopes_.pop_back();
+}
 
 void IndexLowering::bind(int var, Value* value, int64_t add, Interval range) {
   // A variable bound again (the next copy of an unrolled body) makes what was computed from it
@@ -53,9 +57,9 @@ const IndexLowering::Binding& IndexLowering::binding(int var) const {
 int IndexLowering::depth(const Expr& expr) const {
   switch (expr.kind()) {
     case ExprKind::kConstant:
-      return 0;
+      return floor_;
     case ExprKind::kVariable:
-      return binding(expr.variable_id()).depth;
+      return depth(binding(expr.variable_id()));
     default:
       return std::max(depth(expr.lhs()), depth(expr.rhs()));
   }
@@ -164,7 +168,7 @@ Value* IndexLowering::offset_at_depth(const Linear& offset, const std::vector<Ex
   auto add = [&](Value* term) { sum = sum ? builder_.CreateNSWAdd(sum, term) : term; };
   for (const auto& [var, coefficient] : offset.coefficients) {
     const Binding& bound = binding(var);
-    if (!bound.value || bound.depth != level) continue;
+    if (!bound.value || depth(bound) != level) continue;
     add(coefficient == 1 ? bound.value
                          : builder_.CreateNSWMul(bound.value, builder_.getInt64(coefficient)));
   }
@@ -182,7 +186,7 @@ Address IndexLowering::address(Value* buffer, llvm::Type* elem, const Linear& of
   for (const auto& [var, coefficient] : offset.coefficients) {
     const Binding& bound = binding(var);
     result.constant += coefficient * bound.add;
-    if (bound.value) depths.push_back(bound.depth);
+    if (bound.value) depths.push_back(depth(bound));
   }
   for (const Expr& term : rest) depths.push_back(depth(term));
   std::sort(depths.begin(), depths.end());
@@ -198,7 +202,7 @@ Address IndexLowering::address(Value* buffer, llvm::Type* elem, const Linear& of
     }
     for (const auto& [var, coefficient] : offset.coefficients) {
       const Binding& bound = binding(var);
-      if (bound.value && bound.depth == level) {
+      if (bound.value && depth(bound) == level) {
         name += "+" + std::to_string(coefficient) + "*v" + std::to_string(var);
       }
     }

@@ -27,8 +27,9 @@ class IndexLowering {
   IndexLowering(llvm::IRBuilder<>& builder, int num_vars);
 
   /// A region whose values are inserted before `prologue_end`, the terminator of a block that
-  /// dominates everything emitted until close_scope.
-  void open_scope(llvm::Instruction* prologue_end);
+  /// dominates everything emitted until close_scope. From a region that seldom runs (`is_rare`)
+  /// nothing is hoisted into those around it.
+  void open_scope(llvm::Instruction* prologue_end, bool is_rare = false);
   void close_scope();
 
   /// `var` = `value` + `add` (null: the constant `add`) in the current scope.
@@ -55,11 +56,13 @@ class IndexLowering {
   };
   struct Scope {
     llvm::Instruction* prologue_end = nullptr;
+    int outer_floor = 0;
     std::map<std::string, llvm::Value*> values;
   };
 
   const Binding& binding(int var) const;
   int depth(const Expr& expr) const;
+  int depth(const Binding& bound) const { return std::max(bound.depth, floor_); }
   std::string key(const Expr& expr) const;
   llvm::Value* emit_node(const Expr& expr);
   llvm::Value* emit_division(const Expr& expr);
@@ -71,6 +74,7 @@ class IndexLowering {
   std::vector<Binding> temporaries_;
   std::vector<Interval> ranges_;
   std::vector<Scope> scopes_;
+  int floor_ = 0;  // scopes outside of this one receive nothing
 };
 
 }  // namespace corf::codegen

@@ -8,9 +8,7 @@ namespace {
 
 void lower(const std::vector<loop::Stmt>& body, FunctionState& function);
 
-void lower(const loop::Tile& tile, FunctionState& function) {
-  TileLowering(function, tile).lower();
-}
+void lower(const loop::Tile& tile, FunctionState& function) { lower_tile(function, tile); }
 
 void lower(const loop::For& loop, FunctionState& function) {
   function.emit_loop(loop.var, loop.lo, loop.hi, loop.step, 1, {}, [&](Values) {

@@ -14,12 +14,13 @@ using llvm::Value;
 using loop::AxisSet;
 using loop::Register;
 
-TileLowering::TileLowering(FunctionState& function, const loop::Tile& tile)
+TileLowering::TileLowering(FunctionState& function, const loop::Tile& tile, bool assume_guards)
     : f_(function),
       builder_(function.builder),
       tile_(tile),
       info_(loop::tile_info(tile)),
       ops_(function.builder, function.isa, function.routines()),
+      assume_guards_(assume_guards),
       registers_(info_.registers.size()) {
   for (const loop::TileAxis& axis : tile.axes) {
     f_.index.set_range(axis.var, {0, axis.extent - 1});
@@ -58,9 +59,9 @@ void TileLowering::lower() {
   for (const loop::TileAxis& axis : tile_.axes) {
     if (axis.extent <= 0) return;
   }
-  loaded_.emplace_back();
+  shared_.emplace_back();
   execute(tile_.body);
-  loaded_.pop_back();
+  shared_.pop_back();
 }
 
 void TileLowering::execute(const std::vector<loop::TileStmt>& body) {
@@ -154,7 +155,7 @@ void TileLowering::execute(const loop::TileLoop& loop) {
     }
   };
   const size_t num_waiting = waiting_loads_.size();
-  loaded_.emplace_back();
+  shared_.emplace_back();
   const Values results =
       f_.emit_loop(loop.var, loop.lo, loop.hi, loop.step, std::max(loop.unroll, 1),
                    std::move(carried), [&](Values values) {
@@ -168,7 +169,7 @@ void TileLowering::execute(const loop::TileLoop& loop) {
                      waiting_loads_.resize(num_waiting);
                      return after;
                    });
-  loaded_.pop_back();
+  shared_.pop_back();
   set_accumulators(results);
 }
 
@@ -237,10 +238,10 @@ Value* TileLowering::spread(Value* value, int piece) {
     return llvm::ConstantVector::getSplat(
         llvm::ElementCount::getFixed(static_cast<unsigned>(lanes)), constant);
   }
-  const LoadKey key{-1, value, 0, lanes, lanes, nullptr};
-  if (Value* known = cached(key)) return known;
+  const SharedKey key{.buffer = SharedKey::kSplat, .base = value, .lanes = lanes};
+  if (Value* known = shared(key)) return known;
   Value* vector = builder_.CreateVectorSplat(static_cast<unsigned>(lanes), value);
-  loaded_.back()[key] = vector;
+  shared_.back()[key] = vector;
   return vector;
 }
 

@@ -1,8 +1,6 @@
 #pragma once
 #include <map>
 #include <memory>
-#include <set>
-#include <tuple>
 #include <vector>
 
 #include "codegen/function_state.h"
@@ -19,8 +17,12 @@ namespace corf::codegen {
 /// buffer, a register that a loop uses before that loop.
 class TileLowering {
  public:
-  TileLowering(FunctionState& function, const loop::Tile& tile);
+  /// `assume_guards`: every guard is known to hold.
+  TileLowering(FunctionState& function, const loop::Tile& tile, bool assume_guards = false);
   void lower();
+  /// A condition, computed before the tile, under which all of its guards hold at all points; null
+  /// if there is none or no need of one.
+  llvm::Value* all_guards_hold();
 
  private:
   /// Part of the vector axis: `lanes` lanes from `start`, of which the first `active` exist.
@@ -67,7 +69,18 @@ class TileLowering {
     loop::Register reg = 0;
     SharedValues snapshot;  // if it is an accumulator
   };
-  using LoadKey = std::tuple<int, llvm::Value*, int64_t, int, int, llvm::Value*>;
+  /// What has been computed already: a load (of `lanes` lanes, or a scalar), or, for the negative
+  /// buffers, something else that is worth sharing.
+  struct SharedKey {
+    static constexpr int kSplat = -1, kConjunction = -2;
+    int buffer = 0;
+    llvm::Value* base = nullptr;
+    int64_t constant = 0;
+    int lanes = 0, active = 0;
+    llvm::Value* condition = nullptr;
+    llvm::Constant* padding = nullptr;  // where the condition does not hold
+    auto operator<=>(const SharedKey&) const = default;
+  };
 
   // Statements (tile_lowering.cpp, tile_update.cpp).
   void execute(const std::vector<loop::TileStmt>& body);
@@ -126,7 +139,7 @@ class TileLowering {
                    const Condition& condition, const Point& point, int piece);
   llvm::Value* pointer(int buffer, const Address& address);
   llvm::Value* active_mask(const Piece& piece, llvm::Value* mask);
-  llvm::Value* cached(const LoadKey& key);
+  llvm::Value* shared(const SharedKey& key);
   void forget_loads_of(int buffer);
 
   void split_vector_axis();
@@ -136,13 +149,18 @@ class TileLowering {
   const loop::Tile& tile_;
   loop::TileInfo info_;
   ScalarOps ops_;
+  bool assume_guards_ = false;
   loop::AxisSet vector_bit_ = 0;
   int vector_var_ = -1;
   std::vector<Piece> pieces_;
   std::vector<RegisterState> registers_;
   std::map<int, BoundVariable> bound_;
   std::vector<loop::Register> waiting_loads_;
-  std::vector<std::map<LoadKey, llvm::Value*>> loaded_;  // by open loop
+  std::vector<std::map<SharedKey, llvm::Value*>> shared_;  // by open loop
 };
+
+/// Lowers the tile; where guards may fail, once for the inside, where none does, and once for the
+/// border.
+void lower_tile(FunctionState& function, const loop::Tile& tile);
 
 }  // namespace corf::codegen

@@ -102,6 +102,7 @@ Value* TileLowering::pointer(int buffer, const Address& address) {
 TileLowering::Condition TileLowering::condition(const std::vector<loop::Guard>& guards,
                                                 const Point& point, int piece) {
   Condition result;
+  if (assume_guards_) return result;
   auto conjoin = [&](Value*& all, Value* one) { all = all ? builder_.CreateAnd(all, one) : one; };
   if (piece >= 0) {
     const Piece& part = pieces_[static_cast<size_t>(piece)];
@@ -110,7 +111,8 @@ TileLowering::Condition TileLowering::condition(const std::vector<loop::Guard>& 
   for (const loop::Guard& guard : guards) {
     const bool by_lane =
         piece >= 0 && (varies_by_lane(guard.expr) || index::depends_on(guard.expr, vector_var_));
-    const Expr expr = at_point(guard.expr, point, piece, -1);
+    // In canonical form, so that equal conditions are one value.
+    const Expr expr = index::to_expr(index::to_linear(at_point(guard.expr, point, piece, -1)));
     if (!by_lane) {
       Value* holds = f_.index.emit_guard(expr, guard.lo, guard.hi);
       if (!holds) continue;
@@ -174,8 +176,8 @@ Value* TileLowering::active_mask(const Piece& piece, Value* mask) {
 
 // ---- loads -------------------------------------------------------------------------------------
 
-Value* TileLowering::cached(const LoadKey& key) {
-  for (const auto& level : loaded_) {
+Value* TileLowering::shared(const SharedKey& key) {
+  for (const auto& level : shared_) {
     auto found = level.find(key);
     if (found != level.end()) return found->second;
   }
@@ -183,8 +185,8 @@ Value* TileLowering::cached(const LoadKey& key) {
 }
 
 void TileLowering::forget_loads_of(int buffer) {
-  for (auto& level : loaded_) {
-    std::erase_if(level, [&](const auto& entry) { return std::get<0>(entry.first) == buffer; });
+  for (auto& level : shared_) {
+    std::erase_if(level, [&](const auto& entry) { return entry.first.buffer == buffer; });
   }
 }
 
@@ -228,10 +230,12 @@ Value* TileLowering::compute_load(RegisterState& state, const loop::TileLoad& lo
 
 Value* TileLowering::load_scalar(int buffer, const Address& address, Value* condition,
                                  llvm::Constant* padding) {
-  const LoadKey key{buffer, address.base, address.constant, 0, 0, condition};
-  if (!condition) {
-    if (Value* known = cached(key)) return known;
-  }
+  const SharedKey key{.buffer = buffer,
+                      .base = address.base,
+                      .constant = address.constant,
+                      .condition = condition,
+                      .padding = condition ? padding : nullptr};
+  if (Value* known = shared(key)) return known;
   const DType dtype = f_.kernel.buffer_dtype(buffer);
   Value* from = pointer(buffer, address);
   if (condition) {
@@ -240,16 +244,21 @@ Value* TileLowering::load_scalar(int buffer, const Address& address, Value* cond
   auto* load = builder_.CreateAlignedLoad(memory_type(f_.context(), dtype), from,
                                           llvm::Align(static_cast<uint64_t>(size_bytes(dtype))));
   f_.annotate(load, buffer);
-  if (!condition) loaded_.back()[key] = load;
+  shared_.back()[key] = load;
   return load;
 }
 
 Value* TileLowering::load_vector(int buffer, const Address& address, const Piece& piece,
                                  const Condition& condition, llvm::Constant* padding) {
-  const bool is_guarded = condition.scalar || condition.mask;
-  const LoadKey key{buffer, address.base, address.constant, piece.lanes, piece.active, nullptr};
-  if (!is_guarded) {
-    if (Value* known = cached(key)) return known;
+  const SharedKey key{.buffer = buffer,
+                      .base = address.base,
+                      .constant = address.constant,
+                      .lanes = piece.lanes,
+                      .active = piece.active,
+                      .condition = condition.scalar,
+                      .padding = condition.scalar ? padding : nullptr};
+  if (!condition.mask) {
+    if (Value* known = shared(key)) return known;
   }
   const DType dtype = f_.kernel.buffer_dtype(buffer);
   const llvm::Align align(static_cast<uint64_t>(size_bytes(dtype)));
@@ -267,7 +276,7 @@ Value* TileLowering::load_vector(int buffer, const Address& address, const Piece
     load = builder_.CreateAlignedLoad(type, from, align);
   }
   f_.annotate(load, buffer);
-  if (!is_guarded) loaded_.back()[key] = load;
+  if (!condition.mask) shared_.back()[key] = load;
   return load;
 }
 

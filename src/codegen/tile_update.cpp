@@ -8,6 +8,70 @@ using llvm::Value;
 using loop::AxisSet;
 using loop::Register;
 
+namespace {
+
+/// Orders in which points of an update may be emitted, by the elements that a load brings.
+struct StreamOrder {
+  const index::Linear& offset;
+  const std::vector<int>& axis_variables;
+  AxisSet acc_axes, extra_axes;
+  AxisSet rest_axes;  // that the offset depends on otherwise than linearly
+
+  using Point = std::vector<int64_t>;
+
+  int64_t distance(const Point& point, AxisSet axes) const {
+    int64_t result = 0;
+    for (size_t axis = 0; axis < point.size(); ++axis) {
+      if (axes >> axis & 1) result += offset.coefficient(axis_variables[axis]) * point[axis];
+    }
+    return result;
+  }
+  /// Lacking axes before `sliding`, then the distance along it and the accumulators' axes, then
+  /// the rest.
+  std::vector<int64_t> key(const Point& point, size_t sliding) const {
+    std::vector<int64_t> result;
+    for (size_t axis = 0; axis < point.size(); ++axis) {
+      if (axis == sliding) {
+        result.push_back(distance(point, acc_axes | AxisSet{1} << axis));
+      } else if (extra_axes >> axis & 1) {
+        result.push_back(point[axis]);
+      }
+    }
+    return result;
+  }
+  std::vector<int64_t> element(const Point& point) const {
+    std::vector<int64_t> result{distance(point, ~AxisSet{0})};
+    for (size_t axis = 0; axis < point.size(); ++axis) {
+      if (rest_axes >> axis & 1) result.push_back(point[axis]);
+    }
+    return result;
+  }
+  size_t num_changes(const std::vector<Point>& order) const {
+    size_t changes = 0;
+    for (size_t i = 1; i < order.size(); ++i) {
+      if (element(order[i - 1]) != element(order[i])) ++changes;
+    }
+    return changes;
+  }
+  /// Whether each accumulator meets its terms in ascending order.
+  bool is_ascending(const std::vector<Point>& order) const {
+    std::map<Point, Point> last_extra;
+    for (const Point& point : order) {
+      Point acc, extra;
+      for (size_t axis = 0; axis < point.size(); ++axis) {
+        if (acc_axes >> axis & 1) acc.push_back(point[axis]);
+        if (extra_axes >> axis & 1) extra.push_back(point[axis]);
+      }
+      auto [last, first_time] = last_extra.try_emplace(acc, extra);
+      if (!first_time && !(last->second < extra)) return false;
+      last->second = extra;
+    }
+    return true;
+  }
+};
+
+}  // namespace
+
 /// The load that brings a stream of values past the accumulators: it depends both on an axis that
 /// they have and on one that they lack, so that neighbouring accumulators meet the same element.
 const TileLowering::RegisterState* TileLowering::streaming_load(Register reg, AxisSet acc_axes,
@@ -39,40 +103,31 @@ std::vector<TileLowering::Point> TileLowering::update_order(const loop::TileUpda
       order.push_back(std::move(point));
     }
   }
-  if (extra_axes == 0 || update.b < 0) return order;
+  if (extra_axes == 0) return order;
   const RegisterState* stream = streaming_load(update.a, acc_axes, extra_axes);
-  if (!stream) stream = streaming_load(update.b, acc_axes, extra_axes);
+  if (!stream && update.b >= 0) stream = streaming_load(update.b, acc_axes, extra_axes);
   if (!stream || !stream->along_vector) return order;
 
-  const AxisSet rest_axes = info_.axes_of(stream->offset.linear.rest);
-  auto address = [&](const Point& point) {
-    std::vector<int64_t> key;
-    int64_t distance = 0;
-    for (size_t axis = 0; axis < point.size(); ++axis) {
-      if (rest_axes >> axis & 1) key.push_back(point[axis]);
-      distance += stream->offset.linear.coefficient(info_.axis_variables[axis]) * point[axis];
+  // Candidates slide along one of the lacking axes: what comes before it stays outside, the
+  // accumulators' axes join it by their distance in memory. The fewest changes of element win.
+  const StreamOrder slide{stream->offset.linear, info_.axis_variables, acc_axes, extra_axes,
+                          info_.axes_of(stream->offset.linear.rest)};
+  size_t fewest = slide.num_changes(order);
+  std::vector<Point> best = order;
+  for (size_t axis = 0; axis < info_.extents.size(); ++axis) {
+    if (!(extra_axes >> axis & 1) || (slide.rest_axes & (acc_axes | AxisSet{1} << axis))) continue;
+    std::vector<Point> candidate = order;
+    std::stable_sort(candidate.begin(), candidate.end(), [&](const Point& x, const Point& y) {
+      return slide.key(x, axis) < slide.key(y, axis);
+    });
+    if (!slide.is_ascending(candidate)) continue;
+    const size_t changes = slide.num_changes(candidate);
+    if (changes < fewest) {
+      fewest = changes;
+      best = std::move(candidate);
     }
-    key.push_back(distance);
-    return key;
-  };
-  std::vector<std::pair<std::vector<int64_t>, Point>> keyed;
-  for (const Point& point : order) keyed.emplace_back(address(point), point);
-  std::stable_sort(keyed.begin(), keyed.end(),
-                   [](const auto& x, const auto& y) { return x.first < y.first; });
-  std::map<std::vector<int64_t>, std::vector<int64_t>> last_extra;
-  std::vector<Point> by_address;
-  for (auto& [key, point] : keyed) {
-    std::vector<int64_t> acc, extra;
-    for (size_t axis = 0; axis < point.size(); ++axis) {
-      if (acc_axes >> axis & 1) acc.push_back(point[axis]);
-      if (extra_axes >> axis & 1) extra.push_back(point[axis]);
-    }
-    auto [last, first_time] = last_extra.try_emplace(acc, extra);
-    if (!first_time && !(last->second < extra)) return order;
-    last->second = extra;
-    by_address.push_back(std::move(point));
   }
-  return by_address;
+  return best;
 }
 
 void TileLowering::execute(const loop::TileUpdate& update) {

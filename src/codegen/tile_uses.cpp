@@ -25,7 +25,10 @@ class Collector {
     }
   }
   void visit(const std::vector<loop::Guard>& guards) {
-    for (const loop::Guard& guard : guards) visit(guard.expr);
+    for (const loop::Guard& guard : guards) {
+      uses.guards.push_back(&guard);
+      visit(guard.expr);
+    }
   }
   void visit(const loop::TileConstant&) {}
   void visit(const loop::TileLoad& load) {

@@ -12,6 +12,7 @@ struct TileUses {
   std::set<loop::Register> registers;  // read
   std::set<int> variables;             // of offsets, guards, bounds, indices
   std::set<int> stored_buffers;
+  std::vector<const loop::Guard*> guards;
   std::set<loop::Register> changed_accumulators;  // updated or assigned
 };
 TileUses collect_uses(const std::vector<loop::TileStmt>& body);
