@@ -47,6 +47,11 @@ Result<Shape> bind_shape(const ModelTensor& input, const ShapeBindings& bindings
     return make_error(ErrorCode::kInvalidArgument, "input '{}': {}", input.name,
                       count.error().message);
   }
+  constexpr int64_t kMaxElems = int64_t{1} << 32;
+  if (*count > kMaxElems) {
+    return make_error(ErrorCode::kInvalidArgument, "input '{}' of shape {} is too large",
+                      input.name, to_string(shape));
+  }
   return shape;
 }
 

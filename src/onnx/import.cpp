@@ -1,5 +1,7 @@
 #include "onnx/import.h"
 
+#include <new>
+#include <stdexcept>
 #include <unordered_set>
 
 #include "graph/evaluate.h"
@@ -19,6 +21,9 @@ using onnx_proto::NodeProto;
 /// Nodes with known inputs and at most so many result elements are evaluated while importing, for
 /// shapes depend on them; larger ones are left to constant folding.
 constexpr int64_t kMaxFoldedElems = 1 << 16;
+
+/// More elements than any machine holds: such a shape is a mistake in the model.
+constexpr int64_t kMaxElems = int64_t{1} << 40;
 
 class Importer {
  public:
@@ -65,6 +70,7 @@ class Importer {
   Result<std::optional<ValueId>> find_input(const std::string& name);
   /// True if nothing computes the value; the reason is then reported, once.
   bool report_if_unavailable(const std::string& name);
+  Status check_sizes(const NodeImport& context, size_t first_value) const;
   /// Replaces the nodes from `first_node` on with constants if all of `context`'s inputs are known.
   Result<bool> fold(NodeImport& context, size_t first_node, size_t first_value);
   void name_new_nodes(size_t first_node, const NodeImport& context, const NodeProto& proto);
@@ -284,6 +290,7 @@ Status Importer::import_with(const Operator& entry, NodeImport& context, const N
   size_t first_value = graph_.values.size();
   Status status = entry.import(context);
   if (status.ok()) status = context.attribute_status();
+  if (status.ok()) status = check_sizes(context, first_value);
   if (status.ok()) {
     auto folded = fold(context, first_node, first_value);
     if (!folded.ok()) status = folded.error();
@@ -303,6 +310,17 @@ Status Importer::import_with(const Operator& entry, NodeImport& context, const N
     }
     values_[name] = *context.outputs()[i];
     CORF_RETURN_IF_ERROR(check_declared_type(proto, name, values_[name]));
+  }
+  return {};
+}
+
+Status Importer::check_sizes(const NodeImport& context, size_t first_value) const {
+  for (size_t i = first_value; i < graph_.values.size(); ++i) {
+    auto count = checked_num_elems(graph_.values[i].shape);
+    if (!count.ok() || *count > kMaxElems) {
+      return context.invalid("a result of shape {} is too large",
+                             to_string(graph_.values[i].shape));
+    }
   }
   return {};
 }
@@ -419,7 +437,14 @@ Error Importer::unsupported_error() const {
 }  // namespace
 
 Result<graph::Graph> import(const Model& model, const ShapeBindings& shapes) {
-  return Importer(model.state(), shapes).run();
+  try {
+    return Importer(model.state(), shapes).run();
+  } catch (const std::bad_alloc&) {
+    return make_error(ErrorCode::kOutOfMemory,
+                      "importing the model needs more memory than there is; are its shapes right?");
+  } catch (const std::length_error&) {
+    return make_error(ErrorCode::kOutOfMemory, "a shape of the model exceeds any memory");
+  }
 }
 
 }  // namespace corf::onnx

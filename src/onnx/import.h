@@ -53,7 +53,7 @@ using ShapeBindings = std::map<std::string, Shape>;
 /// The model as a graph of core nodes with concrete shapes.
 /// Errors: kUnsupported listing every unsupported node at once (name, operator, opset, element
 /// types, what is supported); kInvalidArgument if a symbolic dimension is unbound or a binding
-/// contradicts the model; kInvalidModel naming the node and shapes.
+/// contradicts the model; kInvalidModel naming the node and shapes; kOutOfMemory.
 Result<graph::Graph> import(const Model& model, const ShapeBindings& shapes);
 
 }  // namespace corf::onnx

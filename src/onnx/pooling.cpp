@@ -5,6 +5,7 @@
 
 #include "onnx/compose.h"
 #include "onnx/windows.h"
+#include "support/checked.h"
 
 namespace corf::onnx {
 namespace {
@@ -39,11 +40,13 @@ std::vector<double> window_counts(const graph::Window& window, size_t dim, int64
   std::vector<double> counts(num_windows);
   int64_t lo = include_padding ? -window.pads_begin[dim] : 0;
   int64_t hi = include_padding ? extent + window.pads_end[dim] : extent;
+  int64_t step = window.dilations[dim];
   for (int64_t o = 0; o < num_windows; ++o) {
-    for (int64_t k = 0; k < window.kernel[dim]; ++k) {
-      int64_t i = o * window.strides[dim] + k * window.dilations[dim] - window.pads_begin[dim];
-      counts[o] += i >= lo && i < hi;
-    }
+    // Elements first + k * step, 0 <= k < kernel, that lie in [lo, hi).
+    int64_t first = o * window.strides[dim] - window.pads_begin[dim];
+    int64_t begin = std::clamp<int64_t>(ceil_div(lo - first, step), 0, window.kernel[dim]);
+    int64_t end = std::clamp<int64_t>(ceil_div(hi - first, step), begin, window.kernel[dim]);
+    counts[o] = static_cast<double>(end - begin);
   }
   return counts;
 }

@@ -238,6 +238,12 @@ TEST(Import, HugeExtentsDoNotOverflow) {
   ModelBuilder pad;
   pad.input("x", {2}).ints("p", {INT64_MAX, INT64_MAX}).node("Pad", {"x", "p"}, {"y"}).output("y");
   EXPECT_FALSE(pad.import().ok());
+  ModelBuilder pool;
+  pool.input("x", {1, 1, int64_t{1} << 40}).output("y");
+  pool.node("AveragePool", {"x"}, {"y"}, {{"kernel_shape", std::vector<int64_t>{2}}});
+  auto too_large = pool.import();
+  ASSERT_FALSE(too_large.ok());
+  EXPECT_NE(too_large.error().message.find("too large"), std::string::npos);
 }
 
 }  // namespace
