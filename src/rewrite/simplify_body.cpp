@@ -17,7 +17,17 @@ using graph::ScalarOp;
 namespace {
 
 double rounded(double value, DType dtype) {
-  return dtype == DType::kF64 ? value : static_cast<float>(value);
+  const auto single = static_cast<float>(value);
+  switch (dtype) {
+    case DType::kF64:
+      return value;
+    case DType::kF16:
+      return f16_to_f32(f32_to_f16(single));
+    case DType::kBF16:
+      return bf16_to_f32(f32_to_bf16(single));
+    default:
+      return single;
+  }
 }
 
 /// Builds a body out of simplified nodes. Each `make_...` returns a node with the value asked for;
