@@ -155,12 +155,14 @@ void TileLowering::execute(const loop::TileLoop& loop) {
     }
   };
   const size_t num_waiting = waiting_loads_.size();
-  shared_.emplace_back();
   const Values results =
       f_.emit_loop(loop.var, loop.lo, loop.hi, loop.step, std::max(loop.unroll, 1),
                    std::move(carried), [&](Values values) {
+                     // Its own level for each copy: what unrolling leaves over is another loop.
+                     shared_.emplace_back();
                      set_accumulators(values);
                      execute(loop.body);
+                     shared_.pop_back();
                      Values after;
                      for (Register reg : changed) {
                        const RegisterState& state = registers_[static_cast<size_t>(reg)];
@@ -169,7 +171,6 @@ void TileLowering::execute(const loop::TileLoop& loop) {
                      waiting_loads_.resize(num_waiting);
                      return after;
                    });
-  shared_.pop_back();
   set_accumulators(results);
 }
 

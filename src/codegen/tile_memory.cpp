@@ -297,6 +297,10 @@ void TileLowering::execute(const loop::TileStore& store) {
       force(reg);
     }
   }
+  // What addresses need must not first be computed under a guard's branch.
+  for (const auto& [var, bound] : bound_) {
+    if (index::depends_on(store.offset, var)) force(bound.reg);
+  }
   Offset offset = make_offset(store.offset);
   for (const Point& point : points(unrolled(axes))) {
     Values values;

@@ -44,7 +44,7 @@ Value* TileLowering::all_guards_hold() {
       const int64_t coefficient = linear.coefficient(var);
       if (coefficient == 0) continue;
       if (!range) return nullptr;
-      const auto [low, high] = std::minmax(coefficient * range->lo, coefficient * range->hi);
+      const auto [low, high] = std::minmax({coefficient * range->lo, coefficient * range->hi});
       least += low;
       greatest += high;
       linear.coefficients.erase(var);

@@ -62,7 +62,7 @@ inline std::shared_ptr<runtime::LoadedImage> generate(const loop::Kernel& kernel
   EmitOptions options;
   options.isa = isa;
   auto image = emit({kernel}, options);
-  EXPECT_TRUE(image.ok()) << image.error().message;
+  EXPECT_TRUE(image.ok()) << image.error().message << loop::to_string(kernel);
   if (!image) return nullptr;
   auto loaded = runtime::load_image(*image);
   EXPECT_TRUE(loaded.ok()) << loaded.error().message;
