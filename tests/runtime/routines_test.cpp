@@ -222,7 +222,7 @@ TEST(Rnn, LinearStateIsAWeightedSum) {
                      {tensor<float>({3, 1, 1}, {1, 2, 3}), tensor<float>({1, 1, 1}, {2}),
                       tensor<float>({1, 1, 1}, {0.5f}), tensor<float>({1, 2}, {0.75f, 0.25f})},
                      {{DType::kF32, {3, 1, 1, 1}}, {DType::kF32, {1, 1, 1}}},
-                     {{"activations", std::string("Affine")}, {"hidden_size", int64_t{1}}});
+                     {{"activations", std::string("affine")}, {"hidden_size", int64_t{1}}});
   ASSERT_TRUE(r.ok()) << r.error().message;
   EXPECT_EQ(elems<float>((*r)[0]), (std::vector<float>{3, 6.5f, 10.25f}));
   EXPECT_EQ(elems<float>((*r)[1]), (std::vector<float>{10.25f}));

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
 #include <limits>
 #include <sstream>
@@ -44,6 +45,12 @@ const std::array<ActivationKind, 11> kActivations = {{
      [](float x, float, float) { return std::max(x, 0.0f) + std::log1p(std::exp(-std::fabs(x))); }},
 }};
 
+bool same_but_for_case(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
+    return std::tolower(x) == std::tolower(y);
+  });
+}
+
 /// `names`: joined by commas, as a list of strings has no attribute type of its own. Values of
 /// activation_alpha and activation_beta go to the functions that take one, in order.
 Result<std::vector<Activation>> parse_activations(const std::string& names, size_t count,
@@ -53,8 +60,9 @@ Result<std::vector<Activation>> parse_activations(const std::string& names, size
   size_t next_alpha = 0, next_beta = 0;
   std::istringstream stream(names);
   for (std::string name; std::getline(stream, name, ',');) {
-    const auto kind = std::find_if(kActivations.begin(), kActivations.end(),
-                                   [&](const ActivationKind& k) { return k.name == name; });
+    const auto kind =
+        std::find_if(kActivations.begin(), kActivations.end(),
+                     [&](const ActivationKind& k) { return same_but_for_case(k.name, name); });
     if (kind == kActivations.end()) {
       return make_error(ErrorCode::kInvalidModel, "there is no activation '{}'", name);
     }
@@ -290,7 +298,8 @@ Status read_attributes(const RoutineCall& call, Recurrence& op) {
                                               : "Sigmoid,Tanh,Tanh";
   const size_t count = op.directions * (1 + std::count(names.begin(), names.end(), ','));
   if (op.directions == 2) names += "," + names;
-  CORF_ASSIGN(const std::string given, attribute_or<std::string>(call, "activations", names));
+  CORF_ASSIGN(const std::string listed, attribute_or<std::string>(call, "activations", ""));
+  const std::string given = listed.empty() ? names : listed;
   CORF_ASSIGN(const std::vector<double> alphas,
               attribute_or<std::vector<double>>(call, "activation_alpha", {}));
   CORF_ASSIGN(const std::vector<double> betas,
