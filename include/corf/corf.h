@@ -141,7 +141,10 @@ CORF_API corf_error* corf_options_set(corf_options* options, const char* key, co
 typedef struct corf_session corf_session;
 typedef struct corf_executable corf_executable;
 
-/* `options` may be NULL (the defaults) and is not needed after the call. */
+/*
+ * `path`: an .onnx model, or what corf_executable_write wrote, which has fixed shapes and cannot be
+ * inspected or compared. `options` may be NULL (the defaults) and is not needed after the call.
+ */
 CORF_API corf_error* corf_session_load(const char* path, const corf_options* options,
                                        corf_session** session);
 /* External data is looked for in `directory` (NULL: the current one). */
@@ -214,6 +217,12 @@ CORF_API corf_error* corf_executable_output(const corf_executable* executable, s
 CORF_API corf_error* corf_executable_run(corf_executable* executable, const corf_tensor* inputs,
                                          size_t num_inputs, const corf_tensor* outputs,
                                          size_t num_outputs);
+
+/*
+ * Writes the executable to a file that corf_session_load takes in the model's place, whole or not
+ * at all. It runs on machines that have its instruction set.
+ */
+CORF_API corf_error* corf_executable_write(const corf_executable* executable, const char* path);
 
 /* Fields are only ever added at the end. */
 typedef struct corf_executable_info {

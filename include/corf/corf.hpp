@@ -272,6 +272,11 @@ class Executable {
     return steps;
   }
 
+  /// To a file that Session takes in the model's place.
+  void write(const std::string& path) const {
+    detail::check(corf_executable_write(executable_.get(), path.c_str()));
+  }
+
   corf_executable_info info() const {
     corf_executable_info info = {};
     detail::check(corf_executable_describe(executable_.get(), &info, sizeof info));

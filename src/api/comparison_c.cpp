@@ -103,10 +103,11 @@ Result<corf_comparison> compare_with_unfused(corf::api::Session& session,
 Result<corf_comparison> compare_with_evaluate(corf::api::Session& session,
                                               const std::vector<const corf_tensor*>& inputs,
                                               const corf::onnx::ShapeBindings& shapes) {
+  CORF_ASSIGN(const auto model, session.model());
   CORF_ASSIGN(auto resolved, corf::api::resolve(session.inputs(), shapes));
-  CORF_ASSIGN(const auto compared,
-              corf::driver::compare(session.model(), borrow(inputs),
-                                    session.compile_options(std::move(resolved))));
+  CORF_ASSIGN(
+      const auto compared,
+      corf::driver::compare(*model, borrow(inputs), session.compile_options(std::move(resolved))));
   corf_comparison comparison;
   for (const ComparedValue& value : compared.outputs) {
     comparison.outputs.push_back(to_value(value));

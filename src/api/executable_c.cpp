@@ -3,6 +3,7 @@
 
 #include "api/limits.h"
 #include "api/session.h"
+#include "runtime/file.h"
 
 using corf::ErrorCode;
 using corf::make_error;
@@ -59,12 +60,10 @@ corf_profile to_profile(const CompiledModel& compiled,
                         const std::vector<corf::runtime::StepProfile>& steps) {
   const corf::runtime::ExecutableSpec& spec = compiled.executable->spec();
   corf_profile profile;
-  double start_ms = 0;
   for (size_t i = 0; i < steps.size(); ++i) {
     corf_step_profile numbers = {};
-    numbers.start_ms = start_ms;
+    numbers.start_ms = steps[i].start_ns * 1e-6;
     numbers.time_ms = steps[i].time_ns * 1e-6;
-    start_ms += numbers.time_ms;
     if (const auto* kernel =
             i < spec.steps.size() ? std::get_if<KernelStep>(&spec.steps[i]) : nullptr) {
       numbers.work_flops = kernel->work_flops;
@@ -138,6 +137,12 @@ corf_error* corf_executable_run_profiled(corf_executable* executable, const corf
         corf::api::run(*executable->compiled, inputs, num_inputs, outputs, num_outputs, &steps));
     *profile = new corf_profile(to_profile(*executable->compiled, steps));
     return {};
+  });
+}
+
+corf_error* corf_executable_write(const corf_executable* executable, const char* path) {
+  return guarded([&] {
+    return corf::runtime::write_executable_file(executable->compiled->executable->spec(), path);
   });
 }
 

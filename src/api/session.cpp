@@ -4,22 +4,35 @@
 
 namespace corf::api {
 
-Session::Session(std::shared_ptr<const onnx::Model> model, Options options,
-                 std::shared_ptr<runtime::Team> team)
-    : model_(std::move(model)),
-      options_(std::move(options)),
-      team_(std::move(team)),
-      inputs_(declare(model_->inputs())),
-      outputs_(declare(model_->outputs())),
-      cache_(options_.cache_size) {
-  for (const auto& [name, count] : model_->operator_counts()) operators_.emplace_back(name, count);
-}
+Session::Session(Options options, std::shared_ptr<runtime::Team> team)
+    : options_(std::move(options)), team_(std::move(team)), cache_(options_.cache_size) {}
 
 Result<std::shared_ptr<Session>> Session::create(std::shared_ptr<const onnx::Model> model,
                                                  Options options) {
   CORF_ASSIGN(auto team, runtime::Team::create(options.compile.threads));
-  return std::shared_ptr<Session>(
-      new Session(std::move(model), std::move(options), std::move(team)));
+  std::shared_ptr<Session> session(new Session(std::move(options), std::move(team)));
+  session->inputs_ = declare(model->inputs());
+  session->outputs_ = declare(model->outputs());
+  session->metadata_ = model->metadata();
+  for (const auto& entry : model->operator_counts()) session->operators_.push_back(entry);
+  session->model_ = std::move(model);
+  return session;
+}
+
+Result<std::shared_ptr<Session>> Session::create(runtime::ExecutableSpec spec, Options options) {
+  CORF_ASSIGN(auto team, runtime::Team::create(options.compile.threads));
+  std::shared_ptr<Session> session(new Session(std::move(options), std::move(team)));
+  session->inputs_ = declare(spec.inputs);
+  session->outputs_ = declare(spec.outputs);
+  session->metadata_ = spec.metadata;
+  CORF_ASSIGN(session->precompiled_, session->load({std::move(spec), 0}));
+  return session;
+}
+
+Result<std::shared_ptr<const onnx::Model>> Session::model() const {
+  if (model_) return model_;
+  return make_error(ErrorCode::kUnsupported,
+                    "a compiled file can only be run and measured; this needs the .onnx model");
 }
 
 driver::CompileOptions Session::compile_options(onnx::ShapeBindings shapes) const {
@@ -31,6 +44,7 @@ driver::CompileOptions Session::compile_options(onnx::ShapeBindings shapes) cons
 
 Result<std::shared_ptr<CompiledModel>> Session::compile(const onnx::ShapeBindings& bindings) {
   CORF_ASSIGN(const onnx::ShapeBindings shapes, resolve(inputs_, bindings));
+  if (precompiled_) return precompiled_;
   const std::string key = to_key(shapes);
   const auto find = [&] {
     std::scoped_lock lock(cache_mutex_);
@@ -47,7 +61,13 @@ Result<std::shared_ptr<CompiledModel>> Session::compile(const onnx::ShapeBinding
 
 Result<std::shared_ptr<CompiledModel>> Session::compile_uncached(
     const driver::CompileOptions& options) {
-  CORF_ASSIGN(driver::Compiled compiled, driver::compile(*model_, options));
+  CORF_ASSIGN(const auto parsed, model());
+  CORF_ASSIGN(driver::Compiled compiled, driver::compile(*parsed, options));
+  compiled.spec.metadata = parsed->metadata();
+  return load(std::move(compiled));
+}
+
+Result<std::shared_ptr<CompiledModel>> Session::load(driver::Compiled compiled) const {
   auto result = std::make_shared<CompiledModel>();
   result->compile_ms = compiled.compile_ms;
   result->threads = team_->size();

@@ -27,8 +27,14 @@ class Session {
  public:
   static Result<std::shared_ptr<Session>> create(std::shared_ptr<const onnx::Model> model,
                                                  Options options);
+  /// Of a model that was compiled ahead of time, for the shapes that it was compiled for. Of the
+  /// options only the number of threads counts.
+  static Result<std::shared_ptr<Session>> create(runtime::ExecutableSpec spec, Options options);
 
-  const onnx::Model& model() const { return *model_; }
+  /// Errors: kUnsupported for a session of a compiled file, which does not hold the model.
+  Result<std::shared_ptr<const onnx::Model>> model() const;
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  int64_t opset() const { return model_ ? model_->opset() : 0; }
   const DeclaredTensors& inputs() const { return inputs_; }
   const DeclaredTensors& outputs() const { return outputs_; }
   const std::vector<std::pair<std::string, int64_t>>& operators() const { return operators_; }
@@ -45,13 +51,15 @@ class Session {
   Result<onnx::ShapeBindings> shapes_of(const std::vector<const corf_tensor*>& inputs) const;
 
  private:
-  Session(std::shared_ptr<const onnx::Model> model, Options options,
-          std::shared_ptr<runtime::Team> team);
+  Session(Options options, std::shared_ptr<runtime::Team> team);
+  Result<std::shared_ptr<CompiledModel>> load(driver::Compiled compiled) const;
 
-  std::shared_ptr<const onnx::Model> model_;
+  std::shared_ptr<const onnx::Model> model_;    // null for a compiled file
+  std::shared_ptr<CompiledModel> precompiled_;  // of a compiled file
   Options options_;
   std::shared_ptr<runtime::Team> team_;
   DeclaredTensors inputs_, outputs_;
+  std::map<std::string, std::string> metadata_;
   std::vector<std::pair<std::string, int64_t>> operators_;
   std::mutex compile_mutex_;  // held while compiling; taken before cache_mutex_
   std::mutex cache_mutex_;

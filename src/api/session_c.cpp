@@ -2,6 +2,7 @@
 
 #include "api/session.h"
 #include "api/shapes.h"
+#include "runtime/file.h"
 
 #define CORF_STRINGIFY_INNER(text) #text
 #define CORF_STRINGIFY(text) CORF_STRINGIFY_INNER(text)
@@ -13,11 +14,14 @@ using corf::api::guarded;
 
 namespace {
 
+corf::api::Options to_options(const corf_options* options) {
+  return options ? options->options : corf::api::Options::from_environment();
+}
+
 corf::Result<std::shared_ptr<corf::api::Session>> open_session(
     corf::Result<std::shared_ptr<const corf::onnx::Model>> model, const corf_options* options) {
   if (!model.ok()) return model.error();
-  return corf::api::Session::create(
-      *model, options ? options->options : corf::api::Options::from_environment());
+  return corf::api::Session::create(*model, to_options(options));
 }
 
 char* copy_text(const std::string& text) {
@@ -39,6 +43,12 @@ corf_error* corf_session_load(const char* path, const corf_options* options,
                               corf_session** session) {
   return guarded([&]() -> Status {
     if (path == nullptr) return make_error(ErrorCode::kInvalidArgument, "the path is null");
+    if (corf::runtime::is_executable_file(path)) {
+      CORF_ASSIGN(auto spec, corf::runtime::read_executable_file(path));
+      CORF_ASSIGN(auto opened, corf::api::Session::create(std::move(spec), to_options(options)));
+      *session = new corf_session{std::move(opened)};
+      return {};
+    }
     CORF_ASSIGN(auto opened, open_session(corf::onnx::load_model(path), options));
     *session = new corf_session{std::move(opened)};
     return {};
@@ -79,13 +89,13 @@ corf_error* corf_session_output(const corf_session* session, size_t position,
 }
 
 size_t corf_session_num_metadata(const corf_session* session) {
-  return session->session->model().metadata().size();
+  return session->session->metadata().size();
 }
 
 corf_error* corf_session_metadata_at(const corf_session* session, size_t position, const char** key,
                                      const char** value) {
   return guarded([&]() -> Status {
-    const auto& metadata = session->session->model().metadata();
+    const auto& metadata = session->session->metadata();
     if (position >= metadata.size()) {
       return make_error(ErrorCode::kInvalidArgument, "there is no metadata number {}; there are {}",
                         position, metadata.size());
@@ -98,15 +108,13 @@ corf_error* corf_session_metadata_at(const corf_session* session, size_t positio
 }
 
 const char* corf_session_metadata(const corf_session* session, const char* key) {
-  for (const auto& [name, value] : session->session->model().metadata()) {
+  for (const auto& [name, value] : session->session->metadata()) {
     if (name == key) return value.c_str();
   }
   return nullptr;
 }
 
-int64_t corf_session_opset(const corf_session* session) {
-  return session->session->model().opset();
-}
+int64_t corf_session_opset(const corf_session* session) { return session->session->opset(); }
 
 size_t corf_session_num_operators(const corf_session* session) {
   return session->session->operators().size();
@@ -160,8 +168,9 @@ corf_error* corf_session_inspect(corf_session* session, const char* stage, const
     }
     CORF_ASSIGN(const auto bindings, corf::api::to_bindings(shapes, num_shapes));
     CORF_ASSIGN(auto resolved, corf::api::resolve(session->session->inputs(), bindings));
+    CORF_ASSIGN(const auto model, session->session->model());
     CORF_ASSIGN(const std::string printed,
-                corf::driver::inspect(session->session->model(), *parsed,
+                corf::driver::inspect(*model, *parsed,
                                       session->session->compile_options(std::move(resolved))));
     *text = copy_text(printed);
     return {};

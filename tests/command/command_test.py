@@ -161,6 +161,53 @@ class CompareTest(CommandTest):
                 self.assertLess(result["outputs"][0]["relative_l2"], 1e-6)
 
 
+class CompileTest(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.model = self.write("linear.onnx", linear_model(metadata={"author": "test"}))
+        self.compiled = self.folder / "linear.corf"
+
+    def test_runs_like_the_model(self):
+        result = json.loads(self.check_succeeds("compile", self.model, "--shape", "x=2x3", "-o",
+                                                self.compiled, "--json"))
+        self.assertEqual(result["file"], str(self.compiled))
+        x = self.write("x.npy", np.array([[1, 0, 2], [-1, -1, -1]], np.float32))
+        out = self.folder / "out"
+        self.check_succeeds("run", self.compiled, "--input", f"x={x}", "--output-dir", out)
+        np.testing.assert_array_equal(np.load(out / "y.npy"),
+                                      np.array([[11.5, 0], [0, 0]], np.float32))
+        bench = json.loads(self.check_succeeds("bench", self.compiled, "--json", "--min-time", 0))
+        self.assertEqual(bench["plan_hash"], result["plan_hash"])
+        overview = json.loads(self.check_succeeds("inspect", self.compiled, "--json"))
+        self.assertEqual(overview["inputs"], [{"name": "x", "dtype": "f32", "shape": [2, 3]}])
+        self.assertEqual(overview["metadata"], {"author": "test"})
+
+    def test_has_its_shapes_only(self):
+        self.check_succeeds("compile", self.model, "--shape", "x=2x3", "-o", self.compiled)
+        self.check_fails("run", self.compiled, "--shape", "x=4x3", says=["'x'", "2x3", "4x3"])
+        self.check_fails("compare", self.compiled, says=[".onnx"])
+        self.check_fails("inspect", self.compiled, "--stage", "loop", says=[".onnx"])
+
+    def test_failures_leave_the_file_alone(self):
+        self.compiled.write_bytes(b"precious")
+        self.check_fails("compile", self.model, "-o", self.compiled, says=["'x'"])
+        self.assertEqual(self.compiled.read_bytes(), b"precious")
+        self.check_fails("compile", self.model, "--shape", "x=2x3", "-o",
+                         self.folder / "none" / "linear.corf", says=["linear.corf"])
+
+    def test_damaged_file(self):
+        self.check_succeeds("compile", self.model, "--shape", "x=2x3", "-o", self.compiled)
+        content = self.compiled.read_bytes()
+        for size in (9, len(content) // 2, len(content) - 1):
+            self.check_fails("run", self.write("cut.corf", content[:size]), says=["cut.corf"])
+        positions = [i for i, byte in enumerate(content) if byte != 0]  # not the padding
+        for position in positions[::len(positions) // 20]:
+            changed = bytearray(content)
+            changed[position] ^= 1
+            self.check_fails("run", self.write("changed.corf", bytes(changed)),
+                             says=["changed.corf"] if position > 8 else [])
+
+
 class UsageTest(CommandTest):
     def test_usage_errors(self):
         model = self.write("linear.onnx", linear_model())
@@ -178,7 +225,7 @@ class UsageTest(CommandTest):
                 self.assertTrue(result.stderr)
 
     def test_help(self):
-        for command in ("run", "bench", "inspect", "compare"):
+        for command in ("run", "bench", "inspect", "compare", "compile", "conformance"):
             self.assertIn("Example", self.check_succeeds(command, "--help"))
         self.assertRegex(self.check_succeeds("--version"), r"^\d+\.\d+\.\d+\n$")
 

@@ -14,8 +14,8 @@ CORF = os.environ.get("CORF_COMMAND", "build/corf")
 
 def corf(*arguments, stdin=None, timeout=120):
     """The finished process of `corf ARGUMENTS`, with text in stdout and stderr."""
-    return subprocess.run([CORF, *map(str, arguments)], capture_output=True, text=True, input=stdin,
-                          timeout=timeout, check=False)
+    return subprocess.run([CORF, *map(str, arguments)], capture_output=True, text=True,
+                          errors="replace", input=stdin, timeout=timeout, check=False)
 
 
 def value(name, shape, dtype=TensorProto.FLOAT):

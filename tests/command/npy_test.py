@@ -68,12 +68,15 @@ class NpyTest(CommandTest):
             "too long": good + b"\0",
             "version 9": good[:6] + b"\x09" + good[7:],
             "header": good.replace(b"'shape'", b"'shaqe'"),
-            "huge shape": good.replace(b"(6,)  ", b"(9999999999999999999,)"[:6]),
+            "huge shape": good.replace(b"(6,), }" + 18 * b" ", b"(9999999999999999999,), }"),
+            "shape that overflows": good.replace(b"(6,), }" + 23 * b" ",
+                                                 b"(4294967296, 4294967296), }   "),
             "big-endian": npy_bytes(array.astype(">f4"), (1, 0)),
             "complex": npy_bytes(array.astype(np.complex64), (1, 0)),
         }
         for name, content in files.items():
             with self.subTest(name=name):
+                self.assertNotEqual(content, good)
                 path = self.write("x.npy", content)
                 self.check_fails("run", model, "--input", f"x={path}", says=["x.npy"])
 

@@ -4,19 +4,18 @@
 #include <fmt/format.h>
 #include <iostream>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "commands.h"
 #include "files.h"
 #include "inputs.h"
+#include "json.h"
 #include "progress.h"
 #include "settings.h"
 
 namespace corf::command {
 namespace {
 
-using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 constexpr int kFewestRuns = 3;
@@ -177,7 +176,7 @@ void add_description(const BenchSettings& settings, const Executable& executable
 void serve(const BenchSettings& settings, Bench& bench) {
   Json ready = Json::object();
   add_description(settings, bench.executable, ready);
-  fmt::print("{}\n", ready.dump());
+  print(ready);
   std::fflush(stdout);
   for (std::string line; std::getline(std::cin, line);) {
     double seconds = 0;
@@ -189,7 +188,7 @@ void serve(const BenchSettings& settings, Bench& bench) {
     const Timings timings = measure(bench, seconds);
     Json answer = to_json(timings);
     answer["runs"] = timings.runs;
-    fmt::print("{}\n", answer.dump());
+    print(answer);
     std::fflush(stdout);
   }
 }
@@ -206,8 +205,7 @@ void bench(const BenchSettings& settings) {
   std::vector<StepProfile> steps;
   if (settings.profile || !settings.trace_file.empty()) steps = profile(bench);
   if (!settings.trace_file.empty()) {
-    write_file(settings.trace_file,
-               to_trace(steps).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+    write_file(settings.trace_file, to_line(to_trace(steps)));
   }
   if (settings.json) {
     Json result = to_json(timings);
@@ -216,7 +214,7 @@ void bench(const BenchSettings& settings) {
     result["limit_ms"] = limit_ms;
     result["limit_fraction"] = fraction_of(limit_ms, timings.median_ms);
     if (settings.profile) result["profile"] = to_json(steps);
-    fmt::print("{}\n", result.dump(-1, ' ', false, Json::error_handler_t::replace));
+    print(result);
     return;
   }
   fmt::print("{:.4f} ms median of {} runs (min {:.4f}, p95 {:.4f}), {} threads, {}\n",

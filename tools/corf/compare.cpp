@@ -1,15 +1,13 @@
 #include <fmt/format.h>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "commands.h"
 #include "inputs.h"
+#include "json.h"
 #include "settings.h"
 
 namespace corf::command {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct CompareSettings : Settings {
   std::string reference = "evaluate";
@@ -43,7 +41,7 @@ void compare(const CompareSettings& settings) {
         {"outputs", outputs},
         {"first_wrong_group",
          comparison.first_wrong_group ? to_json(*comparison.first_wrong_group) : Json(nullptr)}};
-    fmt::print("{}\n", result.dump());
+    print(result);
   } else {
     for (const ComparedValue& output : comparison.outputs) {
       fmt::print("{}  relative L2 error {:.3g}, largest error {:.3g}  {}\n", output.name,

@@ -2,11 +2,11 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "commands.h"
 #include "difference.h"
 #include "files.h"
+#include "json.h"
 #include "progress.h"
 #include "settings.h"
 
@@ -14,7 +14,6 @@ namespace corf::command {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 
 struct ConformanceSettings {
   std::vector<std::string> folders;
@@ -170,7 +169,7 @@ void conformance(const ConformanceSettings& settings) {
   if (settings.json) {
     const Json result = {
         {"passed", passed}, {"failed", failed}, {"unsupported", unsupported}, {"cases", list}};
-    fmt::print("{}\n", result.dump(-1, ' ', false, Json::error_handler_t::replace));
+    print(result);
   } else {
     fmt::print("{} passed, {} failed, {} unsupported\n", passed, failed, unsupported);
   }

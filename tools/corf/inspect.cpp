@@ -1,15 +1,13 @@
 #include <fmt/format.h>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "commands.h"
+#include "json.h"
 #include "settings.h"
 
 namespace corf::command {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct InspectSettings : Settings {
   std::string stage;
@@ -91,7 +89,7 @@ void inspect(const InspectSettings& settings) {
   if (!settings.stage.empty()) {
     const std::string text = session.inspect(settings.stage, shapes);
     if (settings.json) {
-      fmt::print("{}\n", Json({{"stage", settings.stage}, {"text", text}}).dump());
+      print({{"stage", settings.stage}, {"text", text}});
     } else {
       fmt::print("{}{}", text, text.ends_with('\n') ? "" : "\n");
     }
@@ -110,7 +108,7 @@ void inspect(const InspectSettings& settings) {
                    {"metadata", session.metadata()},
                    {"supported", open ? Json(nullptr) : Json(!unsupported)}};
     if (unsupported) result["unsupported"] = *unsupported;
-    fmt::print("{}\n", result.dump(-1, ' ', false, Json::error_handler_t::replace));
+    print(result);
     return;
   }
   print_overview(session, inputs);

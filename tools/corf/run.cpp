@@ -4,12 +4,12 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "commands.h"
 #include "files.h"
 #include "inputs.h"
+#include "json.h"
 #include "settings.h"
 
 namespace corf::command {
@@ -113,20 +113,20 @@ void run(const RunSettings& settings) {
 
   const corf_executable_info info = executable.info();
   if (settings.json) {
-    nlohmann::ordered_json list = nlohmann::ordered_json::array();
+    Json list = Json::array();
     for (size_t i = 0; i < outputs.size(); ++i) {
-      nlohmann::ordered_json output = {{"name", outputs[i].name()},
-                                       {"dtype", corf_dtype_name(outputs[i].dtype())},
-                                       {"shape", outputs[i].extents()}};
+      Json output = {{"name", outputs[i].name()},
+                     {"dtype", corf_dtype_name(outputs[i].dtype())},
+                     {"shape", outputs[i].extents()}};
       if (!paths.empty()) output["file"] = paths[i];
       list.push_back(output);
     }
-    const nlohmann::ordered_json result = {{"outputs", list},
-                                           {"threads", info.threads},
-                                           {"plan", settings.plan},
-                                           {"plan_hash", info.plan_hash},
-                                           {"compile_ms", info.compile_ms}};
-    fmt::print("{}\n", result.dump());
+    const Json result = {{"outputs", list},
+                         {"threads", info.threads},
+                         {"plan", settings.plan},
+                         {"plan_hash", info.plan_hash},
+                         {"compile_ms", info.compile_ms}};
+    print(result);
     return;
   }
   for (size_t i = 0; i < outputs.size(); ++i) {

@@ -38,7 +38,7 @@ void add_machine_options_to(CLI::App& app, int& threads, std::string& isa, std::
 }
 
 void Settings::add_model_to(CLI::App& app) {
-  app.add_option("MODEL", model, "Model file (.onnx)")->required();
+  app.add_option("MODEL", model, "Model (.onnx), or what corf compile wrote")->required();
   app.add_flag("--json", json, "Machine-readable output on stdout");
   add_machine_options_to(app, threads, isa, plan);
   app.add_option("--shape", shape_arguments,
