@@ -6,7 +6,7 @@
 namespace corf::codegen {
 namespace {
 
-constexpr int kElems = 67;
+constexpr int kElems = 37;
 
 /// Values where operations differ from each other: zeros, limits, halves, infinities, NaN.
 Tensor interesting(DType dtype, uint32_t seed) {
@@ -159,8 +159,8 @@ TEST(Operations, CastsBetweenAllTypes) {
 TEST(Operations, MinAndMaxWithConstantsPropagateNan) {
   KernelRun run;
   run.kernel = parse(R"(
-kernel clip(x: f32[67], y: f32[67] mut, z: f32[67] mut) partition part {
-  tile (i: 67 vector) {
+kernel clip(x: f32[37], y: f32[37] mut, z: f32[37] mut) partition part {
+  tile (i: 37 vector) {
     %lo = const f32 0
     %hi = const f32 6
     %x = load f32 x[i]
