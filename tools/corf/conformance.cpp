@@ -80,6 +80,14 @@ std::vector<fs::path> data_sets(const fs::path& folder) {
   return sets;
 }
 
+/// The onnx package writes bfloat16 test data as uint16 of the same bits.
+Array as_declared(Array array, corf_dtype dtype) {
+  if (dtype != CORF_BF16 || array.dtype() != CORF_U16) return array;
+  Array same_bits(array.name(), dtype, array.extents());
+  std::copy_n(array.data<uint16_t>(), array.num_elems(), same_bits.data<uint16_t>());
+  return same_bits;
+}
+
 /// input_0.pb, input_1.pb, ...: named as the declarations at their positions.
 std::vector<Array> read_arrays(const fs::path& set, const std::string& prefix,
                                const std::vector<Declaration>& declared) {
@@ -87,7 +95,7 @@ std::vector<Array> read_arrays(const fs::path& set, const std::string& prefix,
   for (size_t i = 0; i < declared.size(); ++i) {
     const fs::path file = set / fmt::format("{}_{}.pb", prefix, i);
     if (!fs::exists(file)) break;
-    arrays.push_back(Array::parse_onnx(read_file(file.string())));
+    arrays.push_back(as_declared(Array::parse_onnx(read_file(file.string())), declared[i].dtype));
     arrays.back().rename(declared[i].name);
   }
   return arrays;
