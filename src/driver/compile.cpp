@@ -6,6 +6,7 @@
 #include "driver/dump.h"
 #include "driver/pipeline.h"
 #include "fusion/prepare.h"
+#include "fusion/text.h"
 #include "graph/text.h"
 #include "loop/parameterize.h"
 #include "loop/share_kernels.h"

@@ -1,6 +1,7 @@
 #include <cstring>
 
 #include "driver/pipeline.h"
+#include "fusion/text.h"
 #include "memory/assign.h"
 
 namespace corf::driver {

@@ -1,32 +1,8 @@
 #include "fusion/plan.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
+#include <algorithm>
 
 namespace corf::fusion {
-namespace {
-
-std::string describe(const graph::Graph& graph, const StoragePlan& storage, graph::ValueId value) {
-  const Storage& place = storage.values[value];
-  return fmt::format("%{} @{}+{} [{}]", graph.values[value].name, place.root, place.offset,
-                     fmt::join(place.strides, ","));
-}
-
-std::string_view to_string(GroupKind kind) {
-  switch (kind) {
-    case GroupKind::kCompute:
-      return "compute";
-    case GroupKind::kViewCopy:
-      return "copy";
-    case GroupKind::kOutputCopy:
-      return "output";
-    case GroupKind::kRoutine:
-      return "routine";
-  }
-  return "";
-}
-
-}  // namespace
 
 std::string_view to_string(LinkStrategy strategy) {
   switch (strategy) {
@@ -44,33 +20,55 @@ std::string_view to_string(LinkStrategy strategy) {
   return "";
 }
 
-std::string to_string(const graph::Graph& graph, const FusionPlan& plan) {
-  std::string text =
-      fmt::format("plan {} groups, {} buffers\n", plan.groups.size(), plan.storage.roots.size());
-  for (size_t i = 0; i < plan.groups.size(); ++i) {
-    const FusionGroup& group = plan.groups[i];
-    text += fmt::format("group {} {}", i, to_string(group.kind));
-    if (group.output >= 0) text += fmt::format(" {}", group.output);
-    text += '\n';
-    for (graph::NodeId id : group.nodes) {
-      text += fmt::format("  {} ({})\n", graph.nodes[id].name, graph.nodes[id].origin);
-    }
-    for (graph::ValueId value : group.stored) {
-      text += "  store " + describe(graph, plan.storage, value) + "\n";
-    }
-    for (const Link& link : group.links) {
-      text += fmt::format("  link {} -> {} {}{}{}\n", graph.nodes[link.producer].name,
-                          graph.nodes[link.consumer].name, to_string(link.strategy),
-                          link.why.empty() ? "" : ": ", link.why);
+Status check_schedule(const Nest& nest, const NestSchedule& schedule) {
+  const int n = static_cast<int>(nest.axes.size());
+  auto fault = [](std::string_view what) {
+    return make_error(ErrorCode::kInvalidArgument, "the schedule does not fit its nest: {}", what);
+  };
+  std::vector<int> parallel(n, 0), reduced(n, 0);
+  for (int axis : schedule.parallel_order) ++parallel[axis];
+  for (int axis : schedule.reduction_order) ++reduced[axis];
+  for (int axis : schedule.unrolled_reductions) ++reduced[axis];
+  for (int axis = 0; axis < n; ++axis) {
+    const bool reduction = nest.axes[axis].reduction;
+    if (parallel[axis] != !reduction || reduced[axis] != reduction) {
+      return fault(
+          "each parallel axis must stand once in `order`, each reduction axis once in "
+          "`unroll` or `reduce`");
     }
   }
-  return text;
-}
-
-std::string plan_hash(const graph::Graph& graph, const FusionPlan& plan) {
-  uint64_t hash = 14695981039346656037ull;
-  for (unsigned char byte : to_string(graph, plan)) hash = (hash ^ byte) * 1099511628211ull;
-  return fmt::format("{:016x}", hash);
+  int64_t points = std::max<int64_t>(schedule.vector_tile, 1);
+  if (schedule.vector_tile < 1 || schedule.reduction_unroll < 1 || schedule.partitions < 1) {
+    return fault("extents and counts must be positive");
+  }
+  for (const auto& tiled : schedule.register_tile) {
+    if (tiled.extent < 1 || nest.axes[tiled.axis].reduction || tiled.axis == schedule.vector_axis) {
+      return fault("`tile` takes parallel axes other than the vector axis");
+    }
+    if (tiled.extent > 4096) return fault("a tile is too large");
+    points *= tiled.extent;
+  }
+  for (int axis : schedule.unrolled_reductions) {
+    if (nest.axes[axis].extent > 4096) return fault("an unrolled reduction is too long");
+    points *= nest.axes[axis].extent;
+  }
+  if (points > 65536) return fault("a tile has more than 65536 points");
+  const int v = schedule.vector_axis;
+  if (v >= 0 && schedule.vector_tile > nest.axes[v].extent) {
+    return fault("the vector tile is longer than its axis");
+  }
+  if (v >= 0 &&
+      std::count(schedule.unrolled_reductions.begin(), schedule.unrolled_reductions.end(), v)) {
+    return fault("the vector axis cannot be unrolled");
+  }
+  const int b = schedule.block_axis, p = schedule.partition_axis;
+  if (b >= 0 && (nest.axes[b].reduction || schedule.block_tiles < 1)) {
+    return fault("`block` takes a parallel axis and at least one tile");
+  }
+  if (p >= 0 ? nest.axes[p].reduction : schedule.partitions != 1) {
+    return fault("`split` takes a parallel axis, or - and 1");
+  }
+  return {};
 }
 
 }  // namespace corf::fusion

@@ -39,6 +39,9 @@ struct NestSchedule {
   int reduction_unroll = 1;  // of the innermost reduction loop
 };
 
+/// kInvalidArgument saying what is wrong if the schedule cannot be carried out on the nest.
+Status check_schedule(const Nest& nest, const NestSchedule& schedule);
+
 /// A canonical nest with the schedule that was chosen for it.
 struct ScheduledNest {
   Nest nest;
@@ -67,9 +70,5 @@ struct FusionPlan {
 /// Every complex operator in a group of its own, with the element-wise operators around it inlined.
 /// Nests and schedules are left to the search.
 FusionPlan plan_unfused(const graph::Graph& graph);
-
-std::string to_string(const graph::Graph& graph, const FusionPlan& plan);
-/// FNV-1a of the plan's text.
-std::string plan_hash(const graph::Graph& graph, const FusionPlan& plan);
 
 }  // namespace corf::fusion

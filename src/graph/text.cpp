@@ -2,28 +2,16 @@
 
 #include <cstring>
 
+#include "index/scanner.h"
 #include "support/assert.h"
 
 namespace corf::graph {
 namespace {
 
+using index::quoted;
+
 // Constants of at most this many elements are printed in full.
 constexpr int64_t kMaxPrintedElems = 16;
-
-std::string quoted(std::string_view text) {
-  std::string result = "\"";
-  for (char c : text) {
-    if (c == '"' || c == '\\') {
-      result += '\\';
-      result += c;
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-      result += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    } else {
-      result += c;
-    }
-  }
-  return result + '"';
-}
 
 template <typename T>
 std::string list(const std::vector<T>& values) {

@@ -7,6 +7,8 @@
 namespace corf::loop {
 namespace {
 
+using index::Scanner;
+
 /// Index of the item called `name`, or -1 after reporting an unknown name.
 template <typename T>
 int find_named(Scanner& scanner, const std::vector<T>& items, std::string_view what) {

@@ -11,6 +11,8 @@
 namespace corf::loop {
 namespace {
 
+using index::Scanner;
+
 /// One above the largest register number in the text.
 int first_free_register(std::string_view text) {
   int64_t largest = -1;

@@ -3,31 +3,19 @@
 #include <fmt/format.h>
 #include <iterator>
 
+#include "index/scanner.h"
 #include "loop/names.h"
 #include "loop/text.h"
 
 namespace corf::loop {
 namespace {
 
+using index::quoted;
+
 template <class... F>
 struct Overloaded : F... {
   using F::operator()...;
 };
-
-std::string quoted(std::string_view text) {
-  std::string out = "\"";
-  for (char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
 
 std::string name_text(std::string_view name) {
   return is_identifier(name) ? std::string(name) : quoted(name);

@@ -1,6 +1,7 @@
 #include "lower/lower_nest.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <map>
 
@@ -340,11 +341,18 @@ class NestLowering {
       position_ = builder_.new_register();
       out.push_back(loop::TileAccumulator{position_, DType::kI64, axes, zero});
     }
+    choose_sum_blocks(dtype);
+    total_ = accumulator_;
+    if (block_level_ >= 0) {
+      total_ = builder_.new_register();
+      zero_ = init;
+      out.push_back(loop::TileAccumulator{total_, dtype, axes, init});
+    }
     reduction_loops(0, out);
-    Register result = is_arg() ? position_ : accumulator_;
+    Register result = is_arg() ? position_ : total_;
     if (lanes) {
-      result = let(
-          dtype, loop::TileReduce{reduction_of(nest_.combiner), accumulator_, lane_variable_}, out);
+      result =
+          let(dtype, loop::TileReduce{reduction_of(nest_.combiner), total_, lane_variable_}, out);
     }
     registers_[nest_.reduce_op] = result;
   }
@@ -359,7 +367,48 @@ class NestLowering {
     for (int arg : op.args) hoist(arg, out);
   }
 
+  int64_t reduction_step(int axis) const {
+    return axis == schedule_.vector_axis ? schedule_.vector_tile : 1;
+  }
+
+  /// Long sums are taken in blocks: the rounding error then grows with the block's length plus the
+  /// number of blocks instead of their product.
+  void choose_sum_blocks(DType dtype) {
+    constexpr int64_t kLongest = 512, kBlock = 256;
+    block_level_ = -1;
+    block_steps_ = 0;
+    const std::vector<int>& order = schedule_.reduction_order;
+    auto steps = [&](int axis) { return ceil_div(nest_.axes[axis].extent, reduction_step(axis)); };
+    int64_t all = 1;
+    for (int axis : order) all *= steps(axis);
+    if (nest_.combiner != Combiner::kSum || !is_float(dtype) || all <= kLongest) return;
+    int64_t inner = 1;
+    size_t level = order.size();
+    while (inner * steps(order[level - 1]) <= kLongest) inner *= steps(order[--level]);
+    if (level < order.size() && inner >= kBlock / 4) {
+      block_level_ = static_cast<int>(level);
+      return;
+    }
+    block_level_ = static_cast<int>(level) - 1;
+    const int64_t length = steps(order[level - 1]);
+    block_steps_ = ceil_div(length, ceil_div(length, std::max<int64_t>(1, kBlock / inner)));
+  }
+
+  /// One block's sum, added to the total.
+  void sum_block(std::vector<TileStmt>& out, const std::function<void()>& emit_loops) {
+    out.push_back(loop::TileAssign{accumulator_, zero_});
+    inside_block_ = true;
+    emit_loops();
+    inside_block_ = false;
+    out.push_back(loop::TileUpdate{total_, loop::Reduction::kSum, accumulator_, -1});
+  }
+
   void reduction_loops(size_t level, std::vector<TileStmt>& out) {
+    const bool block = static_cast<int>(level) == block_level_ && !inside_block_;
+    if (block && block_steps_ == 0) {
+      sum_block(out, [&] { reduction_loops(level, out); });
+      return;
+    }
     if (level == schedule_.reduction_order.size()) {
       update(out);
       return;
@@ -367,33 +416,50 @@ class NestLowering {
     const int axis = schedule_.reduction_order[level];
     const int64_t extent = nest_.axes[axis].extent;
     const bool lanes = axis == schedule_.vector_axis;
-    const int64_t step = lanes ? schedule_.vector_tile : 1;
+    const int64_t step = reduction_step(axis);
     const Expr lane = lanes && lane_variable_ >= 0 ? Expr::variable(lane_variable_) : Expr(0);
     const int64_t whole = extent / step * step;
-    if (whole > 0) {
+    auto scoped = [&](const std::function<void()>& emit_body) {
+      std::vector<Register> outside = registers_;
+      auto bound = bound_;
+      emit_body();
+      registers_ = outside;
+      bound_ = bound;
+    };
+    auto emit_loop = [&](const Expr& lo, const Expr& hi, std::vector<TileStmt>& into) {
       loop::TileLoop loop;
       loop.var = builder_.new_variable(nest_.axes[axis].name);
-      loop.lo = Expr(0);
-      loop.hi = Expr(whole);
+      loop.lo = lo;
+      loop.hi = hi;
       loop.step = step;
       loop.unroll = level + 1 == schedule_.reduction_order.size() ? schedule_.reduction_unroll : 1;
       point_[axis] = Expr::variable(loop.var) + lane;
-      std::vector<Register> outside = registers_;
-      auto bound = bound_;
-      reduction_loops(level + 1, loop.body);
-      registers_ = outside;
-      bound_ = bound;
-      out.push_back(std::move(loop));
+      scoped([&] { reduction_loops(level + 1, loop.body); });
+      into.push_back(std::move(loop));
+    };
+    if (whole > 0 && block) {
+      loop::TileLoop blocks;
+      blocks.var = builder_.new_variable(nest_.axes[axis].name + "_block");
+      blocks.lo = Expr(0);
+      blocks.hi = Expr(whole);
+      blocks.step = block_steps_ * step;
+      Expr start = Expr::variable(blocks.var), end = start + Expr(blocks.step);
+      if (whole % blocks.step != 0) end = min(end, Expr(whole));
+      sum_block(blocks.body, [&] { emit_loop(start, end, blocks.body); });
+      out.push_back(std::move(blocks));
+    } else if (whole > 0) {
+      emit_loop(Expr(0), Expr(whole), out);
     }
     if (whole == extent) return;
     // Lanes beyond the end load nothing and count as the identity.
     point_[axis] = Expr(whole) + lane;
     limit_ = loop::Guard{point_[axis], 0, extent};
-    std::vector<Register> outside = registers_;
-    auto bound = bound_;
-    reduction_loops(level + 1, out);
-    registers_ = outside;
-    bound_ = bound;
+    auto emit_rest = [&] { scoped([&] { reduction_loops(level + 1, out); }); };
+    if (block) {
+      sum_block(out, emit_rest);
+    } else {
+      emit_rest();
+    }
     limit_.reset();
   }
 
@@ -461,7 +527,10 @@ class NestLowering {
   std::map<std::pair<int, Register>, int> bound_;
   std::vector<int> tile_variables_;  // of the tile's parallel axes
   int lane_variable_ = -1;
-  Register accumulator_ = -1, position_ = -1;
+  Register accumulator_ = -1, position_ = -1, total_ = -1, zero_ = -1;
+  int block_level_ = -1;     // of the reduction loops: what runs inside is summed up on its own
+  int64_t block_steps_ = 0;  // 0: all of that level
+  bool inside_block_ = false;
   std::optional<loop::Guard> limit_;
 };
 

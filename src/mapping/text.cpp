@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "index/scanner.h"
 #include "mapping/analyze.h"
 
 namespace corf::mapping {
@@ -13,15 +14,7 @@ using index::IterationSpace;
 
 namespace {
 
-std::string quoted(std::string_view text) {
-  std::string result = "\"";
-  for (char c : text) {
-    if (c == '"' || c == '\\') result += '\\';
-    // A name's line breaks would end the line.
-    result += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-  }
-  return result + '"';
-}
+using index::quoted;
 
 std::string axis_name(const IterationSpace& space, int variable) {
   const int num_axes = static_cast<int>(space.axes.size());

@@ -1,10 +1,11 @@
-#include "loop/scanner.h"
+#include "index/scanner.h"
 
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <fmt/format.h>
 
-namespace corf::loop {
+namespace corf::index {
 namespace {
 
 bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
@@ -17,6 +18,21 @@ int hex_digit(char c) {
 }
 
 }  // namespace
+
+std::string quoted(std::string_view text) {
+  std::string out = "\"";
+  for (char c : text) {
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
 
 void Scanner::skip_space() {
   while (position_ < text_.size()) {
@@ -167,7 +183,7 @@ std::vector<int64_t> Scanner::shape() {
   return extents;
 }
 
-index::Expr Scanner::expr(const std::function<std::optional<int>(std::string_view)>& variable) {
+Expr Scanner::expr(const std::function<std::optional<int>(std::string_view)>& variable) {
   skip_space();
   if (failed()) return 0;
   std::string unknown;
@@ -176,10 +192,10 @@ index::Expr Scanner::expr(const std::function<std::optional<int>(std::string_vie
     if (!id && unknown.empty()) unknown = name;
     return id;
   };
-  std::optional<index::Expr> parsed = index::parse_expr(text_, position_, lookup);
+  std::optional<Expr> parsed = parse_expr(text_, position_, lookup);
   if (parsed) return *parsed;
   fail(unknown.empty() ? "malformed expression" : fmt::format("unknown variable '{}'", unknown));
   return 0;
 }
 
-}  // namespace corf::loop
+}  // namespace corf::index

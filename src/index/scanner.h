@@ -8,9 +8,13 @@
 #include "index/expr.h"
 #include "support/result.h"
 
-namespace corf::loop {
+namespace corf::index {
 
-/// Reads tokens of the loop IR's text. The first fault is kept, with its place, and ends the text:
+/// In double quotes, with backslashes before quotes and backslashes and control characters as
+/// \\xHH: what Scanner::quoted reads.
+std::string quoted(std::string_view text);
+
+/// Reads tokens of the stages' texts. The first fault is kept, with its place, and ends the text:
 /// afterwards every read gives a default, so that a parser need only look at `failed()` where it
 /// loops and at its end.
 class Scanner {
@@ -35,7 +39,7 @@ class Scanner {
   int64_t to_integer(std::string_view digits);
   /// "1x3x4" or "scalar".
   std::vector<int64_t> shape();
-  index::Expr expr(const std::function<std::optional<int>(std::string_view)>& variable);
+  Expr expr(const std::function<std::optional<int>(std::string_view)>& variable);
 
   void fail(std::string_view message);
   bool failed() const { return error_.has_value(); }
@@ -50,4 +54,4 @@ class Scanner {
   std::optional<Error> error_;
 };
 
-}  // namespace corf::loop
+}  // namespace corf::index

@@ -1,0 +1,32 @@
+#include "fusion/group_nests.h"
+
+#include <algorithm>
+
+namespace corf::fusion {
+
+std::vector<Nest> group_nests(const graph::Graph& graph, const StoragePlan& storage,
+                              const FusionGroup& group) {
+  std::vector<Nest> nests;
+  switch (group.kind) {
+    case GroupKind::kCompute:
+      nests.push_back(build_nest(graph, storage, group.nodes, group.stored));
+      break;
+    case GroupKind::kViewCopy: {
+      const auto& copied = storage.copied_views;
+      auto at = std::find(copied.begin(), copied.end(), group.nodes[0]) - copied.begin();
+      for (int part : storage.copied_parts[at]) {
+        nests.push_back(build_view_copy(graph, storage, group.nodes[0], part));
+      }
+      break;
+    }
+    case GroupKind::kOutputCopy:
+      nests.push_back(build_output_copy(graph, storage, group.output));
+      break;
+    case GroupKind::kRoutine:
+      break;
+  }
+  for (Nest& nest : nests) nest = canonicalize(std::move(nest));
+  return nests;
+}
+
+}  // namespace corf::fusion

@@ -1,0 +1,12 @@
+#pragma once
+#include <vector>
+
+#include "fusion/plan.h"
+
+namespace corf::fusion {
+
+/// The canonical nests that carry out a group, one for each kernel call; none for a routine.
+std::vector<Nest> group_nests(const graph::Graph& graph, const StoragePlan& storage,
+                              const FusionGroup& group);
+
+}  // namespace corf::fusion

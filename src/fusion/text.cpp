@@ -1,0 +1,277 @@
+#include "fusion/text.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <optional>
+
+#include "fusion/group_nests.h"
+#include "index/scanner.h"
+
+namespace corf::fusion {
+namespace {
+
+using index::quoted;
+using index::Scanner;
+
+constexpr GroupKind kGroupKinds[] = {GroupKind::kCompute, GroupKind::kViewCopy,
+                                     GroupKind::kOutputCopy, GroupKind::kRoutine};
+constexpr LinkStrategy kStrategies[] = {LinkStrategy::kInline, LinkStrategy::kScatter,
+                                        LinkStrategy::kStream, LinkStrategy::kRecompute,
+                                        LinkStrategy::kMaterialise};
+
+std::string_view to_string(GroupKind kind) {
+  switch (kind) {
+    case GroupKind::kCompute:
+      return "compute";
+    case GroupKind::kViewCopy:
+      return "copy";
+    case GroupKind::kOutputCopy:
+      return "output";
+    case GroupKind::kRoutine:
+      return "routine";
+  }
+  return "";
+}
+
+std::string axis_name(const Nest& nest, int axis) { return axis < 0 ? "-" : nest.axes[axis].name; }
+
+std::string axis_list(const Nest& nest, const std::vector<int>& axes) {
+  if (axes.empty()) return "-";
+  std::vector<std::string> names;
+  for (int axis : axes) names.push_back(axis_name(nest, axis));
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+std::string print_axes(const Nest& nest) {
+  std::string parallel, reduction;
+  for (const NestAxis& axis : nest.axes) {
+    (axis.reduction ? reduction : parallel) += fmt::format(" {}={}", axis.name, axis.extent);
+  }
+  return reduction.empty() ? parallel : parallel + " |" + reduction;
+}
+
+std::string print_schedule(const ScheduledNest& scheduled) {
+  const Nest& nest = scheduled.nest;
+  const NestSchedule& s = scheduled.schedule;
+  std::vector<std::string> tile;
+  for (const auto& tiled : s.register_tile) {
+    tile.push_back(fmt::format("{} {}", axis_name(nest, tiled.axis), tiled.extent));
+  }
+  return fmt::format(
+      "  schedule vector {} {} tile {} unroll {} reduce {} steps {} order {} block {} {} split {} "
+      "{}\n",
+      axis_name(nest, s.vector_axis), s.vector_tile,
+      tile.empty() ? "-" : fmt::format("{}", fmt::join(tile, ", ")),
+      axis_list(nest, s.unrolled_reductions), axis_list(nest, s.reduction_order),
+      s.reduction_unroll, axis_list(nest, s.parallel_order), axis_name(nest, s.block_axis),
+      s.block_tiles, axis_name(nest, s.partition_axis), s.partitions);
+}
+
+class PlanParser {
+ public:
+  PlanParser(const graph::Graph& graph, std::string_view text) : graph_(graph), scanner_(text) {}
+
+  Result<FusionPlan> run() {
+    plan_.storage = plan_storage(graph_);
+    scanner_.expect("plan");
+    while (!scanner_.failed() && !scanner_.at_end()) parse_group();
+    if (scanner_.failed()) return scanner_.error();
+    return std::move(plan_);
+  }
+
+ private:
+  template <typename T, size_t N>
+  T keyword(const T (&values)[N], std::string_view what) {
+    for (T value : values) {
+      if (scanner_.accept(to_string(value))) return value;
+    }
+    scanner_.fail(fmt::format("expected {}", what));
+    return values[0];
+  }
+
+  graph::NodeId node() {
+    const std::string name = scanner_.quoted("a node's name");
+    for (size_t id = 0; id < graph_.nodes.size(); ++id) {
+      if (graph_.nodes[id].name == name) return static_cast<graph::NodeId>(id);
+    }
+    scanner_.fail(fmt::format("the graph has no node \"{}\"", name));
+    return 0;
+  }
+
+  graph::ValueId value() {
+    const std::string name = scanner_.quoted("a value's name");
+    for (size_t id = 0; id < graph_.values.size(); ++id) {
+      if (graph_.values[id].name == name) return static_cast<graph::ValueId>(id);
+    }
+    scanner_.fail(fmt::format("the graph has no value \"{}\"", name));
+    return 0;
+  }
+
+  void parse_group() {
+    FusionGroup group;
+    scanner_.expect("group");
+    group.kind = keyword(kGroupKinds, "a group's kind");
+    if (group.kind == GroupKind::kOutputCopy) {
+      group.output = static_cast<int>(scanner_.integer("an output's number"));
+      if (group.output < 0 || group.output >= static_cast<int>(graph_.outputs.size())) {
+        scanner_.fail("the graph has no such output");
+        return;
+      }
+    }
+    scanner_.expect("{");
+    std::optional<std::vector<Nest>> nests;
+    while (!scanner_.failed() && !scanner_.accept("}")) {
+      if (scanner_.accept("node")) {
+        group.nodes.push_back(node());
+      } else if (scanner_.accept("store")) {
+        group.stored.push_back(value());
+      } else if (scanner_.accept("link")) {
+        parse_link(group);
+      } else {
+        scanner_.expect("schedule");
+        if (!nests) nests = derive_nests(group);
+        if (scanner_.failed()) return;
+        if (group.nests.size() == nests->size()) {
+          scanner_.fail("the group has more schedules than nests");
+          return;
+        }
+        Nest& nest = (*nests)[group.nests.size()];
+        NestSchedule schedule = parse_schedule(nest);
+        group.nests.push_back({std::move(nest), std::move(schedule)});
+      }
+    }
+    plan_.groups.push_back(std::move(group));
+  }
+
+  std::vector<Nest> derive_nests(const FusionGroup& group) {
+    const bool compute = group.kind == GroupKind::kCompute;
+    bool sound = compute ? !group.nodes.empty() && !group.stored.empty()
+                         : group.kind == GroupKind::kOutputCopy || group.nodes.size() == 1;
+    for (graph::NodeId id : group.nodes) {
+      const graph::Op& op = graph_.nodes[id].op;
+      sound &= compute ? std::holds_alternative<graph::Compute>(op)
+                       : !std::holds_alternative<graph::Compute>(op);
+    }
+    const auto& copied = plan_.storage.copied_views;
+    if (group.kind == GroupKind::kViewCopy) {
+      sound &= std::find(copied.begin(), copied.end(), group.nodes[0]) != copied.end();
+    }
+    if (!sound) {
+      scanner_.fail("the group's nodes do not fit its kind");
+      return {};
+    }
+    return group_nests(graph_, plan_.storage, group);
+  }
+
+  void parse_link(FusionGroup& group) {
+    Link link;
+    link.value = value();
+    scanner_.expect("from");
+    link.producer = node();
+    scanner_.expect("to");
+    link.consumer = node();
+    link.strategy = keyword(kStrategies, "a link's strategy");
+    if (scanner_.accept("because")) link.why = scanner_.quoted("a reason");
+    group.links.push_back(std::move(link));
+  }
+
+  int axis(const Nest& nest) {
+    const std::string name = scanner_.name("an axis");
+    for (size_t i = 0; i < nest.axes.size(); ++i) {
+      if (nest.axes[i].name == name) return static_cast<int>(i);
+    }
+    scanner_.fail(fmt::format("the nest has no axis '{}'; it has{}", name, print_axes(nest)));
+    return -1;
+  }
+
+  int optional_axis(const Nest& nest) { return scanner_.accept("-") ? -1 : axis(nest); }
+
+  std::vector<int> axes(const Nest& nest) {
+    std::vector<int> result;
+    if (scanner_.accept("-")) return result;
+    do {
+      result.push_back(axis(nest));
+    } while (!scanner_.failed() && scanner_.accept(","));
+    return result;
+  }
+
+  NestSchedule parse_schedule(const Nest& nest) {
+    NestSchedule s;
+    scanner_.expect("vector");
+    s.vector_axis = optional_axis(nest);
+    s.vector_tile = scanner_.integer("lanes");
+    scanner_.expect("tile");
+    if (!scanner_.accept("-")) {
+      do {
+        int tiled = axis(nest);
+        s.register_tile.push_back({tiled, scanner_.integer("an extent")});
+      } while (!scanner_.failed() && scanner_.accept(","));
+    }
+    scanner_.expect("unroll");
+    s.unrolled_reductions = axes(nest);
+    scanner_.expect("reduce");
+    s.reduction_order = axes(nest);
+    scanner_.expect("steps");
+    s.reduction_unroll = static_cast<int>(scanner_.integer("steps"));
+    scanner_.expect("order");
+    s.parallel_order = axes(nest);
+    scanner_.expect("block");
+    s.block_axis = optional_axis(nest);
+    s.block_tiles = scanner_.integer("tiles");
+    scanner_.expect("split");
+    s.partition_axis = optional_axis(nest);
+    s.partitions = scanner_.integer("partitions");
+    if (!scanner_.failed()) {
+      if (Status legal = check_schedule(nest, s); !legal) scanner_.fail(legal.error().message);
+    }
+    return s;
+  }
+
+  const graph::Graph& graph_;
+  Scanner scanner_;
+  FusionPlan plan_;
+};
+
+}  // namespace
+
+std::string to_string(const graph::Graph& graph, const FusionPlan& plan) {
+  std::string text = "plan\n";
+  for (const FusionGroup& group : plan.groups) {
+    text += fmt::format("group {}", to_string(group.kind));
+    if (group.output >= 0) text += fmt::format(" {}", group.output);
+    text += " {\n";
+    for (graph::NodeId id : group.nodes) {
+      text += fmt::format("  node {}\n", quoted(graph.nodes[id].name));
+    }
+    for (graph::ValueId value : group.stored) {
+      const Storage& place = plan.storage.values[value];
+      text += fmt::format("  store {}  # buffer {} at {}, strides [{}]\n",
+                          quoted(graph.values[value].name), place.root, place.offset,
+                          fmt::join(place.strides, ", "));
+    }
+    for (const Link& link : group.links) {
+      text += fmt::format("  link {} from {} to {} {}{}\n", quoted(graph.values[link.value].name),
+                          quoted(graph.nodes[link.producer].name),
+                          quoted(graph.nodes[link.consumer].name), to_string(link.strategy),
+                          link.why.empty() ? "" : " because " + quoted(link.why));
+    }
+    for (const ScheduledNest& scheduled : group.nests) {
+      text += fmt::format("  #{}\n{}", print_axes(scheduled.nest), print_schedule(scheduled));
+    }
+    text += "}\n";
+  }
+  return text;
+}
+
+Result<FusionPlan> parse_plan(const graph::Graph& graph, std::string_view text) {
+  return PlanParser(graph, text).run();
+}
+
+std::string plan_hash(const graph::Graph& graph, const FusionPlan& plan) {
+  uint64_t hash = 14695981039346656037ull;
+  for (unsigned char byte : to_string(graph, plan)) hash = (hash ^ byte) * 1099511628211ull;
+  return fmt::format("{:016x}", hash);
+}
+
+}  // namespace corf::fusion
