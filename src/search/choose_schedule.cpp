@@ -71,9 +71,7 @@ class Chooser {
     for (int axis = 0; axis < num_axes(); ++axis) {
       double cost = 0;
       bool reduction = nest_.axes[axis].reduction;
-      bool arg =
-          nest_.combiner == graph::Combiner::kArgMax || nest_.combiner == graph::Combiner::kArgMin;
-      if (reduction && arg) continue;
+      if (reduction && is_arg_reduction()) continue;
       for (size_t i = 0; i < nest_.loads.size(); ++i) {
         bool packable = is_packed(nest_, storage_, static_cast<int>(i), axis);
         cost += access_cost(nest_.loads[i], axis, packable) + (reduction ? 0.2 : 0);
@@ -93,6 +91,11 @@ class Chooser {
       }
     }
     if (schedule_.vector_axis >= 0) schedule_.vector_tile = extent(schedule_.vector_axis);
+  }
+
+  /// Its steps follow one another: the first (or last) of equal values wins.
+  bool is_arg_reduction() const {
+    return nest_.combiner == graph::Combiner::kArgMax || nest_.combiner == graph::Combiner::kArgMin;
   }
 
   double reduction_points() const {
@@ -226,7 +229,9 @@ class Chooser {
     const int registers = machine_.num_vector_registers();
     std::vector<int> windows;
     for (int axis = 0; axis < num_axes(); ++axis) {
-      if (nest_.axes[axis].reduction && extent(axis) <= 7) windows.push_back(axis);
+      if (nest_.axes[axis].reduction && extent(axis) <= 7 && !is_arg_reduction()) {
+        windows.push_back(axis);
+      }
     }
     auto step = [&](int axis) {
       return std::abs(index::to_linear(nest_.loads[0].address).coefficient(axis));
