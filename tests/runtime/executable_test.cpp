@@ -6,7 +6,7 @@
 #include <set>
 #include <thread>
 
-#include "runtime/small_kernels.h"
+#include "tests/runtime/small_kernels.h"
 
 namespace corf::runtime {
 namespace {

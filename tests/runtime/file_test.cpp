@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "runtime/small_kernels.h"
+#include "tests/runtime/small_kernels.h"
 
 namespace corf::runtime {
 namespace {
