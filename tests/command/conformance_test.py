@@ -47,6 +47,14 @@ class ConformanceTest(CommandTest):
         self.assertEqual([report[key] for key in ("passed", "failed", "unsupported")], [1, 3, 1])
         self.assertEqual(len(report["cases"]), 5)
 
+    def test_skip(self):
+        self.make_good_case()
+        self.make_case("wrong_value", linear_model(), [[[1, 0, 2]]], [[[11.6, 0]]])
+        self.make_case("wrong_shape", linear_model(), [[[1, 0, 2]]], [[11.5, 0]])
+        self.assertEqual(self.check_succeeds("conformance", self.folder, "--skip", "wrong_v*",
+                                             "--skip", "*_shape"),
+                         "1 passed, 0 failed, 0 unsupported\n")
+
     def test_nothing_there(self):
         self.check_fails("conformance", self.folder, says=["no model.onnx"])
         self.check_fails("conformance", self.folder / "none", says=["none"])
