@@ -17,7 +17,8 @@ struct EmitOptions {
   std::string* assembly = nullptr;  // receives the assembly
 };
 
-/// One image holding every kernel, entries in their order.
+/// One image holding every kernel, entries in their order. The code assumes that the buffers bound
+/// to a kernel do not overlap where one of them is written.
 /// Errors: kInternal with LLVM's own words.
 Result<runtime::Image> emit(const std::vector<loop::Kernel>& kernels, const EmitOptions& options);
 
