@@ -67,9 +67,10 @@ Status bind_from_input(const DeclaredTensor& input, const Shape& shape, Symbols&
 Error left_open(const DeclaredTensor& input) {
   Shape example = input.has_shape() ? input.extents() : Shape{1, 3, 224, 224};
   for (int64_t& extent : example) extent = std::max<int64_t>(extent, 1);
-  return make_error(ErrorCode::kInvalidArgument,
-                    "the shape of {} is left open: give it, for example {}={}",
-                    input.described("input"), input.name(), to_string(example));
+  return make_error(
+      ErrorCode::kInvalidArgument,
+      "the shape of {} is left open: give it, for example {}={} (--shape of the command)",
+      input.described("input"), input.name(), to_string(example));
 }
 
 }  // namespace

@@ -2,7 +2,8 @@
 
 #include <filesystem>
 #include <fstream>
-#include <spdlog/spdlog.h>
+
+#include "support/log.h"
 
 namespace corf::driver {
 
@@ -12,12 +13,12 @@ Dumper::Dumper(const CompileOptions& options) : options_(options), last_(Clock::
 
 void Dumper::stage(const std::string& name, const std::function<std::string()>& text) {
   const std::chrono::duration<double, std::milli> elapsed = Clock::now() - last_;
-  if (options_.time_passes) spdlog::info("stage {:<16} {:9.2f} ms", name, elapsed.count());
+  if (options_.time_passes) log().info("stage {:<16} {:9.2f} ms", name, elapsed.count());
   if (!options_.dump_dir.empty()) {
     std::error_code ignored;
     std::filesystem::create_directories(options_.dump_dir, ignored);
     const auto path = std::filesystem::path(options_.dump_dir) / ("stage-" + name + ".txt");
-    if (!(std::ofstream(path) << text())) spdlog::warn("cannot write {}", path.string());
+    if (!(std::ofstream(path) << text())) log().warn("cannot write {}", path.string());
   }
   last_ = Clock::now();
 }
