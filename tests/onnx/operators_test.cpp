@@ -60,6 +60,11 @@ Tensor counting(Shape shape) {  // 1, 2, 3, ...
   return tensor;
 }
 
+Tensor filled_bytes(const std::vector<uint8_t>& values) {  // a scalar if there is one value
+  Shape shape = values.size() == 1 ? Shape{} : Shape{static_cast<int64_t>(values.size())};
+  return make_tensor<uint8_t>(shape, values);
+}
+
 TEST(Operators, ConvWithBiasAndPadding) {
   Tensor w = floats({1, 1, 3, 3}, {0, 0, 0, 0, 1, 0, 0, 0, 1});
   expect_values(
@@ -327,6 +332,34 @@ TEST(Operators, DropoutIsNothingInInference) {
   EXPECT_EQ(values_of(outputs[0]), (Doubles{1, 2}));
   EXPECT_EQ(values_of(outputs[1]), (Doubles{1, 1}));
   EXPECT_EQ(outputs[1].dtype(), DType::kBool);
+}
+
+TEST(Operators, AttentionSharesKeyHeadsInRuns) {
+  // One key, so every query sees its value whole: heads 0 and 1 the first, 2 and 3 the second.
+  expect_values({"Attention",
+                 {counting({1, 2, 4}), counting({1, 1, 2}), floats({1, 1, 2}, {10, 20})},
+                 {{"q_num_heads", int64_t{4}}, {"kv_num_heads", int64_t{2}}},
+                 23},
+                {1, 2, 4}, {10, 10, 20, 20, 10, 10, 20, 20});
+  // Causal: the first query sees the first value only, the second weighs both equally.
+  expect_values(
+      {"Attention",
+       {floats({1, 2, 1}, {0, 0}), floats({1, 2, 1}, {5, 7}), floats({1, 2, 1}, {2, 4})},
+       {{"q_num_heads", int64_t{1}}, {"kv_num_heads", int64_t{1}}, {"is_causal", int64_t{1}}},
+       23},
+      {1, 2, 1}, {2, 3});
+}
+
+TEST(Operators, QuantizationRoundsAndSaturates) {
+  ModelBuilder builder;
+  builder.input("x", {4}).floats("scale", {}, {2});
+  builder.initializer("zero", filled_bytes({10}));
+  builder.node("QuantizeLinear", {"x", "scale", "zero"}, {"q"});
+  builder.node("DequantizeLinear", {"q", "scale", "zero"}, {"y"}).output("q").output("y");
+  auto outputs = builder.run({floats({4}, {-100, 1, 3, 1000})});
+  ASSERT_TRUE(outputs.ok()) << outputs.error().message;
+  EXPECT_EQ(values_of((*outputs)[0]), (Doubles{0, 10, 12, 255}));
+  EXPECT_EQ(values_of((*outputs)[1]), (Doubles{-20, 0, 4, 490}));
 }
 
 TEST(Operators, TriluKeepsATriangle) {
