@@ -1,0 +1,198 @@
+#include "lower/tile_emitter.h"
+
+#include <algorithm>
+
+#include "lower/pack.h"
+#include "support/assert.h"
+
+namespace corf::lower {
+
+using fusion::Access;
+using fusion::kGatherBase;
+using fusion::Nest;
+using fusion::NestOp;
+using graph::ScalarOp;
+using index::Expr;
+using loop::Register;
+using loop::TileStmt;
+
+namespace {
+
+void collect(const Expr& expr, std::vector<int>& ids) {
+  if (expr.is_constant()) return;
+  if (expr.kind() == index::ExprKind::kVariable) {
+    ids.push_back(expr.variable_id());
+    return;
+  }
+  collect(expr.lhs(), ids);
+  collect(expr.rhs(), ids);
+}
+
+}  // namespace
+
+TileEmitter::TileEmitter(const Nest& nest, const fusion::NestSchedule& schedule,
+                         KernelBuilder& builder)
+    : nest_(nest), schedule_(schedule), builder_(builder) {
+  classify();
+}
+
+/// Which operations vary along the reduction axes.
+void TileEmitter::classify() {
+  varies_.assign(nest_.ops.size(), false);
+  auto expr_varies = [&](const Expr& expr) {
+    std::vector<int> ids;
+    collect(expr, ids);
+    return std::any_of(ids.begin(), ids.end(), [&](int id) {
+      return id >= kGatherBase ? bool(varies_[id - kGatherBase]) : nest_.axes[id].reduction;
+    });
+  };
+  for (size_t i = 0; i < nest_.ops.size(); ++i) {
+    const NestOp& op = nest_.ops[i];
+    switch (op.kind) {
+      case NestOp::Kind::kLoad: {
+        const Access& access = nest_.loads[op.access];
+        varies_[i] = expr_varies(access.address);
+        for (const auto& guard : access.guards) varies_[i] = varies_[i] || expr_varies(guard.expr);
+        break;
+      }
+      case NestOp::Kind::kIndex:
+        varies_[i] = expr_varies(op.index);
+        break;
+      case NestOp::Kind::kApply:
+        for (int arg : op.args) varies_[i] = varies_[i] || varies_[arg];
+        break;
+      case NestOp::Kind::kConstant:
+      case NestOp::Kind::kReduce:
+        break;
+    }
+  }
+}
+
+loop::Tile TileEmitter::emit_tile(const std::vector<Expr>& base,
+                                  const std::vector<int64_t>& extent) {
+  base_ = base;
+  extent_ = extent;
+  point_ = base;
+  lane_variable_ = -1;
+  tile_variables_.clear();
+  std::vector<loop::TileAxis> axes;
+  auto add_axis = [&](int axis, int64_t size, bool vector) {
+    if (size == 1) return;
+    int variable = builder_.new_variable(nest_.axes[axis].name + "_t");
+    axes.push_back({variable, size, vector});
+    point_[axis] = base_[axis] + Expr::variable(variable);
+    if (!nest_.axes[axis].reduction) tile_variables_.push_back(variable);
+    if (vector) lane_variable_ = variable;
+  };
+  for (const auto& tiled : schedule_.register_tile) {
+    add_axis(tiled.axis, extent_[tiled.axis], false);
+  }
+  for (int axis : schedule_.unrolled_reductions) {
+    base_[axis] = Expr(0);
+    add_axis(axis, nest_.axes[axis].extent, false);
+  }
+  const int v = schedule_.vector_axis;
+  if (v >= 0) {
+    if (nest_.axes[v].reduction) base_[v] = Expr(0);
+    add_axis(v, nest_.axes[v].reduction ? schedule_.vector_tile : extent_[v], true);
+  }
+  registers_.assign(nest_.ops.size(), -1);
+  bound_.clear();
+  loop::Tile result;
+  result.axes = axes;
+  if (nest_.reduce_op >= 0) emit_reduction(result.body);
+  for (const Nest::Store& store : nest_.stores) {
+    Register value = emit(store.op, result.body);
+    loop::TileStore out;
+    out.buffer = builder_.bind(builder_.buffers().of_root(store.access.root), true);
+    out.offset = at_point(store.access.address, result.body);
+    out.guards = guards_of(store.access, result.body);
+    out.value = value;
+    result.body.push_back(std::move(out));
+  }
+  return result;
+}
+
+Register TileEmitter::let(DType dtype, decltype(loop::TileLet::value) value,
+                          std::vector<TileStmt>& out) {
+  Register result = builder_.new_register();
+  out.push_back(loop::TileLet{result, dtype, std::move(value)});
+  return result;
+}
+
+Register TileEmitter::constant(double f64, int64_t i64, DType dtype, std::vector<TileStmt>& out) {
+  return let(dtype, loop::TileConstant{f64, i64}, out);
+}
+
+/// An expression over the nest's axes at the tile's current point.
+Expr TileEmitter::at_point(const Expr& expr, std::vector<TileStmt>& out) {
+  return index::substitute(expr, [&](int id) -> std::optional<Expr> {
+    if (id < kGatherBase) return point_[id];
+    int op = id - kGatherBase;
+    auto [it, fresh] = bound_.try_emplace({op, emit(op, out)}, -1);
+    if (fresh) {
+      it->second = builder_.new_variable("gathered");
+      out.push_back(loop::TileBind{it->second, it->first.second});
+    }
+    return Expr::variable(it->second);
+  });
+}
+
+std::vector<loop::Guard> TileEmitter::guards_of(const Access& access, std::vector<TileStmt>& out) {
+  std::vector<loop::Guard> guards;
+  for (const auto& guard : access.guards) {
+    guards.push_back({at_point(guard.expr, out), guard.lo, guard.hi});
+  }
+  return guards;
+}
+
+Register TileEmitter::emit(int number, std::vector<TileStmt>& out) {
+  if (registers_[number] >= 0) return registers_[number];
+  const NestOp& op = nest_.ops[number];
+  Register result = -1;
+  switch (op.kind) {
+    case NestOp::Kind::kLoad:
+      result = emit_load(op, out);
+      break;
+    case NestOp::Kind::kConstant:
+      result = constant(op.f64, op.i64, op.dtype, out);
+      break;
+    case NestOp::Kind::kIndex:
+      result = let(DType::kI64, loop::TileIndex{at_point(op.index, out)}, out);
+      if (op.dtype != DType::kI64) {
+        result = let(op.dtype, loop::TileApply{ScalarOp::kCast, {result}}, out);
+      }
+      break;
+    case NestOp::Kind::kApply: {
+      loop::TileApply apply;
+      apply.op = op.op;
+      for (int arg : op.args) apply.args.push_back(emit(arg, out));
+      result = let(op.dtype, std::move(apply), out);
+      break;
+    }
+    case NestOp::Kind::kReduce:
+      CORF_ASSERT(false, "a reduction is emitted before what reads it");
+  }
+  registers_[number] = result;
+  return result;
+}
+
+Register TileEmitter::emit_load(const NestOp& op, std::vector<TileStmt>& out) {
+  const Access& access = nest_.loads[op.access];
+  loop::TileLoad load;
+  if (fusion::is_packed(nest_, builder_.buffers().storage(), op.access, schedule_.vector_axis)) {
+    PackedOperand packed(nest_, schedule_, op.access, builder_.buffers());
+    load.buffer = builder_.bind(packed.buffer(), false);
+    load.offset =
+        packed.address(point_, base_[schedule_.vector_axis], extent_[schedule_.vector_axis]);
+  } else {
+    load.buffer = builder_.bind(builder_.buffers().of_root(access.root), false);
+    load.offset = at_point(access.address, out);
+    load.guards = guards_of(access, out);
+    load.padding = access.padding;
+    if (limit_) load.guards.push_back(*limit_);
+  }
+  return let(op.dtype, std::move(load), out);
+}
+
+}  // namespace corf::lower

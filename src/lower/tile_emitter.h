@@ -1,0 +1,69 @@
+#pragma once
+#include <functional>
+#include <map>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "fusion/plan.h"
+#include "lower/kernel_builder.h"
+
+namespace corf::lower {
+
+/// Writes the tiles of a scheduled nest: loads, the reduction's loops and accumulators, what
+/// follows it, and stores.
+class TileEmitter {
+ public:
+  TileEmitter(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
+              KernelBuilder& builder);
+
+  /// The tile that begins at `base` (of each axis; reduction axes have none) and has `extent`
+  /// points along each parallel axis.
+  loop::Tile emit_tile(const std::vector<index::Expr>& base, const std::vector<int64_t>& extent);
+
+ private:
+  using Expr = index::Expr;
+  using Register = loop::Register;
+  using Statements = std::vector<loop::TileStmt>;
+
+  void classify();
+
+  Register let(DType dtype, decltype(loop::TileLet::value) value, Statements& out);
+  Register constant(double f64, int64_t i64, DType dtype, Statements& out);
+  /// An expression over the nest's axes at the tile's current point.
+  Expr at_point(const Expr& expr, Statements& out);
+  std::vector<loop::Guard> guards_of(const fusion::Access& access, Statements& out);
+  Register emit(int number, Statements& out);
+  Register emit_load(const fusion::NestOp& op, Statements& out);
+
+  bool is_arg() const;
+  Register identity(graph::Combiner combiner, DType dtype, Statements& out);
+  void emit_reduction(Statements& out);
+  void hoist(int number, Statements& out);
+  int64_t reduction_step(int axis) const;
+  void choose_sum_blocks(DType dtype);
+  void sum_block(Statements& out, const std::function<void()>& emit_loops);
+  void reduction_loops(size_t level, Statements& out);
+  void update(Statements& out);
+  void update_arg(Statements& out);
+  Expr arg_position() const;
+
+  const fusion::Nest& nest_;
+  const fusion::NestSchedule& schedule_;
+  KernelBuilder& builder_;
+  std::vector<bool> varies_;         // of each operation: along the reduction axes
+  std::vector<Expr> base_;           // of each axis: where the tile begins
+  std::vector<int64_t> extent_;      // of each axis in the tile at hand
+  std::vector<Expr> point_;          // of each axis within the tile
+  std::vector<Register> registers_;  // of each operation, -1 before it is emitted
+  std::map<std::pair<int, Register>, int> bound_;
+  std::vector<int> tile_variables_;  // of the tile's parallel axes
+  int lane_variable_ = -1;
+  Register accumulator_ = -1, position_ = -1, total_ = -1, zero_ = -1;
+  int block_level_ = -1;     // of the reduction loops: what runs inside is summed up on its own
+  int64_t block_steps_ = 0;  // 0: all of that level
+  bool inside_block_ = false;
+  std::optional<loop::Guard> limit_;  // lanes beyond the end of a vectorised reduction
+};
+
+}  // namespace corf::lower

@@ -1,0 +1,252 @@
+#include <algorithm>
+#include <limits>
+
+#include "lower/tile_emitter.h"
+#include "support/checked.h"
+
+namespace corf::lower {
+
+using fusion::NestOp;
+using graph::Combiner;
+using graph::ScalarOp;
+using index::Expr;
+using loop::Register;
+using loop::TileStmt;
+
+namespace {
+
+loop::Reduction reduction_of(Combiner combiner) {
+  switch (combiner) {
+    case Combiner::kProduct:
+      return loop::Reduction::kProduct;
+    case Combiner::kMin:
+      return loop::Reduction::kMin;
+    case Combiner::kMax:
+      return loop::Reduction::kMax;
+    default:
+      return loop::Reduction::kSum;
+  }
+}
+
+}  // namespace
+
+/// The value that changes nothing.
+Register TileEmitter::identity(Combiner combiner, DType dtype, std::vector<TileStmt>& out) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const int bits = static_cast<int>(8 * size_bytes(dtype));
+  const bool is_signed = is_signed_integer(dtype);
+  const int64_t lowest = is_signed ? std::numeric_limits<int64_t>::min() >> (64 - bits) : 0;
+  const int64_t highest = dtype == DType::kBool ? 1
+                          : is_signed           ? ~lowest
+                          : bits == 64          ? -1
+                                                : (int64_t{1} << bits) - 1;
+  switch (combiner) {
+    case Combiner::kProduct:
+      return constant(1, 1, dtype, out);
+    case Combiner::kMin:
+    case Combiner::kArgMin:
+      return constant(kInfinity, highest, dtype, out);
+    case Combiner::kMax:
+    case Combiner::kArgMax:
+      return constant(-kInfinity, lowest, dtype, out);
+    default:
+      return constant(0, 0, dtype, out);
+  }
+}
+
+bool TileEmitter::is_arg() const {
+  return nest_.combiner == Combiner::kArgMax || nest_.combiner == Combiner::kArgMin;
+}
+
+void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
+  const NestOp& reduce = nest_.ops[nest_.reduce_op];
+  const int body = reduce.args[0];
+  const DType dtype = nest_.ops[body].dtype;
+  hoist(body, out);
+  std::vector<int> axes = tile_variables_;
+  const bool lanes = schedule_.vector_axis >= 0 && nest_.axes[schedule_.vector_axis].reduction &&
+                     lane_variable_ >= 0;
+  if (lanes) axes.push_back(lane_variable_);
+  Register init = identity(nest_.combiner, dtype, out);
+  accumulator_ = builder_.new_register();
+  out.push_back(loop::TileAccumulator{accumulator_, dtype, axes, init});
+  if (is_arg()) {
+    Register zero = constant(0, 0, DType::kI64, out);
+    position_ = builder_.new_register();
+    out.push_back(loop::TileAccumulator{position_, DType::kI64, axes, zero});
+  }
+  choose_sum_blocks(dtype);
+  total_ = accumulator_;
+  if (block_level_ >= 0) {
+    total_ = builder_.new_register();
+    zero_ = init;
+    out.push_back(loop::TileAccumulator{total_, dtype, axes, init});
+  }
+  reduction_loops(0, out);
+  Register result = is_arg() ? position_ : total_;
+  if (lanes) {
+    result =
+        let(dtype, loop::TileReduce{reduction_of(nest_.combiner), total_, lane_variable_}, out);
+  }
+  registers_[nest_.reduce_op] = result;
+}
+
+/// Emits what the body needs but the reduction axes do not change.
+void TileEmitter::hoist(int number, std::vector<TileStmt>& out) {
+  const NestOp& op = nest_.ops[number];
+  if (!varies_[number]) {
+    emit(number, out);
+    return;
+  }
+  for (int arg : op.args) hoist(arg, out);
+}
+
+int64_t TileEmitter::reduction_step(int axis) const {
+  return axis == schedule_.vector_axis ? schedule_.vector_tile : 1;
+}
+
+/// Long sums are taken in blocks: the rounding error then grows with the block's length plus the
+/// number of blocks instead of their product.
+void TileEmitter::choose_sum_blocks(DType dtype) {
+  constexpr int64_t kLongest = 512, kBlock = 256;
+  block_level_ = -1;
+  block_steps_ = 0;
+  const std::vector<int>& order = schedule_.reduction_order;
+  auto steps = [&](int axis) { return ceil_div(nest_.axes[axis].extent, reduction_step(axis)); };
+  int64_t all = 1;
+  for (int axis : order) all *= steps(axis);
+  if (nest_.combiner != Combiner::kSum || !is_float(dtype) || all <= kLongest) return;
+  int64_t inner = 1;
+  size_t level = order.size();
+  while (inner * steps(order[level - 1]) <= kLongest) inner *= steps(order[--level]);
+  if (level < order.size() && inner >= kBlock / 4) {
+    block_level_ = static_cast<int>(level);
+    return;
+  }
+  block_level_ = static_cast<int>(level) - 1;
+  const int64_t length = steps(order[level - 1]);
+  block_steps_ = ceil_div(length, ceil_div(length, std::max<int64_t>(1, kBlock / inner)));
+}
+
+/// One block's sum, added to the total.
+void TileEmitter::sum_block(std::vector<TileStmt>& out, const std::function<void()>& emit_loops) {
+  out.push_back(loop::TileAssign{accumulator_, zero_});
+  inside_block_ = true;
+  emit_loops();
+  inside_block_ = false;
+  out.push_back(loop::TileUpdate{total_, loop::Reduction::kSum, accumulator_, -1});
+}
+
+void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
+  const bool block = static_cast<int>(level) == block_level_ && !inside_block_;
+  if (block && block_steps_ == 0) {
+    sum_block(out, [&] { reduction_loops(level, out); });
+    return;
+  }
+  if (level == schedule_.reduction_order.size()) {
+    update(out);
+    return;
+  }
+  const int axis = schedule_.reduction_order[level];
+  const int64_t extent = nest_.axes[axis].extent;
+  const bool lanes = axis == schedule_.vector_axis;
+  const int64_t step = reduction_step(axis);
+  const Expr lane = lanes && lane_variable_ >= 0 ? Expr::variable(lane_variable_) : Expr(0);
+  const int64_t whole = extent / step * step;
+  auto scoped = [&](const std::function<void()>& emit_body) {
+    std::vector<Register> outside = registers_;
+    auto bound = bound_;
+    emit_body();
+    registers_ = outside;
+    bound_ = bound;
+  };
+  auto emit_loop = [&](const Expr& lo, const Expr& hi, std::vector<TileStmt>& into) {
+    loop::TileLoop loop;
+    loop.var = builder_.new_variable(nest_.axes[axis].name);
+    loop.lo = lo;
+    loop.hi = hi;
+    loop.step = step;
+    loop.unroll = level + 1 == schedule_.reduction_order.size() ? schedule_.reduction_unroll : 1;
+    point_[axis] = Expr::variable(loop.var) + lane;
+    scoped([&] { reduction_loops(level + 1, loop.body); });
+    into.push_back(std::move(loop));
+  };
+  if (whole > 0 && block) {
+    loop::TileLoop blocks;
+    blocks.var = builder_.new_variable(nest_.axes[axis].name + "_block");
+    blocks.lo = Expr(0);
+    blocks.hi = Expr(whole);
+    blocks.step = block_steps_ * step;
+    Expr start = Expr::variable(blocks.var), end = start + Expr(blocks.step);
+    if (whole % blocks.step != 0) end = min(end, Expr(whole));
+    sum_block(blocks.body, [&] { emit_loop(start, end, blocks.body); });
+    out.push_back(std::move(blocks));
+  } else if (whole > 0) {
+    emit_loop(Expr(0), Expr(whole), out);
+  }
+  if (whole == extent) return;
+  // Lanes beyond the end load nothing and count as the identity.
+  point_[axis] = Expr(whole) + lane;
+  limit_ = loop::Guard{point_[axis], 0, extent};
+  auto emit_rest = [&] { scoped([&] { reduction_loops(level + 1, out); }); };
+  if (block) {
+    sum_block(out, emit_rest);
+  } else {
+    emit_rest();
+  }
+  limit_.reset();
+}
+
+void TileEmitter::update(std::vector<TileStmt>& out) {
+  const NestOp& reduce = nest_.ops[nest_.reduce_op];
+  const NestOp& body = nest_.ops[reduce.args[0]];
+  const loop::Reduction reduction = reduction_of(nest_.combiner);
+  if (is_arg()) {
+    update_arg(out);
+    return;
+  }
+  const bool product = nest_.combiner == Combiner::kSum && !limit_ && is_float(body.dtype) &&
+                       body.kind == NestOp::Kind::kApply && body.op == ScalarOp::kMul;
+  if (product) {
+    Register a = emit(body.args[0], out), b = emit(body.args[1], out);
+    out.push_back(loop::TileUpdate{accumulator_, reduction, a, b});
+    return;
+  }
+  Register value = emit(reduce.args[0], out);
+  if (limit_) {
+    Register at = let(DType::kI64, loop::TileIndex{limit_->expr}, out);
+    Register end = constant(0, limit_->hi, DType::kI64, out);
+    Register inside = let(DType::kBool, loop::TileApply{ScalarOp::kLess, {at, end}}, out);
+    Register neutral = identity(nest_.combiner, body.dtype, out);
+    value = let(body.dtype, loop::TileApply{ScalarOp::kSelect, {inside, value, neutral}}, out);
+  }
+  out.push_back(loop::TileUpdate{accumulator_, reduction, value, -1});
+}
+
+void TileEmitter::update_arg(std::vector<TileStmt>& out) {
+  const NestOp& reduce = nest_.ops[nest_.reduce_op];
+  Register value = emit(reduce.args[0], out);
+  const bool largest = nest_.combiner == Combiner::kArgMax;
+  Register low = largest ? accumulator_ : value, high = largest ? value : accumulator_;
+  ScalarOp op = nest_.select_last ? ScalarOp::kLessEqual : ScalarOp::kLess;
+  Register better = let(DType::kBool, loop::TileApply{op, {low, high}}, out);
+  Register here = let(DType::kI64, loop::TileIndex{arg_position()}, out);
+  Register position =
+      let(DType::kI64, loop::TileApply{ScalarOp::kSelect, {better, here, position_}}, out);
+  Register best = let(nest_.ops[reduce.args[0]].dtype,
+                      loop::TileApply{ScalarOp::kSelect, {better, value, accumulator_}}, out);
+  out.push_back(loop::TileAssign{position_, position});
+  out.push_back(loop::TileAssign{accumulator_, best});
+}
+
+Expr TileEmitter::arg_position() const {
+  Expr position(0);
+  for (size_t axis = 0; axis < nest_.axes.size(); ++axis) {
+    if (nest_.axes[axis].reduction) {
+      position = position * Expr(nest_.axes[axis].extent) + point_[axis];
+    }
+  }
+  return position;
+}
+
+}  // namespace corf::lower
