@@ -181,44 +181,86 @@ class Chooser {
     return operands(along, across);
   }
 
-  /// Minimises instruction slots over the whole nest: FMAs, loads and tails.
+  /// A register tile of a contraction: vectors along the vector axis, points along one or two axes.
+  struct OuterProductTile {
+    int64_t vectors = 1, rows = 1, outer_rows = 1;
+  };
+
+  /// Minimises instruction slots over the whole nest: FMAs, loads, tails and idle workers.
   void tile_outer_product() {
     const int v = schedule_.vector_axis, p = outer_product_axis();
-    const int64_t points = p >= 0 ? extent(p) : 1, columns = extent(v);
+    int along = 0, across = 0;
+    operands(along, across);
+    // A second axis helps where the first one is short.
+    const int q = p < 0 ? -1 : best_tile_axis([&](int axis) {
+      return axis != p && depends(nest_.loads[across], axis) && !depends(nest_.loads[along], axis);
+    });
+    const int64_t points = p >= 0 ? extent(p) : 1;
+    const int64_t outer_most = q >= 0 && points <= 16 ? std::min<int64_t>(extent(q), 4) : 1;
     const int registers = machine_.num_vector_registers();
     double best = std::numeric_limits<double>::max();
-    int64_t best_rows = 1, best_vectors = 1;
-    for (int64_t vectors = 1; vectors <= std::min<int64_t>(vector_ops(columns), 12); ++vectors) {
-      for (int64_t rows = 1; rows <= std::min<int64_t>(points, 30); ++rows) {
-        int64_t needed = vectors * rows + vectors + (vectors > 1 ? 1 : 0);
-        if (rows == 1) needed = vectors + 1;
-        if (needed > registers - (vectors == 1 ? 1 : 0)) continue;
-        double cost = outer_product_cost(columns, vectors, points, rows);
-        if (cost < best) best = cost, best_rows = rows, best_vectors = vectors;
+    OuterProductTile chosen;
+    for (int64_t vectors = 1; vectors <= std::min<int64_t>(vector_ops(extent(v)), 12); ++vectors) {
+      for (int64_t outer_rows = 1; outer_rows <= outer_most; ++outer_rows) {
+        for (int64_t rows = 1; rows <= std::min<int64_t>(points, 30); ++rows) {
+          const int64_t all_rows = rows * outer_rows;
+          int64_t needed = vectors * all_rows + vectors + (vectors > 1 && all_rows > 1 ? 1 : 0);
+          if (needed > registers - (vectors == 1 ? 1 : 0)) continue;
+          const OuterProductTile tile{vectors, rows, outer_rows};
+          double cost = outer_product_cost(tile, p, q);
+          if (cost < best) best = cost, chosen = tile;
+        }
       }
     }
-    schedule_.vector_tile = std::min(columns, best_vectors * lanes_);
-    if (p >= 0 && best_rows > 1) schedule_.register_tile.push_back({p, best_rows});
-    schedule_.reduction_unroll = best_rows * best_vectors < 12 ? 2 : 1;
+    schedule_.vector_tile = std::min(extent(v), chosen.vectors * lanes_);
+    if (chosen.rows > 1) schedule_.register_tile.push_back({p, chosen.rows});
+    if (chosen.outer_rows > 1) schedule_.register_tile.push_back({q, chosen.outer_rows});
+    const int64_t sums = chosen.vectors * chosen.rows * chosen.outer_rows;
+    schedule_.reduction_unroll = sums < 12 ? 2 : 1;
   }
 
-  double outer_product_cost(int64_t columns, int64_t vectors, int64_t points, int64_t rows) const {
+  /// Calls f(size, count) for the whole tiles of an axis and for the one that is left over.
+  template <typename F>
+  static void for_tiles(int64_t extent, int64_t size, F f) {
+    if (extent / size > 0) f(size, extent / size);
+    if (extent % size > 0) f(extent % size, int64_t{1});
+  }
+
+  double outer_product_cost(const OuterProductTile& tile, int p, int q) const {
     const double k = reduction_points();
-    auto tile = [&](int64_t vector_count, int64_t row_count) {
-      double fmas = double(vector_count * row_count);
-      double loads = double(vector_count + row_count);
-      // Eight independent sums hide the latency of an FMA at two a cycle.
-      double per_step = std::max({fmas, loads, 8.0}) + 0.05 * loads;
-      return per_step * k + 4.0 * fmas + 12.0;
-    };
-    int64_t all_vectors = vector_ops(columns);
-    int64_t full_columns = all_vectors / vectors, rest_columns = all_vectors % vectors;
-    int64_t full_rows = points / rows, rest_rows = points % rows;
-    double cost = double(full_columns * full_rows) * tile(vectors, rows);
-    if (rest_columns) cost += double(full_rows) * tile(rest_columns, rows);
-    if (rest_rows) cost += double(full_columns) * tile(vectors, rest_rows);
-    if (rest_columns && rest_rows) cost += tile(rest_columns, rest_rows);
-    return cost;
+    const int64_t all_vectors = vector_ops(extent(schedule_.vector_axis));
+    const double panel_bytes = k * double(tile.vectors * machine_.vector_bytes());
+    // A panel that does not stay in the first level is read from the second by every tile.
+    const double far_load = panel_bytes > double(machine_.l1_bytes) / 2 ? 1.5 : 0;
+    double cost = 0;
+    for_tiles(all_vectors, tile.vectors, [&](int64_t vectors, int64_t panels) {
+      for_tiles(p >= 0 ? extent(p) : 1, tile.rows, [&](int64_t rows, int64_t row_tiles) {
+        for_tiles(q >= 0 ? extent(q) : 1, tile.outer_rows, [&](int64_t outer, int64_t outers) {
+          const double fmas = double(vectors * rows * outer);
+          const double loads = double(vectors + rows * outer);
+          // Eight independent sums hide the latency of an FMA at two a cycle.
+          double per_step = std::max({fmas, loads, 8.0}) + 0.05 * loads;
+          per_step += far_load * double(vectors);
+          cost += double(panels * row_tiles * outers) * (per_step * k + 4.0 * fmas + 12.0);
+        });
+      });
+    });
+    return cost / balance_with(tile, p, q);
+  }
+
+  /// The share of the workers' time that is used, split along the best axis.
+  double balance_with(const OuterProductTile& tile, int p, int q) const {
+    const int64_t workers = machine_.threads;
+    double best = 0;
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      if (nest_.axes[axis].reduction) continue;
+      int64_t tiles = extent(axis);
+      if (axis == p) tiles = ceil_div(tiles, tile.rows);
+      if (axis == q) tiles = ceil_div(tiles, tile.outer_rows);
+      if (axis == schedule_.vector_axis) tiles = ceil_div(vector_ops(tiles), tile.vectors);
+      best = std::max(best, double(tiles) / double(ceil_div(tiles, workers) * workers));
+    }
+    return std::max(best, 1.0 / double(workers));
   }
 
   /// Depthwise convolutions and pools: the window's columns are unrolled, and its rows too as long
