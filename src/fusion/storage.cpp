@@ -21,6 +21,8 @@ struct Margins {
   std::vector<int64_t> before, after;
 };
 
+constexpr int64_t kLineBytes = 64;
+
 /// A value that lies inside of a concatenation's storage.
 struct Binding {
   ValueId concat = -1;
@@ -45,6 +47,7 @@ class StoragePlanner {
   }
 
   StoragePlan run() {
+    find_dense();
     find_margins();
     bind_concatenations();
     for (ValueId value = static_cast<ValueId>(graph_.values.size()) - 1; value >= 0; --value) {
@@ -73,6 +76,19 @@ class StoragePlanner {
   /// Views that may be another look at their input's storage.
   bool is_alias_view(ValueId value) const {
     return view_of(value) && !is_concat(value) && !is_pad(value);
+  }
+
+  /// Values whose elements must lie without gaps: the caller's, constants, those of routines.
+  void find_dense() {
+    dense_.assign(graph_.values.size(), false);
+    for (ValueId output : graph_.outputs) dense_[output] = true;
+    for (const Node& node : graph_.nodes) {
+      const bool opaque = std::holds_alternative<graph::Opaque>(node.op);
+      const bool written =
+          std::holds_alternative<Compute>(node.op) || std::holds_alternative<graph::View>(node.op);
+      for (ValueId output : node.outputs) dense_[output] = dense_[output] || !written;
+      for (ValueId input : node.inputs) dense_[input] = dense_[input] || opaque;
+    }
   }
 
   /// Zero padding that consumers read around each computed value.
@@ -172,6 +188,9 @@ class StoragePlanner {
     Storage& storage = plan_.values[value];
     Shape extents = shape(value);
     for (size_t d = 0; d < extents.size(); ++d) extents[d] += margins.before[d] + margins.after[d];
+    if (aliases_in_cache(value, extents)) {
+      extents[orders_[value].back()] += kLineBytes / size_bytes(graph_.values[value].dtype);
+    }
     storage.strides = dense_strides(extents, orders_[value]);
     storage.margin_before = margins.before;
     storage.margin_after = margins.after;
@@ -180,6 +199,15 @@ class StoragePlanner {
       storage.offset += margins.before[d] * storage.strides[d];
     }
     storage.root = add_root(value, num_elems(extents));
+  }
+
+  /// Neighbouring points (pixels, rows) a multiple of 2 KiB apart share few sets of the first cache
+  /// level, which a register tile's points then overflow: one line more between them spreads them.
+  bool aliases_in_cache(ValueId value, const Shape& extents) const {
+    if (extents.size() < 2 || dense_[value]) return false;
+    const DimOrder& order = orders_[value];
+    const int64_t inner_bytes = extents[order.back()] * size_bytes(graph_.values[value].dtype);
+    return inner_bytes % 2048 == 0 && num_elems(extents) > extents[order.back()];
   }
 
   int add_root(ValueId value, int64_t size_elems) {
@@ -283,6 +311,7 @@ class StoragePlanner {
 
   const Graph& graph_;
   std::vector<DimOrder> orders_;
+  std::vector<bool> dense_;
   std::vector<Margins> margins_;
   std::vector<Binding> bindings_;
   StoragePlan plan_;

@@ -408,15 +408,25 @@ class Chooser {
     for (int axis : schedule_.parallel_order) {
       int64_t tiles = num_tiles(axis);
       double balance = double(tiles) / double(ceil_div(tiles, workers) * workers);
-      // The outermost loop of good balance: contiguous parts, least traffic between workers.
-      bool panels = axis == schedule_.vector_axis && nest_.is_contraction();
-      double score = balance * (panels ? 0.85 : 1.0);
-      if (score > best + 0.08) best = score, schedule_.partition_axis = axis;
+      // What every worker has to read costs; of equals the outermost, so that parts are contiguous.
+      double score = balance * (1 - 0.25 * shared_share(axis));
+      if (score > best + 0.02) best = score, schedule_.partition_axis = axis;
     }
     if (schedule_.partition_axis >= 0) {
       schedule_.partitions = std::min(workers, num_tiles(schedule_.partition_axis));
     }
     if (schedule_.partitions <= 1) schedule_.partition_axis = -1, schedule_.partitions = 1;
+  }
+
+  /// The share of the operands' elements that all workers read if `axis` is split.
+  double shared_share(int axis) const {
+    double shared = 0, total = 1;
+    for (const Access& access : nest_.loads) {
+      double elems = footprint(access, [](int) { return true; });
+      total += elems;
+      if (!depends(access, axis)) shared += elems;
+    }
+    return shared / total;
   }
 
   const Nest& nest_;
