@@ -69,8 +69,8 @@ function(corf_objects out)
   set(${out} ${objects} PARENT_SCOPE)
 endfunction()
 
-# libcorf_runtime: what a deployed model needs. libcorf: everything, LLVM linked
-# into it once. corf_inside: the same objects with every symbol visible, for tests and benchmarks.
+# libcorf: everything, LLVM linked into it once.
+# corf_inside: the same objects with every symbol visible, for tests and benchmarks.
 function(corf_libraries)
   llvm_map_components_to_libnames(llvm_libraries core support passes mc object
     x86asmparser x86codegen x86desc x86info bitwriter)

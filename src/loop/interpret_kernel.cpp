@@ -305,7 +305,7 @@ class PartitionRun {
     with_representation(stmt.target.dtype, [&](auto zero) {
       using T = decltype(zero);
       if constexpr (std::is_same_v<T, int64_t>) {
-        *target<T>(stmt) = wrap(stmt.target.dtype, constant.i64);
+        *target<T>(stmt) = graph::wrap_integer(stmt.target.dtype, constant.i64);
       } else {
         *target<T>(stmt) = round_to(stmt.target.dtype, static_cast<T>(constant.f64));
       }
@@ -316,7 +316,8 @@ class PartitionRun {
   bool run(const TileStmtCode& stmt, const IndexCode& index) {
     evaluate(index.expr, stmt.box, offsets_);
     int64_t* out = target<int64_t>(stmt);
-    for (int64_t i = 0; i < stmt.points; ++i) out[i] = wrap(stmt.target.dtype, offsets_[i]);
+    for (int64_t i = 0; i < stmt.points; ++i)
+      out[i] = graph::wrap_integer(stmt.target.dtype, offsets_[i]);
     return true;
   }
 
@@ -457,7 +458,7 @@ class PartitionRun {
           const From value = in[arg.elements[i]];
           if constexpr (std::is_same_v<To, int64_t>) {
             if constexpr (std::is_same_v<From, int64_t>) {
-              out[i] = wrap(to, value);
+              out[i] = graph::wrap_integer(to, value);
             } else {
               out[i] = float_to_integer(to, value);
             }

@@ -54,27 +54,6 @@ double apply_function(ScalarOp op, double a, double b) {
 
 }  // namespace
 
-int64_t wrap(DType dtype, int64_t value) {
-  switch (dtype) {
-    case DType::kBool:
-      return value != 0;
-    case DType::kI8:
-      return static_cast<int8_t>(value);
-    case DType::kU8:
-      return static_cast<uint8_t>(value);
-    case DType::kI16:
-      return static_cast<int16_t>(value);
-    case DType::kU16:
-      return static_cast<uint16_t>(value);
-    case DType::kI32:
-      return static_cast<int32_t>(value);
-    case DType::kU32:
-      return static_cast<uint32_t>(value);
-    default:
-      return value;
-  }
-}
-
 int64_t float_to_integer(DType dtype, double value) {
   if (std::isnan(value)) return dtype == DType::kBool ? 1 : 0;
   if (dtype == DType::kBool) return value != 0;
@@ -140,7 +119,9 @@ int64_t apply_integer(ScalarOp op, DType dtype, int64_t a, int64_t b) {
   const auto ua = static_cast<uint64_t>(a), ub = static_cast<uint64_t>(b);
   const bool is_u64 = dtype == DType::kU64;
   const int bits = static_cast<int>(8 * size_bytes(dtype));
-  const auto wrapped = [&](uint64_t value) { return wrap(dtype, static_cast<int64_t>(value)); };
+  const auto wrapped = [&](uint64_t value) {
+    return graph::wrap_integer(dtype, static_cast<int64_t>(value));
+  };
   switch (op) {
     case ScalarOp::kAdd:
       return wrapped(ua + ub);
@@ -151,7 +132,7 @@ int64_t apply_integer(ScalarOp op, DType dtype, int64_t a, int64_t b) {
     case ScalarOp::kDiv:
       if (b == 0) return 0;
       if (is_u64) return wrapped(ua / ub);
-      return b == -1 ? wrapped(0 - ua) : wrap(dtype, a / b);
+      return b == -1 ? wrapped(0 - ua) : graph::wrap_integer(dtype, a / b);
     case ScalarOp::kMod:
     case ScalarOp::kFmod:
       if (b == 0 || b == -1) return is_u64 && b == -1 ? wrapped(ua % ub) : 0;

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "graph/scalar.h"
+#include "graph/scalar_block.h"
 #include "loop/program.h"
 #include "tensor/dtype.h"
 
@@ -25,9 +26,7 @@ inline float round_to(DType dtype, float value) {
 }
 inline double round_to(DType, double value) { return value; }
 
-/// Wraps to the range of an integer type; of kBool: whether it is not zero.
-int64_t wrap(DType dtype, int64_t value);
-inline int64_t round_to(DType dtype, int64_t value) { return wrap(dtype, value); }
+inline int64_t round_to(DType dtype, int64_t value) { return graph::wrap_integer(dtype, value); }
 
 /// The value cast from a float: truncated and saturated, NaN gives 0.
 int64_t float_to_integer(DType dtype, double value);
