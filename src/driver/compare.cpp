@@ -58,11 +58,12 @@ Result<std::optional<ComparedValue>> find_wrong_group(Pipeline pipeline,
   pipeline.graph.outputs.clear();
   pipeline.graph.output_names.clear();
   for (const fusion::FusionGroup& group : pipeline.plan.groups) {
-    for (graph::ValueId value : group.stored) {
+    if (group.kind != fusion::GroupKind::kCompute) continue;
+    for (graph::ValueId value : group.stages.back().stored) {
       pipeline.graph.outputs.push_back(value);
       pipeline.graph.output_names.push_back(pipeline.graph.values[value].name);
       nodes.emplace_back();
-      for (graph::NodeId id : group.nodes) nodes.back().push_back(pipeline.graph.nodes[id].name);
+      for (graph::NodeId id : group.nodes()) nodes.back().push_back(pipeline.graph.nodes[id].name);
     }
   }
   CORF_RETURN_IF_ERROR(plan_and_lower(pipeline, options, Stage::kLlvm));

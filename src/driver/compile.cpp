@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "codegen/emit.h"
+#include "cost/group_cost.h"
 #include "driver/dump.h"
 #include "driver/pipeline.h"
 #include "fusion/prepare.h"
@@ -70,7 +71,17 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
 
 Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage last) {
   Dumper dump(options);
-  pipeline.plan = search::find_plan(pipeline.graph, pipeline.machine);
+  if (options.plan == PlanMode::kUnfused) {
+    pipeline.plan = search::find_unfused_plan(pipeline.graph, pipeline.machine);
+  } else if (options.plan_text) {
+    CORF_ASSIGN(pipeline.plan, fusion::parse_plan(pipeline.graph, *options.plan_text));
+  } else {
+    pipeline.plan = search::find_plan(
+        pipeline.graph, pipeline.machine,
+        [&](const auto& storage, const auto& group, const fusion::StripAnalysis* strips) {
+          return cost::predict(pipeline.graph, storage, group, strips, pipeline.machine).total();
+        });
+  }
   dump.stage("plan", [&] { return fusion::to_string(pipeline.graph, pipeline.plan); });
   if (last == Stage::kPlan) return {};
 

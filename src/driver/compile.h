@@ -20,6 +20,8 @@ struct CompileOptions {
   int threads = 0;         // 0: the CPUs that the process may use
   onnx::ShapeBindings shapes;
   PlanMode plan = PlanMode::kAuto;
+  /// A plan to carry out instead of a search's, as `inspect --stage plan` prints it.
+  std::optional<std::string> plan_text;
   bool verify_each = false;
   bool time_passes = false;
   std::string dump_dir;

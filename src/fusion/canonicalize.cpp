@@ -70,6 +70,8 @@ bool split_one_axis(Nest& nest) {
   inner.extent = divisor;
   inner.name += "_in";
   nest.axes[axis].extent /= divisor;
+  nest.axes[axis].unit *= divisor;
+  inner.shared = -1;
   nest.axes.insert(nest.axes.begin() + axis + 1, inner);
   std::vector<Expr> replacement;
   for (int i = 0; i + 1 < static_cast<int>(nest.axes.size()); ++i) {
@@ -86,7 +88,7 @@ void drop_unit_axes(Nest& nest) {
   std::vector<NestAxis> kept;
   std::vector<Expr> replacement;
   for (const NestAxis& axis : nest.axes) {
-    if (axis.extent == 1) {
+    if (axis.extent == 1 && axis.shared < 0) {
       replacement.push_back(Expr(0));
     } else {
       replacement.push_back(Expr::variable(static_cast<int>(kept.size())));
@@ -109,6 +111,7 @@ bool walks_as_one(const Access& access, int outer, int inner, int64_t inner_exte
 
 bool can_merge(const Nest& nest, int outer, int inner) {
   if (nest.axes[outer].reduction != nest.axes[inner].reduction) return false;
+  if (nest.axes[outer].shared >= 0 || nest.axes[inner].shared >= 0) return false;
   if (nest.combiner == graph::Combiner::kArgMax || nest.combiner == graph::Combiner::kArgMin) {
     if (nest.axes[outer].reduction) return false;
   }
@@ -156,6 +159,8 @@ bool merge_one_pair(Nest& nest) {
 }  // namespace
 
 Nest canonicalize(Nest nest) {
+  for (Access& access : nest.loads) access.coordinates.clear();
+  for (Nest::Store& store : nest.stores) store.access.coordinates.clear();
   while (split_one_axis(nest)) {
   }
   drop_unit_axes(nest);

@@ -5,17 +5,21 @@
 namespace corf::fusion {
 
 std::vector<Nest> group_nests(const graph::Graph& graph, const StoragePlan& storage,
-                              const FusionGroup& group) {
+                              const FusionGroup& group, const StripAnalysis* strips) {
   std::vector<Nest> nests;
   switch (group.kind) {
     case GroupKind::kCompute:
-      nests.push_back(build_nest(graph, storage, group.nodes, group.stored));
+      for (size_t s = 0; s < group.stages.size(); ++s) {
+        const Stage& stage = group.stages[s];
+        nests.push_back(build_nest(graph, storage, stage.nodes, stage.stored));
+        if (strips) mark_shared_axes(strips->stages[s], nests.back());
+      }
       break;
     case GroupKind::kViewCopy: {
       const auto& copied = storage.copied_views;
-      auto at = std::find(copied.begin(), copied.end(), group.nodes[0]) - copied.begin();
+      auto at = std::find(copied.begin(), copied.end(), group.stages[0].nodes[0]) - copied.begin();
       for (int part : storage.copied_parts[at]) {
-        nests.push_back(build_view_copy(graph, storage, group.nodes[0], part));
+        nests.push_back(build_view_copy(graph, storage, group.stages[0].nodes[0], part));
       }
       break;
     }

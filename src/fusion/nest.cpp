@@ -133,6 +133,7 @@ class NestBuilder {
     access.address = Expr(place.offset);
     for (size_t d = 0; d < shape.size(); ++d) {
       Expr coordinate = simplified(coordinates[d], ranges_);
+      access.coordinates.push_back(coordinate);
       access.address = access.address + coordinate * Expr(place.strides[d]);
       if (!operand || !operand->guarded) continue;
       auto range = known_bounds(coordinate, ranges_);

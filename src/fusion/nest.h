@@ -16,6 +16,7 @@ struct Access {
   graph::ValueId value = -1;
   int root = -1;
   Expr address;  // in elements of the root's buffer
+  std::vector<Expr> coordinates;  // of the value's element; of canonical nests, empty
   struct Guard {
     Expr expr;
     int64_t lo = 0, hi = 0;  // lo <= expr < hi
@@ -39,6 +40,10 @@ struct NestAxis {
   std::string name;
   int64_t extent = 1;
   bool reduction = false;
+  /// Of a stage of a group with strips: the shared loop that walks the axis (outer loops first, the
+  /// stream last), or -1; such an axis is neither merged nor dropped.
+  int shared = -1;
+  int64_t unit = 1;  // points of the stage's dimension that one step of a shared axis stands for
 };
 
 /// A compute operator together with the element-wise operators inlined into it, as one loop nest
@@ -67,6 +72,7 @@ bool is_packed(const Nest& nest, const StoragePlan& storage, int load, int vecto
 /// The nest of `nodes` (in graph order; at most one has reduction axes), storing the values in
 /// `stored`. All nodes but the reduction are element-wise; values read from outside are loaded from
 /// their storage.
+/// Axes: the reduction's, or the stored values' dimensions; parallel ones first.
 Nest build_nest(const graph::Graph& graph, const StoragePlan& storage,
                 const std::vector<graph::NodeId>& nodes, const std::vector<graph::ValueId>& stored);
 

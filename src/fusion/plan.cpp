@@ -20,6 +20,12 @@ std::string_view to_string(LinkStrategy strategy) {
   return "";
 }
 
+std::vector<graph::NodeId> FusionGroup::nodes() const {
+  std::vector<graph::NodeId> all;
+  for (const Stage& stage : stages) all.insert(all.end(), stage.nodes.begin(), stage.nodes.end());
+  return all;
+}
+
 Status check_schedule(const Nest& nest, const NestSchedule& schedule) {
   const int n = static_cast<int>(nest.axes.size());
   auto fault = [](std::string_view what) {

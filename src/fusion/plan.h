@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,14 +51,45 @@ struct ScheduledNest {
 
 enum class GroupKind : uint8_t { kCompute, kViewCopy, kOutputCopy, kRoutine };
 
+/// One nest of a group: a complex operator with the element-wise operators inlined into it.
+struct Stage {
+  std::vector<graph::NodeId> nodes;    // in graph order
+  std::vector<graph::ValueId> stored;  // values that other stages or groups read
+};
+
+/// How the stages of a group share their outer loops ("rows outermost" of design section 1). The
+/// last stage's dimensions are named; those of the others follow from the index maps between them.
+///
+///   for block of the outer dimensions:
+///     for strip of the stream dimension:
+///       each stage in turn: those of its rows that the strip needs and that are not yet there
+///
+/// Values between the stages live in rings of a few rows, in the worker's scratch memory.
+struct StripSchedule {
+  struct Outer {
+    int dim = 0;        // of the last stage's output; every stage walks it in step
+    int64_t block = 1;  // points
+  };
+  std::vector<Outer> outer;  // outermost first
+  int stream_dim = 0;        // of the last stage's output
+  int64_t strip = 1;         // its rows
+  /// The loop that is split among workers: a position in `outer`, or outer.size() for the stream,
+  /// whose seams are computed on both sides.
+  int partition_loop = 0;
+  int64_t partitions = 1;
+};
+
 /// Operators that run as one kernel (or one routine).
 struct FusionGroup {
   GroupKind kind = GroupKind::kCompute;
-  std::vector<graph::NodeId> nodes;    // in graph order
-  std::vector<graph::ValueId> stored;  // values that leave the group
-  int output = -1;                     // kOutputCopy: number of the graph's output
-  std::vector<Link> links;             // inside of the group and at its entries
-  std::vector<ScheduledNest> nests;    // one kernel call each
+  std::vector<Stage> stages;            // in order of execution; copies and routines have one
+  int output = -1;                      // kOutputCopy: number of the graph's output
+  std::vector<Link> links;              // inside of the group and at its entries
+  std::optional<StripSchedule> strips;  // of a group with several stages
+  /// One for each stage; of a copy, one for each kernel call.
+  std::vector<ScheduledNest> nests;
+
+  std::vector<graph::NodeId> nodes() const;
 };
 
 /// The decisions from which lowering makes the program: which operators run together, in which

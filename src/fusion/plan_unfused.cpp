@@ -213,7 +213,7 @@ class UnfusedPlanner {
   void emit(FusionPlan& plan, NodeId id, const std::vector<NodeId>& members, int copied) {
     const graph::Op& op = graph_.nodes[id].op;
     FusionGroup group;
-    group.nodes = members;
+    group.stages.push_back({members, {}});
     if (std::holds_alternative<Compute>(op)) {
       group.kind = GroupKind::kCompute;
       for (NodeId member : members) {
@@ -225,7 +225,7 @@ class UnfusedPlanner {
           if (inside) group.links.push_back({value, member, consumer, LinkStrategy::kInline, ""});
         }
         if (consumers_[value].empty()) leaves = true;
-        if (leaves) group.stored.push_back(value);
+        if (leaves) group.stages[0].stored.push_back(value);
       }
     } else if (std::holds_alternative<graph::View>(op)) {
       if (copied < 0) return;

@@ -20,7 +20,8 @@ struct Storage {
 
 /// One buffer of the program.
 struct Root {
-  enum class Kind : uint8_t { kInput, kOutput, kConstant, kArena } kind = Kind::kArena;
+  /// kRing: a few rows of the value, in the scratch memory of the worker that makes them.
+  enum class Kind : uint8_t { kInput, kOutput, kConstant, kArena, kRing } kind = Kind::kArena;
   graph::ValueId value = -1;  // the value that it was made for
   DType dtype = DType::kF32;
   int64_t size_elems = 0;

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "fusion/group_nests.h"
+#include "fusion/strips.h"
 #include "index/scanner.h"
 
 namespace corf::fusion {
@@ -122,12 +123,17 @@ class PlanParser {
     scanner_.expect("{");
     std::optional<std::vector<Nest>> nests;
     while (!scanner_.failed() && !scanner_.accept("}")) {
-      if (scanner_.accept("node")) {
-        group.nodes.push_back(node());
-      } else if (scanner_.accept("store")) {
-        group.stored.push_back(value());
+      if (scanner_.accept("stage")) {
+        group.stages.emplace_back();
+      } else if (scanner_.accept("node")) {
+        if (group.stages.empty()) group.stages.emplace_back();
+        group.stages.back().nodes.push_back(node());
+      } else if (!group.stages.empty() && scanner_.accept("store")) {
+        group.stages.back().stored.push_back(value());
       } else if (scanner_.accept("link")) {
         parse_link(group);
+      } else if (scanner_.accept("strips")) {
+        parse_strips(group);
       } else {
         scanner_.expect("schedule");
         if (!nests) nests = derive_nests(group);
@@ -141,27 +147,71 @@ class PlanParser {
         group.nests.push_back({std::move(nest), std::move(schedule)});
       }
     }
+    if (group.strips && analysis_) {
+      Status fits = check_strip_tiles(group, *analysis_);
+      if (group.nests.size() != group.stages.size()) {
+        scanner_.fail("the group has more stages than schedules");
+      } else if (!fits) {
+        scanner_.fail(fits.error().message);
+      }
+    }
     plan_.groups.push_back(std::move(group));
+  }
+
+  void parse_strips(FusionGroup& group) {
+    StripSchedule strips;
+    strips.stream_dim = static_cast<int>(scanner_.integer("a dimension"));
+    scanner_.expect("by");
+    strips.strip = scanner_.integer("rows");
+    while (!scanner_.failed() && scanner_.accept("outer")) {
+      StripSchedule::Outer outer;
+      outer.dim = static_cast<int>(scanner_.integer("a dimension"));
+      scanner_.expect("by");
+      outer.block = scanner_.integer("points");
+      strips.outer.push_back(outer);
+    }
+    scanner_.expect("split");
+    strips.partition_loop = static_cast<int>(scanner_.integer("a loop"));
+    strips.partitions = scanner_.integer("partitions");
+    group.strips = strips;
   }
 
   std::vector<Nest> derive_nests(const FusionGroup& group) {
     const bool compute = group.kind == GroupKind::kCompute;
-    bool sound = compute ? !group.nodes.empty() && !group.stored.empty()
-                         : group.kind == GroupKind::kOutputCopy || group.nodes.size() == 1;
-    for (graph::NodeId id : group.nodes) {
+    const std::vector<graph::NodeId> nodes = group.nodes();
+    bool sound = compute ? !group.stages.empty()
+                         : group.kind == GroupKind::kOutputCopy || nodes.size() == 1;
+    for (const Stage& stage : group.stages) {
+      sound &= !compute || (!stage.nodes.empty() && !stage.stored.empty());
+    }
+    sound &= group.stages.size() < 2 || group.strips.has_value();
+    for (graph::NodeId id : nodes) {
       const graph::Op& op = graph_.nodes[id].op;
       sound &= compute ? std::holds_alternative<graph::Compute>(op)
                        : !std::holds_alternative<graph::Compute>(op);
     }
     const auto& copied = plan_.storage.copied_views;
     if (group.kind == GroupKind::kViewCopy) {
-      sound &= std::find(copied.begin(), copied.end(), group.nodes[0]) != copied.end();
+      sound &= std::find(copied.begin(), copied.end(), nodes[0]) != copied.end();
     }
     if (!sound) {
       scanner_.fail("the group's nodes do not fit its kind");
       return {};
     }
-    return group_nests(graph_, plan_.storage, group);
+    analysis_.reset();
+    if (!group.strips) return group_nests(graph_, plan_.storage, group, nullptr);
+    if (!compute) {
+      scanner_.fail("strips take a group of compute operators");
+      return {};
+    }
+    Result<StripAnalysis> strips = analyze_strips(graph_, plan_.storage, group);
+    if (!strips) {
+      scanner_.fail(strips.error().message);
+      return {};
+    }
+    analysis_ = strips.take();
+    place_rings(graph_, group, *analysis_, plan_.storage);
+    return group_nests(graph_, plan_.storage, group, &*analysis_);
   }
 
   void parse_link(FusionGroup& group) {
@@ -231,6 +281,7 @@ class PlanParser {
   const graph::Graph& graph_;
   Scanner scanner_;
   FusionPlan plan_;
+  std::optional<StripAnalysis> analysis_;  // of the group at hand
 };
 
 }  // namespace
@@ -241,20 +292,32 @@ std::string to_string(const graph::Graph& graph, const FusionPlan& plan) {
     text += fmt::format("group {}", to_string(group.kind));
     if (group.output >= 0) text += fmt::format(" {}", group.output);
     text += " {\n";
-    for (graph::NodeId id : group.nodes) {
-      text += fmt::format("  node {}\n", quoted(graph.nodes[id].name));
-    }
-    for (graph::ValueId value : group.stored) {
-      const Storage& place = plan.storage.values[value];
-      text += fmt::format("  store {}  # buffer {} at {}, strides [{}]\n",
-                          quoted(graph.values[value].name), place.root, place.offset,
-                          fmt::join(place.strides, ", "));
+    for (const Stage& stage : group.stages) {
+      if (group.stages.size() > 1) text += "  stage\n";
+      for (graph::NodeId id : stage.nodes) {
+        text += fmt::format("  node {}\n", quoted(graph.nodes[id].name));
+      }
+      for (graph::ValueId value : stage.stored) {
+        const Storage& place = plan.storage.values[value];
+        const bool ring = plan.storage.roots[place.root].kind == Root::Kind::kRing;
+        text += fmt::format("  store {}  # {} {} at {}, strides [{}]\n",
+                            quoted(graph.values[value].name), ring ? "ring" : "buffer", place.root,
+                            place.offset, fmt::join(place.strides, ", "));
+      }
     }
     for (const Link& link : group.links) {
       text += fmt::format("  link {} from {} to {} {}{}\n", quoted(graph.values[link.value].name),
                           quoted(graph.nodes[link.producer].name),
                           quoted(graph.nodes[link.consumer].name), to_string(link.strategy),
                           link.why.empty() ? "" : " because " + quoted(link.why));
+    }
+    if (group.strips) {
+      text += fmt::format("  strips {} by {}", group.strips->stream_dim, group.strips->strip);
+      for (const auto& outer : group.strips->outer) {
+        text += fmt::format(" outer {} by {}", outer.dim, outer.block);
+      }
+      text += fmt::format(" split {} {}\n", group.strips->partition_loop,
+                          group.strips->partitions);
     }
     for (const ScheduledNest& scheduled : group.nests) {
       text += fmt::format("  #{}\n{}", print_axes(scheduled.nest), print_schedule(scheduled));

@@ -19,6 +19,9 @@ namespace corf::fusion {
 ///     schedule vector m 64 tile ow 7 unroll - reduce c, kh, kw steps 1 order oh, m, ow
 ///       block - 0 split oh 2
 ///   }
+///
+/// A group of several stages begins each with `stage` and says how they share loops:
+/// `strips DIM by ROWS [outer DIM by POINTS]... split LOOP PARTITIONS`.
 std::string to_string(const graph::Graph& graph, const FusionPlan& plan);
 
 /// What to_string printed, for the same graph. Storage and nests are derived anew.

@@ -26,7 +26,7 @@ class Walk {
     reg(s.reg);
   }
   void operator()(TileConstant&) {}
-  void operator()(TileLoad& s) { access(s.offset, s.guards); }
+  void operator()(TileLoad& s) { access(s.buffer, s.offset, s.guards); }
   void operator()(TileIndex& s) { expr(s.expr); }
   void operator()(TileApply& s) {
     for (Register& arg : s.args) reg(arg);
@@ -50,7 +50,7 @@ class Walk {
     reg(s.acc);
   }
   void operator()(TileStore& s) {
-    access(s.offset, s.guards);
+    access(s.buffer, s.offset, s.guards);
     reg(s.value);
   }
   void operator()(TileBind& s) {
@@ -66,7 +66,8 @@ class Walk {
     binding(s.var);
     (*this)(s.body);
   }
-  void access(index::Expr& offset, std::vector<Guard>& guards) {
+  void access(int& buffer, index::Expr& offset, std::vector<Guard>& guards) {
+    if (v_.buffer) v_.buffer(buffer);
     expr(offset);
     for (Guard& guard : guards) expr(guard.expr);
   }

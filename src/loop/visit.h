@@ -13,6 +13,7 @@ struct KernelVisitor {
   std::function<void(int& var)> mention;   // of a tile axis, by TileAccumulator and TileReduce
   std::function<void(Register& reg)> reg;  // uses and definitions
   std::function<void(index::Expr&)> expr;  // bounds, offsets, guards, indices
+  std::function<void(int& buffer)> buffer;  // of loads and stores
   std::function<void(Tile&)> enter_tile;
 };
 void visit(Kernel& kernel, const KernelVisitor& visitor);

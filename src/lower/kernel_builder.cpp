@@ -1,8 +1,15 @@
 #include "lower/kernel_builder.h"
 
+#include "loop/visit.h"
 #include "support/assert.h"
 
 namespace corf::lower {
+namespace {
+
+/// Scratch is numbered from here on until the number of buffers is known.
+constexpr int kFirstScratch = 1 << 20;
+
+}  // namespace
 
 int ProgramBuffers::of_root(int root_number) {
   auto [it, fresh] = roots_.try_emplace(root_number, -1);
@@ -19,6 +26,9 @@ int ProgramBuffers::of_root(int root_number) {
       break;
     case fusion::Root::Kind::kOutput:
       buffer.kind = loop::BufferKind::kOutput;
+      break;
+    case fusion::Root::Kind::kRing:
+      CORF_ASSERT(false, "a ring is read by a kernel that does not hold it");
       break;
     case fusion::Root::Kind::kArena:
       buffer.kind = loop::BufferKind::kArena;
@@ -79,6 +89,27 @@ int KernelBuilder::bind(int program_buffer, bool written) {
   }
   kernel_.buffers[it->second].written |= written;
   return it->second;
+}
+
+KernelBuilder::Place KernelBuilder::place(int root, bool written) {
+  if (auto it = rings_.find(root); it != rings_.end()) return it->second;
+  return {bind(buffers_.of_root(root), written), index::Expr(0)};
+}
+
+void KernelBuilder::place_ring(int root, DType dtype, int64_t size_elems,
+                               const index::Expr& shift) {
+  const auto number = static_cast<int>(kernel_.scratch.size());
+  kernel_.scratch.push_back({"ring" + std::to_string(number), dtype, size_elems});
+  rings_[root] = {kFirstScratch + number, shift};
+}
+
+void KernelBuilder::finish() {
+  const auto first = static_cast<int>(kernel_.buffers.size());
+  loop::KernelVisitor visitor;
+  visitor.buffer = [&](int& buffer) {
+    if (buffer >= kFirstScratch) buffer += first - kFirstScratch;
+  };
+  loop::visit(kernel_, visitor);
 }
 
 }  // namespace corf::lower

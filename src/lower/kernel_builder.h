@@ -47,6 +47,17 @@ class KernelBuilder {
   /// The kernel's number for a program buffer.
   int bind(int program_buffer, bool written);
 
+  /// Where the elements of a storage root lie for this kernel: at their addresses less `shift`.
+  struct Place {
+    int buffer = 0;
+    index::Expr shift;
+  };
+  Place place(int root, bool written);
+  /// Puts a ring into scratch memory; `shift` is the address of what lies at its front.
+  void place_ring(int root, DType dtype, int64_t size_elems, const index::Expr& shift);
+  /// To be called once, when everything is bound: numbers the scratch behind the buffers.
+  void finish();
+
   ProgramBuffers& buffers() { return buffers_; }
   loop::Kernel& kernel() { return kernel_; }
   loop::KernelCall& call() { return call_; }
@@ -56,6 +67,7 @@ class KernelBuilder {
   loop::Kernel kernel_;
   loop::KernelCall call_;
   std::map<int, int> bound_;
+  std::map<int, Place> rings_;  // by root
   std::map<std::string, int> names_;
   loop::Register next_register_ = 0;
 };

@@ -1,9 +1,11 @@
 #include "lower/lower.h"
 
 #include <set>
+#include <span>
 
 #include "lower/kernel_builder.h"
 #include "lower/lower_nest.h"
+#include "lower/lower_strips.h"
 
 namespace corf::lower {
 namespace {
@@ -28,10 +30,17 @@ int64_t flops_of(const Nest& nest) {
   return points * inside + parallel * outside;
 }
 
-int64_t bytes_of(const Graph& graph, const Nest& nest) {
+/// What the nests read from memory and write to it, each operand once; rings cost nothing.
+int64_t bytes_of(const Graph& graph, const fusion::StoragePlan& storage,
+                 const std::vector<const Nest*>& nests) {
   std::set<graph::ValueId> values;
-  for (const auto& load : nest.loads) values.insert(load.value);
-  for (const auto& store : nest.stores) values.insert(store.access.value);
+  auto add = [&](const fusion::Access& access) {
+    if (storage.roots[access.root].kind != fusion::Root::Kind::kRing) values.insert(access.value);
+  };
+  for (const Nest* nest : nests) {
+    for (const auto& load : nest->loads) add(load);
+    for (const auto& store : nest->stores) add(store.access);
+  }
   int64_t bytes = 0;
   for (graph::ValueId value : values) {
     bytes += num_elems(graph.values[value].shape) * size_bytes(graph.values[value].dtype);
@@ -39,24 +48,32 @@ int64_t bytes_of(const Graph& graph, const Nest& nest) {
   return bytes;
 }
 
-std::string label_of(const Graph& graph, const FusionGroup& group) {
-  if (group.kind == GroupKind::kOutputCopy) {
-    return "output " + graph.output_names[group.output];
-  }
-  // The node that does the most: the one with a reduction, else the first.
-  const graph::Node* lead = &graph.nodes[group.nodes[0]];
-  for (graph::NodeId id : group.nodes) {
+/// The node of a stage that does the most: the one with a reduction, else the first.
+std::string label_of(const Graph& graph, const fusion::Stage& stage) {
+  const graph::Node* lead = &graph.nodes[stage.nodes[0]];
+  for (graph::NodeId id : stage.nodes) {
     const auto* compute = std::get_if<graph::Compute>(&graph.nodes[id].op);
     if (compute && compute->combiner != graph::Combiner::kNone) lead = &graph.nodes[id];
   }
   std::string label = lead->name;
-  if (group.nodes.size() > 1) label += " +" + std::to_string(group.nodes.size() - 1);
+  if (stage.nodes.size() > 1) label += " +" + std::to_string(stage.nodes.size() - 1);
+  return label;
+}
+
+std::string label_of(const Graph& graph, const FusionGroup& group) {
+  if (group.kind == GroupKind::kOutputCopy) {
+    return "output " + graph.output_names[group.output];
+  }
+  std::string label;
+  for (const fusion::Stage& stage : group.stages) {
+    label += (label.empty() ? "" : " -> ") + label_of(graph, stage);
+  }
   return label;
 }
 
 void lower_routine(const Graph& graph, const FusionGroup& group, ProgramBuffers& buffers,
                    loop::Program& program) {
-  const graph::Node& node = graph.nodes[group.nodes[0]];
+  const graph::Node& node = graph.nodes[group.stages[0].nodes[0]];
   const auto& opaque = std::get<graph::Opaque>(node.op);
   loop::RoutineCall call;
   call.routine = opaque.routine;
@@ -68,6 +85,25 @@ void lower_routine(const Graph& graph, const FusionGroup& group, ProgramBuffers&
   };
   for (graph::ValueId value : node.inputs) call.inputs.push_back(operand(value));
   for (graph::ValueId value : node.outputs) call.outputs.push_back(operand(value));
+  program.steps.push_back(std::move(call));
+}
+
+void add_call(const Graph& graph, const fusion::StoragePlan& storage, const FusionGroup& group,
+              std::span<const fusion::ScheduledNest> nests, KernelBuilder& builder,
+              loop::Program& program) {
+  builder.finish();
+  loop::KernelCall call = builder.call();
+  call.kernel = static_cast<int>(program.kernels.size());
+  call.label = label_of(graph, group);
+  for (graph::NodeId id : group.nodes()) call.nodes.push_back(graph.nodes[id].name);
+  std::vector<const Nest*> all;
+  for (const fusion::ScheduledNest& scheduled : nests) {
+    all.push_back(&scheduled.nest);
+    call.work_flops += flops_of(scheduled.nest);
+  }
+  call.executed_flops = call.work_flops;
+  call.compulsory_bytes = bytes_of(graph, storage, all);
+  program.kernels.push_back(builder.kernel());
   program.steps.push_back(std::move(call));
 }
 
@@ -88,18 +124,18 @@ Result<loop::Program> lower(const Graph& graph, const fusion::FusionPlan& plan) 
       lower_routine(graph, group, buffers, program);
       continue;
     }
+    if (group.strips) {
+      CORF_ASSIGN(const fusion::StripAnalysis strips,
+                  fusion::analyze_strips(graph, plan.storage, group));
+      KernelBuilder builder(buffers, "k" + std::to_string(program.kernels.size()));
+      lower_strips(group, strips, builder);
+      add_call(graph, plan.storage, group, group.nests, builder, program);
+      continue;
+    }
     for (const fusion::ScheduledNest& scheduled : group.nests) {
-      std::string label = label_of(graph, group);
       KernelBuilder builder(buffers, "k" + std::to_string(program.kernels.size()));
       lower_nest(scheduled.nest, scheduled.schedule, builder);
-      loop::KernelCall call = builder.call();
-      call.kernel = static_cast<int>(program.kernels.size());
-      call.label = label;
-      for (graph::NodeId id : group.nodes) call.nodes.push_back(graph.nodes[id].name);
-      call.work_flops = call.executed_flops = flops_of(scheduled.nest);
-      call.compulsory_bytes = bytes_of(graph, scheduled.nest);
-      program.kernels.push_back(builder.kernel());
-      program.steps.push_back(std::move(call));
+      add_call(graph, plan.storage, group, {&scheduled, 1}, builder, program);
     }
   }
   return program;

@@ -15,8 +15,13 @@ using loop::Stmt;
 
 class NestLowering {
  public:
-  NestLowering(const Nest& nest, const NestSchedule& schedule, KernelBuilder& builder)
-      : nest_(nest), schedule_(schedule), builder_(builder), emitter_(nest, schedule, builder) {
+  NestLowering(const Nest& nest, const NestSchedule& schedule,
+               const std::map<int, AxisRange>& ranges, KernelBuilder& builder)
+      : nest_(nest),
+        schedule_(schedule),
+        ranges_(ranges),
+        builder_(builder),
+        emitter_(nest, schedule, builder) {
     const size_t n = nest.axes.size();
     base_.assign(n, Expr(0));
     extent_.assign(n, 1);
@@ -54,7 +59,12 @@ class NestLowering {
   }
 
   Range tile_range(int axis) const {
-    Expr tiles(ceil_div(nest_.axes[axis].extent, tile_of(axis)));
+    const int64_t tile = tile_of(axis);
+    if (auto it = ranges_.find(axis); it != ranges_.end()) {
+      if (tile == 1) return {it->second.begin, it->second.end};
+      return {floor_div(it->second.begin, Expr(tile)), ceil_div(it->second.end, tile)};
+    }
+    Expr tiles(ceil_div(nest_.axes[axis].extent, tile));
     if (axis != schedule_.partition_axis) return {Expr(0), tiles};
     Expr part = Expr::variable(KernelBuilder::kPartition), parts(schedule_.partitions);
     return {floor_div(part * tiles, parts), floor_div((part + Expr(1)) * tiles, parts)};
@@ -96,6 +106,7 @@ class NestLowering {
 
   const Nest& nest_;
   const NestSchedule& schedule_;
+  const std::map<int, AxisRange>& ranges_;
   KernelBuilder& builder_;
   TileEmitter emitter_;
   std::optional<Range> block_;
@@ -114,9 +125,14 @@ void lower_nest(const Nest& nest, const NestSchedule& schedule, KernelBuilder& b
       builder.kernel().body.push_back(std::move(stmt));
     }
   }
-  for (Stmt& stmt : NestLowering(nest, schedule, builder).run()) {
+  for (Stmt& stmt : nest_loops(nest, schedule, {}, builder)) {
     builder.kernel().body.push_back(std::move(stmt));
   }
+}
+
+std::vector<Stmt> nest_loops(const Nest& nest, const NestSchedule& schedule,
+                             const std::map<int, AxisRange>& ranges, KernelBuilder& builder) {
+  return NestLowering(nest, schedule, ranges, builder).run();
 }
 
 }  // namespace corf::lower

@@ -104,8 +104,9 @@ loop::Tile TileEmitter::emit_tile(const std::vector<Expr>& base,
   for (const Nest::Store& store : nest_.stores) {
     Register value = emit(store.op, result.body);
     loop::TileStore out;
-    out.buffer = builder_.bind(builder_.buffers().of_root(store.access.root), true);
-    out.offset = at_point(store.access.address, result.body);
+    const KernelBuilder::Place place = builder_.place(store.access.root, true);
+    out.buffer = place.buffer;
+    out.offset = at_point(store.access.address, result.body) - place.shift;
     out.guards = guards_of(store.access, result.body);
     out.value = value;
     result.body.push_back(std::move(out));
@@ -186,8 +187,9 @@ Register TileEmitter::emit_load(const NestOp& op, std::vector<TileStmt>& out) {
     load.offset =
         packed.address(point_, base_[schedule_.vector_axis], extent_[schedule_.vector_axis]);
   } else {
-    load.buffer = builder_.bind(builder_.buffers().of_root(access.root), false);
-    load.offset = at_point(access.address, out);
+    const KernelBuilder::Place place = builder_.place(access.root, false);
+    load.buffer = place.buffer;
+    load.offset = at_point(access.address, out) - place.shift;
     load.guards = guards_of(access, out);
     load.padding = access.padding;
     if (limit_) load.guards.push_back(*limit_);

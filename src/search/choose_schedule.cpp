@@ -30,8 +30,13 @@ bool depends_with_guards(const Access& access, int axis) {
 
 class Chooser {
  public:
-  Chooser(const Nest& nest, const StoragePlan& storage, const Machine& machine)
-      : nest_(nest), storage_(storage), machine_(machine), lanes_(machine.f32_lanes()) {}
+  Chooser(const Nest& nest, const StoragePlan& storage, const Machine& machine,
+          std::vector<int64_t> granules)
+      : nest_(nest),
+        storage_(storage),
+        machine_(machine),
+        granules_(std::move(granules)),
+        lanes_(machine.f32_lanes()) {}
 
   NestSchedule run() {
     choose_vector_axis();
@@ -54,6 +59,15 @@ class Chooser {
   int num_axes() const { return static_cast<int>(nest_.axes.size()); }
   int64_t extent(int axis) const { return nest_.axes[axis].extent; }
 
+  /// Whether tiles of that size end where strips do.
+  bool fits(int axis, int64_t tile) const {
+    return axis < 0 || tile == 1 || granules_[axis] == 0 || granules_[axis] % tile == 0;
+  }
+  int64_t fitting(int axis, int64_t tile) const {
+    while (!fits(axis, tile)) --tile;
+    return tile;
+  }
+
   /// Cost of reading or writing along `axis`: free in steps of 0 or 1, dear otherwise.
   double access_cost(const Access& access, int axis, bool packable) const {
     for (const Access::Guard& guard : access.guards) {
@@ -71,7 +85,7 @@ class Chooser {
     for (int axis = 0; axis < num_axes(); ++axis) {
       double cost = 0;
       bool reduction = nest_.axes[axis].reduction;
-      if (reduction && is_arg_reduction()) continue;
+      if ((reduction && is_arg_reduction()) || granules_[axis] != 0) continue;
       for (size_t i = 0; i < nest_.loads.size(); ++i) {
         bool packable = is_packed(nest_, storage_, static_cast<int>(i), axis);
         cost += access_cost(nest_.loads[i], axis, packable) + (reduction ? 0.2 : 0);
@@ -126,7 +140,7 @@ class Chooser {
     if (schedule_.vector_tile >= 2 * lanes_) return;
     // Short vectors: several points of the next axis at once.
     int next = best_tile_axis([&](int) { return true; });
-    if (next >= 0) schedule_.register_tile.push_back({next, even_tile(extent(next), 4)});
+    if (next >= 0) schedule_.register_tile.push_back({next, fitting(next, even_tile(extent(next), 4))});
   }
 
   /// The parallel axis with the smallest step in the stores that satisfies `accept`.
@@ -136,6 +150,7 @@ class Chooser {
     int64_t best_step = std::numeric_limits<int64_t>::max();
     for (int axis = 0; axis < num_axes(); ++axis) {
       if (axis == schedule_.vector_axis || nest_.axes[axis].reduction || !accept(axis)) continue;
+      if (granules_[axis] == 1) continue;
       int64_t step = std::abs(index::to_linear(nest_.stores[0].access.address).coefficient(axis));
       if (step < best_step || best < 0) best = axis, best_step = step;
     }
@@ -203,6 +218,7 @@ class Chooser {
     for (int64_t vectors = 1; vectors <= std::min<int64_t>(vector_ops(extent(v)), 12); ++vectors) {
       for (int64_t outer_rows = 1; outer_rows <= outer_most; ++outer_rows) {
         for (int64_t rows = 1; rows <= std::min<int64_t>(points, 30); ++rows) {
+          if (!fits(p, rows) || !fits(q, outer_rows)) continue;
           const int64_t all_rows = rows * outer_rows;
           int64_t needed = vectors * all_rows + vectors + (vectors > 1 && all_rows > 1 ? 1 : 0);
           if (needed > registers - (vectors == 1 ? 1 : 0)) continue;
@@ -294,7 +310,8 @@ class Chooser {
     int64_t room = std::max<int64_t>(1, registers - 4 - taps);
     int p = best_tile_axis([&](int axis) { return depends(nest_.loads[0], axis); });
     if (p >= 0) {
-      schedule_.register_tile.push_back({p, even_tile(extent(p), std::min<int64_t>(room, 8))});
+      const int64_t tile = fitting(p, even_tile(extent(p), std::min<int64_t>(room, 8)));
+      schedule_.register_tile.push_back({p, tile});
     }
   }
 
@@ -388,6 +405,7 @@ class Chooser {
     int axis = -1;
     for (int candidate : order) {
       if (candidate == schedule_.vector_axis || !depends(nest_.loads[across], candidate)) continue;
+      if (nest_.axes[candidate].shared >= 0) continue;
       if (axis < 0 || num_tiles(candidate) > num_tiles(axis)) axis = candidate;
     }
     if (axis < 0) return;
@@ -432,6 +450,7 @@ class Chooser {
   const Nest& nest_;
   const StoragePlan& storage_;
   const Machine& machine_;
+  const std::vector<int64_t> granules_;  // by axis; what tiles must divide, 0: anything
   const int64_t lanes_;
   NestSchedule schedule_;
 };
@@ -440,7 +459,18 @@ class Chooser {
 
 fusion::NestSchedule choose_schedule(const Nest& nest, const StoragePlan& storage,
                                      const Machine& machine) {
-  return Chooser(nest, storage, machine).run();
+  return Chooser(nest, storage, machine, std::vector<int64_t>(nest.axes.size(), 0)).run();
+}
+
+fusion::NestSchedule choose_stage_schedule(const Nest& nest, const StoragePlan& storage,
+                                           const Machine& machine,
+                                           const std::vector<int64_t>& extents,
+                                           const std::vector<int64_t>& granules) {
+  Nest in_strip = nest;
+  for (size_t axis = 0; axis < extents.size(); ++axis) in_strip.axes[axis].extent = extents[axis];
+  Machine one_worker = machine;
+  one_worker.threads = 1;
+  return Chooser(in_strip, storage, one_worker, granules).run();
 }
 
 }  // namespace corf::search

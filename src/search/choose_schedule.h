@@ -10,4 +10,12 @@ namespace corf::search {
 fusion::NestSchedule choose_schedule(const fusion::Nest& nest, const fusion::StoragePlan& storage,
                                      const Machine& machine);
 
+/// The same for a stage of a group with strips, on one worker. `extents`: of each axis, what one
+/// strip covers; `granules`: of each axis, what the extent of a tile must divide, or 0.
+fusion::NestSchedule choose_stage_schedule(const fusion::Nest& nest,
+                                           const fusion::StoragePlan& storage,
+                                           const Machine& machine,
+                                           const std::vector<int64_t>& extents,
+                                           const std::vector<int64_t>& granules);
+
 }  // namespace corf::search

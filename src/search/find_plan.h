@@ -1,10 +1,25 @@
 #pragma once
+#include <functional>
+
 #include "fusion/plan.h"
+#include "fusion/strips.h"
 #include "target/machine.h"
 
 namespace corf::search {
 
+/// Predicted or measured time of a group whose nests have schedules, in any unit. `strips`: of a
+/// group that has them.
+using GroupTime = std::function<double(const fusion::StoragePlan& storage,
+                                       const fusion::FusionGroup& group,
+                                       const fusion::StripAnalysis* strips)>;
+
+/// Every complex operator in a kernel of its own, with a schedule for each nest.
+fusion::FusionPlan find_unfused_plan(const graph::Graph& graph, const Machine& machine);
+
 /// The best plan known for a prepared graph: groups, layouts, and a schedule for each nest.
-fusion::FusionPlan find_plan(const graph::Graph& graph, const Machine& machine);
+/// Consecutive groups of the unfused plan are joined where that takes less time: exact over the
+/// cuts of their order, by dynamic programming. Source: design section 4 "Network level".
+fusion::FusionPlan find_plan(const graph::Graph& graph, const Machine& machine,
+                             const GroupTime& time);
 
 }  // namespace corf::search

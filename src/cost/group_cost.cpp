@@ -1,0 +1,262 @@
+#include "cost/group_cost.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "support/checked.h"
+
+namespace corf::cost {
+namespace {
+
+using fusion::Access;
+using fusion::FusionGroup;
+using fusion::Nest;
+using fusion::NestOp;
+using fusion::NestSchedule;
+using fusion::Root;
+using graph::ScalarOp;
+
+// Bytes a cycle that one core reads from each level when all are busy.
+constexpr double kL2Rate = 32, kL3Rate = 8, kDramRate = 3.5;
+constexpr double kBarrierCycles = 1500;
+
+/// Instruction slots of an operation on one vector.
+double slots_of(ScalarOp op) {
+  switch (op) {
+    case ScalarOp::kExp:
+    case ScalarOp::kLog:
+      return 20;
+    case ScalarOp::kErf:
+    case ScalarOp::kTanh:
+    case ScalarOp::kSigmoid:
+      return 30;
+    case ScalarOp::kPow:
+    case ScalarOp::kSin:
+    case ScalarOp::kCos:
+      return 60;
+    case ScalarOp::kDiv:
+    case ScalarOp::kSqrt:
+      return 10;
+    default:
+      return 1;
+  }
+}
+
+/// Cycles of one worker that walks the whole nest with `extents` points along its axes.
+class NestCycles {
+ public:
+  NestCycles(const Nest& nest, const NestSchedule& schedule, std::vector<int64_t> extents,
+             const Machine& machine)
+      : nest_(nest), schedule_(schedule), extents_(std::move(extents)), machine_(machine) {}
+
+  double run() const {
+    double points = 1, tiles = 1, rows = 1, rows_used = 1;
+    for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
+      if (nest_.axes[axis].reduction || axis == schedule_.vector_axis) continue;
+      const int64_t tile = tile_of(axis);
+      const auto count = double(ceil_div(extents_[axis], tile));
+      points *= double(extents_[axis]);
+      tiles *= count;
+      rows *= double(tile);
+      rows_used *= double(extents_[axis]) / count;
+    }
+    const int v = schedule_.vector_axis;
+    const double lanes = machine_.f32_lanes();
+    double vectors = 1, vector_tiles = 1;
+    if (v >= 0 && !nest_.axes[v].reduction) {
+      const int64_t all = ceil_div(extents_[v], machine_.f32_lanes());
+      const int64_t tile = std::max<int64_t>(1, schedule_.vector_tile / machine_.f32_lanes());
+      vector_tiles = double(ceil_div(all, tile));
+      vectors = double(all) / vector_tiles;
+    }
+    double steps = 1;
+    for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
+      if (nest_.axes[axis].reduction) steps *= double(extents_[axis]);
+    }
+    if (v >= 0 && nest_.axes[v].reduction) steps = std::max(1.0, steps / lanes);
+    double inside = 0, outside = 0;  // slots of a vector of points
+    for (int i = 0; i < static_cast<int>(nest_.ops.size()); ++i) {
+      const NestOp& op = nest_.ops[i];
+      double slots = op.kind == NestOp::Kind::kApply  ? slots_of(op.op)
+                     : op.kind == NestOp::Kind::kLoad ? 1
+                                                      : 0;
+      if (op.kind == NestOp::Kind::kLoad) slots *= load_share(nest_.loads[op.access], rows_used);
+      (i < nest_.reduce_op ? inside : outside) += slots;
+    }
+    const double results = vectors * rows_used;
+    double step_cycles;
+    if (nest_.is_contraction()) {
+      const double loads = vectors + rows_used;
+      step_cycles = std::max({results / 2, loads / 2, 4.0}) + 0.03 * loads;
+    } else {
+      step_cycles = std::max(results * (inside + 1) / 2, nest_.reduce_op >= 0 ? 2.0 : 0.0);
+    }
+    const double after = results * (outside + double(nest_.stores.size())) / 2 + 6;
+    const double reduction = nest_.reduce_op >= 0 ? steps * step_cycles + results : 0;
+    return tiles * vector_tiles * (reduction + after);
+  }
+
+ private:
+  int64_t tile_of(int axis) const {
+    for (const auto& tiled : schedule_.register_tile) {
+      if (tiled.axis == axis) return std::min(tiled.extent, extents_[axis]);
+    }
+    return 1;
+  }
+
+  /// Loads that do not move along the register tile are shared by its rows.
+  double load_share(const Access& access, double rows) const {
+    for (const auto& tiled : schedule_.register_tile) {
+      if (index::depends_on(access.address, tiled.axis)) return 1;
+    }
+    return 1 / rows;
+  }
+
+  const Nest& nest_;
+  const NestSchedule& schedule_;
+  const std::vector<int64_t> extents_;
+  const Machine& machine_;
+};
+
+std::vector<int64_t> extents_of(const Nest& nest) {
+  std::vector<int64_t> extents;
+  for (const auto& axis : nest.axes) extents.push_back(axis.extent);
+  return extents;
+}
+
+double bytes_of(const graph::Graph& graph, graph::ValueId value) {
+  const graph::Value& info = graph.values[value];
+  return double(num_elems(info.shape) * size_bytes(info.dtype));
+}
+
+/// Bytes a cycle at which a worker reads a materialised value again.
+double rate(double bytes, const Machine& machine) {
+  if (bytes / machine.threads <= double(machine.l2_bytes) / 2) return kL2Rate;
+  return bytes <= double(machine.l3_bytes) / 2 ? kL3Rate : kDramRate;
+}
+
+/// The share of the whole work that the busiest worker does.
+double busiest_share(int64_t pieces, int64_t partitions) {
+  return double(ceil_div(pieces, partitions)) / double(pieces);
+}
+
+GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& storage,
+                         const FusionGroup& group, const Machine& machine) {
+  GroupCost cost;
+  for (const auto& [nest, schedule] : group.nests) {
+    double share = 1;
+    if (schedule.partition_axis >= 0) {
+      int64_t tile = schedule.partition_axis == schedule.vector_axis ? schedule.vector_tile : 1;
+      for (const auto& tiled : schedule.register_tile) {
+        if (tiled.axis == schedule.partition_axis) tile = tiled.extent;
+      }
+      const int64_t extent = nest.axes[schedule.partition_axis].extent;
+      share = busiest_share(ceil_div(extent, tile), schedule.partitions);
+    }
+    cost.compute += share * NestCycles(nest, schedule, extents_of(nest), machine).run();
+    std::map<graph::ValueId, bool> values;  // whether it is the group's own result
+    for (const Access& load : nest.loads) values.emplace(load.value, false);
+    for (const auto& store : nest.stores) values[store.access.value] = true;
+    for (const auto& [value, written] : values) {
+      const double bytes = bytes_of(graph, value);
+      const bool constant =
+          storage.roots[storage.values[value].root].kind == Root::Kind::kConstant;
+      cost.memory += share * bytes / (constant ? kL3Rate : rate(bytes, machine));
+    }
+    cost.barrier += kBarrierCycles;
+  }
+  return cost;
+}
+
+GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& storage,
+                         const FusionGroup& group, const fusion::StripAnalysis& strips,
+                         const Machine& machine) {
+  const fusion::StripSchedule& schedule = *group.strips;
+  const Shape& points = graph.values[group.stages.back().stored[0]].shape;
+  double blocks = 1, share = 1;
+  for (size_t i = 0; i < schedule.outer.size(); ++i) {
+    const int64_t count = ceil_div(points[schedule.outer[i].dim], schedule.outer[i].block);
+    blocks *= double(count);
+    if (schedule.partition_loop == static_cast<int>(i)) {
+      share = busiest_share(count, schedule.partitions);
+    }
+  }
+  const int64_t last_rows = strips.stages.back().rows;
+  const int64_t num_strips = ceil_div(last_rows, schedule.strip);
+  if (schedule.partition_loop == static_cast<int>(schedule.outer.size())) {
+    share = busiest_share(num_strips, schedule.partitions);
+  }
+  double resident = 0;  // bytes that every strip comes back to
+  std::set<graph::ValueId> rings, weights, others;
+  for (const fusion::StripRing& ring : strips.rings) {
+    rings.insert(ring.value);
+    const Root& root = storage.roots[storage.values[ring.value].root];
+    resident += double(root.size_elems * size_bytes(root.dtype));
+  }
+  for (const auto& [nest, stage_schedule] : group.nests) {
+    for (const Access& load : nest.loads) {
+      if (rings.count(load.value)) continue;
+      const bool constant = storage.roots[load.root].kind == Root::Kind::kConstant;
+      (constant ? weights : others).insert(load.value);
+    }
+    for (const auto& store : nest.stores) {
+      if (!rings.count(store.access.value)) others.insert(store.access.value);
+    }
+  }
+  double weight_bytes = 0;
+  for (graph::ValueId value : weights) weight_bytes += bytes_of(graph, value);
+  resident += weight_bytes;
+  GroupCost cost;
+  for (size_t s = 0; s < group.nests.size(); ++s) {
+    const auto& [nest, stage_schedule] = group.nests[s];
+    const fusion::StripStage& stage = strips.stages[s];
+    std::vector<int64_t> extents = extents_of(nest);
+    const double made = double(stage.rows_made) / double(stage.unit);
+    for (size_t axis = 0; axis < extents.size(); ++axis) {
+      const int shared = nest.axes[axis].shared;
+      if (shared < 0) continue;
+      if (shared < static_cast<int>(schedule.outer.size())) {
+        extents[axis] = std::min(extents[axis], schedule.outer[shared].block);
+      } else {
+        extents[axis] = std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit));
+      }
+    }
+    const double per_strip = NestCycles(nest, stage_schedule, extents, machine).run();
+    const double strips_equal =
+        made / double(std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit)));
+    cost.compute += share * blocks * std::max(1.0, strips_equal) * per_strip;
+  }
+  const double level = resident <= 0.75 * double(machine.l2_bytes) ? kL2Rate : kL3Rate;
+  const double visits = blocks * double(num_strips);
+  cost.memory += share * visits * weight_bytes / level * (level == kL2Rate ? 0.3 : 1.0);
+  cost.memory += weight_bytes / kL3Rate;
+  for (const fusion::StripRing& ring : strips.rings) {
+    // Written once and read once; kept rows move.
+    const double bytes = bytes_of(graph, ring.value);
+    const auto rows = double(strips.stages[ring.stage].rows);
+    const double moved = bytes / rows * double(ring.kept_rows) * double(num_strips);
+    cost.memory += share * (bytes + moved) / level;
+  }
+  for (graph::ValueId value : others) {
+    const double bytes = bytes_of(graph, value);
+    cost.memory += share * bytes / rate(bytes, machine);
+  }
+  cost.barrier = kBarrierCycles;
+  return cost;
+}
+
+}  // namespace
+
+double GroupCost::total() const {
+  return std::max(compute, memory) + 0.3 * std::min(compute, memory) + barrier;
+}
+
+GroupCost predict(const graph::Graph& graph, const fusion::StoragePlan& storage,
+                  const FusionGroup& group, const fusion::StripAnalysis* strips,
+                  const Machine& machine) {
+  if (strips) return predict_strips(graph, storage, group, *strips, machine);
+  return predict_single(graph, storage, group, machine);
+}
+
+}  // namespace corf::cost

@@ -1,0 +1,441 @@
+#include "fusion/strips.h"
+
+#include <algorithm>
+#include <numeric>
+#include <map>
+#include <set>
+
+#include "fusion/order.h"
+#include "support/checked.h"
+
+namespace corf::fusion {
+namespace {
+
+using graph::Graph;
+using graph::NodeId;
+using graph::ValueId;
+using index::ExprKind;
+
+/// A partition's first strip has no predecessor: as if one had ended so many rows earlier.
+constexpr int64_t kLongBefore = int64_t{1} << 40;
+
+/// The least or greatest value of `expr` when axis `stream` has the value `row` and the other axes
+/// take all of theirs; nullopt if it does not grow with the stream.
+std::optional<Expr> bound(const Expr& expr, const std::vector<NestAxis>& axes, int stream,
+                          const Expr& row, bool upper) {
+  auto both = [&](auto combine) -> std::optional<Expr> {
+    auto a = bound(expr.lhs(), axes, stream, row, upper);
+    auto b = bound(expr.rhs(), axes, stream, row, upper);
+    if (!a || !b) return std::nullopt;
+    return combine(*a, *b);
+  };
+  switch (expr.kind()) {
+    case ExprKind::kConstant:
+      return expr;
+    case ExprKind::kVariable:
+      if (expr.variable_id() >= kGatherBase) return std::nullopt;
+      if (expr.variable_id() == stream) return row;
+      return Expr(upper ? axes[expr.variable_id()].extent - 1 : 0);
+    case ExprKind::kAdd:
+      return both([](const Expr& a, const Expr& b) { return a + b; });
+    case ExprKind::kMin:
+      return both([](const Expr& a, const Expr& b) { return min(a, b); });
+    case ExprKind::kMax:
+      return both([](const Expr& a, const Expr& b) { return max(a, b); });
+    case ExprKind::kMul: {
+      const bool left = expr.lhs().is_constant();
+      const Expr& factor = left ? expr.lhs() : expr.rhs();
+      const Expr& other = left ? expr.rhs() : expr.lhs();
+      if (!factor.is_constant()) return std::nullopt;
+      const bool negative = factor.constant() < 0;
+      if (negative && index::depends_on(other, stream)) return std::nullopt;
+      auto result = bound(other, axes, stream, row, upper != negative);
+      return result ? std::optional<Expr>(factor * *result) : std::nullopt;
+    }
+    case ExprKind::kFloorDiv: {
+      if (!expr.rhs().is_constant() || expr.rhs().constant() <= 0) return std::nullopt;
+      auto result = bound(expr.lhs(), axes, stream, row, upper);
+      return result ? std::optional<Expr>(floor_div(*result, expr.rhs())) : std::nullopt;
+    }
+    case ExprKind::kMod:
+      if (index::depends_on(expr.lhs(), stream) || !expr.rhs().is_constant() ||
+          expr.rhs().constant() <= 0) {
+        return std::nullopt;
+      }
+      return Expr(upper ? expr.rhs().constant() - 1 : 0);
+  }
+  return std::nullopt;
+}
+
+/// One read of a stage's result by a later stage.
+struct Read {
+  int producer = -1, consumer = -1;
+  ValueId value = -1;
+  Expr row;  // coordinate along the producer's stream dimension, over the consumer's axes
+};
+
+class Analyzer {
+ public:
+  Analyzer(const Graph& graph, const StoragePlan& storage, const FusionGroup& group)
+      : graph_(graph), storage_(storage), group_(group), schedule_(*group.strips) {}
+
+  Result<StripAnalysis> run() {
+    for (const Stage& stage : group_.stages) {
+      nests_.push_back(build_nest(graph_, storage_, stage.nodes, stage.stored));
+    }
+    for (size_t s = 0; s < group_.stages.size(); ++s) {
+      for (ValueId value : group_.stages[s].stored) producer_[value] = static_cast<int>(s);
+    }
+    result_.stages.resize(group_.stages.size());
+    CORF_RETURN_IF_ERROR(place_last());
+    for (int s = num_stages() - 2; s >= 0; --s) CORF_RETURN_IF_ERROR(place_stage(s));
+    CORF_RETURN_IF_ERROR(check_aliases());
+    for (int s = 0; s < num_stages(); ++s) find_unit(s);
+    CORF_RETURN_IF_ERROR(find_rows());
+    find_rings();
+    CORF_RETURN_IF_ERROR(walk());
+    return std::move(result_);
+  }
+
+ private:
+  int num_stages() const { return static_cast<int>(group_.stages.size()); }
+  const Shape& points(int s) const {
+    return graph_.values[group_.stages[s].stored[0]].shape;
+  }
+  Error fault(int s, std::string_view what) const {
+    return make_error(ErrorCode::kUnsupported, "'{}' cannot walk in step with the group: {}",
+                      graph_.nodes[group_.stages[s].nodes[0]].name, what);
+  }
+
+  Status place_last() {
+    const int last = num_stages() - 1;
+    StripStage& stage = result_.stages[last];
+    const int rank = static_cast<int>(points(last).size());
+    std::set<int> dims;
+    auto sound = [&](int dim) {
+      return dim >= 0 && dim < rank && points(last)[dim] > 1 && dims.insert(dim).second;
+    };
+    for (const auto& outer : schedule_.outer) {
+      if (!sound(outer.dim) || outer.block < 1) return fault(last, "no such outer dimension");
+      stage.outer_dims.push_back(outer.dim);
+    }
+    if (!sound(schedule_.stream_dim)) return fault(last, "no such stream dimension");
+    if (schedule_.strip < 1 || schedule_.partitions < 1 || schedule_.partition_loop < 0 ||
+        schedule_.partition_loop > static_cast<int>(schedule_.outer.size())) {
+      return fault(last, "strips and partitions must be positive");
+    }
+    stage.stream_dim = schedule_.stream_dim;
+    stage.rows = points(last)[stage.stream_dim];
+    return {};
+  }
+
+  /// The dimensions of stage s that its readers walk with theirs.
+  Status place_stage(int s) {
+    StripStage& stage = result_.stages[s];
+    for (int c = s + 1; c < num_stages(); ++c) {
+      const StripStage& consumer = result_.stages[c];
+      for (const Access& load : nests_[c].loads) {
+        auto it = producer_.find(load.value);
+        if (it == producer_.end() || it->second != s) continue;
+        int stream = -1;
+        std::vector<int> outer;
+        for (size_t d = 0; d < load.coordinates.size(); ++d) {
+          if (!index::depends_on(load.coordinates[d], consumer.stream_dim)) continue;
+          if (stream >= 0) return fault(s, "two of its dimensions move along the stream");
+          stream = static_cast<int>(d);
+        }
+        if (stream < 0) return fault(s, "it is read as a whole by every strip");
+        for (int dim : consumer.outer_dims) {
+          int found = -1;
+          for (size_t d = 0; d < load.coordinates.size(); ++d) {
+            if (load.coordinates[d].is_variable(dim)) {
+              found = static_cast<int>(d);
+            } else if (index::depends_on(load.coordinates[d], dim)) {
+              return fault(s, "an outer dimension is not walked one to one");
+            }
+          }
+          if (found < 0) return fault(s, "it is read as a whole by every outer block");
+          outer.push_back(found);
+        }
+        if (stage.stream_dim >= 0 && (stage.stream_dim != stream || stage.outer_dims != outer)) {
+          return fault(s, "its readers walk along different dimensions");
+        }
+        stage.stream_dim = stream;
+        stage.outer_dims = outer;
+        reads_.push_back({s, c, load.value, load.coordinates[stream]});
+      }
+    }
+    if (stage.stream_dim < 0) return fault(s, "no later stage reads it");
+    for (ValueId value : group_.stages[s].stored) {
+      const std::vector<int64_t>& strides = storage_.values[value].strides;
+      if (strides[stage.stream_dim] == *std::min_element(strides.begin(), strides.end())) {
+        return fault(s, "the stream runs along the vectors");
+      }
+    }
+    stage.rows = points(s)[stage.stream_dim];
+    if (stage.rows < 2) return fault(s, "its stream dimension has one row");
+    for (int dim : stage.outer_dims) {
+      if (points(s)[dim] < 2) return fault(s, "an outer dimension has one point");
+    }
+    return {};
+  }
+
+  /// Stages may meet only through the values themselves: another look at the same memory would
+  /// hide who depends on whom.
+  Status check_aliases() const {
+    std::set<int> roots;
+    for (const auto& [value, s] : producer_) roots.insert(storage_.values[value].root);
+    for (int s = 0; s < num_stages(); ++s) {
+      for (const Access& load : nests_[s].loads) {
+        if (roots.count(load.root) && !producer_.count(load.value)) {
+          return fault(s, "it reads a view of another stage's result");
+        }
+      }
+    }
+    return {};
+  }
+
+  void find_unit(int s) {
+    StripStage& stage = result_.stages[s];
+    Nest nest = nests_[s];
+    mark_shared_axes(stage, nest);
+    for (const NestAxis& axis : canonicalize(std::move(nest)).axes) {
+      if (axis.shared == static_cast<int>(stage.outer_dims.size())) stage.unit = axis.unit;
+    }
+  }
+
+  Expr rounded_up(const Expr& rows, int64_t unit) const {
+    return unit == 1 ? rows : ceil_div(rows, unit) * Expr(unit);
+  }
+  Expr rounded_down(const Expr& rows, int64_t unit) const {
+    return unit == 1 ? rows : floor_div(rows, Expr(unit)) * Expr(unit);
+  }
+
+  /// The least row read of `value` (-1: anything of stage s) when consumers are at row(c).
+  template <typename Row>
+  std::optional<Expr> extreme(int s, ValueId value, Row row, bool upper) const {
+    std::optional<Expr> result;
+    for (const Read& read : reads_) {
+      if (read.producer != s || (value >= 0 && read.value != value)) continue;
+      auto at = bound(read.row, nests_[read.consumer].axes,
+                      result_.stages[read.consumer].stream_dim, row(read.consumer), upper);
+      if (!at) return std::nullopt;
+      result = !result ? *at : upper ? max(*result, *at) : min(*result, *at);
+    }
+    return result;
+  }
+
+  Status find_rows() {
+    const int last = num_stages() - 1;
+    const Expr part = Expr::variable(kPartitionVariable), strip = Expr::variable(kStripVariable);
+    const Expr length(schedule_.strip), rows(result_.stages[last].rows);
+    const bool split = schedule_.partition_loop == static_cast<int>(schedule_.outer.size());
+    const Expr parts(split ? schedule_.partitions : 1);
+    const Expr strips(corf::ceil_div(result_.stages[last].rows, schedule_.strip));
+    const Expr from = split ? floor_div(part * strips, parts) : Expr(0);
+    const Expr to = split ? floor_div((part + Expr(1)) * strips, parts) : strips;
+    result_.num_strips = to - from;
+    std::vector<Expr> raw_prev(num_stages()), raw_done(num_stages());
+    StripStage& end = result_.stages[last];
+    end.begin = from * length;
+    end.prev = end.begin + strip * length;
+    end.done = min(rows, end.prev + length);
+    raw_prev[last] = end.prev - Expr(kLongBefore) * (Expr(1) - min(strip, Expr(1)));
+    raw_done[last] = end.done;
+    for (int s = last - 1; s >= 0; --s) {
+      StripStage& stage = result_.stages[s];
+      auto begin =
+          extreme(s, -1, [&](int c) { return result_.stages[c].begin; }, /*upper=*/false);
+      auto done = extreme(s, -1, [&](int c) { return raw_done[c] - Expr(1); }, true);
+      auto prev = extreme(s, -1, [&](int c) { return raw_prev[c] - Expr(1); }, true);
+      if (!begin || !done || !prev) return fault(s, "its rows are not read in growing order");
+      stage.begin = rounded_down(max(Expr(0), min(*begin, Expr(stage.rows - 1))), stage.unit);
+      raw_done[s] = min(Expr(stage.rows), rounded_up(*done + Expr(1), stage.unit));
+      raw_prev[s] = min(Expr(stage.rows), rounded_up(*prev + Expr(1), stage.unit));
+      stage.prev = max(stage.begin, raw_prev[s]);
+      stage.done = max(stage.begin, raw_done[s]);
+    }
+    return {};
+  }
+
+  bool is_read_outside(ValueId value) const {
+    if (std::count(graph_.outputs.begin(), graph_.outputs.end(), value)) return true;
+    std::set<NodeId> inside;
+    for (const Stage& stage : group_.stages) inside.insert(stage.nodes.begin(), stage.nodes.end());
+    for (size_t id = 0; id < graph_.nodes.size(); ++id) {
+      if (inside.count(static_cast<NodeId>(id))) continue;
+      const auto& inputs = graph_.nodes[id].inputs;
+      if (std::count(inputs.begin(), inputs.end(), value)) return true;
+    }
+    return false;
+  }
+
+  bool owns_storage(ValueId value) const {
+    const int root = storage_.values[value].root;
+    const Root& place = storage_.roots[root];
+    if (place.value != value) return false;
+    if (place.kind != Root::Kind::kArena && place.kind != Root::Kind::kRing) return false;
+    return std::count_if(storage_.values.begin(), storage_.values.end(),
+                         [&](const Storage& other) { return other.root == root; }) == 1;
+  }
+
+  void find_rings() {
+    for (int s = 0; s + 1 < num_stages(); ++s) {
+      for (ValueId value : group_.stages[s].stored) {
+        if (is_read_outside(value) || !owns_storage(value)) continue;
+        const StripStage& stage = result_.stages[s];
+        auto first =
+            extreme(s, value, [&](int c) { return result_.stages[c].prev; }, /*upper=*/false);
+        auto next = extreme(s, value, [&](int c) { return result_.stages[c].done; }, false);
+        auto last =
+            extreme(s, value, [&](int c) { return result_.stages[c].done - Expr(1); }, true);
+        if (!first || !next || !last) continue;
+        StripRing ring;
+        ring.value = value;
+        ring.stage = s;
+        ring.first = min(*first, stage.prev);
+        ring.next_first = min(*next, stage.done);
+        ring.needed = *last + Expr(1);
+        result_.rings.push_back(std::move(ring));
+      }
+    }
+  }
+
+  bool is_stored_outside(int s) const {
+    return std::any_of(group_.stages[s].stored.begin(), group_.stages[s].stored.end(),
+                       [&](ValueId value) {
+                         return std::none_of(
+                             result_.rings.begin(), result_.rings.end(),
+                             [&](const StripRing& ring) { return ring.value == value; });
+                       });
+  }
+
+  /// Goes through all strips with numbers: rows of rings, rows made twice, granules of strips.
+  Status walk() {
+    const bool split = schedule_.partition_loop == static_cast<int>(schedule_.outer.size());
+    const int64_t partitions = split ? schedule_.partitions : 1;
+    std::vector<int64_t> covered(num_stages(), 0);
+    for (StripStage& stage : result_.stages) stage.granule = 0;
+    for (int64_t part = 0; part < partitions; ++part) {
+      std::vector<int64_t> at = {part, 0};
+      const int64_t count = index::evaluate(result_.num_strips, at);
+      for (at[kStripVariable] = 0; at[kStripVariable] < count; ++at[kStripVariable]) {
+        const bool is_last = at[kStripVariable] + 1 == count;
+        for (int s = 0; s < num_stages(); ++s) {
+          StripStage& stage = result_.stages[s];
+          const int64_t prev = index::evaluate(stage.prev, at);
+          const int64_t done = index::evaluate(stage.done, at);
+          stage.rows_made += done - prev;
+          stage.rows_in_strip = std::max(stage.rows_in_strip, done - prev);
+          for (int64_t row : {prev, done}) {
+            if (row != stage.rows) stage.granule = std::gcd(stage.granule, row);
+          }
+          if (prev < covered[s]) stage.overlaps = true;
+          if (prev > covered[s] && is_stored_outside(s)) {
+            return fault(s, "rows that other groups read are skipped");
+          }
+          covered[s] = std::max(covered[s], done);
+        }
+        for (StripRing& ring : result_.rings) {
+          const int64_t first = index::evaluate(ring.first, at);
+          const int64_t done = index::evaluate(result_.stages[ring.stage].done, at);
+          const int64_t needed = index::evaluate(ring.needed, at);
+          ring.rows = std::max({ring.rows, done - first, needed - first});
+          if (is_last) continue;
+          ring.kept_rows = std::max(ring.kept_rows, done - index::evaluate(ring.next_first, at));
+        }
+      }
+    }
+    for (int s = 0; s < num_stages(); ++s) {
+      const StripStage& stage = result_.stages[s];
+      if (!is_stored_outside(s)) continue;
+      if (stage.overlaps && partitions > 1) {
+        return fault(s, "what other groups read would be written by two workers");
+      }
+      if (covered[s] != stage.rows) return fault(s, "rows that other groups read are not made");
+    }
+    return {};
+  }
+
+  const Graph& graph_;
+  const StoragePlan& storage_;
+  const FusionGroup& group_;
+  const StripSchedule& schedule_;
+  std::vector<Nest> nests_;  // by stage, not canonical
+  std::map<ValueId, int> producer_;
+  std::vector<Read> reads_;
+  StripAnalysis result_;
+};
+
+}  // namespace
+
+void mark_shared_axes(const StripStage& stage, Nest& nest) {
+  int loop = 0;
+  for (int dim : stage.outer_dims) nest.axes[dim].shared = loop++;
+  nest.axes[stage.stream_dim].shared = loop;
+}
+
+Result<StripAnalysis> analyze_strips(const Graph& graph, const StoragePlan& storage,
+                                     const FusionGroup& group) {
+  return Analyzer(graph, storage, group).run();
+}
+
+void place_rings(const Graph& graph, const FusionGroup& group, const StripAnalysis& strips,
+                 StoragePlan& storage) {
+  for (const StripRing& ring : strips.rings) {
+    const StripStage& stage = strips.stages[ring.stage];
+    Storage& place = storage.values[ring.value];
+    Shape extents = graph.values[ring.value].shape;
+    for (size_t d = 0; d < extents.size(); ++d) {
+      extents[d] += place.margin_before[d] + place.margin_after[d];
+    }
+    for (size_t i = 0; i < stage.outer_dims.size(); ++i) {
+      int64_t& extent = extents[stage.outer_dims[i]];
+      extent = std::min(extent, group.strips->outer[i].block);
+    }
+    extents[stage.stream_dim] = ring.rows;
+    place.strides = dense_strides(extents, order_of_strides(place.strides));
+    place.offset = 0;
+    for (size_t d = 0; d < extents.size(); ++d) {
+      const bool walked = static_cast<int>(d) == stage.stream_dim ||
+                          std::count(stage.outer_dims.begin(), stage.outer_dims.end(), d);
+      if (!walked) place.offset += place.margin_before[d] * place.strides[d];
+    }
+    Root& root = storage.roots[place.root];
+    root.kind = Root::Kind::kRing;
+    root.size_elems = num_elems(extents);
+  }
+}
+
+Status check_strip_tiles(const FusionGroup& group, const StripAnalysis& strips) {
+  for (size_t s = 0; s < group.nests.size(); ++s) {
+    const auto& [nest, schedule] = group.nests[s];
+    auto fault = [&](int axis) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        "tiles along '{}' do not begin and end where the strips do",
+                        nest.axes[axis].name);
+    };
+    if (schedule.partitions != 1) {
+      return make_error(ErrorCode::kInvalidArgument, "a stage of a strip is not split by itself");
+    }
+    auto fits = [&](int axis, int64_t tile) {
+      const NestAxis& walked = nest.axes[axis];
+      if (walked.shared < 0 || tile == 1) return true;
+      if (walked.shared < static_cast<int>(group.strips->outer.size())) {
+        const int64_t block = group.strips->outer[walked.shared].block;
+        return block % tile == 0 || block >= walked.extent;
+      }
+      return strips.stages[s].granule % (tile * walked.unit) == 0;
+    };
+    const int v = schedule.vector_axis;
+    if (v >= 0 && !fits(v, schedule.vector_tile)) return fault(v);
+    for (const auto& tiled : schedule.register_tile) {
+      if (!fits(tiled.axis, tiled.extent)) return fault(tiled.axis);
+    }
+    const int b = schedule.block_axis;
+    if (b >= 0 && nest.axes[b].shared >= 0) return fault(b);
+  }
+  return {};
+}
+
+}  // namespace corf::fusion

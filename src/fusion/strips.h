@@ -1,0 +1,62 @@
+#pragma once
+#include <vector>
+
+#include "fusion/plan.h"
+
+namespace corf::fusion {
+
+/// Variables of the expressions below.
+constexpr int kPartitionVariable = 0;  // 0 <= partition < StripSchedule::partitions
+constexpr int kStripVariable = 1;      // 0 <= strip < StripAnalysis::num_strips
+
+/// How one stage takes part in the strips. Rows are coordinates of its stream dimension.
+struct StripStage {
+  std::vector<int> outer_dims;  // of its points, by outer loop
+  int stream_dim = -1;
+  int64_t rows = 0;  // extent of the stream dimension
+  int64_t unit = 1;  // rows that its nest makes at once
+  /// Strip t makes rows [prev, done); a partition's first strip begins at `begin`.
+  Expr begin, prev, done;
+  bool overlaps = false;      // some rows are made by two partitions
+  int64_t granule = 0;        // divides all prev and done but the last row; 0: one strip has all
+  int64_t rows_made = 0;      // by all partitions
+  int64_t rows_in_strip = 0;  // the most that one strip makes
+};
+
+/// A value that only stages of the group read: the rows that a strip's consumers need.
+struct StripRing {
+  graph::ValueId value = -1;
+  int stage = -1;   // the producer
+  Expr first;       // row at the front of the ring during the strip
+  Expr next_first;  // the same of the next strip
+  Expr needed;      // rows before this are read in the strip; beyond the value's end: zeros
+  int64_t rows = 0;       // of the ring
+  int64_t kept_rows = 0;  // the most that move to the front for the next strip
+};
+
+struct StripAnalysis {
+  std::vector<StripStage> stages;
+  std::vector<StripRing> rings;
+  Expr num_strips;  // of a partition
+};
+
+/// Follows the strips of the last stage's output back through the group's index maps.
+/// `storage` may already hold the group's rings or not.
+/// Errors: kUnsupported with the stage and the reason if a stage does not walk in step: it is read
+/// as a whole, its rows come in an order that does not grow, what another group reads would be
+/// written twice, or a tile does not fit the strips.
+Result<StripAnalysis> analyze_strips(const graph::Graph& graph, const StoragePlan& storage,
+                                     const FusionGroup& group);
+
+/// Says which axes of the stage's nest, as build_nest made it, the shared loops walk.
+void mark_shared_axes(const StripStage& stage, Nest& nest);
+
+/// Puts the group's rings in place of the storage of its intermediate values.
+void place_rings(const graph::Graph& graph, const FusionGroup& group, const StripAnalysis& strips,
+                 StoragePlan& storage);
+
+/// Tiles of the stages' schedules begin and end where strips and blocks do.
+/// Errors: kInvalidArgument.
+Status check_strip_tiles(const FusionGroup& group, const StripAnalysis& strips);
+
+}  // namespace corf::fusion

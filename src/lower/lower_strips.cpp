@@ -1,0 +1,249 @@
+#include "lower/lower_strips.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "lower/boxes.h"
+#include "lower/lower_nest.h"
+#include "support/checked.h"
+
+namespace corf::lower {
+namespace {
+
+using fusion::StripRing;
+using fusion::StripStage;
+using index::Expr;
+using loop::Stmt;
+
+void append(std::vector<Stmt>& to, std::vector<Stmt> from) {
+  for (Stmt& stmt : from) to.push_back(std::move(stmt));
+}
+
+class StripLowering {
+ public:
+  StripLowering(const fusion::FusionGroup& group, const fusion::StripAnalysis& strips,
+                KernelBuilder& builder)
+      : group_(group), schedule_(*group.strips), strips_(strips), builder_(builder) {}
+
+  void run() {
+    builder_.call().partitions = schedule_.partitions;
+    for (size_t i = 0; i < schedule_.outer.size(); ++i) {
+      outer_.push_back(builder_.new_variable("block"));
+    }
+    strip_ = builder_.new_variable("strip");
+    for (const StripRing& ring : strips_.rings) place(ring);
+    std::vector<Stmt>& body = builder_.kernel().body;
+    append(body, zero_stored_margins());
+    for (const StripRing& ring : strips_.rings) append(body, zero_sides(ring));
+    append(body, blocks(0));
+  }
+
+ private:
+  const fusion::StoragePlan& storage() const { return builder_.buffers().storage(); }
+  const StripStage& producer(const StripRing& ring) const { return strips_.stages[ring.stage]; }
+  const graph::Value& value(const StripRing& ring) const {
+    return builder_.buffers().graph().values[ring.value];
+  }
+
+  /// An expression of the analysis over this kernel's variables.
+  Expr here(const Expr& expr) const {
+    return index::substitute(expr, [&](int id) -> std::optional<Expr> {
+      return Expr::variable(id == fusion::kStripVariable ? strip_ : KernelBuilder::kPartition);
+    });
+  }
+
+  Expr block_begin(size_t loop) const {
+    return Expr::variable(outer_[loop]) * Expr(schedule_.outer[loop].block);
+  }
+
+  /// Address of what lies at the ring's front.
+  Expr front(const StripRing& ring) const {
+    const fusion::Storage& place = storage().values[ring.value];
+    const StripStage& stage = producer(ring);
+    Expr shift = here(ring.first) * Expr(place.strides[stage.stream_dim]);
+    for (size_t i = 0; i < outer_.size(); ++i) {
+      shift = shift + block_begin(i) * Expr(place.strides[stage.outer_dims[i]]);
+    }
+    return shift;
+  }
+
+  void place(const StripRing& ring) {
+    const int root = storage().values[ring.value].root;
+    builder_.place_ring(root, value(ring).dtype, storage().roots[root].size_elems, front(ring));
+  }
+
+  std::vector<Stmt> zero_stored_margins() {
+    std::vector<Stmt> result;
+    for (const auto& [nest, schedule] : group_.nests) {
+      for (const fusion::Nest::Store& store : nest.stores) {
+        const fusion::Root& root = storage().roots[store.access.root];
+        if (root.kind == fusion::Root::Kind::kRing || root.value < 0) continue;
+        if (storage().values[store.access.value].root != store.access.root) continue;
+        append(result, zero_margins(store.access.value, schedule_.partitions, builder_));
+      }
+    }
+    return result;
+  }
+
+  /// The ring from its front on: dimensions as they lie in scratch.
+  Box whole(const StripRing& ring) const {
+    const fusion::Storage& place = storage().values[ring.value];
+    const StripStage& stage = producer(ring);
+    Box box;
+    box.strides = place.strides;
+    box.offset = Expr(place.offset);
+    box.buffer = builder_.place(place.root, true).buffer;
+    box.dtype = value(ring).dtype;
+    const Shape& shape = value(ring).shape;
+    for (size_t d = 0; d < shape.size(); ++d) {
+      box.ranges.push_back(
+          BoxRange::fixed(-place.margin_before[d], shape[d] + place.margin_after[d]));
+    }
+    for (size_t i = 0; i < outer_.size(); ++i) {
+      const int d = stage.outer_dims[i];
+      box.ranges[d] = BoxRange::fixed(0, std::min(shape[d], schedule_.outer[i].block));
+    }
+    box.ranges[stage.stream_dim] = BoxRange::fixed(0, ring.rows);
+    return box;
+  }
+
+  /// Margins along the dimensions that no shared loop walks: written once, nothing touches them.
+  std::vector<Stmt> zero_sides(const StripRing& ring) const {
+    std::vector<Stmt> result;
+    const fusion::Storage& place = storage().values[ring.value];
+    const Shape& shape = value(ring).shape;
+    for (int d = 0; d < static_cast<int>(shape.size()); ++d) {
+      if (is_shared(ring, d)) continue;
+      const BoxRange sides[] = {BoxRange::fixed(-place.margin_before[d], 0),
+                                BoxRange::fixed(shape[d], shape[d] + place.margin_after[d])};
+      for (const BoxRange& side : sides) {
+        if (side.length <= 0) continue;
+        Box box = whole(ring);
+        for (int i = 0; i < d; ++i) {
+          if (!is_shared(ring, i)) box.ranges[i] = BoxRange::fixed(0, shape[i]);
+        }
+        box.ranges[d] = side;
+        result.push_back(zero_box(box, 1, builder_));
+      }
+    }
+    return result;
+  }
+
+  bool is_shared(const StripRing& ring, int d) const {
+    const StripStage& stage = producer(ring);
+    if (d == stage.stream_dim) return true;
+    return std::find(stage.outer_dims.begin(), stage.outer_dims.end(), d) !=
+           stage.outer_dims.end();
+  }
+
+  std::vector<Stmt> blocks(size_t loop) {
+    std::vector<Stmt> result;
+    if (loop == outer_.size()) {
+      result.push_back(strip_loop());
+      return result;
+    }
+    const StripStage& last = strips_.stages.back();
+    const int64_t extent = points(strips_.stages.size() - 1)[last.outer_dims[loop]];
+    const Expr count(ceil_div(extent, schedule_.outer[loop].block));
+    loop::For blocks_loop;
+    blocks_loop.var = outer_[loop];
+    blocks_loop.lo = Expr(0);
+    blocks_loop.hi = count;
+    if (schedule_.partition_loop == static_cast<int>(loop)) {
+      const Expr part = Expr::variable(KernelBuilder::kPartition), parts(schedule_.partitions);
+      blocks_loop.lo = floor_div(part * count, parts);
+      blocks_loop.hi = floor_div((part + Expr(1)) * count, parts);
+    }
+    blocks_loop.body = blocks(loop + 1);
+    result.push_back(std::move(blocks_loop));
+    return result;
+  }
+
+  const Shape& points(size_t stage) const {
+    return builder_.buffers().graph().values[group_.stages[stage].stored[0]].shape;
+  }
+
+  Stmt strip_loop() {
+    loop::For loop;
+    loop.var = strip_;
+    loop.lo = Expr(0);
+    loop.hi = here(strips_.num_strips);
+    for (size_t s = 0; s < group_.nests.size(); ++s) {
+      for (const StripRing& ring : strips_.rings) {
+        if (ring.stage == static_cast<int>(s)) append(loop.body, zero_beyond(ring));
+      }
+      append(loop.body, nest_loops(group_.nests[s].nest, group_.nests[s].schedule,
+                                   ranges_of(s), builder_));
+    }
+    for (const StripRing& ring : strips_.rings) {
+      if (ring.kept_rows > 0) loop.body.push_back(move_kept(ring));
+    }
+    return loop;
+  }
+
+  std::map<int, AxisRange> ranges_of(size_t s) const {
+    const StripStage& stage = strips_.stages[s];
+    const fusion::Nest& nest = group_.nests[s].nest;
+    std::map<int, AxisRange> ranges;
+    for (int axis = 0; axis < static_cast<int>(nest.axes.size()); ++axis) {
+      const fusion::NestAxis& walked = nest.axes[axis];
+      if (walked.shared < 0) continue;
+      if (walked.shared < static_cast<int>(outer_.size())) {
+        const Expr begin = block_begin(walked.shared);
+        const Expr block(schedule_.outer[walked.shared].block);
+        ranges[axis] = {begin, min(begin + block, Expr(walked.extent))};
+        continue;
+      }
+      const Expr prev = here(stage.prev), done = here(stage.done);
+      ranges[axis] = walked.unit == 1 ? AxisRange{prev, done}
+                                      : AxisRange{floor_div(prev, Expr(walked.unit)),
+                                                  ceil_div(done, walked.unit)};
+    }
+    return ranges;
+  }
+
+  /// Zeros for the rows before the value's first and behind its last, where a strip reads them.
+  std::vector<Stmt> zero_beyond(const StripRing& ring) const {
+    const StripStage& stage = producer(ring);
+    const fusion::Storage& place = storage().values[ring.value];
+    const int d = stage.stream_dim;
+    const Expr first = here(ring.first);
+    std::vector<Stmt> result;
+    Box box = whole(ring);
+    if (place.margin_before[d] > 0) {
+      box.ranges[d] = {Expr(0), min(Expr(0), here(ring.needed)) - first, ring.rows};
+      result.push_back(zero_box(box, 1, builder_));
+    }
+    if (place.margin_after[d] > 0) {
+      box.ranges[d] = {max(Expr(stage.rows), first) - first, here(ring.needed) - first, ring.rows};
+      result.push_back(zero_box(box, 1, builder_));
+    }
+    return result;
+  }
+
+  Stmt move_kept(const StripRing& ring) const {
+    const StripStage& stage = producer(ring);
+    const Expr first = here(ring.first), next = here(ring.next_first);
+    Box box = whole(ring);
+    box.ranges[stage.stream_dim] = {max(next, Expr(0)) - first, here(stage.done) - first,
+                                    ring.rows};
+    const Expr stride(storage().values[ring.value].strides[stage.stream_dim]);
+    return move_box(box, (next - first) * stride, builder_);
+  }
+
+  const fusion::FusionGroup& group_;
+  const fusion::StripSchedule& schedule_;
+  const fusion::StripAnalysis& strips_;
+  KernelBuilder& builder_;
+  std::vector<int> outer_;  // variables of the blocks' loops
+  int strip_ = -1;          // variable of the strips' loop
+};
+
+}  // namespace
+
+void lower_strips(const fusion::FusionGroup& group, const fusion::StripAnalysis& strips,
+                  KernelBuilder& builder) {
+  StripLowering(group, strips, builder).run();
+}
+
+}  // namespace corf::lower

@@ -1,0 +1,25 @@
+#pragma once
+#include <optional>
+
+#include "search/find_plan.h"
+
+namespace corf::search {
+
+struct TimedGroup {
+  fusion::FusionGroup group;
+  double time = 0;
+};
+
+/// The fastest way to run the stages of `group` in strips: outer loops, stream dimension, strip
+/// length, split among workers, and the stages' schedules. nullopt if they cannot walk in step.
+std::optional<TimedGroup> choose_strips(const graph::Graph& graph,
+                                        const fusion::StoragePlan& storage, const Machine& machine,
+                                        fusion::FusionGroup group, const GroupTime& time);
+
+/// Schedules for the stages of a group whose strips are settled. `storage` holds its rings.
+/// False if no tiles fit.
+bool schedule_stages(const graph::Graph& graph, const fusion::StoragePlan& storage,
+                     const Machine& machine, const fusion::StripAnalysis& strips,
+                     fusion::FusionGroup& group);
+
+}  // namespace corf::search
