@@ -139,6 +139,15 @@ class TileLowering {
                    const Condition& condition, const Point& point, int piece);
   llvm::Value* pointer(int buffer, const Address& address);
   llvm::Value* active_mask(const Piece& piece, llvm::Value* mask);
+
+  // Memory whose elements follow one another along another axis than the lanes
+  // (tile_transpose.cpp).
+  int transposed_axis(const Offset& offset, loop::AxisSet axes,
+                      const std::vector<loop::Guard>& guards) const;
+  int transposed_group(int axis, int64_t from, int lanes) const;
+  void store_transposed(const loop::TileStore& store, Offset& offset, loop::AxisSet axes, int axis);
+  llvm::Value* load_transposed(RegisterState& state, const loop::TileLoad& load, Point point,
+                               int piece, int axis);
   llvm::Value* shared(const SharedKey& key);
   void forget_loads_of(int buffer);
 

@@ -192,6 +192,10 @@ void TileLowering::forget_loads_of(int buffer) {
 
 Value* TileLowering::compute_load(RegisterState& state, const loop::TileLoad& load,
                                   const Point& point, int piece) {
+  if (piece >= 0) {
+    const int axis = transposed_axis(state.offset, state.axes, load.guards);
+    if (axis >= 0) return load_transposed(state, load, point, piece, axis);
+  }
   const DType dtype = f_.kernel.buffer_dtype(load.buffer);
   auto* padding = llvm::cast<llvm::Constant>(ops_.to_memory(
       ops_.constant(dtype, load.padding, static_cast<int64_t>(load.padding)), dtype));
@@ -302,6 +306,13 @@ void TileLowering::execute(const loop::TileStore& store) {
     if (index::depends_on(store.offset, var)) force(bound.reg);
   }
   Offset offset = make_offset(store.offset);
+  const int transposed =
+      along_vector ? transposed_axis(offset, unrolled(axes), store.guards) : -1;
+  if (transposed >= 0) {
+    store_transposed(store, offset, axes, transposed);
+    forget_loads_of(store.buffer);
+    return;
+  }
   for (const Point& point : points(unrolled(axes))) {
     Values values;
     std::vector<Condition> conditions;

@@ -59,7 +59,7 @@ class Preparer {
       append(node, std::move(copy));
     }
     for (ValueId& input : result_.inputs) input = mapped_[input];
-    for (ValueId output : source_.outputs) result_.outputs.push_back(mapped_[output]);
+    for (ValueId output : source_.outputs) result_.outputs.push_back(output_of(output));
     return std::move(result_);
   }
 
@@ -124,6 +124,22 @@ class Preparer {
             copy_of(value, row_major_order(static_cast<int>(source_.values[value].shape.size())));
       }
     }
+  }
+
+  /// What a kernel computes in another order than the caller's is copied; the copy is inlined into
+  /// that kernel, which then writes the caller's order itself.
+  ValueId output_of(ValueId value) {
+    const Shape& shape = source_.values[value].shape;
+    const DimOrder row_major = row_major_order(static_cast<int>(shape.size()));
+    auto without_units = [&](DimOrder order) {
+      std::erase_if(order, [&](int d) { return shape[d] == 1; });
+      return order;
+    };
+    if (!std::holds_alternative<Compute>(source_.producer(value).op) ||
+        without_units(orders_[value]) == without_units(row_major)) {
+      return mapped_[value];
+    }
+    return copy_of(value, row_major);
   }
 
   /// The operand reads a copy of its value, dense in that order.

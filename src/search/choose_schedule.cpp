@@ -77,7 +77,45 @@ class Chooser {
     Linear linear = index::to_linear(access.address);
     if (index::depends_on(linear.rest, axis)) return 12;
     if (linear.coefficient(axis) == 1) return 1;
-    return packable ? 1 : 12;
+    if (packable) return 1;
+    return contiguous_axis(access, axis) >= 0 ? 3 : 12;
+  }
+
+  /// A window's loads would go through registers at every step.
+  double load_cost(int number, int axis) const {
+    const NestOp& op = nest_.ops[number];
+    const bool packable = is_packed(nest_, storage_, op.access, axis);
+    const double cost = access_cost(nest_.loads[op.access], axis, packable);
+    return number < nest_.reduce_op && cost == 3 ? 12 : cost;
+  }
+
+  /// Another parallel axis along which the elements follow one another: tiles of both go through
+  /// registers; -1 if there is none.
+  int contiguous_axis(const Access& access, int axis) const {
+    if (!access.guards.empty()) return -1;
+    const Linear linear = index::to_linear(access.address);
+    for (int other = 0; other < num_axes(); ++other) {
+      if (other == axis || nest_.axes[other].reduction || extent(other) < 4) continue;
+      if (linear.coefficient(other) == 1) return other;
+    }
+    return -1;
+  }
+
+  /// The partner of the vector axis where some access runs along it instead.
+  int transposed_axis() const {
+    const int v = schedule_.vector_axis;
+    auto partner = [&](const Access& access) {
+      const Linear linear = index::to_linear(access.address);
+      const int64_t stride = linear.coefficient(v);
+      return stride == 0 || stride == 1 ? -1 : contiguous_axis(access, v);
+    };
+    for (const Access& load : nest_.loads) {
+      if (int axis = partner(load); axis >= 0) return axis;
+    }
+    for (const Nest::Store& store : nest_.stores) {
+      if (int axis = partner(store.access); axis >= 0) return axis;
+    }
+    return -1;
   }
 
   void choose_vector_axis() {
@@ -86,14 +124,15 @@ class Chooser {
       double cost = 0;
       bool reduction = nest_.axes[axis].reduction;
       if ((reduction && is_arg_reduction()) || granules_[axis] != 0) continue;
-      for (size_t i = 0; i < nest_.loads.size(); ++i) {
-        bool packable = is_packed(nest_, storage_, static_cast<int>(i), axis);
-        cost += access_cost(nest_.loads[i], axis, packable) + (reduction ? 0.2 : 0);
+      // What happens once a sum matters the less the longer it is; lanes are then added up.
+      const double steps = std::max<double>(1, reduction_points() / double(lanes_));
+      for (int i = 0; i < static_cast<int>(nest_.ops.size()); ++i) {
+        if (nest_.ops[i].kind != NestOp::Kind::kLoad) continue;
+        const double one = load_cost(i, axis) + (reduction ? 0.2 : 0);
+        cost += i > nest_.reduce_op ? one / steps : one;
       }
       for (const Nest::Store& store : nest_.stores) {
-        double stores = access_cost(store.access, axis, false);
-        // Where much is summed up, how the sum is stored matters less.
-        cost += reduction ? 0.5 : stores / std::max<double>(1, reduction_points() / 16.0);
+        cost += (reduction ? 8 : access_cost(store.access, axis, false)) / steps;
       }
       int64_t n = extent(axis);
       double used = double(n) / double(vector_ops(n) * lanes_);
@@ -135,6 +174,12 @@ class Chooser {
   void tile_elementwise() {
     const int v = schedule_.vector_axis;
     if (v < 0) return;
+    if (const int other = transposed_axis(); other >= 0) {
+      schedule_.vector_tile = std::min(extent(v), lanes_);
+      const int64_t tile = fitting(other, std::min(extent(other), lanes_));
+      if (tile > 1) schedule_.register_tile.push_back({other, tile});
+      return;
+    }
     const int64_t widest = 4 * lanes_;
     schedule_.vector_tile = std::min(extent(v), widest);
     if (schedule_.vector_tile >= 2 * lanes_) return;
@@ -257,11 +302,31 @@ class Chooser {
           // Eight independent sums hide the latency of an FMA at two a cycle.
           double per_step = std::max({fmas, loads, 8.0}) + 0.05 * loads;
           per_step += far_load * double(vectors);
-          cost += double(panels * row_tiles * outers) * (per_step * k + 4.0 * fmas + 12.0);
+          const double stores = p >= 0 ? store_slots(vectors, rows, p) * double(outer) : fmas;
+          cost += double(panels * row_tiles * outers) * (per_step * k + 3.0 * fmas + stores + 12.0);
         });
       });
     });
     return cost / balance_with(tile, p, q);
+  }
+
+  /// Slots to store a tile of that many vectors and rows along axis p. Where memory runs along p the
+  /// tile is transposed in registers and leaves in runs of up to a vector's length.
+  double store_slots(int64_t vectors, int64_t rows, int p) const {
+    double slots = 0;
+    for (const Nest::Store& store : nest_.stores) {
+      const Linear linear = index::to_linear(store.access.address);
+      const bool transposed = linear.coefficient(schedule_.vector_axis) != 1 &&
+                              linear.coefficient(p) == 1 && store.access.guards.empty();
+      if (!transposed) {
+        slots += double(vectors * rows);
+        continue;
+      }
+      int64_t runs = rows / lanes_;
+      for (int64_t rest = rows % lanes_; rest > 0; rest &= rest - 1) ++runs;
+      slots += double(vectors) * (2.0 * double(lanes_ * runs) + 4.0 * double(rows));
+    }
+    return slots;
   }
 
   /// The share of the workers' time that is used, split along the best axis.
