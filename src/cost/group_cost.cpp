@@ -46,9 +46,13 @@ double slots_of(ScalarOp op) {
 /// Cycles of one worker that walks the whole nest with `extents` points along its axes.
 class NestCycles {
  public:
-  NestCycles(const Nest& nest, const NestSchedule& schedule, std::vector<int64_t> extents,
-             const Machine& machine)
-      : nest_(nest), schedule_(schedule), extents_(std::move(extents)), machine_(machine) {}
+  NestCycles(const fusion::StoragePlan& storage, const Nest& nest, const NestSchedule& schedule,
+             std::vector<int64_t> extents, const Machine& machine)
+      : storage_(storage),
+        nest_(nest),
+        schedule_(schedule),
+        extents_(std::move(extents)),
+        machine_(machine) {}
 
   double run() const {
     double points = 1, tiles = 1, rows = 1, rows_used = 1;
@@ -78,21 +82,27 @@ class NestCycles {
     double inside = 0, outside = 0;  // slots of a vector of points
     for (int i = 0; i < static_cast<int>(nest_.ops.size()); ++i) {
       const NestOp& op = nest_.ops[i];
-      double slots = op.kind == NestOp::Kind::kApply  ? slots_of(op.op)
-                     : op.kind == NestOp::Kind::kLoad ? 1
-                                                      : 0;
-      if (op.kind == NestOp::Kind::kLoad) slots *= load_share(nest_.loads[op.access], rows_used);
+      double slots = op.kind == NestOp::Kind::kApply ? slots_of(op.op) : 0;
+      if (op.kind == NestOp::Kind::kLoad) {
+        const Access& load = nest_.loads[op.access];
+        slots = access_slots(load) * load_share(load, rows_used);
+      }
       (i < nest_.reduce_op ? inside : outside) += slots;
     }
     const double results = vectors * rows_used;
     double step_cycles;
     if (nest_.is_contraction()) {
-      const double loads = vectors + rows_used;
+      double loads = vectors + rows_used;
+      for (const Access& load : nest_.loads) {
+        const double slots = access_slots(load);
+        if (slots > 4) loads = std::max(loads, results * slots);  // element by element
+      }
       step_cycles = std::max({results / 2, loads / 2, 4.0}) + 0.03 * loads;
     } else {
       step_cycles = std::max(results * (inside + 1) / 2, nest_.reduce_op >= 0 ? 2.0 : 0.0);
     }
-    const double after = results * (outside + double(nest_.stores.size())) / 2 + 6;
+    for (const auto& store : nest_.stores) outside += access_slots(store.access);
+    const double after = results * outside / 2 + 6;
     const double reduction = nest_.reduce_op >= 0 ? steps * step_cycles + results : 0;
     return tiles * vector_tiles * (reduction + after);
   }
@@ -105,6 +115,21 @@ class NestCycles {
     return 1;
   }
 
+  /// Slots to load or store one vector: more where its elements are apart.
+  double access_slots(const Access& access) const {
+    const int v = schedule_.vector_axis;
+    if (v < 0 || !index::depends_on(access.address, v)) return 1;
+    const index::Linear linear = index::to_linear(access.address);
+    const bool packable = storage_.roots[access.root].kind == Root::Kind::kConstant;
+    if (linear.coefficient(v) == 1 || packable) return 1;
+    for (const auto& tiled : schedule_.register_tile) {
+      if (linear.coefficient(tiled.axis) != 1) continue;
+      if (tiled.extent >= 8) return 4;
+      if (tiled.extent >= 4) return 7;
+    }
+    return 1.5 * double(machine_.f32_lanes());
+  }
+
   /// Loads that do not move along the register tile are shared by its rows.
   double load_share(const Access& access, double rows) const {
     for (const auto& tiled : schedule_.register_tile) {
@@ -113,6 +138,7 @@ class NestCycles {
     return 1 / rows;
   }
 
+  const fusion::StoragePlan& storage_;
   const Nest& nest_;
   const NestSchedule& schedule_;
   const std::vector<int64_t> extents_;
@@ -154,14 +180,13 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
       const int64_t extent = nest.axes[schedule.partition_axis].extent;
       share = busiest_share(ceil_div(extent, tile), schedule.partitions);
     }
-    cost.compute += share * NestCycles(nest, schedule, extents_of(nest), machine).run();
+    cost.compute += share * NestCycles(storage, nest, schedule, extents_of(nest), machine).run();
     std::map<graph::ValueId, bool> values;  // whether it is the group's own result
     for (const Access& load : nest.loads) values.emplace(load.value, false);
     for (const auto& store : nest.stores) values[store.access.value] = true;
     for (const auto& [value, written] : values) {
       const double bytes = bytes_of(graph, value);
-      const bool constant =
-          storage.roots[storage.values[value].root].kind == Root::Kind::kConstant;
+      const bool constant = storage.roots[storage.values[value].root].kind == Root::Kind::kConstant;
       cost.memory += share * bytes / (constant ? kL3Rate : rate(bytes, machine));
     }
     cost.barrier += kBarrierCycles;
@@ -187,26 +212,46 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   if (schedule.partition_loop == static_cast<int>(schedule.outer.size())) {
     share = busiest_share(num_strips, schedule.partitions);
   }
-  double resident = 0;  // bytes that every strip comes back to
-  std::set<graph::ValueId> rings, weights, others;
+  double resident = 0;  // bytes that every strip of a block comes back to
+  std::set<graph::ValueId> rings, others;
+  std::map<graph::ValueId, double> revisited;  // bytes that each strip reads, whatever its rows
   for (const fusion::StripRing& ring : strips.rings) {
     rings.insert(ring.value);
     const Root& root = storage.roots[storage.values[ring.value].root];
     resident += double(root.size_elems * size_bytes(root.dtype));
   }
+  const auto stream = static_cast<int>(schedule.outer.size());
   for (const auto& [nest, stage_schedule] : group.nests) {
     for (const Access& load : nest.loads) {
       if (rings.count(load.value)) continue;
-      const bool constant = storage.roots[load.root].kind == Root::Kind::kConstant;
-      (constant ? weights : others).insert(load.value);
+      double bytes = bytes_of(graph, load.value);
+      bool walked = false;
+      for (size_t axis = 0; axis < nest.axes.size(); ++axis) {
+        const int shared = nest.axes[axis].shared;
+        if (shared < 0 || !index::depends_on(load.address, static_cast<int>(axis))) continue;
+        if (shared == stream) {
+          walked = true;
+        } else {
+          const double block = double(schedule.outer[shared].block);
+          bytes *= std::min(1.0, block / double(nest.axes[axis].extent));
+        }
+      }
+      if (walked) {
+        others.insert(load.value);
+      } else {
+        revisited[load.value] = bytes;
+      }
     }
     for (const auto& store : nest.stores) {
       if (!rings.count(store.access.value)) others.insert(store.access.value);
     }
   }
-  double weight_bytes = 0;
-  for (graph::ValueId value : weights) weight_bytes += bytes_of(graph, value);
-  resident += weight_bytes;
+  double revisited_bytes = 0, first_visit_bytes = 0;
+  for (const auto& [value, bytes] : revisited) {
+    revisited_bytes += bytes;
+    first_visit_bytes += bytes_of(graph, value);
+  }
+  resident += revisited_bytes;
   GroupCost cost;
   for (size_t s = 0; s < group.nests.size(); ++s) {
     const auto& [nest, stage_schedule] = group.nests[s];
@@ -222,15 +267,15 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         extents[axis] = std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit));
       }
     }
-    const double per_strip = NestCycles(nest, stage_schedule, extents, machine).run();
+    const double per_strip = NestCycles(storage, nest, stage_schedule, extents, machine).run();
     const double strips_equal =
         made / double(std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit)));
     cost.compute += share * blocks * std::max(1.0, strips_equal) * per_strip;
   }
   const double level = resident <= 0.75 * double(machine.l2_bytes) ? kL2Rate : kL3Rate;
   const double visits = blocks * double(num_strips);
-  cost.memory += share * visits * weight_bytes / level * (level == kL2Rate ? 0.3 : 1.0);
-  cost.memory += weight_bytes / kL3Rate;
+  cost.memory += share * visits * revisited_bytes / level;
+  cost.memory += share * first_visit_bytes / kL3Rate;
   for (const fusion::StripRing& ring : strips.rings) {
     // Written once and read once; kept rows move.
     const double bytes = bytes_of(graph, ring.value);

@@ -1,8 +1,8 @@
 #include "fusion/strips.h"
 
 #include <algorithm>
-#include <numeric>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "fusion/order.h"
@@ -71,17 +71,21 @@ std::optional<Expr> bound(const Expr& expr, const std::vector<NestAxis>& axes, i
 struct Read {
   int producer = -1, consumer = -1;
   ValueId value = -1;
-  Expr row;  // coordinate along the producer's stream dimension, over the consumer's axes
+  /// Rows of the producer that the consumer's row, variable 0, reads.
+  Expr least, greatest;
 };
 
 class Analyzer {
  public:
-  Analyzer(const Graph& graph, const StoragePlan& storage, const FusionGroup& group)
-      : graph_(graph), storage_(storage), group_(group), schedule_(*group.strips) {}
+  Analyzer(const Graph& graph, const StoragePlan& storage, const FusionGroup& group,
+           StripCache& cache)
+      : graph_(graph), storage_(storage), group_(group), schedule_(*group.strips), cache_(cache) {}
 
   Result<StripAnalysis> run() {
     for (const Stage& stage : group_.stages) {
-      nests_.push_back(build_nest(graph_, storage_, stage.nodes, stage.stored));
+      auto [it, fresh] = cache_.nests.try_emplace(stage.nodes[0]);
+      if (fresh) it->second = build_nest(graph_, storage_, stage.nodes, stage.stored);
+      nests_.push_back(&it->second);
     }
     for (size_t s = 0; s < group_.stages.size(); ++s) {
       for (ValueId value : group_.stages[s].stored) producer_[value] = static_cast<int>(s);
@@ -91,7 +95,7 @@ class Analyzer {
     for (int s = num_stages() - 2; s >= 0; --s) CORF_RETURN_IF_ERROR(place_stage(s));
     CORF_RETURN_IF_ERROR(check_aliases());
     for (int s = 0; s < num_stages(); ++s) find_unit(s);
-    CORF_RETURN_IF_ERROR(find_rows());
+    find_rows();
     find_rings();
     CORF_RETURN_IF_ERROR(walk());
     return std::move(result_);
@@ -99,9 +103,7 @@ class Analyzer {
 
  private:
   int num_stages() const { return static_cast<int>(group_.stages.size()); }
-  const Shape& points(int s) const {
-    return graph_.values[group_.stages[s].stored[0]].shape;
-  }
+  const Shape& points(int s) const { return graph_.values[group_.stages[s].stored[0]].shape; }
   Error fault(int s, std::string_view what) const {
     return make_error(ErrorCode::kUnsupported, "'{}' cannot walk in step with the group: {}",
                       graph_.nodes[group_.stages[s].nodes[0]].name, what);
@@ -134,7 +136,7 @@ class Analyzer {
     StripStage& stage = result_.stages[s];
     for (int c = s + 1; c < num_stages(); ++c) {
       const StripStage& consumer = result_.stages[c];
-      for (const Access& load : nests_[c].loads) {
+      for (const Access& load : nests_[c]->loads) {
         auto it = producer_.find(load.value);
         if (it == producer_.end() || it->second != s) continue;
         int stream = -1;
@@ -162,14 +164,19 @@ class Analyzer {
         }
         stage.stream_dim = stream;
         stage.outer_dims = outer;
-        reads_.push_back({s, c, load.value, load.coordinates[stream]});
+        const Expr row = Expr::variable(0), &at = load.coordinates[stream];
+        auto least = bound(at, nests_[c]->axes, consumer.stream_dim, row, /*upper=*/false);
+        auto greatest = bound(at, nests_[c]->axes, consumer.stream_dim, row, /*upper=*/true);
+        if (!least || !greatest) return fault(s, "its rows are not read in growing order");
+        reads_.push_back({s, c, load.value, *least, *greatest});
       }
     }
     if (stage.stream_dim < 0) return fault(s, "no later stage reads it");
     for (ValueId value : group_.stages[s].stored) {
       const std::vector<int64_t>& strides = storage_.values[value].strides;
-      if (strides[stage.stream_dim] == *std::min_element(strides.begin(), strides.end())) {
-        return fault(s, "the stream runs along the vectors");
+      const int64_t least = *std::min_element(strides.begin(), strides.end());
+      for (int dim : stage.outer_dims) {
+        if (strides[dim] == least) return fault(s, "an outer dimension runs along the vectors");
       }
     }
     stage.rows = points(s)[stage.stream_dim];
@@ -186,7 +193,7 @@ class Analyzer {
     std::set<int> roots;
     for (const auto& [value, s] : producer_) roots.insert(storage_.values[value].root);
     for (int s = 0; s < num_stages(); ++s) {
-      for (const Access& load : nests_[s].loads) {
+      for (const Access& load : nests_[s]->loads) {
         if (roots.count(load.root) && !producer_.count(load.value)) {
           return fault(s, "it reads a view of another stage's result");
         }
@@ -197,11 +204,17 @@ class Analyzer {
 
   void find_unit(int s) {
     StripStage& stage = result_.stages[s];
-    Nest nest = nests_[s];
-    mark_shared_axes(stage, nest);
-    for (const NestAxis& axis : canonicalize(std::move(nest)).axes) {
-      if (axis.shared == static_cast<int>(stage.outer_dims.size())) stage.unit = axis.unit;
+    std::vector<int> dims = stage.outer_dims;
+    dims.push_back(stage.stream_dim);
+    auto [it, fresh] = cache_.units.try_emplace({group_.stages[s].nodes[0], dims}, 1);
+    if (fresh) {
+      Nest nest = *nests_[s];
+      mark_shared_axes(stage, nest);
+      for (const NestAxis& axis : canonicalize(std::move(nest)).axes) {
+        if (axis.shared == static_cast<int>(stage.outer_dims.size())) it->second = axis.unit;
+      }
     }
+    stage.unit = it->second;
   }
 
   Expr rounded_up(const Expr& rows, int64_t unit) const {
@@ -211,21 +224,22 @@ class Analyzer {
     return unit == 1 ? rows : floor_div(rows, Expr(unit)) * Expr(unit);
   }
 
-  /// The least row read of `value` (-1: anything of stage s) when consumers are at row(c).
+  /// The least or greatest row read of `value` (-1: anything of stage s) when consumers are at
+  /// row(c).
   template <typename Row>
-  std::optional<Expr> extreme(int s, ValueId value, Row row, bool upper) const {
+  Expr extreme(int s, ValueId value, Row row, bool upper) const {
     std::optional<Expr> result;
     for (const Read& read : reads_) {
       if (read.producer != s || (value >= 0 && read.value != value)) continue;
-      auto at = bound(read.row, nests_[read.consumer].axes,
-                      result_.stages[read.consumer].stream_dim, row(read.consumer), upper);
-      if (!at) return std::nullopt;
-      result = !result ? *at : upper ? max(*result, *at) : min(*result, *at);
+      const Expr at =
+          index::substitute(upper ? read.greatest : read.least,
+                            [&](int) -> std::optional<Expr> { return row(read.consumer); });
+      result = !result ? at : upper ? max(*result, at) : min(*result, at);
     }
-    return result;
+    return *result;
   }
 
-  Status find_rows() {
+  void find_rows() {
     const int last = num_stages() - 1;
     const Expr part = Expr::variable(kPartitionVariable), strip = Expr::variable(kStripVariable);
     const Expr length(schedule_.strip), rows(result_.stages[last].rows);
@@ -244,18 +258,16 @@ class Analyzer {
     raw_done[last] = end.done;
     for (int s = last - 1; s >= 0; --s) {
       StripStage& stage = result_.stages[s];
-      auto begin =
+      const Expr begin =
           extreme(s, -1, [&](int c) { return result_.stages[c].begin; }, /*upper=*/false);
-      auto done = extreme(s, -1, [&](int c) { return raw_done[c] - Expr(1); }, true);
-      auto prev = extreme(s, -1, [&](int c) { return raw_prev[c] - Expr(1); }, true);
-      if (!begin || !done || !prev) return fault(s, "its rows are not read in growing order");
-      stage.begin = rounded_down(max(Expr(0), min(*begin, Expr(stage.rows - 1))), stage.unit);
-      raw_done[s] = min(Expr(stage.rows), rounded_up(*done + Expr(1), stage.unit));
-      raw_prev[s] = min(Expr(stage.rows), rounded_up(*prev + Expr(1), stage.unit));
+      const Expr done = extreme(s, -1, [&](int c) { return raw_done[c] - Expr(1); }, true);
+      const Expr prev = extreme(s, -1, [&](int c) { return raw_prev[c] - Expr(1); }, true);
+      stage.begin = rounded_down(max(Expr(0), min(begin, Expr(stage.rows - 1))), stage.unit);
+      raw_done[s] = min(Expr(stage.rows), rounded_up(done + Expr(1), stage.unit));
+      raw_prev[s] = min(Expr(stage.rows), rounded_up(prev + Expr(1), stage.unit));
       stage.prev = max(stage.begin, raw_prev[s]);
       stage.done = max(stage.begin, raw_done[s]);
     }
-    return {};
   }
 
   bool is_read_outside(ValueId value) const {
@@ -284,30 +296,72 @@ class Analyzer {
       for (ValueId value : group_.stages[s].stored) {
         if (is_read_outside(value) || !owns_storage(value)) continue;
         const StripStage& stage = result_.stages[s];
-        auto first =
-            extreme(s, value, [&](int c) { return result_.stages[c].prev; }, /*upper=*/false);
-        auto next = extreme(s, value, [&](int c) { return result_.stages[c].done; }, false);
-        auto last =
-            extreme(s, value, [&](int c) { return result_.stages[c].done - Expr(1); }, true);
-        if (!first || !next || !last) continue;
+        auto prev = [&](int c) { return result_.stages[c].prev; };
+        auto done = [&](int c) { return result_.stages[c].done; };
+        auto last = [&](int c) { return result_.stages[c].done - Expr(1); };
         StripRing ring;
         ring.value = value;
         ring.stage = s;
-        ring.first = min(*first, stage.prev);
-        ring.next_first = min(*next, stage.done);
-        ring.needed = *last + Expr(1);
+        ring.first = min(extreme(s, value, prev, /*upper=*/false), stage.prev);
+        ring.next_first = min(extreme(s, value, done, false), stage.done);
+        ring.needed = extreme(s, value, last, true) + Expr(1);
         result_.rings.push_back(std::move(ring));
       }
     }
   }
 
   bool is_stored_outside(int s) const {
-    return std::any_of(group_.stages[s].stored.begin(), group_.stages[s].stored.end(),
-                       [&](ValueId value) {
-                         return std::none_of(
-                             result_.rings.begin(), result_.rings.end(),
-                             [&](const StripRing& ring) { return ring.value == value; });
-                       });
+    return std::any_of(
+        group_.stages[s].stored.begin(), group_.stages[s].stored.end(), [&](ValueId value) {
+          return std::none_of(result_.rings.begin(), result_.rings.end(),
+                              [&](const StripRing& ring) { return ring.value == value; });
+        });
+  }
+
+  /// Rows of all stages in one strip, as numbers.
+  struct Rows {
+    std::vector<int64_t> begin, raw_prev, raw_done, prev, done;
+  };
+
+  /// The least or greatest row that `value` (-1: anything of stage s) is read at.
+  int64_t extreme_row(int s, ValueId value, const std::vector<int64_t>& row, int64_t add,
+                      bool upper) const {
+    std::optional<int64_t> result;
+    for (const Read& read : reads_) {
+      if (read.producer != s || (value >= 0 && read.value != value)) continue;
+      const int64_t of_consumer[] = {row[read.consumer] + add};
+      const int64_t at = index::evaluate(upper ? read.greatest : read.least, of_consumer);
+      result = !result ? at : upper ? std::max(*result, at) : std::min(*result, at);
+    }
+    return *result;
+  }
+
+  /// What the expressions of find_rows evaluate to.
+  Rows rows_at(int64_t part, int64_t strip) const {
+    const auto n = static_cast<size_t>(num_stages());
+    Rows rows{std::vector<int64_t>(n), std::vector<int64_t>(n), std::vector<int64_t>(n),
+              std::vector<int64_t>(n), std::vector<int64_t>(n)};
+    const int last = num_stages() - 1;
+    const int64_t at[] = {part, strip};
+    rows.begin[last] = index::evaluate(result_.stages[last].begin, at);
+    rows.prev[last] = index::evaluate(result_.stages[last].prev, at);
+    rows.done[last] = rows.raw_done[last] = index::evaluate(result_.stages[last].done, at);
+    rows.raw_prev[last] = rows.prev[last] - (strip == 0 ? kLongBefore : 0);
+    for (int s = last - 1; s >= 0; --s) {
+      const StripStage& stage = result_.stages[s];
+      const int64_t begin = extreme_row(s, -1, rows.begin, 0, /*upper=*/false);
+      rows.begin[s] =
+          corf::floor_div(std::max<int64_t>(0, std::min(begin, stage.rows - 1)), stage.unit) *
+          stage.unit;
+      auto before = [&](const std::vector<int64_t>& of) {
+        return std::min(stage.rows, round_up(extreme_row(s, -1, of, -1, true) + 1, stage.unit));
+      };
+      rows.raw_done[s] = before(rows.raw_done);
+      rows.raw_prev[s] = before(rows.raw_prev);
+      rows.prev[s] = std::max(rows.begin[s], rows.raw_prev[s]);
+      rows.done[s] = std::max(rows.begin[s], rows.raw_done[s]);
+    }
+    return rows;
   }
 
   /// Goes through all strips with numbers: rows of rings, rows made twice, granules of strips.
@@ -315,40 +369,51 @@ class Analyzer {
     const bool split = schedule_.partition_loop == static_cast<int>(schedule_.outer.size());
     const int64_t partitions = split ? schedule_.partitions : 1;
     std::vector<int64_t> covered(num_stages(), 0);
-    for (StripStage& stage : result_.stages) stage.granule = 0;
+    std::vector<bool> stored_outside;
+    for (int s = 0; s < num_stages(); ++s) stored_outside.push_back(is_stored_outside(s));
     for (int64_t part = 0; part < partitions; ++part) {
-      std::vector<int64_t> at = {part, 0};
-      const int64_t count = index::evaluate(result_.num_strips, at);
-      for (at[kStripVariable] = 0; at[kStripVariable] < count; ++at[kStripVariable]) {
-        const bool is_last = at[kStripVariable] + 1 == count;
+      const int64_t here[] = {part};
+      const int64_t count = index::evaluate(result_.num_strips, here);
+      for (int64_t strip = 0; strip < count; ++strip) {
+        const Rows rows = rows_at(part, strip);
         for (int s = 0; s < num_stages(); ++s) {
           StripStage& stage = result_.stages[s];
-          const int64_t prev = index::evaluate(stage.prev, at);
-          const int64_t done = index::evaluate(stage.done, at);
-          stage.rows_made += done - prev;
-          stage.rows_in_strip = std::max(stage.rows_in_strip, done - prev);
-          for (int64_t row : {prev, done}) {
+          stage.rows_made += rows.done[s] - rows.prev[s];
+          stage.rows_in_strip = std::max(stage.rows_in_strip, rows.done[s] - rows.prev[s]);
+          for (int64_t row : {rows.prev[s], rows.done[s]}) {
             if (row != stage.rows) stage.granule = std::gcd(stage.granule, row);
           }
-          if (prev < covered[s]) stage.overlaps = true;
-          if (prev > covered[s] && is_stored_outside(s)) {
+          if (rows.prev[s] < covered[s]) stage.overlaps = true;
+          if (rows.prev[s] > covered[s] && stored_outside[s]) {
             return fault(s, "rows that other groups read are skipped");
           }
-          covered[s] = std::max(covered[s], done);
+          covered[s] = std::max(covered[s], rows.done[s]);
         }
         for (StripRing& ring : result_.rings) {
-          const int64_t first = index::evaluate(ring.first, at);
-          const int64_t done = index::evaluate(result_.stages[ring.stage].done, at);
-          const int64_t needed = index::evaluate(ring.needed, at);
-          ring.rows = std::max({ring.rows, done - first, needed - first});
-          if (is_last) continue;
-          ring.kept_rows = std::max(ring.kept_rows, done - index::evaluate(ring.next_first, at));
+          const int s = ring.stage;
+          const int64_t first =
+              std::min(extreme_row(s, ring.value, rows.prev, 0, /*upper=*/false), rows.prev[s]);
+          const int64_t needed = extreme_row(s, ring.value, rows.done, -1, true) + 1;
+          ring.rows = std::max({ring.rows, rows.done[s] - first, needed - first});
+          if (strip + 1 == count) continue;
+          const int64_t next =
+              std::min(extreme_row(s, ring.value, rows.done, 0, /*upper=*/false), rows.done[s]);
+          ring.kept_rows = std::max(ring.kept_rows, rows.done[s] - next);
         }
+      }
+    }
+    for (const StripRing& ring : result_.rings) {
+      const Storage& place = storage_.values[ring.value];
+      const int d = result_.stages[ring.stage].stream_dim;
+      const bool innermost =
+          place.strides[d] == *std::min_element(place.strides.begin(), place.strides.end());
+      if (innermost && (ring.kept_rows > 0 || place.margin_before[d] + place.margin_after[d] > 0)) {
+        return fault(ring.stage, "rows that stay from strip to strip run along the vectors");
       }
     }
     for (int s = 0; s < num_stages(); ++s) {
       const StripStage& stage = result_.stages[s];
-      if (!is_stored_outside(s)) continue;
+      if (!stored_outside[s]) continue;
       if (stage.overlaps && partitions > 1) {
         return fault(s, "what other groups read would be written by two workers");
       }
@@ -361,7 +426,8 @@ class Analyzer {
   const StoragePlan& storage_;
   const FusionGroup& group_;
   const StripSchedule& schedule_;
-  std::vector<Nest> nests_;  // by stage, not canonical
+  StripCache& cache_;
+  std::vector<const Nest*> nests_;  // by stage, not canonical
   std::map<ValueId, int> producer_;
   std::vector<Read> reads_;
   StripAnalysis result_;
@@ -376,8 +442,9 @@ void mark_shared_axes(const StripStage& stage, Nest& nest) {
 }
 
 Result<StripAnalysis> analyze_strips(const Graph& graph, const StoragePlan& storage,
-                                     const FusionGroup& group) {
-  return Analyzer(graph, storage, group).run();
+                                     const FusionGroup& group, StripCache* cache) {
+  StripCache own;
+  return Analyzer(graph, storage, group, cache ? *cache : own).run();
 }
 
 void place_rings(const Graph& graph, const FusionGroup& group, const StripAnalysis& strips,

@@ -1,4 +1,6 @@
 #pragma once
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "fusion/plan.h"
@@ -26,10 +28,10 @@ struct StripStage {
 /// A value that only stages of the group read: the rows that a strip's consumers need.
 struct StripRing {
   graph::ValueId value = -1;
-  int stage = -1;   // the producer
-  Expr first;       // row at the front of the ring during the strip
-  Expr next_first;  // the same of the next strip
-  Expr needed;      // rows before this are read in the strip; beyond the value's end: zeros
+  int stage = -1;         // the producer
+  Expr first;             // row at the front of the ring during the strip
+  Expr next_first;        // the same of the next strip
+  Expr needed;            // rows before this are read in the strip; beyond the value's end: zeros
   int64_t rows = 0;       // of the ring
   int64_t kept_rows = 0;  // the most that move to the front for the next strip
 };
@@ -40,13 +42,19 @@ struct StripAnalysis {
   Expr num_strips;  // of a partition
 };
 
+/// What the analyses of one graph's groups have in common, by a stage's first node.
+struct StripCache {
+  std::map<graph::NodeId, Nest> nests;
+  std::map<std::pair<graph::NodeId, std::vector<int>>, int64_t> units;
+};
+
 /// Follows the strips of the last stage's output back through the group's index maps.
 /// `storage` may already hold the group's rings or not.
 /// Errors: kUnsupported with the stage and the reason if a stage does not walk in step: it is read
 /// as a whole, its rows come in an order that does not grow, what another group reads would be
 /// written twice, or a tile does not fit the strips.
 Result<StripAnalysis> analyze_strips(const graph::Graph& graph, const StoragePlan& storage,
-                                     const FusionGroup& group);
+                                     const FusionGroup& group, StripCache* cache = nullptr);
 
 /// Says which axes of the stage's nest, as build_nest made it, the shared loops walk.
 void mark_shared_axes(const StripStage& stage, Nest& nest);

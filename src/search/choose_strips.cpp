@@ -18,29 +18,32 @@ using fusion::StripSchedule;
 class StripChooser {
  public:
   StripChooser(const graph::Graph& graph, const fusion::StoragePlan& storage,
-               const Machine& machine, FusionGroup group, const GroupTime& time)
+               const Machine& machine, FusionGroup group, const GroupTime& time,
+               fusion::StripCache& cache)
       : graph_(graph),
         storage_(storage),
         machine_(machine),
         group_(std::move(group)),
-        time_(time) {}
+        time_(time),
+        cache_(cache) {}
 
-  std::optional<TimedGroup> run() {
+  StripChoice run() {
     for (const StripSchedule& loops : loop_candidates()) {
+      int too_short = 0;
       for (int64_t strip : strip_candidates(loops)) {
         StripSchedule schedule = loops;
         schedule.strip = strip;
-        try_schedule(schedule);
+        if (!try_schedule(schedule) && best_ && ++too_short == 2) break;
       }
     }
-    return std::move(best_);
+    return {legal_, std::move(best_)};
   }
 
  private:
   const Shape& points() const { return graph_.values[group_.stages.back().stored[0]].shape; }
 
-  /// Streams along each dimension that all stages can walk, dimensions that lie further out as
-  /// outer loops where they can be.
+  /// Streams along each dimension that all stages can walk; dimensions that lie further out are
+  /// outer loops where they can be, or are left to the stages.
   std::vector<StripSchedule> loop_candidates() {
     std::vector<StripSchedule> candidates;
     const auto& strides = storage_.values[group_.stages.back().stored[0]].strides;
@@ -48,20 +51,30 @@ class StripChooser {
     for (int d : fusion::order_of_strides(strides)) {
       if (points()[d] > 1) dims.push_back(d);
     }
-    if (!dims.empty()) dims.pop_back();  // vectors run along the innermost
-    StripSchedule loops;
-    for (size_t i = 0; i < dims.size(); ++i) {
-      loops.stream_dim = dims[i];
-      for (bool along_stream : {true, false}) {
-        if (!split(loops, along_stream)) continue;
-        if (is_legal(loops)) candidates.push_back(loops);
+    StripSchedule outer;
+    for (int dim : dims) {
+      for (bool inside : {false, true}) {
+        if (inside && outer.outer.empty()) continue;
+        StripSchedule loops = inside ? outer : StripSchedule{};
+        loops.stream_dim = dim;
+        for (bool along_stream : {true, false}) {
+          if (split(loops, along_stream) && is_legal(loops)) candidates.push_back(loops);
+        }
       }
-      StripSchedule deeper = loops;
-      deeper.outer.push_back({dims[i], 1});
-      if (i + 1 < dims.size()) {
-        deeper.stream_dim = dims[i + 1];
+      // May the next dimensions be streamed inside of this one?
+      for (int next : dims) {
+        if (next == dim || dim == dims.back()) continue;
+        StripSchedule deeper = outer;
+        deeper.outer.push_back({dim, 1});
+        if (std::any_of(outer.outer.begin(), outer.outer.end(),
+                        [&](const auto& loop) { return loop.dim == next; })) {
+          continue;
+        }
+        deeper.stream_dim = next;
         split(deeper, true);
-        if (is_legal(deeper)) loops = deeper;
+        if (!is_legal(deeper)) continue;
+        outer = deeper;
+        break;
       }
     }
     return candidates;
@@ -86,25 +99,22 @@ class StripChooser {
 
   bool is_legal(const StripSchedule& loops) {
     group_.strips = loops;
-    return fusion::analyze_strips(graph_, storage_, group_).ok();
+    const bool legal = fusion::analyze_strips(graph_, storage_, group_, &cache_).ok();
+    legal_ |= legal;
+    return legal;
   }
 
-  /// Strip lengths that give the workers equal parts, up to what the second cache level holds.
-  std::vector<int64_t> strip_candidates(const StripSchedule& loops) {
+  /// Strip lengths that give the workers equal parts, from a whole part down.
+  std::vector<int64_t> strip_candidates(const StripSchedule& loops) const {
     const int64_t rows = points()[loops.stream_dim];
     const int64_t parts =
         loops.partition_loop == static_cast<int>(loops.outer.size()) ? loops.partitions : 1;
-    std::set<int64_t> lengths;
-    for (int64_t per_part : {1, 2, 3, 4, 6, 8, 14, 28, 56, 112}) {
+    std::vector<int64_t> lengths;
+    for (int64_t per_part : {1, 2, 3, 4, 7, 14, 28, 56, 112}) {
       const int64_t length = ceil_div(rows, parts * per_part);
-      for (int64_t multiple : {1, 4, 8}) lengths.insert(round_up(length, multiple));
+      if (lengths.empty() || length < lengths.back()) lengths.push_back(length);
     }
-    std::vector<int64_t> fitting;
-    for (int64_t length : lengths) {
-      if (length > rows) continue;
-      fitting.push_back(length);
-    }
-    return fitting;
+    return lengths;
   }
 
   double ring_bytes(const StripAnalysis& strips, const fusion::StoragePlan& storage) const {
@@ -116,19 +126,21 @@ class StripChooser {
     return bytes;
   }
 
-  void try_schedule(const StripSchedule& schedule) {
+  /// Whether the schedule is the best so far.
+  bool try_schedule(const StripSchedule& schedule) {
     FusionGroup group = group_;
     group.strips = schedule;
-    auto strips = fusion::analyze_strips(graph_, storage_, group);
-    if (!strips || strips->rings.empty()) return;
+    auto strips = fusion::analyze_strips(graph_, storage_, group, &cache_);
+    if (!strips || strips->rings.empty()) return false;
     fusion::StoragePlan storage = storage_;
     fusion::place_rings(graph_, group, *strips, storage);
     // Beyond that the rings are no better than memory.
-    if (ring_bytes(*strips, storage) > double(machine_.l2_bytes)) return;
-    if (!schedule_stages(graph_, storage, machine_, *strips, group)) return;
+    if (ring_bytes(*strips, storage) > double(machine_.l2_bytes)) return false;
+    if (!schedule_stages(graph_, storage, machine_, *strips, group)) return false;
     const double time = time_(storage, group, &*strips);
-    if (best_ && time >= best_->time) return;
+    if (best_ && time >= best_->time) return false;
     best_ = TimedGroup{std::move(group), time};
+    return true;
   }
 
   const graph::Graph& graph_;
@@ -136,6 +148,8 @@ class StripChooser {
   const Machine& machine_;
   FusionGroup group_;
   const GroupTime& time_;
+  fusion::StripCache& cache_;
+  bool legal_ = false;
   std::optional<TimedGroup> best_;
 };
 
@@ -169,10 +183,10 @@ bool schedule_stages(const graph::Graph& graph, const fusion::StoragePlan& stora
   return fusion::check_strip_tiles(group, strips).ok();
 }
 
-std::optional<TimedGroup> choose_strips(const graph::Graph& graph,
-                                        const fusion::StoragePlan& storage, const Machine& machine,
-                                        FusionGroup group, const GroupTime& time) {
-  return StripChooser(graph, storage, machine, std::move(group), time).run();
+StripChoice choose_strips(const graph::Graph& graph, const fusion::StoragePlan& storage,
+                          const Machine& machine, FusionGroup group, const GroupTime& time,
+                          fusion::StripCache& cache) {
+  return StripChooser(graph, storage, machine, std::move(group), time, cache).run();
 }
 
 }  // namespace corf::search

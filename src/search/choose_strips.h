@@ -9,12 +9,16 @@ struct TimedGroup {
   fusion::FusionGroup group;
   double time = 0;
 };
+struct StripChoice {
+  bool legal = false;  // the stages can walk in step; so could any that begin later
+  std::optional<TimedGroup> best;
+};
 
 /// The fastest way to run the stages of `group` in strips: outer loops, stream dimension, strip
-/// length, split among workers, and the stages' schedules. nullopt if they cannot walk in step.
-std::optional<TimedGroup> choose_strips(const graph::Graph& graph,
-                                        const fusion::StoragePlan& storage, const Machine& machine,
-                                        fusion::FusionGroup group, const GroupTime& time);
+/// length, split among workers, and the stages' schedules.
+StripChoice choose_strips(const graph::Graph& graph, const fusion::StoragePlan& storage,
+                          const Machine& machine, fusion::FusionGroup group, const GroupTime& time,
+                          fusion::StripCache& cache);
 
 /// Schedules for the stages of a group whose strips are settled. `storage` holds its rings.
 /// False if no tiles fit.

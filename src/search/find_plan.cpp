@@ -44,11 +44,11 @@ class Fusing {
       for (size_t first = end - 1; first-- > 0 && end - first <= kMaxStages;) {
         if (!is_compute(first) || !is_compute(end - 1)) break;
         if (!feeds(first, end)) break;
-        auto fused = fuse(first, end);
-        if (!fused) continue;
-        if (best[first] + fused->time >= best[end]) continue;
-        best[end] = best[first] + fused->time;
-        chosen[end] = std::move(*fused);
+        StripChoice choice = fuse(first, end);
+        if (!choice.legal) break;
+        if (!choice.best || best[first] + choice.best->time >= best[end]) continue;
+        best[end] = best[first] + choice.best->time;
+        chosen[end] = Segment{first, std::move(choice.best->group), choice.best->time};
       }
     }
     std::vector<FusionGroup> groups;
@@ -79,16 +79,14 @@ class Fusing {
     return false;
   }
 
-  std::optional<Segment> fuse(size_t first, size_t end) const {
+  StripChoice fuse(size_t first, size_t end) {
     FusionGroup joined;
     for (size_t i = first; i < end; ++i) {
       const FusionGroup& part = plan_.groups[i];
       joined.stages.push_back(part.stages[0]);
       joined.links.insert(joined.links.end(), part.links.begin(), part.links.end());
     }
-    auto group = choose_strips(graph_, plan_.storage, machine_, std::move(joined), time_);
-    if (!group) return std::nullopt;
-    return Segment{first, std::move(group->group), group->time};
+    return choose_strips(graph_, plan_.storage, machine_, std::move(joined), time_, cache_);
   }
 
   /// Rings take the place of the materialised values, for good.
@@ -115,6 +113,7 @@ class Fusing {
   const graph::Graph& graph_;
   const Machine& machine_;
   const GroupTime& time_;
+  fusion::StripCache cache_;
   FusionPlan plan_;
 };
 
