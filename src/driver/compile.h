@@ -20,6 +20,7 @@ struct CompileOptions {
   int threads = 0;         // 0: the CPUs that the process may use
   onnx::ShapeBindings shapes;
   PlanMode plan = PlanMode::kAuto;
+  bool winograd = false;  // for the convolutions where it is estimated to be faster
   bool verify_each = false;
   bool time_passes = false;
   std::string dump_dir;
