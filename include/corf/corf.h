@@ -125,6 +125,8 @@ CORF_API void corf_options_free(corf_options* options);
  * "isa"         sse2, avx2, avx512                the widest of the machine
  * "plan"        auto; unfused: every operator alone
  *                                                 "auto"
+ * "winograd"    0 or 1: compute 3x3 convolutions by Winograd's method where it is faster; its
+ *               rounding errors are larger       "0"
  * "cache_size"  executables kept by a session, at least 1
  *                                                 "8"
  * "verify_each" 0 or 1: check each stage's rules after every pass

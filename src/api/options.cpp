@@ -58,6 +58,9 @@ Status Options::set(std::string_view key, std::string_view value) {
       return make_error(ErrorCode::kInvalidArgument,
                         "option plan: '{}' is not one of auto, unfused", value);
     }
+  } else if (key == "winograd") {
+    CORF_ASSIGN(const int64_t on, parse_integer(key, value, 0, 1));
+    compile.winograd = on != 0;
   } else if (key == "cache_size") {
     CORF_ASSIGN(const int64_t size, parse_integer(key, value, 1, kMaxCacheSize));
     cache_size = static_cast<size_t>(size);
@@ -71,8 +74,8 @@ Status Options::set(std::string_view key, std::string_view value) {
     compile.dump_dir = std::string(value);
   } else {
     return make_error(ErrorCode::kInvalidArgument,
-                      "unknown option '{}'; there are threads, isa, plan, cache_size, verify_each, "
-                      "time_passes, dump_dir",
+                      "unknown option '{}'; there are threads, isa, plan, winograd, cache_size, "
+                      "verify_each, time_passes, dump_dir",
                       key);
   }
   return {};

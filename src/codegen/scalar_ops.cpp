@@ -289,6 +289,22 @@ Value* ScalarOps::multiply_add(DType dtype, Value* acc, Value* a, Value* b) {
   return round_to(builder_.CreateFAdd(acc, product), dtype);
 }
 
+Value* ScalarOps::add_scaled(DType dtype, Value* acc, Value* value, double coefficient) {
+  // -0.0 + x is x, even for x = -0.0.
+  const auto* start = llvm::dyn_cast<Constant>(acc);
+  const bool is_first = start && start->isNegativeZeroValue();
+  if (coefficient == 1) return is_first ? value : round_to(builder_.CreateFAdd(acc, value), dtype);
+  if (coefficient == -1) {
+    return is_first ? builder_.CreateFNeg(value) : round_to(builder_.CreateFSub(acc, value), dtype);
+  }
+  Value* factor = constant(dtype, coefficient, 0);
+  if (auto* type = llvm::dyn_cast<llvm::VectorType>(value->getType())) {
+    factor = llvm::ConstantVector::getSplat(type->getElementCount(), llvm::cast<Constant>(factor));
+  }
+  if (is_first) return round_to(builder_.CreateFMul(value, factor), dtype);
+  return multiply_add(dtype, acc, value, factor);
+}
+
 Constant* ScalarOps::neutral(Reduction reduction, DType dtype) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   switch (reduction) {

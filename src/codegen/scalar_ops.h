@@ -25,6 +25,8 @@ class ScalarOps {
   llvm::Value* combine(loop::Reduction reduction, DType dtype, llvm::Value* a, llvm::Value* b);
   /// acc + a * b, with one rounding where the ISA has FMA.
   llvm::Value* multiply_add(DType dtype, llvm::Value* acc, llvm::Value* a, llvm::Value* b);
+  /// acc + coefficient * value, as multiply_add gives it, with what the coefficient saves.
+  llvm::Value* add_scaled(DType dtype, llvm::Value* acc, llvm::Value* value, double coefficient);
   /// The value that a reduction ignores.
   llvm::Constant* neutral(loop::Reduction reduction, DType dtype);
 

@@ -256,6 +256,9 @@ Value* TileLowering::compute(const RegisterState& state, const Point& point, int
   if (const auto* constant = std::get_if<loop::TileConstant>(&let.value)) {
     return ops_.constant(let.dtype, constant->f64, constant->i64);
   }
+  if (const auto* table = std::get_if<loop::TileTable>(&let.value)) {
+    return ops_.constant(let.dtype, table->values[static_cast<size_t>(slot(state, point, 0))], 0);
+  }
   if (const auto* load = std::get_if<loop::TileLoad>(&let.value)) {
     return compute_load(registers_[static_cast<size_t>(let.reg)], *load, point, piece);
   }

@@ -1,6 +1,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "codegen/function_state.h"
@@ -95,6 +96,7 @@ class TileLowering {
                                   loop::AxisSet extra_axes);
   const RegisterState* streaming_load(loop::Register reg, loop::AxisSet acc_axes,
                                       loop::AxisSet extra_axes) const;
+  std::optional<double> coefficient(loop::Register reg, const Point& point) const;
   void accumulate_lanes(const loop::TileUpdate& update, llvm::Value*& acc, const Point& point);
 
   // Registers (tile_lowering.cpp).

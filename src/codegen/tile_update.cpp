@@ -130,6 +130,14 @@ std::vector<TileLowering::Point> TileLowering::update_order(const loop::TileUpda
   return best;
 }
 
+/// A table's value at the point; nullopt for other registers.
+std::optional<double> TileLowering::coefficient(Register reg, const Point& point) const {
+  const RegisterState& state = registers_[static_cast<size_t>(reg)];
+  const auto* table = state.let ? std::get_if<loop::TileTable>(&state.let->value) : nullptr;
+  if (!table) return std::nullopt;
+  return table->values[static_cast<size_t>(slot(state, point, 0))];
+}
+
 void TileLowering::execute(const loop::TileUpdate& update) {
   RegisterState& acc = registers_[static_cast<size_t>(update.acc)];
   const bool has_b = update.b >= 0;
@@ -145,9 +153,21 @@ void TileLowering::execute(const loop::TileUpdate& update) {
   };
   auto step = [&](const Point& point, int piece) {
     Value*& target = (*values)[static_cast<size_t>(slot(acc, point, piece))];
-    Value* a = argument(update.a, point, piece);
-    target = has_b ? ops_.multiply_add(acc.dtype, target, a, argument(update.b, point, piece))
-                   : ops_.combine(update.reduction, acc.dtype, target, a);
+    if (!has_b) {
+      target = ops_.combine(update.reduction, acc.dtype, target, argument(update.a, point, piece));
+      return;
+    }
+    const std::optional<double> a = coefficient(update.a, point);
+    const std::optional<double> b = a ? std::nullopt : coefficient(update.b, point);
+    if (!a && !b) {
+      Value* factor = argument(update.a, point, piece);
+      target = ops_.multiply_add(acc.dtype, target, factor, argument(update.b, point, piece));
+      return;
+    }
+    if (a.value_or(1) == 0 || b.value_or(1) == 0) return;
+    if (a && coefficient(update.b, point).value_or(1) == 0) return;
+    Value* other = argument(a ? update.b : update.a, point, piece);
+    target = ops_.add_scaled(acc.dtype, target, other, a ? *a : *b);
   };
   if (!acc.along_vector) {
     const bool sums_lanes = (arg_axes & vector_bit_) != 0;
@@ -180,6 +200,10 @@ void TileLowering::execute(const loop::TileUpdate& update) {
 void TileLowering::accumulate_lanes(const loop::TileUpdate& update, Value*& acc,
                                     const Point& point) {
   const DType dtype = registers_[static_cast<size_t>(update.acc)].dtype;
+  if (update.b >= 0 && (coefficient(update.a, point).value_or(1) == 0 ||
+                        coefficient(update.b, point).value_or(1) == 0)) {
+    return;
+  }
   for (int piece = 0; piece < static_cast<int>(pieces_.size()); ++piece) {
     for (int i = 0; i < pieces_[static_cast<size_t>(piece)].active; ++i) {
       auto argument = [&](Register reg) {

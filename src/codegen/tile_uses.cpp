@@ -31,6 +31,7 @@ class Collector {
     }
   }
   void visit(const loop::TileConstant&) {}
+  void visit(const loop::TileTable&) {}
   void visit(const loop::TileLoad& load) {
     buffers.insert(load.buffer);
     visit(load.offset);

@@ -15,6 +15,7 @@
 #include "lower/lower.h"
 #include "mapping/analyze.h"
 #include "rewrite/rewrite.h"
+#include "rewrite/winograd.h"
 #include "runtime/team.h"
 #include "search/find_plan.h"
 
@@ -61,6 +62,10 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
   rewriting.dump_dir = options.dump_dir;
   CORF_ASSIGN(graph::Graph rewritten, rewrite::rewrite(std::move(imported), rewriting));
   dump.stage("rewrite", [&] { return graph::to_string(rewritten); });
+  if (options.winograd) {
+    CORF_ASSIGN(rewritten, rewrite::winograd(rewritten));
+    dump.stage("winograd", [&] { return graph::to_string(rewritten); });
+  }
   pipeline.graph = fusion::prepare(rewritten);
   dump.stage("prepare", [&] { return graph::to_string(pipeline.graph); });
   if (options.verify_each) CORF_RETURN_IF_ERROR(graph::verify(pipeline.graph));

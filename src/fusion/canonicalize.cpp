@@ -28,22 +28,39 @@ bool has_gather(const Expr& expr) {
   return has_gather(expr.lhs()) || has_gather(expr.rhs());
 }
 
-/// The first `axis floordiv c` or `axis mod c` whose c cuts the axis evenly.
-bool find_cut(const Expr& expr, const std::vector<NestAxis>& axes, int& axis, int64_t& divisor) {
-  if (expr.is_constant() || expr.kind() == ExprKind::kVariable) return false;
-  if (expr.kind() == ExprKind::kFloorDiv || expr.kind() == ExprKind::kMod) {
-    if (expr.rhs().is_constant() && expr.lhs().kind() == ExprKind::kVariable) {
-      int id = expr.lhs().variable_id();
-      int64_t c = expr.rhs().constant();
-      if (id < static_cast<int>(axes.size()) && c > 1 && c < axes[id].extent &&
-          axes[id].extent % c == 0) {
-        axis = id;
-        divisor = c;
-        return true;
-      }
+/// An axis that divisions and modulos by a constant cut into pieces of that size.
+struct Cut {
+  int axis = -1;
+  int64_t size = 0;
+};
+
+/// Whether expr is `axis floordiv size` or `axis mod size`.
+bool cuts(const Expr& expr, const Cut& cut) {
+  const bool divides = expr.kind() == ExprKind::kFloorDiv || expr.kind() == ExprKind::kMod;
+  return divides && expr.rhs().is_constant(cut.size) && expr.lhs().is_variable(cut.axis);
+}
+
+/// The first cut of an axis; of a reduction axis only an even one.
+std::optional<Cut> find_cut(const Expr& expr, const std::vector<NestAxis>& axes) {
+  if (expr.is_constant() || expr.kind() == ExprKind::kVariable) return std::nullopt;
+  const bool divides = expr.kind() == ExprKind::kFloorDiv || expr.kind() == ExprKind::kMod;
+  if (divides && expr.rhs().is_constant() && expr.lhs().kind() == ExprKind::kVariable) {
+    const Cut cut{expr.lhs().variable_id(), expr.rhs().constant()};
+    if (cut.axis < static_cast<int>(axes.size()) && cut.size > 1) {
+      const NestAxis& axis = axes[cut.axis];
+      const bool even = axis.extent % cut.size == 0;
+      if (cut.size < axis.extent && (even || !axis.reduction)) return cut;
     }
   }
-  return find_cut(expr.lhs(), axes, axis, divisor) || find_cut(expr.rhs(), axes, axis, divisor);
+  const std::optional<Cut> left = find_cut(expr.lhs(), axes);
+  return left ? left : find_cut(expr.rhs(), axes);
+}
+
+/// Whether expr holds the axis elsewhere than in what cuts it.
+bool depends_on_uncut(const Expr& expr, const Cut& cut) {
+  if (expr.is_constant() || cuts(expr, cut)) return false;
+  if (expr.kind() == ExprKind::kVariable) return expr.is_variable(cut.axis);
+  return depends_on_uncut(expr.lhs(), cut) || depends_on_uncut(expr.rhs(), cut);
 }
 
 void replace_axes(Nest& nest, const std::vector<Expr>& replacement) {
@@ -58,26 +75,37 @@ void replace_axes(Nest& nest, const std::vector<Expr>& replacement) {
   });
 }
 
+/// Where the last piece is not whole: stores stay within the axis, and so do loads that the points
+/// beyond it would take out of their value. Quotient and remainder alone are never out of range.
+void guard_last_piece(Nest& nest, const Cut& cut) {
+  const Access::Guard guard{Expr::variable(cut.axis), 0, nest.axes[cut.axis].extent};
+  for (Access& access : nest.loads) {
+    if (depends_on_uncut(access.address, cut)) access.guards.push_back(guard);
+  }
+  for (Nest::Store& store : nest.stores) store.access.guards.push_back(guard);
+}
+
 bool split_one_axis(Nest& nest) {
-  int axis = -1;
-  int64_t divisor = 0;
-  bool found = false;
+  std::optional<Cut> cut;
   for_each_expr(nest, [&](Expr& expr) {
-    if (!found && !has_gather(expr)) found = find_cut(expr, nest.axes, axis, divisor);
+    if (!cut && !has_gather(expr)) cut = find_cut(expr, nest.axes);
   });
-  if (!found || nest.axes.size() > 24) return false;
+  if (!cut || nest.axes.size() > 24) return false;
+  const int axis = cut->axis;
+  if (nest.axes[axis].extent % cut->size != 0) guard_last_piece(nest, *cut);
   NestAxis inner = nest.axes[axis];
-  inner.extent = divisor;
+  inner.extent = cut->size;
   inner.name += "_in";
-  nest.axes[axis].extent /= divisor;
-  nest.axes[axis].unit *= divisor;
   inner.shared = -1;
+  inner.unit = 1;
+  nest.axes[axis].extent = ceil_div(nest.axes[axis].extent, cut->size);
+  nest.axes[axis].unit *= cut->size;
   nest.axes.insert(nest.axes.begin() + axis + 1, inner);
   std::vector<Expr> replacement;
   for (int i = 0; i + 1 < static_cast<int>(nest.axes.size()); ++i) {
     int shifted = i > axis ? i + 1 : i;
     Expr variable = Expr::variable(shifted);
-    replacement.push_back(i == axis ? variable * Expr(divisor) + Expr::variable(axis + 1)
+    replacement.push_back(i == axis ? variable * Expr(cut->size) + Expr::variable(axis + 1)
                                     : variable);
   }
   replace_axes(nest, replacement);

@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 
+#include "fusion/order.h"
 #include "support/assert.h"
 #include "support/checked.h"
 
@@ -200,6 +201,15 @@ bool is_packed(const Nest& nest, const StoragePlan& storage, int load, int vecto
   return nest.is_contraction() && vector_axis >= 0 && !nest.axes[vector_axis].reduction &&
          storage.roots[access.root].kind == Root::Kind::kConstant && access.guards.empty() &&
          index::depends_on(access.address, vector_axis);
+}
+
+bool is_table(const Nest& nest, const StoragePlan& storage, int load, int vector_axis) {
+  const Access& access = nest.loads[load];
+  const Root& root = storage.roots[access.root];
+  if (root.kind != Root::Kind::kConstant || !access.guards.empty()) return false;
+  if (root.size_elems > kMaxTableElems || mentions_gather(access.address)) return false;
+  if (root.dtype != DType::kF32 && root.dtype != DType::kF64) return false;
+  return vector_axis < 0 || !index::depends_on(access.address, vector_axis);
 }
 
 Nest build_nest(const Graph& graph, const StoragePlan& storage, const std::vector<NodeId>& nodes,

@@ -69,6 +69,11 @@ struct Nest {
 /// reads it.
 bool is_packed(const Nest& nest, const StoragePlan& storage, int load, int vector_axis);
 
+/// True if the load's data is known now and so small, along so few axes, that the code itself can
+/// hold them, one value for each point of a register tile over these axes. Never along the vector
+/// axis.
+bool is_table(const Nest& nest, const StoragePlan& storage, int load, int vector_axis);
+
 /// The nest of `nodes` (in graph order; at most one has reduction axes), storing the values in
 /// `stored`. All nodes but the reduction are element-wise; values read from outside are loaded from
 /// their storage.

@@ -32,6 +32,11 @@ int plain_dimension(const graph::Operand& operand, int axis) {
   return -1;
 }
 
+/// The axis that the coordinate is, or -1.
+int axis_of(const Expr& coordinate) {
+  return coordinate.kind() == index::ExprKind::kVariable ? coordinate.variable_id() : -1;
+}
+
 bool mentions(const graph::Operand& operand, int axis) {
   return std::any_of(operand.map.exprs.begin(), operand.map.exprs.end(),
                      [&](const Expr& expr) { return index::depends_on(expr, axis); });
@@ -138,12 +143,39 @@ DimOrder view_order(const Graph& graph, const Node& node, const std::vector<DimO
   return from.size() == to.size() ? input : row_major_order(static_cast<int>(to.size()));
 }
 
+/// For the product of a small constant matrix and a value, summed over all of the reduction: the
+/// axis of the value's vectors that it multiplies, or -1. The result's innermost dimension if it is
+/// one of the value's that the matrix leaves alone, else the value's innermost.
+int coefficients_vector_axis(const Graph& graph, const Node& node) {
+  const auto& compute = std::get<Compute>(node.op);
+  if (node.inputs.size() != 2 || compute.combiner != graph::Combiner::kSum) return -1;
+  const int num_parallel = compute.space.num_parallel();
+  if (static_cast<int>(compute.space.axes.size()) != num_parallel + 1) return -1;
+  for (int number : {0, 1}) {
+    const graph::Operand& matrix = compute.operands[number];
+    const graph::Operand& value = compute.operands[1 - number];
+    const graph::ValueId constant = node.inputs[number];
+    if (!is_constant(graph, constant) || is_constant(graph, node.inputs[1 - number])) continue;
+    if (matrix.map.exprs.size() != 2 || matrix.guarded || value.map.exprs.size() < 2 ||
+        num_elems(graph.values[constant].shape) > kMaxTableElems ||
+        plain_dimension(matrix, num_parallel) < 0) {
+      continue;
+    }
+    for (int axis : {num_parallel - 1, axis_of(value.map.exprs.back())}) {
+      if (axis < 0 || axis >= num_parallel || mentions(matrix, axis)) continue;
+      if (plain_dimension(value, axis) >= 0) return axis;
+    }
+  }
+  return -1;
+}
+
 }  // namespace
 
 int natural_vector_axis(const Graph& graph, const Node& node) {
   const auto& compute = std::get<Compute>(node.op);
   const int num_parallel = compute.space.num_parallel();
   if (compute.combiner == graph::Combiner::kNone || num_parallel == 0) return -1;
+  if (const int axis = coefficients_vector_axis(graph, node); axis >= 0) return axis;
   bool has_constant = false, windowed = false;
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     has_constant |= is_constant(graph, node.inputs[i]) && compute.operands[i].map.exprs.size() > 1;

@@ -5,6 +5,9 @@
 
 namespace corf::fusion {
 
+/// Constants of up to so many elements can be part of a kernel's code.
+constexpr int64_t kMaxTableElems = 64;
+
 /// A value's dimensions from the outermost to the innermost in memory.
 using DimOrder = std::vector<int>;
 

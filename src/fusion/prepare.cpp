@@ -95,22 +95,21 @@ class Preparer {
       ValueId value = node.inputs[i];
       graph::Operand& operand = compute.operands[i];
       if (is_constant(source_, value) || replaced_[value] >= 0) continue;
-      if (contraction && operand.guarded && operand.padding == 0 &&
-          !can_have_margins(source_, value)) {
-        read_copy(value, orders_[value], operand);
-        continue;
-      }
-      if (!contraction || vector_axis < 0) continue;
+      if (!contraction) continue;
       int dimension = -1;
       for (size_t d = 0; d < operand.map.exprs.size(); ++d) {
         if (operand.map.exprs[d].is_variable(vector_axis)) dimension = static_cast<int>(d);
       }
       DimOrder order = orders_[value];
-      if (dimension < 0 || order.back() == dimension || operand.guarded) continue;
-      if (std::count(node.inputs.begin(), node.inputs.end(), value) > 1) continue;
-      order.erase(std::find(order.begin(), order.end(), dimension));
-      order.push_back(dimension);
-      read_copy(value, order, operand);
+      const bool once = std::count(node.inputs.begin(), node.inputs.end(), value) == 1;
+      const bool reorder = dimension >= 0 && order.back() != dimension && once;
+      if (reorder) {
+        order.erase(std::find(order.begin(), order.end(), dimension));
+        order.push_back(dimension);
+      }
+      const bool no_margins =
+          operand.guarded && operand.padding == 0 && !can_have_margins(source_, value);
+      if (no_margins || (reorder && !operand.guarded)) read_copy(value, order, operand);
     }
   }
 

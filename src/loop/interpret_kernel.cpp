@@ -313,6 +313,15 @@ class PartitionRun {
     return true;
   }
 
+  bool run(const TileStmtCode& stmt, const TableCode& table) {
+    with_representation(stmt.target.dtype, [&](auto zero) {
+      using T = decltype(zero);
+      T* out = target<T>(stmt);
+      for (int64_t i = 0; i < stmt.points; ++i) out[i] = static_cast<T>((*table.values)[i]);
+    });
+    return true;
+  }
+
   bool run(const TileStmtCode& stmt, const IndexCode& index) {
     evaluate(index.expr, stmt.box, offsets_);
     int64_t* out = target<int64_t>(stmt);
@@ -368,6 +377,9 @@ class PartitionRun {
       }
       const T* b = converted<T>(update.b, room_b);
       for (int64_t i = 0; i < stmt.points; ++i) {
+        const bool no_term =
+            (update.a_is_table && a[at_a[i]] == 0) || (update.b_is_table && b[at_b[i]] == 0);
+        if (no_term) continue;
         T& sum = acc[at[i]];
         if constexpr (std::is_same_v<T, int64_t>) {
           const int64_t product =

@@ -273,7 +273,8 @@ class KernelParser {
     TileLet let;
     let.reg = target;
     const std::string op = s_.name("an operation");
-    const bool is_own = op == "const" || op == "load" || op == "index" || op == "reduce";
+    const bool is_own =
+        op == "const" || op == "table" || op == "load" || op == "index" || op == "reduce";
     if (!is_own && !scalar_ops().count(op)) s_.fail(fmt::format("unknown operation '{}'", op));
     Reduction reduction = Reduction::kSum;
     if (op == "reduce") {
@@ -293,6 +294,13 @@ class KernelParser {
         constant.i64 = s_.integer("a constant");
       }
       let.value = constant;
+    } else if (op == "table") {
+      TileTable table;
+      s_.expect("(");
+      list(")", [&] { table.axes.push_back(variable()); });
+      s_.expect("[");
+      list("]", [&] { table.values.push_back(s_.number("a constant")); });
+      let.value = std::move(table);
     } else if (op == "load") {
       TileLoad load;
       load.buffer = buffer();

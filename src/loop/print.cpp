@@ -121,6 +121,11 @@ class KernelPrinter {
               return is_float(let.dtype) ? fmt::format("const {} {}", dtype, c.f64)
                                          : fmt::format("const {} {}", dtype, c.i64);
             },
+            [&](const TileTable& t) {
+              return fmt::format("table {} ({}) [{}]", dtype,
+                                 joined(t.axes, [this](int v) { return variable(v); }),
+                                 joined(t.values, [](double v) { return fmt::format("{}", v); }));
+            },
             [&](const TileLoad& l) {
               std::string text = fmt::format("load {} {}[{}]{}", dtype, buffer(l.buffer),
                                              expr(l.offset), guards(l.guards));

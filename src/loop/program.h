@@ -38,6 +38,14 @@ struct TileConstant {
   double f64 = 0;
   int64_t i64 = 0;
 };  // by the register's dtype
+/// Constants over some of the tile's axes, the vector axis excepted: values[i] belongs to the i-th
+/// point, the last axis fastest. As a factor of a sum a zero is no term: nothing is added there,
+/// not even where the other factor is infinite or NaN. Values are finite and exact in the
+/// register's type, which is a float.
+struct TileTable {
+  std::vector<int> axes;  // variables of tile axes, in the tile's order
+  std::vector<double> values;
+};
 struct TileLoad {
   int buffer = 0;             // of the kernel's list of buffers
   Expr offset;                // over the kernel's variables, parameters and the tile's axes
@@ -63,7 +71,7 @@ struct TileReduce {
 struct TileLet {
   Register reg = 0;
   DType dtype = DType::kF32;
-  std::variant<TileConstant, TileLoad, TileIndex, TileApply, TileReduce> value;
+  std::variant<TileConstant, TileTable, TileLoad, TileIndex, TileApply, TileReduce> value;
 };
 /// Declares accumulator `reg` over `axes` with the initial value of register `init`.
 struct TileAccumulator {
@@ -73,7 +81,8 @@ struct TileAccumulator {
   Register init = 0;
 };
 /// acc = combine(acc, a), or acc + a * b when b is given (kSum only). Repeated over those axes of
-/// the arguments that the accumulator lacks, in ascending order.
+/// the arguments that the accumulator lacks, in ascending order. Where a factor is a table, its
+/// zeros are skipped.
 struct TileUpdate {
   Register acc = 0;
   Reduction reduction = Reduction::kSum;

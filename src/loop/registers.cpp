@@ -1,6 +1,7 @@
 #include "loop/registers.h"
 
 #include <algorithm>
+#include <set>
 
 #include "loop/tile_info.h"
 #include "loop/visit.h"
@@ -31,6 +32,8 @@ class PressureEstimate {
     for (const TileStmt& stmt : body) {
       const int position = position_++;
       for (Register reg : used_registers(stmt)) last_use_[reg] = position;
+      const auto* let = std::get_if<TileLet>(&stmt);
+      if (let && std::holds_alternative<TileTable>(let->value)) tables_.insert(let->reg);
       const auto* loop = std::get_if<TileLoop>(&stmt);
       if (!loop) continue;
       number_uses(loop->body);
@@ -47,6 +50,7 @@ class PressureEstimate {
     return info_.num_points(axes & ~vector_bit_) * (axes & vector_bit_ ? pieces(dtype) : 1);
   }
   int64_t vectors(Register reg) const {
+    if (tables_.count(reg)) return 0;
     return vectors(info_.registers[reg].dtype, info_.registers[reg].axes);
   }
 
@@ -97,6 +101,8 @@ class PressureEstimate {
   }
   int64_t transient(const TileUpdate& update) const {
     if (update.b < 0) return is_held(update.a) ? 0 : 1;
+    if (tables_.count(update.a)) return 1 + !is_held(update.b);
+    if (tables_.count(update.b)) return 1 + !is_held(update.a);
     const AxisSet a = info_.register_axes(update.a), b = info_.register_axes(update.b);
     const bool a_along = a & vector_bit_, b_along = b & vector_bit_;
     if (is_held(update.a) || is_held(update.b))
@@ -114,6 +120,7 @@ class PressureEstimate {
   AxisSet vector_bit_ = 0;
   int position_ = 0;
   std::vector<int> last_use_;  // by register
+  std::set<Register> tables_;  // part of the code, not of the registers
   std::vector<bool> hoisted_;  // by register: held because a loop further down uses it
   std::vector<Loop> loops_;
   std::vector<std::pair<int64_t, int>> held_;  // vectors, position of the last use

@@ -1,5 +1,7 @@
 #include "loop/tile_code.h"
 
+#include <set>
+
 namespace corf::loop {
 namespace {
 
@@ -43,6 +45,10 @@ class TilePreparation {
     std::visit([&](const auto& value) { fill_value(value, c); }, s.value);
   }
   void fill_value(const TileConstant& v, TileStmtCode& c) { c.code = ConstantCode{v.f64, v.i64}; }
+  void fill_value(const TileTable& v, TileStmtCode& c) {
+    tables_.insert(c.target.reg);
+    c.code = TableCode{&v.values};
+  }
   void fill_value(const TileLoad& v, TileStmtCode& c) {
     c.code = LoadCode{access(v.buffer, v.offset, v.guards, c.box), v.padding};
   }
@@ -73,7 +79,8 @@ class TilePreparation {
   }
   void fill(const TileUpdate& s, TileStmtCode& c) {
     c.target = use(s.acc, c.box);
-    c.code = UpdateCode{s.reduction, use(s.a, c.box), s.b >= 0 ? use(s.b, c.box) : RegisterUse{}};
+    c.code = UpdateCode{s.reduction, use(s.a, c.box), s.b >= 0 ? use(s.b, c.box) : RegisterUse{},
+                        tables_.count(s.a) > 0, tables_.count(s.b) > 0};
   }
   void fill(const TileStore& s, TileStmtCode& c) {
     c.code = StoreCode{access(s.buffer, s.offset, s.guards, c.box), use(s.value, c.box)};
@@ -93,6 +100,7 @@ class TilePreparation {
   }
 
   TileCode code_;
+  std::set<Register> tables_;
 };
 
 std::vector<StmtCode> prepare_block(const std::vector<Stmt>& body) {

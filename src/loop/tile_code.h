@@ -32,6 +32,9 @@ struct ConstantCode {
   double f64 = 0;
   int64_t i64 = 0;
 };
+struct TableCode {
+  const std::vector<double>* values = nullptr;
+};
 struct LoadCode {
   AccessCode access;
   double padding = 0;
@@ -55,6 +58,7 @@ struct CopyCode {
 struct UpdateCode {
   Reduction reduction = Reduction::kSum;
   RegisterUse a, b;  // b.reg < 0: none
+  bool a_is_table = false, b_is_table = false;
 };
 struct StoreCode {
   AccessCode access;
@@ -71,8 +75,8 @@ struct TileStmtCode {
   AxisSet box = 0;
   int64_t points = 1;
   RegisterUse target;  // where the statement has one
-  std::variant<ConstantCode, LoadCode, IndexCode, ApplyCode, ReduceCode, CopyCode, UpdateCode,
-               StoreCode, BindCode, std::unique_ptr<LoopCode>>
+  std::variant<ConstantCode, TableCode, LoadCode, IndexCode, ApplyCode, ReduceCode, CopyCode,
+               UpdateCode, StoreCode, BindCode, std::unique_ptr<LoopCode>>
       code;
 };
 struct LoopCode {

@@ -33,6 +33,14 @@ AxisSet TileInfo::axes_of(const Expr& expr) const {
   return axes;
 }
 
+AxisSet TileInfo::axes_of(const std::vector<int>& variables) const {
+  AxisSet axes = 0;
+  for (int var : variables) {
+    if (auto it = variable_axes.find(var); it != variable_axes.end()) axes |= it->second;
+  }
+  return axes;
+}
+
 AxisSet TileInfo::axes_of(const Expr& offset, const std::vector<Guard>& guards) const {
   AxisSet axes = axes_of(offset);
   for (const Guard& guard : guards) axes |= axes_of(guard.expr);
@@ -48,6 +56,7 @@ AxisSet TileInfo::axes_of(const TileStmt& stmt) const {
     const TileInfo& info;
     AxisSet operator()(const TileLet& s) const { return std::visit(*this, s.value); }
     AxisSet operator()(const TileConstant&) const { return 0; }
+    AxisSet operator()(const TileTable& s) const { return info.axes_of(s.axes); }
     AxisSet operator()(const TileLoad& s) const { return info.axes_of(s.offset, s.guards); }
     AxisSet operator()(const TileIndex& s) const { return info.axes_of(s.expr); }
     AxisSet operator()(const TileApply& s) const {
@@ -56,15 +65,7 @@ AxisSet TileInfo::axes_of(const TileStmt& stmt) const {
       return axes;
     }
     AxisSet operator()(const TileReduce& s) const { return info.register_axes(s.arg); }
-    AxisSet operator()(const TileAccumulator& s) const {
-      AxisSet axes = 0;
-      for (int var : s.axes) {
-        if (auto it = info.variable_axes.find(var); it != info.variable_axes.end()) {
-          axes |= it->second;
-        }
-      }
-      return axes;
-    }
+    AxisSet operator()(const TileAccumulator& s) const { return info.axes_of(s.axes); }
     AxisSet operator()(const TileUpdate& s) const {
       return info.register_axes(s.acc) | info.register_axes(s.a) |
              (s.b >= 0 ? info.register_axes(s.b) : 0);

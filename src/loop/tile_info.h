@@ -42,6 +42,7 @@ struct TileInfo {
 
  private:
   AxisSet axes_of(const Expr& offset, const std::vector<Guard>& guards) const;
+  AxisSet axes_of(const std::vector<int>& variables) const;
 };
 
 /// The tile with all of its statements recorded.

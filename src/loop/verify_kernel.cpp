@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <fmt/format.h>
 #include <set>
 
@@ -226,6 +227,27 @@ class KernelVerifier {
     return std::visit(visit, s.value) && define(s.reg);
   }
   bool check_value(const TileLet&, const TileConstant&) { return true; }
+  bool check_value(const TileLet& s, const TileTable& v) {
+    AxisSet axes = 0;
+    for (int var : v.axes) {
+      AxisSet axis = 0;
+      if (!distinct_axes({var}, axis)) return false;
+      if (axes >= axis) return fail("a table's axes are not in the tile's order");
+      axes |= axis;
+    }
+    if (info_->vector_axis >= 0 && (axes >> info_->vector_axis & 1)) {
+      return fail("a table varies along the vector axis");
+    }
+    if (static_cast<int64_t>(v.values.size()) != info_->num_points(axes)) {
+      return fail("a table has a value for each point of its axes");
+    }
+    if (s.dtype != DType::kF32 && s.dtype != DType::kF64) return fail("a table is f32 or f64");
+    for (double value : v.values) {
+      const bool exact = s.dtype == DType::kF64 || static_cast<float>(value) == value;
+      if (!std::isfinite(value) || !exact) return fail("a table's value is not exact in its type");
+    }
+    return true;
+  }
   bool check_value(const TileLet& s, const TileLoad& v) {
     return check_access(v.buffer, v.offset, v.guards) &&
            same_type(s.dtype, kernel_.buffer_dtype(v.buffer), "register and buffer differ in type");
@@ -261,14 +283,18 @@ class KernelVerifier {
     return std::find(axes.begin(), axes.end(), var) != axes.end();
   }
 
-  bool check(const TileAccumulator& s) {
-    AxisSet axes = 0;
-    for (int var : s.axes) {
-      if (!is_axis(var)) return fail("an accumulator's axis is no axis of the tile");
+  bool distinct_axes(const std::vector<int>& variables, AxisSet& axes) {
+    for (int var : variables) {
+      if (!is_axis(var)) return fail("a register's axis is no axis of the tile");
       const AxisSet axis = info_->variable_axes.at(var);
       if (axes & axis) return fail("an axis is listed twice");
       axes |= axis;
     }
+    return true;
+  }
+  bool check(const TileAccumulator& s) {
+    AxisSet axes = 0;
+    if (!distinct_axes(s.axes, axes)) return false;
     if (!use(s.init) || !same_type(s.dtype, dtype(s.init), "accumulator and initial value differ"))
       return false;
     if (info_->register_axes(s.init) & ~axes) {

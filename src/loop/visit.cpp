@@ -26,6 +26,9 @@ class Walk {
     reg(s.reg);
   }
   void operator()(TileConstant&) {}
+  void operator()(TileTable& s) {
+    for (int& var : s.axes) mention(var);
+  }
   void operator()(TileLoad& s) { access(s.buffer, s.offset, s.guards); }
   void operator()(TileIndex& s) { expr(s.expr); }
   void operator()(TileApply& s) {
@@ -95,6 +98,7 @@ std::vector<Register> used_registers(const TileStmt& stmt) {
   struct Uses {
     std::vector<Register> operator()(const TileLet& s) const { return std::visit(*this, s.value); }
     std::vector<Register> operator()(const TileConstant&) const { return {}; }
+    std::vector<Register> operator()(const TileTable&) const { return {}; }
     std::vector<Register> operator()(const TileLoad&) const { return {}; }
     std::vector<Register> operator()(const TileIndex&) const { return {}; }
     std::vector<Register> operator()(const TileApply& s) const { return s.args; }

@@ -1,6 +1,7 @@
 #include "lower/tile_emitter.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "lower/pack.h"
 #include "support/assert.h"
@@ -75,12 +76,14 @@ loop::Tile TileEmitter::emit_tile(const std::vector<Expr>& base,
   point_ = base;
   lane_variable_ = -1;
   tile_variables_.clear();
+  tile_axis_.assign(nest_.axes.size(), -1);
   std::vector<loop::TileAxis> axes;
   auto add_axis = [&](int axis, int64_t size, bool vector) {
     if (size == 1) return;
     int variable = builder_.new_variable(nest_.axes[axis].name + "_t");
     axes.push_back({variable, size, vector});
     point_[axis] = base_[axis] + Expr::variable(variable);
+    tile_axis_[axis] = variable;
     if (!nest_.axes[axis].reduction) tile_variables_.push_back(variable);
     if (vector) lane_variable_ = variable;
   };
@@ -178,8 +181,54 @@ Register TileEmitter::emit(int number, std::vector<TileStmt>& out) {
   return result;
 }
 
+/// Whether all points of the axis are points of the tile.
+bool TileEmitter::lies_inside(int axis) const {
+  const auto& unrolled = schedule_.unrolled_reductions;
+  if (std::count(unrolled.begin(), unrolled.end(), axis) > 0) return true;
+  return axis != schedule_.vector_axis && !nest_.axes[axis].reduction &&
+         extent_[axis] == nest_.axes[axis].extent;
+}
+
+/// The load's values where they are constants over axes that lie inside of the tile.
+std::optional<loop::TileTable> TileEmitter::table_of(const NestOp& op) const {
+  if (op.kind != NestOp::Kind::kLoad) return std::nullopt;
+  const fusion::StoragePlan& storage = builder_.buffers().storage();
+  if (!fusion::is_table(nest_, storage, op.access, schedule_.vector_axis)) return std::nullopt;
+  const Access& access = nest_.loads[op.access];
+  std::map<int, int> axes;  // variable in the tile, in its order: axis
+  for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
+    if (nest_.axes[axis].extent == 1 || !index::depends_on(access.address, axis)) continue;
+    if (!lies_inside(axis)) return std::nullopt;
+    axes[tile_axis_[axis]] = axis;
+  }
+  if (axes.empty()) return std::nullopt;
+  loop::TileTable table;
+  int64_t size = 1;
+  for (auto [variable, axis] : axes) {
+    table.axes.push_back(variable);
+    size *= nest_.axes[axis].extent;
+  }
+  const graph::ValueId value = storage.roots[access.root].value;
+  const auto& constant = std::get<graph::Constant>(builder_.buffers().graph().producer(value).op);
+  std::vector<int64_t> point(nest_.axes.size(), 0);
+  for (int64_t number = 0; number < size; ++number) {
+    int64_t rest = number;
+    for (auto digit = axes.rbegin(); digit != axes.rend(); ++digit) {
+      const int64_t extent = nest_.axes[digit->second].extent;
+      point[digit->second] = rest % extent;
+      rest /= extent;
+    }
+    table.values.push_back(constant.tensor.at_f64(index::evaluate(access.address, point)));
+  }
+  for (double entry : table.values) {
+    if (!std::isfinite(entry)) return std::nullopt;
+  }
+  return table;
+}
+
 Register TileEmitter::emit_load(const NestOp& op, std::vector<TileStmt>& out) {
   const Access& access = nest_.loads[op.access];
+  if (auto table = table_of(op)) return let(op.dtype, std::move(*table), out);
   loop::TileLoad load;
   if (fusion::is_packed(nest_, builder_.buffers().storage(), op.access, schedule_.vector_axis)) {
     PackedOperand packed(nest_, schedule_, op.access, builder_.buffers());

@@ -23,6 +23,7 @@ class TileEmitter {
 
  private:
   using Expr = index::Expr;
+  using NestOp = fusion::NestOp;
   using Register = loop::Register;
   using Statements = std::vector<loop::TileStmt>;
 
@@ -35,6 +36,9 @@ class TileEmitter {
   std::vector<loop::Guard> guards_of(const fusion::Access& access, Statements& out);
   Register emit(int number, Statements& out);
   Register emit_load(const fusion::NestOp& op, Statements& out);
+  std::optional<loop::TileTable> table_of(const NestOp& op) const;
+  bool lies_inside(int axis) const;
+  bool sums_scaled_terms() const;
 
   bool is_arg() const;
   Register identity(graph::Combiner combiner, DType dtype, Statements& out);
@@ -57,6 +61,7 @@ class TileEmitter {
   std::vector<Expr> point_;          // of each axis within the tile
   std::vector<Register> registers_;  // of each operation, -1 before it is emitted
   std::map<std::pair<int, Register>, int> bound_;
+  std::vector<int> tile_axis_;       // of each axis: its variable in the tile, or -1
   std::vector<int> tile_variables_;  // of the tile's parallel axes
   int lane_variable_ = -1;
   Register accumulator_ = -1, position_ = -1, total_ = -1, zero_ = -1;

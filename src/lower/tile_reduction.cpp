@@ -67,7 +67,9 @@ void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
   const bool lanes = schedule_.vector_axis >= 0 && nest_.axes[schedule_.vector_axis].reduction &&
                      lane_variable_ >= 0;
   if (lanes) axes.push_back(lane_variable_);
-  Register init = identity(nest_.combiner, dtype, out);
+  // To -0.0 the first term can be added without an addition.
+  Register init =
+      sums_scaled_terms() ? constant(-0.0, 0, dtype, out) : identity(nest_.combiner, dtype, out);
   accumulator_ = builder_.new_register();
   out.push_back(loop::TileAccumulator{accumulator_, dtype, axes, init});
   if (is_arg()) {
@@ -89,6 +91,13 @@ void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
         let(dtype, loop::TileReduce{reduction_of(nest_.combiner), total_, lane_variable_}, out);
   }
   registers_[nest_.reduce_op] = result;
+}
+
+/// Whether the terms are products with coefficients that the code holds.
+bool TileEmitter::sums_scaled_terms() const {
+  if (!nest_.is_contraction() || !schedule_.reduction_order.empty()) return false;
+  const NestOp& product = nest_.ops[nest_.ops[nest_.reduce_op].args[0]];
+  return table_of(nest_.ops[product.args[0]]) || table_of(nest_.ops[product.args[1]]);
 }
 
 /// Emits what the body needs but the reduction axes do not change.

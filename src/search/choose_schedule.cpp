@@ -40,7 +40,9 @@ class Chooser {
 
   NestSchedule run() {
     choose_vector_axis();
-    if (nest_.reduce_op < 0) {
+    if (choose_coefficients()) {
+      tile_coefficients();
+    } else if (nest_.reduce_op < 0) {
       tile_elementwise();
     } else if (schedule_.vector_axis >= 0 && nest_.axes[schedule_.vector_axis].reduction) {
       tile_vector_reduction();
@@ -162,6 +164,73 @@ class Chooser {
     int64_t full = n / lanes_, rest = n % lanes_;
     if (rest == 0) return std::max<int64_t>(full, 1);
     return full + 1;
+  }
+
+  /// A contraction with a constant that the code can hold multiplies vectors of the other operand:
+  /// they run along the axis that is innermost there and in the store.
+  bool choose_coefficients() {
+    if (!nest_.is_contraction()) return false;
+    const NestOp& product = nest_.ops[nest_.ops[nest_.reduce_op].args[0]];
+    for (int first : {0, 1}) {
+      const int constant = nest_.ops[product.args[first]].access;
+      const int other = nest_.ops[product.args[1 - first]].access;
+      for (int axis = 0; axis < num_axes(); ++axis) {
+        if (!are_coefficients(constant, axis) || !runs_along(nest_.loads[other], axis) ||
+            !runs_along(nest_.stores[0].access, axis)) {
+          continue;
+        }
+        coefficients_ = constant;
+        schedule_.vector_axis = axis;
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /// The axis' neighbours are neighbours in memory, all of them there.
+  bool runs_along(const Access& access, int axis) const {
+    const Linear linear = index::to_linear(access.address);
+    return linear.coefficient(axis) == 1 && !index::depends_on(linear.rest, axis) &&
+           std::none_of(
+               access.guards.begin(), access.guards.end(),
+               [&](const Access::Guard& guard) { return index::depends_on(guard.expr, axis); });
+  }
+
+  /// Whether a load is of constants over one reduction axis, the only one, and one other axis, both
+  /// short enough to lie inside of a register tile along `vector_axis`.
+  bool are_coefficients(int load, int vector_axis) const {
+    if (nest_.axes[vector_axis].reduction) return false;
+    if (!is_table(nest_, storage_, load, vector_axis)) return false;
+    int64_t points = 1;
+    int num_parallel = 0;
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      const bool has = depends(nest_.loads[load], axis);
+      if (nest_.axes[axis].reduction && (!has || extent(axis) > 16)) return false;
+      if (!has || nest_.axes[axis].reduction) continue;
+      points = extent(axis);
+      ++num_parallel;
+    }
+    return num_parallel == 1 && points + 4 <= machine_.num_vector_registers();
+  }
+
+  /// All sums of one vector at once, so that each element that is loaded serves them all; more
+  /// vectors where registers allow.
+  void tile_coefficients() {
+    const int registers = machine_.num_vector_registers();
+    constexpr int kHeldCoefficients = 4;
+    int64_t sums = 1;
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      if (!depends(nest_.loads[coefficients_], axis)) continue;
+      if (nest_.axes[axis].reduction) {
+        schedule_.unrolled_reductions.push_back(axis);
+      } else {
+        schedule_.register_tile.push_back({axis, extent(axis)});
+        sums = extent(axis);
+      }
+    }
+    const int64_t n = extent(schedule_.vector_axis);
+    const bool two = 2 * sums + 2 + kHeldCoefficients <= registers && n >= 2 * lanes_;
+    schedule_.vector_tile = std::min(n, two ? 2 * lanes_ : lanes_);
   }
 
   /// Cuts `n` into equal tiles of at most `most`.
@@ -431,6 +500,7 @@ class Chooser {
                      [&](int a, int b) {
                        return std::abs(store.coefficient(a)) > std::abs(store.coefficient(b));
                      });
+    if (coefficients_ >= 0) return;
     const int v = schedule_.vector_axis;
     int along = 0, across = 0;
     if (v < 0 || nest_.axes[v].reduction || !operands(along, across)) {
@@ -518,6 +588,7 @@ class Chooser {
   const std::vector<int64_t> granules_;  // by axis; what tiles must divide, 0: anything
   const int64_t lanes_;
   NestSchedule schedule_;
+  int coefficients_ = -1;  // the load of constants that a tile holds whole
 };
 
 }  // namespace

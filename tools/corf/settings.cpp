@@ -41,6 +41,8 @@ void Settings::add_model_to(CLI::App& app) {
   app.add_option("MODEL", model, "Model (.onnx), or what corf compile wrote")->required();
   app.add_flag("--json", json, "Machine-readable output on stdout");
   add_machine_options_to(app, threads, isa, plan);
+  app.add_flag("--winograd,!--no-winograd", winograd,
+               "3x3 convolutions by Winograd's method where it is faster (larger rounding errors)");
   app.add_option("--shape", shape_arguments,
                  "NAME=1x3x224x224: shape of an input, or value of a symbolic dimension")
       ->type_name("NAME=DIMS")
@@ -64,6 +66,7 @@ void Settings::add_inputs_to(CLI::App& app) {
 Options Settings::to_options() const {
   Options options{{"threads", std::to_string(threads)}, {"plan", plan}};
   if (!isa.empty()) options.set("isa", isa);
+  options.set("winograd", winograd ? "1" : "0");
   if (verify_each) options.set("verify_each", "1");
   if (time_passes) options.set("time_passes", "1");
   return options;

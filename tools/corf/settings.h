@@ -16,10 +16,12 @@ struct Settings {
   std::vector<std::string> shape_arguments;  // NAME=1x3x224x224
   std::vector<std::string> input_arguments;  // NAME=FILE.npy
   uint64_t seed = 0;
+  bool winograd = false;
   bool verify_each = false;
   bool time_passes = false;
 
-  /// Adds MODEL, --json, --threads, --isa, --plan, --shape, --verify-each and --time-passes.
+  /// Adds MODEL, --json, --threads, --isa, --plan, --winograd, --shape, --verify-each and
+  /// --time-passes.
   void add_model_to(CLI::App& app);
   /// Adds --input and --seed.
   void add_inputs_to(CLI::App& app);

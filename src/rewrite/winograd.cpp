@@ -1,0 +1,339 @@
+#include "rewrite/winograd.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <span>
+
+#include "rewrite/contraction.h"
+#include "rewrite/rebuild.h"
+#include "rewrite/remove_dead_nodes.h"
+#include "support/assert.h"
+#include "support/checked.h"
+
+namespace corf::rewrite {
+using graph::Compute;
+using graph::Graph;
+using graph::Node;
+using graph::ValueId;
+using index::AxisKind;
+using index::Expr;
+
+namespace {
+
+constexpr int64_t kTaps = 3;
+
+/// Coefficients of the product of (x - p) over `points`, the lowest power first.
+std::vector<double> polynomial(std::span<const double> points, size_t without) {
+  std::vector<double> result{1};
+  for (size_t i = 0; i < points.size(); ++i) {
+    if (i == without) continue;
+    result.push_back(0);
+    for (size_t k = result.size(); k-- > 0;) {
+      result[k] = (k > 0 ? result[k - 1] : 0) - points[i] * result[k];
+    }
+  }
+  return result;
+}
+
+/// A dense 3x3 convolution of stride 1 over the axes n, o, y, x and c, ky, kx.
+struct Convolution {
+  Contraction contraction;
+  WinogradShape shape;
+  int64_t top = 0, left = 0;  // rows and columns in front of the image
+};
+
+/// The shift by which coordinate = axis + tap - shift; nullopt if it is something else.
+std::optional<int64_t> window_shift(const Expr& coordinate, int axis, int tap) {
+  const index::Linear linear = index::to_linear(coordinate);
+  if (!linear.is_affine() || linear.coefficients.size() != 2) return std::nullopt;
+  if (linear.coefficient(axis) != 1 || linear.coefficient(tap) != 1) return std::nullopt;
+  return -linear.constant;
+}
+
+std::optional<Convolution> match_convolution(const Graph& graph, const Node& node) {
+  std::optional<Contraction> contraction = match_contraction(graph, node);
+  if (!contraction || contraction->weights_tensor.dtype() != DType::kF32) return std::nullopt;
+  const auto& axes = contraction->compute->space.axes;
+  if (axes.size() != 7 || contraction->compute->space.num_parallel() != 4) return std::nullopt;
+  const graph::Operand& x = contraction->x_operand();
+  const graph::Operand& w = contraction->weights_operand();
+  const Shape& x_shape = graph.values[node.inputs[contraction->x]].shape;
+  if (x.map.exprs.size() != 4 || w.map.exprs.size() != 4 || w.guarded) return std::nullopt;
+  if (x.guarded && x.padding != 0) return std::nullopt;
+  const Shape kernel{axes[1].extent, axes[4].extent, kTaps, kTaps};
+  const std::array<int, 4> kernel_axes{1, 4, 5, 6};
+  if (contraction->weights_tensor.shape() != kernel || axes[5].extent != kTaps ||
+      axes[6].extent != kTaps) {
+    return std::nullopt;
+  }
+  for (size_t d = 0; d < 4; ++d) {
+    if (!w.map.exprs[d].is_variable(kernel_axes[d])) return std::nullopt;
+  }
+  const bool same_image =
+      x.map.exprs[0].is_variable(0) || (axes[0].extent == 1 && x.map.exprs[0].is_constant(0));
+  if (!same_image || !x.map.exprs[1].is_variable(4)) return std::nullopt;
+  if (x_shape[0] != axes[0].extent || x_shape[1] != axes[4].extent) return std::nullopt;
+  const std::optional<int64_t> top = window_shift(x.map.exprs[2], 2, 5);
+  const std::optional<int64_t> left = window_shift(x.map.exprs[3], 3, 6);
+  if (!top || !left) return std::nullopt;
+  const WinogradShape shape{axes[0].extent, axes[4].extent, axes[1].extent, axes[2].extent,
+                            axes[3].extent};
+  if (shape.height < 1 || shape.width < 1 || num_elems(x_shape) == 0) return std::nullopt;
+  return Convolution{std::move(*contraction), shape, *top, *left};
+}
+
+Tensor float_tensor(Shape shape, std::span<const double> values) {
+  Tensor tensor(DType::kF32, std::move(shape));
+  for (size_t i = 0; i < values.size(); ++i) tensor.set_f64(static_cast<int64_t>(i), values[i]);
+  return tensor;
+}
+
+/// U[a,b,c,o] = sum_ij G[a,i] G[b,j] w[o,c,i,j].
+Tensor transformed_weights(const Tensor& weights, const WinogradMatrices& matrices) {
+  const int64_t outputs = weights.shape()[0], channels = weights.shape()[1], t = matrices.t;
+  Tensor result(DType::kF32, {t, t, channels, outputs});
+  const float* w = weights.data<float>();
+  float* u = result.data<float>();
+  std::vector<double> half(static_cast<size_t>(t * kTaps));
+  for (int64_t o = 0; o < outputs; ++o) {
+    for (int64_t c = 0; c < channels; ++c, w += kTaps * kTaps) {
+      for (int64_t a = 0; a < t; ++a) {
+        for (int64_t j = 0; j < kTaps; ++j) {
+          double sum = 0;
+          for (int64_t i = 0; i < kTaps; ++i) {
+            sum += matrices.g[a * kTaps + i] * double(w[i * kTaps + j]);
+          }
+          half[a * kTaps + j] = sum;
+        }
+      }
+      for (int64_t a = 0; a < t; ++a) {
+        for (int64_t b = 0; b < t; ++b) {
+          double sum = 0;
+          for (int64_t j = 0; j < kTaps; ++j) {
+            sum += half[a * kTaps + j] * matrices.g[b * kTaps + j];
+          }
+          u[((a * t + b) * channels + c) * outputs + o] = static_cast<float>(sum);
+        }
+      }
+    }
+  }
+  return result;
+}
+
+/// A sum of products of two operands over one axis, its last.
+class ProductSum {
+ public:
+  Expr axis(const char* name, int64_t extent) { return add(name, extent, AxisKind::kParallel); }
+  Expr sum_over(const char* name, int64_t extent) {
+    compute_.combiner = graph::Combiner::kSum;
+    return add(name, extent, AxisKind::kReduction);
+  }
+  void operand(ValueId value, std::vector<Expr> map, bool padded = false) {
+    graph::Operand operand;
+    operand.map.exprs = std::move(map);
+    operand.guarded = padded;
+    compute_.operands.push_back(std::move(operand));
+    inputs_.push_back(value);
+  }
+  ValueId emit(Graph& graph, const Node& node, const std::string& suffix) {
+    const int a = compute_.body.operand(0, DType::kF32);
+    const int b = compute_.body.operand(1, DType::kF32);
+    compute_.body.apply(graph::ScalarOp::kMul, a, b);
+    return graph.add_compute(node.name + suffix, std::move(compute_), inputs_, node.origin);
+  }
+
+ private:
+  Expr add(const char* name, int64_t extent, AxisKind kind) {
+    compute_.space.axes.push_back({name, extent, kind});
+    return Expr::variable(static_cast<int>(compute_.space.axes.size()) - 1);
+  }
+
+  Compute compute_;
+  std::vector<ValueId> inputs_;
+};
+
+/// One convolution as the five operators.
+class Expansion {
+ public:
+  Expansion(Graph& graph, const Node& node, const Convolution& conv, int m)
+      : graph_(graph),
+        node_(node),
+        conv_(conv),
+        shape_(conv.shape),
+        matrices_(winograd_matrices(m)),
+        m_(m),
+        t_(matrices_.t),
+        tile_rows_(ceil_div(conv.shape.height, m)),
+        tile_columns_(ceil_div(conv.shape.width, m)) {}
+
+  ValueId run() {
+    const ValueId x = node_.inputs[conv_.contraction.x];
+    const std::string weights =
+        graph_.values[node_.inputs[conv_.contraction.weights]].name + ".winograd";
+    a_ = graph_.add_constant(node_.name + ".A", float_tensor({m_, t_}, matrices_.a));
+    b_ = graph_.add_constant(node_.name + ".B", float_tensor({t_, t_}, matrices_.b));
+    u_ = graph_.add_constant(weights,
+                             transformed_weights(conv_.contraction.weights_tensor, matrices_));
+    return result(result_rows(products(tiles(rows(x)))));
+  }
+
+ private:
+  ValueId rows(ValueId x) {
+    ProductSum sum;
+    const Expr n = sum.axis("n", shape_.batch), ty = sum.axis("ty", tile_rows_);
+    const Expr a = sum.axis("a", t_), column = sum.axis("x", graph_.values[x].shape[3]);
+    const Expr c = sum.axis("c", shape_.channels), i = sum.sum_over("i", t_);
+    sum.operand(x, {n, c, Expr(m_) * ty + i - Expr(conv_.top), column}, true);
+    sum.operand(b_, {a, i});
+    return sum.emit(graph_, node_, ".rows");
+  }
+
+  ValueId tiles(ValueId rows) {
+    ProductSum sum;
+    const Expr a = sum.axis("a", t_), b = sum.axis("b", t_), n = sum.axis("n", shape_.batch);
+    const Expr ty = sum.axis("ty", tile_rows_), tx = sum.axis("tx", tile_columns_);
+    const Expr c = sum.axis("c", shape_.channels), j = sum.sum_over("j", t_);
+    sum.operand(rows, {n, ty, a, Expr(m_) * tx + j - Expr(conv_.left), c}, true);
+    sum.operand(b_, {b, j});
+    return sum.emit(graph_, node_, ".tiles");
+  }
+
+  ValueId products(ValueId tiles) {
+    ProductSum sum;
+    const Expr a = sum.axis("a", t_), b = sum.axis("b", t_), n = sum.axis("n", shape_.batch);
+    const Expr ty = sum.axis("ty", tile_rows_), tx = sum.axis("tx", tile_columns_);
+    const Expr o = sum.axis("o", shape_.outputs), c = sum.sum_over("c", shape_.channels);
+    sum.operand(tiles, {a, b, n, ty, tx, c});
+    sum.operand(u_, {a, b, c, o});
+    return sum.emit(graph_, node_, ".products");
+  }
+
+  ValueId result_rows(ValueId products) {
+    ProductSum sum;
+    const Expr n = sum.axis("n", shape_.batch), y = sum.axis("y", shape_.height);
+    const Expr tx = sum.axis("tx", tile_columns_), b = sum.axis("b", t_);
+    const Expr o = sum.axis("o", shape_.outputs), a = sum.sum_over("a", t_);
+    sum.operand(products, {a, b, n, floor_div(y, Expr(m_)), tx, o});
+    sum.operand(a_, {mod(y, Expr(m_)), a});
+    return sum.emit(graph_, node_, ".result_rows");
+  }
+
+  ValueId result(ValueId rows) {
+    ProductSum sum;
+    const Expr n = sum.axis("n", shape_.batch), o = sum.axis("o", shape_.outputs);
+    const Expr y = sum.axis("y", shape_.height), x = sum.axis("x", shape_.width);
+    const Expr b = sum.sum_over("b", t_);
+    sum.operand(rows, {n, y, floor_div(x, Expr(m_)), b, o});
+    sum.operand(a_, {mod(x, Expr(m_)), b});
+    return sum.emit(graph_, node_, "");
+  }
+
+  Graph& graph_;
+  const Node& node_;
+  const Convolution& conv_;
+  const WinogradShape shape_;
+  const WinogradMatrices matrices_;
+  int64_t m_, t_;
+  int64_t tile_rows_, tile_columns_;
+  ValueId a_ = -1, b_ = -1, u_ = -1;
+};
+
+bool rewrite_convolution(Rebuild& rebuild, const Node& old_node, const WinogradOptions& options) {
+  Graph& graph = rebuild.graph();
+  Node node = old_node;
+  node.inputs = rebuild.mapped(old_node.inputs);
+  const std::optional<Convolution> conv = match_convolution(graph, node);
+  if (!conv) return false;
+  const int m = options.output_tile ? options.output_tile(conv->shape)
+                                    : default_output_tile(conv->shape, options.largest_error);
+  if (m == 0) return false;
+  rebuild.replace(old_node.outputs[0], Expansion(graph, node, *conv, m).run());
+  return true;
+}
+
+}  // namespace
+
+WinogradMatrices winograd_matrices(int m) {
+  CORF_ASSERT(m == 2 || m == 4 || m == 6, "Winograd's output tile is 2, 4 or 6");
+  static constexpr std::array<double, 7> kPoints{0, 1, -1, 2, -2, 0.5, -0.5};
+  WinogradMatrices result;
+  result.m = m;
+  result.t = m + kTaps - 1;
+  const auto t = static_cast<size_t>(result.t), finite = t - 1;
+  const std::span<const double> points(kPoints.data(), finite);
+  result.a.assign(static_cast<size_t>(m) * t, 0);
+  result.b.assign(t * t, 0);
+  result.g.assign(t * kTaps, 0);
+  for (size_t p = 0; p < t; ++p) {
+    // Without any of the points for the one at infinity.
+    const std::vector<double> row = polynomial(points, p);
+    std::copy(row.begin(), row.end(), result.b.begin() + static_cast<std::ptrdiff_t>(p * t));
+    if (p == finite) {
+      result.a[static_cast<size_t>(m) * t - 1] = 1;
+      result.g[t * kTaps - 1] = 1;
+      continue;
+    }
+    double scale = 1;
+    for (size_t s = 0; s < finite; ++s) scale *= s == p ? 1 : points[p] - points[s];
+    double power = 1;
+    for (size_t i = 0; i < std::max<size_t>(static_cast<size_t>(m), kTaps); ++i) {
+      if (i < static_cast<size_t>(m)) result.a[i * t + p] = power;
+      if (i < kTaps) result.g[p * kTaps + i] = power / scale;
+      power *= points[p];
+    }
+  }
+  return result;
+}
+
+double winograd_error_bound(int m, int64_t channels) {
+  const WinogradMatrices matrices = winograd_matrices(m);
+  auto magnitude = [](const std::vector<double>& matrix, int64_t row, int64_t columns) {
+    double sum = 0;
+    for (int64_t i = 0; i < columns; ++i) sum += std::abs(matrix[row * columns + i]);
+    return sum;
+  };
+  double growth = 0;
+  for (int64_t i = 0; i < m; ++i) {
+    double sum = 0;
+    for (int64_t p = 0; p < matrices.t; ++p) {
+      sum += std::abs(matrices.a[i * matrices.t + p]) * magnitude(matrices.g, p, kTaps) *
+             magnitude(matrices.b, p, matrices.t);
+    }
+    growth = std::max(growth, sum);
+  }
+  const double roundings = double(channels + 4 * matrices.t + 2);
+  const double unit = std::ldexp(1.0, -24);
+  return roundings * unit / (1 - roundings * unit) * growth * growth;
+}
+
+double typical_error(int m) { return m == 2 ? 1e-6 : m == 4 ? 5e-6 : 5e-5; }
+
+int default_output_tile(const WinogradShape& shape, double largest_error) {
+  constexpr int64_t kFewestChannels = 16, kFewestTiles = 4;
+  if (std::min(shape.channels, shape.outputs) < kFewestChannels) return 0;
+  // In multiply-adds of a contraction; what the transforms do to an element costs several of them,
+  // since they do little with each that they load.
+  constexpr double kTransform = 3;
+  const auto channels = double(shape.channels), outputs = double(shape.outputs);
+  double least = 0.8 * 9 * channels * outputs * double(shape.height * shape.width);
+  int best = 0;
+  for (int m : {2, 4, 6}) {
+    const int64_t tiles = ceil_div(shape.height, m) * ceil_div(shape.width, m);
+    if (typical_error(m) > largest_error || tiles * shape.batch < kFewestTiles) continue;
+    const double t = m + 2;
+    const double transforms = kTransform * (2 * t * t * t * channels + (t + m) * t * m * outputs);
+    const double work = double(tiles) * (t * t * channels * outputs + transforms);
+    if (work < least) least = work, best = m;
+  }
+  return best;
+}
+
+Result<Graph> winograd(const Graph& graph, const WinogradOptions& options) {
+  return without_dead_nodes(rebuild(graph, [&](Rebuild& rebuild, const Node& node) {
+    return rewrite_convolution(rebuild, node, options);
+  }));
+}
+
+}  // namespace corf::rewrite

@@ -1,0 +1,61 @@
+#pragma once
+#include <functional>
+
+#include "graph/graph.h"
+#include "support/result.h"
+
+namespace corf::rewrite {
+
+/// What the choice of an output tile may depend on: a dense 3x3 convolution of stride 1.
+struct WinogradShape {
+  int64_t batch = 1, channels = 1, outputs = 1;
+  int64_t height = 1, width = 1;  // of the result
+};
+
+struct WinogradOptions {
+  /// Rows and columns of a tile of the result, m in F(m x m, 3x3): 2, 4 or 6; 0 leaves the
+  /// convolution as it is.
+  std::function<int(const WinogradShape&)> output_tile;
+  /// For the default choice: the largest typical_error() to accept.
+  double largest_error = 1e-5;
+};
+
+/// The tile with the least estimated work, where that is less than the direct convolution's; none
+/// for few channels, whose transforms would cost more than they save.
+int default_output_tile(const WinogradShape& shape, double largest_error);
+
+/// The matrices of F(m, 3) over the points 0, 1, -1, 2, -2, 1/2, -1/2 (as many as it takes) and
+/// infinity: y = A ((G g) * (B d)), for t = m + 2 elements d and the 3 taps g. All of B and A is
+/// exact in float32. Row-major.
+struct WinogradMatrices {
+  int64_t m = 0, t = 0;
+  std::vector<double> a;  // m x t
+  std::vector<double> b;  // t x t
+  std::vector<double> g;  // t x 3
+};
+WinogradMatrices winograd_matrices(int m);
+
+/// |y - exact| <= winograd_error_bound(m, C) * C * max|x| * max|w| for each element of a result
+/// that is computed in float32 from C channels: the roundings of the two transforms on either side,
+/// of the weights and of the sum, gamma_n with n = C + 4 (m + 2) + 2, times how much the matrices
+/// enlarge magnitudes: (max over i of sum_t |A[i,t]| sum_k |G[t,k]| sum_j |B[t,j]|)^2, which is 64
+/// for m = 2, 2304 for m = 4 and 4579 for m = 6 (9 for a direct convolution).
+double winograd_error_bound(int m, int64_t channels);
+
+/// Relative L2 error to expect of random data, at most: 1e-6 for m = 2, 5e-6 for m = 4, 5e-5 for
+/// m = 6.
+double typical_error(int m);
+
+/// Dense 3x3 convolutions (stride, dilation and groups 1, any padding by zeros, float32, constant
+/// weights) as five operators with channels innermost, so that a strip of tile rows can stream
+/// through all of them. With t = m + 2, tile (ty, tx), U = G g G^T in float64, rounded once:
+///   rows[n,ty,a,x,c]           = sum_i B[a,i] X[n, c, m ty + i - top, x]
+///   tiles[a,b,n,ty,tx,c]       = sum_j B[b,j] rows[n, ty, a, m tx + j - left, c]
+///   products[a,b,n,ty,tx,o]    = sum_c U[a,b,c,o] tiles[a,b,n,ty,tx,c]
+///   result_rows[n,y,tx,b,o]    = sum_a A[y mod m, a] products[a, b, n, y floordiv m, tx, o]
+///   Y[n,o,y,x]                 = sum_b A[x mod m, b] result_rows[n, y, x floordiv m, b, o]
+/// Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015; the
+/// matrices are those of Toom and Cook. Test: tests/rewrite/winograd_test.cpp
+Result<graph::Graph> winograd(const graph::Graph& graph, const WinogradOptions& options = {});
+
+}  // namespace corf::rewrite
