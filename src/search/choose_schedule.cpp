@@ -72,14 +72,15 @@ class Chooser {
       double cost = 0;
       bool reduction = nest_.axes[axis].reduction;
       if (reduction && is_arg_reduction()) continue;
+      // Where much is summed up, what happens once for a sum matters less.
+      const double rarity = std::max<double>(1, reduction_points() / 16.0);
       for (size_t i = 0; i < nest_.loads.size(); ++i) {
         bool packable = is_packed(nest_, storage_, static_cast<int>(i), axis);
-        cost += access_cost(nest_.loads[i], axis, packable) + (reduction ? 0.2 : 0);
+        const double loads = access_cost(nest_.loads[i], axis, packable) + (reduction ? 0.2 : 0);
+        cost += varies_along_reduction(nest_.loads[i]) ? loads : loads / rarity;
       }
       for (const Nest::Store& store : nest_.stores) {
-        double stores = access_cost(store.access, axis, false);
-        // Where much is summed up, how the sum is stored matters less.
-        cost += reduction ? 0.5 : stores / std::max<double>(1, reduction_points() / 16.0);
+        cost += reduction ? 0.5 : access_cost(store.access, axis, false) / rarity;
       }
       int64_t n = extent(axis);
       double used = double(n) / double(vector_ops(n) * lanes_);
@@ -96,6 +97,13 @@ class Chooser {
   /// Its steps follow one another: the first (or last) of equal values wins.
   bool is_arg_reduction() const {
     return nest_.combiner == graph::Combiner::kArgMax || nest_.combiner == graph::Combiner::kArgMin;
+  }
+
+  bool varies_along_reduction(const Access& access) const {
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      if (nest_.axes[axis].reduction && depends_with_guards(access, axis)) return true;
+    }
+    return false;
   }
 
   double reduction_points() const {
