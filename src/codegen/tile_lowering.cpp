@@ -122,6 +122,25 @@ void TileLowering::execute(const loop::TileAssign& assign) {
   acc.values = std::move(values);
 }
 
+void TileLowering::execute(const loop::TilePrefetch& prefetch) {
+  constexpr int64_t kCacheLineBytes = 64;
+  const DType dtype = f_.kernel.buffer_dtype(prefetch.buffer);
+  const Address address =
+      f_.index.address(f_.buffer(prefetch.buffer), memory_type(f_.context(), dtype),
+                       index::to_linear(prefetch.offset));
+  // The copies of an unrolled loop often mean the same cache line.
+  for (const auto& [base, constant] : prefetched_) {
+    const int64_t distance_bytes = (address.constant - constant) * size_bytes(dtype);
+    if (base == address.base && distance_bytes >= 0 && distance_bytes < kCacheLineBytes) return;
+  }
+  prefetched_.emplace_back(address.base, address.constant);
+  constexpr int kRead = 0, kSecondLevel = 2, kData = 1;
+  Value* from = pointer(prefetch.buffer, address);
+  builder_.CreateIntrinsic(
+      llvm::Intrinsic::prefetch, {from->getType()},
+      {from, builder_.getInt32(kRead), builder_.getInt32(kSecondLevel), builder_.getInt32(kData)});
+}
+
 void TileLowering::execute(const loop::TileBind& bind) {
   const RegisterState& source = registers_[static_cast<size_t>(bind.reg)];
   bound_[bind.var] = {bind.reg, source.let ? nullptr : source.values};

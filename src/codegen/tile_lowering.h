@@ -90,6 +90,7 @@ class TileLowering {
   void execute(const loop::TileUpdate& update);
   void execute(const loop::TileAssign& assign);
   void execute(const loop::TileStore& store);
+  void execute(const loop::TilePrefetch& prefetch);
   void execute(const loop::TileBind& bind);
   void execute(const loop::TileLoop& loop);
   std::vector<Point> update_order(const loop::TileUpdate& update, loop::AxisSet acc_axes,
@@ -167,7 +168,8 @@ class TileLowering {
   std::vector<RegisterState> registers_;
   std::map<int, BoundVariable> bound_;
   std::vector<loop::Register> waiting_loads_;
-  std::vector<std::map<SharedKey, llvm::Value*>> shared_;  // by open loop
+  std::vector<std::map<SharedKey, llvm::Value*>> shared_;     // by open loop
+  std::vector<std::pair<llvm::Value*, int64_t>> prefetched_;  // addresses: base, constant
 };
 
 /// Lowers the tile; where guards may fail, once for the inside, where none does, and once for the

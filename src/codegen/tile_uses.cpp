@@ -66,6 +66,7 @@ class Collector {
     visit(store.offset);
     visit(store.guards);
   }
+  void visit(const loop::TilePrefetch& prefetch) { visit(prefetch.offset); }
   void visit(const loop::TileBind& bind) {
     bound.insert(bind.var);
     uses.registers.insert(bind.reg);

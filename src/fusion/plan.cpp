@@ -26,6 +26,18 @@ std::vector<graph::NodeId> FusionGroup::nodes() const {
   return all;
 }
 
+std::string_view to_string(Prefetch prefetch) {
+  switch (prefetch) {
+    case Prefetch::kNone:
+      return "none";
+    case Prefetch::kPanel:
+      return "panel";
+    case Prefetch::kAhead:
+      return "ahead";
+  }
+  return "";
+}
+
 Status check_schedule(const Nest& nest, const NestSchedule& schedule) {
   const int n = static_cast<int>(nest.axes.size());
   auto fault = [](std::string_view what) {

@@ -21,6 +21,11 @@ struct Link {
   std::string why;
 };
 
+/// What a kernel asks the memory for ahead of time: nothing; while the tiles of one panel of packed
+/// vectors run, the next panel; or what the same loop reads a little later.
+enum class Prefetch : uint8_t { kNone, kPanel, kAhead };
+std::string_view to_string(Prefetch prefetch);  // "none", "panel", "ahead"
+
 /// How a nest is tiled, ordered and split among workers. Axes are the canonical nest's.
 struct NestSchedule {
   int vector_axis = -1;     // lanes run along it; -1: scalar
@@ -37,7 +42,8 @@ struct NestSchedule {
   int64_t block_tiles = 0;  // the blocks' loop and its own run again
   int partition_axis = -1;
   int64_t partitions = 1;
-  int reduction_unroll = 1;  // of the innermost reduction loop
+  int reduction_unroll = 1;             // of the innermost reduction loop
+  Prefetch prefetch = Prefetch::kNone;  // of the packed operand of a contraction
 };
 
 /// kInvalidArgument saying what is wrong if the schedule cannot be carried out on the nest.

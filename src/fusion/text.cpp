@@ -21,6 +21,8 @@ constexpr LinkStrategy kStrategies[] = {LinkStrategy::kInline, LinkStrategy::kSc
                                         LinkStrategy::kStream, LinkStrategy::kRecompute,
                                         LinkStrategy::kMaterialise};
 
+constexpr Prefetch kPrefetches[] = {Prefetch::kNone, Prefetch::kPanel, Prefetch::kAhead};
+
 std::string_view to_string(GroupKind kind) {
   switch (kind) {
     case GroupKind::kCompute:
@@ -60,13 +62,14 @@ std::string print_schedule(const ScheduledNest& scheduled) {
     tile.push_back(fmt::format("{} {}", axis_name(nest, tiled.axis), tiled.extent));
   }
   return fmt::format(
-      "  schedule vector {} {} tile {} unroll {} reduce {} steps {} order {} block {} {} split {} "
-      "{}\n",
+      "  schedule vector {} {} tile {} unroll {} reduce {} steps {} prefetch {} order {} block {} "
+      "{} split {} {}\n",
       axis_name(nest, s.vector_axis), s.vector_tile,
       tile.empty() ? "-" : fmt::format("{}", fmt::join(tile, ", ")),
       axis_list(nest, s.unrolled_reductions), axis_list(nest, s.reduction_order),
-      s.reduction_unroll, axis_list(nest, s.parallel_order), axis_name(nest, s.block_axis),
-      s.block_tiles, axis_name(nest, s.partition_axis), s.partitions);
+      s.reduction_unroll, to_string(s.prefetch), axis_list(nest, s.parallel_order),
+      axis_name(nest, s.block_axis), s.block_tiles, axis_name(nest, s.partition_axis),
+      s.partitions);
 }
 
 class PlanParser {
@@ -264,6 +267,8 @@ class PlanParser {
     s.reduction_order = axes(nest);
     scanner_.expect("steps");
     s.reduction_unroll = static_cast<int>(scanner_.integer("steps"));
+    scanner_.expect("prefetch");
+    s.prefetch = keyword(kPrefetches, "none, panel or ahead");
     scanner_.expect("order");
     s.parallel_order = axes(nest);
     scanner_.expect("block");

@@ -147,6 +147,8 @@ class Lifting {
         lift(loop->body);
       } else if (auto* store = std::get_if<TileStore>(&stmt)) {
         store->offset = lift_offset(store->offset, store->buffer);
+      } else if (auto* prefetch = std::get_if<TilePrefetch>(&stmt)) {
+        prefetch->offset = lift_offset(prefetch->offset, prefetch->buffer);
       } else if (auto* bind = std::get_if<TileBind>(&stmt)) {
         tile_variables_.insert(bind->var);
       } else if (auto* let = std::get_if<TileLet>(&stmt)) {

@@ -227,6 +227,14 @@ class KernelParser {
       store.guards = guards();
       return store;
     }
+    if (s_.accept("prefetch")) {
+      TilePrefetch prefetch;
+      prefetch.buffer = buffer();
+      s_.expect("[");
+      prefetch.offset = expr();
+      s_.expect("]");
+      return prefetch;
+    }
     if (s_.accept("acc")) {
       TileAccumulator acc;
       acc.reg = reg();

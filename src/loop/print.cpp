@@ -163,6 +163,9 @@ class KernelPrinter {
               line(fmt::format("store {}[{}] = %{}{}", buffer(s.buffer), expr(s.offset), s.value,
                                guards(s.guards)));
             },
+            [&](const TilePrefetch& s) {
+              line(fmt::format("prefetch {}[{}]", buffer(s.buffer), expr(s.offset)));
+            },
             [&](const TileBind& s) { line(fmt::format("bind {} = %{}", variable(s.var), s.reg)); },
             [&](const TileLoop& s) {
               line(fmt::format("loop {} in [{}, {}) step {} unroll {} {{", variable(s.var),

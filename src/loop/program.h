@@ -100,6 +100,12 @@ struct TileStore {
   std::vector<Guard> guards;  // where one fails nothing is written
   Register value = 0;
 };
+/// A hint that the element at this offset is going to be read: it need not lie inside of the
+/// buffer, and nothing depends on it. Does not vary over the tile.
+struct TilePrefetch {
+  int buffer = 0;
+  Expr offset;
+};
 /// Variable `var` = the integer held by `reg`, for addresses of later statements in this tile
 /// (gather). It varies over reg's axes.
 struct TileBind {
@@ -107,8 +113,8 @@ struct TileBind {
   Register reg = 0;
 };
 struct TileLoop;
-using TileStmt =
-    std::variant<TileLet, TileAccumulator, TileUpdate, TileAssign, TileStore, TileBind, TileLoop>;
+using TileStmt = std::variant<TileLet, TileAccumulator, TileUpdate, TileAssign, TileStore,
+                              TilePrefetch, TileBind, TileLoop>;
 /// for var = lo; var < hi; var += step. Accumulators carry over; other registers are the
 /// iteration's own. The code generator may unroll by `unroll` (a hint).
 struct TileLoop {

@@ -20,6 +20,7 @@ namespace corf::loop {
 ///         %0 = const f32 0
 ///         acc %1 f32 (ow, c) = %0
 ///         loop k in [0, n) step 1 unroll 2 {
+///           prefetch w[k*48 + 4608]
 ///           %2 = load f32 x[oh*2688 + ow*24 + k] guard(0 <= oh < 112) padding -1
 ///           %3 = load f32 w[k*48 + c]
 ///           %1 += %2 * %3

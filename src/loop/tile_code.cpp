@@ -30,6 +30,7 @@ class TilePreparation {
   std::vector<TileStmtCode> block(const std::vector<TileStmt>& body) {
     std::vector<TileStmtCode> code;
     for (const TileStmt& stmt : body) {
+      if (std::holds_alternative<TilePrefetch>(stmt)) continue;
       TileStmtCode& c = code.emplace_back();
       c.source = &stmt;
       c.box = code_.info.axes_of(stmt);
@@ -85,6 +86,7 @@ class TilePreparation {
   void fill(const TileStore& s, TileStmtCode& c) {
     c.code = StoreCode{access(s.buffer, s.offset, s.guards, c.box), use(s.value, c.box)};
   }
+  void fill(const TilePrefetch&, TileStmtCode&) {}  // has no effect to interpret
   void fill(const TileBind& s, TileStmtCode& c) {
     c.code = BindCode{s.var, s.reg, c.box != 0};
     if (c.box != 0) code_.bound.push_back({s.var, s.reg, c.box});

@@ -76,6 +76,7 @@ AxisSet TileInfo::axes_of(const TileStmt& stmt) const {
     AxisSet operator()(const TileStore& s) const {
       return info.axes_of(s.offset, s.guards) | info.register_axes(s.value);
     }
+    AxisSet operator()(const TilePrefetch&) const { return 0; }
     AxisSet operator()(const TileBind& s) const { return info.register_axes(s.reg); }
     AxisSet operator()(const TileLoop&) const { return 0; }
   };

@@ -336,6 +336,10 @@ class KernelVerifier {
     return same_type(dtype(s.value), kernel_.buffer_dtype(s.buffer),
                      "value and buffer differ in type");
   }
+  bool check(const TilePrefetch& s) {
+    return check_access(s.buffer, s.offset, {}) &&
+           (info_->axes_of(s.offset) == 0 || fail("a prefetch varies over the tile"));
+  }
   bool check(const TileBind& s) {
     if (!use(s.reg)) return false;
     if (!is_integer(dtype(s.reg))) return fail("only an integer can be bound");

@@ -56,6 +56,7 @@ class Walk {
     access(s.buffer, s.offset, s.guards);
     reg(s.value);
   }
+  void operator()(TilePrefetch& s) { expr(s.offset); }
   void operator()(TileBind& s) {
     reg(s.reg);
     binding(s.var);
@@ -109,6 +110,7 @@ std::vector<Register> used_registers(const TileStmt& stmt) {
     }
     std::vector<Register> operator()(const TileAssign& s) const { return {s.acc, s.value}; }
     std::vector<Register> operator()(const TileStore& s) const { return {s.value}; }
+    std::vector<Register> operator()(const TilePrefetch&) const { return {}; }
     std::vector<Register> operator()(const TileBind& s) const { return {s.reg}; }
     std::vector<Register> operator()(const TileLoop&) const { return {}; }
   };

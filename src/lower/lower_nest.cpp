@@ -1,5 +1,6 @@
 #include "lower/lower_nest.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "lower/tile_emitter.h"
@@ -70,16 +71,45 @@ class NestLowering {
     return {floor_div(part * tiles, parts), floor_div((part + Expr(1)) * tiles, parts)};
   }
 
+  Range range_of(int axis) const {
+    return block_ && axis == schedule_.block_axis ? *block_ : tile_range(axis);
+  }
+
+  /// Of the tile at hand among those that run between two steps of the vector axis.
+  TileEmitter::PanelProgress progress() const {
+    TileEmitter::PanelProgress result;
+    const int v = schedule_.vector_axis;
+    const Expr last = (tile_range(v).hi - Expr(1)) * Expr(tile_of(v));
+    result.next_base = min(base_[v] + Expr(extent_[v]), last);
+    const auto& order = schedule_.parallel_order;
+    for (size_t i = order.size(); i-- > 0 && order[i] != v;) {
+      const int axis = order[i];
+      const Range range = range_of(axis);
+      int64_t points = nest_.axes[axis].extent;
+      if (block_ && axis == schedule_.block_axis) {
+        points = std::min(points, schedule_.block_tiles * tile_of(axis));
+      } else if (axis == schedule_.partition_axis) {
+        points = ceil_div(points, schedule_.partitions);
+      }
+      result.points_done = result.points_done +
+                           (base_[axis] - range.lo * Expr(tile_of(axis))) * Expr(result.all_points);
+      result.all_points *= points;
+      result.tile_points *= extent_[axis];
+    }
+    return result;
+  }
+
   std::vector<Stmt> loops(size_t level) {
     std::vector<Stmt> result;
     if (level == schedule_.parallel_order.size()) {
+      if (schedule_.prefetch == fusion::Prefetch::kPanel) emitter_.set_progress(progress());
       result.push_back(emitter_.emit_tile(base_, extent_));
       return result;
     }
     const int axis = schedule_.parallel_order[level];
     const int64_t extent = nest_.axes[axis].extent, size = tile_of(axis);
     const int64_t full = extent / size, rest = extent % size;
-    const Range range = block_ && axis == schedule_.block_axis ? *block_ : tile_range(axis);
+    const Range range = range_of(axis);
     auto section = [&](const Expr& lo, const Expr& hi, int64_t tile_size) {
       extent_[axis] = tile_size;
       if (lo.is_constant() && hi.is_constant() && hi.constant() - lo.constant() == 1) {

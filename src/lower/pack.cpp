@@ -43,13 +43,21 @@ PackedOperand::PackedOperand(const fusion::Nest& nest, const fusion::NestSchedul
 
 Expr PackedOperand::address(const std::vector<Expr>& point, const Expr& tile_base,
                             int64_t tile_extent) const {
+  Expr lane = point[vector_axis_] - tile_base;
+  return panel(point, tile_base) + step(point) * Expr(tile_extent) + lane;
+}
+
+Expr PackedOperand::panel(const std::vector<Expr>& point, const Expr& tile_base) const {
   Expr outer(0);
   for (int axis : outer_) outer = outer * Expr(nest_.axes[axis].extent) + point[axis];
+  return outer * Expr(nest_.axes[vector_axis_].extent * inner_size_) +
+         tile_base * Expr(inner_size_);
+}
+
+Expr PackedOperand::step(const std::vector<Expr>& point) const {
   Expr inner(0);
   for (int axis : inner_) inner = inner * Expr(nest_.axes[axis].extent) + point[axis];
-  Expr lane = point[vector_axis_] - tile_base;
-  return outer * Expr(nest_.axes[vector_axis_].extent * inner_size_) +
-         tile_base * Expr(inner_size_) + inner * Expr(tile_extent) + lane;
+  return inner;
 }
 
 Tensor PackedOperand::pack(const Tensor& source) const {

@@ -19,6 +19,11 @@ class PackedOperand {
   /// has `tile_extent` lanes.
   index::Expr address(const std::vector<index::Expr>& point, const index::Expr& tile_base,
                       int64_t tile_extent) const;
+  /// Where the panel begins: the elements of the tile at `tile_base` for all reduction steps.
+  index::Expr panel(const std::vector<index::Expr>& point, const index::Expr& tile_base) const;
+  /// The number of reduction steps in front of `point`, and of all in a panel.
+  index::Expr step(const std::vector<index::Expr>& point) const;
+  int64_t num_steps() const { return inner_size_; }
 
  private:
   Tensor pack(const Tensor& source) const;

@@ -21,6 +21,15 @@ class TileEmitter {
   /// points along each parallel axis.
   loop::Tile emit_tile(const std::vector<index::Expr>& base, const std::vector<int64_t>& extent);
 
+  /// Where the tiles that are emitted next stand among those that share a panel of packed vectors.
+  struct PanelProgress {
+    index::Expr next_base;    // along the vector axis: of the panel that follows
+    index::Expr points_done;  // by the tiles before
+    int64_t all_points = 1;
+    int64_t tile_points = 1;
+  };
+  void set_progress(PanelProgress progress) { progress_ = std::move(progress); }
+
  private:
   using Expr = index::Expr;
   using NestOp = fusion::NestOp;
@@ -50,6 +59,7 @@ class TileEmitter {
   void reduction_loops(size_t level, Statements& out);
   void update(Statements& out);
   void update_arg(Statements& out);
+  void prefetch(Statements& out);
   Expr arg_position() const;
 
   const fusion::Nest& nest_;
@@ -68,6 +78,7 @@ class TileEmitter {
   int block_level_ = -1;     // of the reduction loops: what runs inside is summed up on its own
   int64_t block_steps_ = 0;  // 0: all of that level
   bool inside_block_ = false;
+  PanelProgress progress_;
   std::optional<loop::Guard> limit_;  // lanes beyond the end of a vectorised reduction
 };
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "lower/pack.h"
 #include "lower/tile_emitter.h"
 #include "support/checked.h"
 
@@ -217,6 +218,7 @@ void TileEmitter::update(std::vector<TileStmt>& out) {
   const bool product = nest_.combiner == Combiner::kSum && !limit_ && is_float(body.dtype) &&
                        body.kind == NestOp::Kind::kApply && body.op == ScalarOp::kMul;
   if (product) {
+    if (schedule_.prefetch != fusion::Prefetch::kNone) prefetch(out);
     Register a = emit(body.args[0], out), b = emit(body.args[1], out);
     out.push_back(loop::TileUpdate{accumulator_, reduction, a, b});
     return;
@@ -230,6 +232,33 @@ void TileEmitter::update(std::vector<TileStmt>& out) {
     value = let(body.dtype, loop::TileApply{ScalarOp::kSelect, {inside, value, neutral}}, out);
   }
   out.push_back(loop::TileUpdate{accumulator_, reduction, value, -1});
+}
+
+/// Asks for the packed vectors of a later step: each tile for its share of the next panel, spread
+/// evenly over its steps.
+void TileEmitter::prefetch(std::vector<TileStmt>& out) {
+  constexpr int64_t kLineElems = 16, kAheadElems = 4096;
+  const int v = schedule_.vector_axis;
+  for (int load = 0; load < static_cast<int>(nest_.loads.size()); ++load) {
+    if (!fusion::is_packed(nest_, builder_.buffers().storage(), load, v)) continue;
+    PackedOperand packed(nest_, schedule_, load, builder_.buffers());
+    if (packed.num_steps() == 1) continue;  // not the contraction's operand
+    const int64_t lanes = extent_[v];
+    int64_t elems = lanes;  // a step
+    Expr offset = packed.panel(point_, base_[v]) + packed.step(point_) * Expr(lanes);
+    if (schedule_.prefetch == fusion::Prefetch::kAhead) {
+      offset = offset + Expr(kAheadElems);
+    } else {
+      elems = ceil_div(lanes * progress_.tile_points, progress_.all_points);
+      offset = packed.panel(point_, progress_.next_base) +
+               progress_.points_done * Expr(lanes * packed.num_steps() / progress_.all_points) +
+               packed.step(point_) * Expr(elems);
+    }
+    for (int64_t line = 0; line * kLineElems < elems; ++line) {
+      out.push_back(loop::TilePrefetch{builder_.bind(packed.buffer(), false),
+                                       offset + Expr(line * kLineElems)});
+    }
+  }
 }
 
 void TileEmitter::update_arg(std::vector<TileStmt>& out) {

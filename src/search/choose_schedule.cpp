@@ -28,6 +28,9 @@ bool depends_with_guards(const Access& access, int axis) {
          });
 }
 
+/// Where more tiles share a panel, its first use does not weigh.
+constexpr double kMostTilesToFetch = 32;
+
 class Chooser {
  public:
   Chooser(const Nest& nest, const StoragePlan& storage, const Machine& machine,
@@ -54,6 +57,7 @@ class Chooser {
     order_reductions();
     order_loops();
     split();
+    choose_prefetch();
     return schedule_;
   }
 
@@ -514,7 +518,9 @@ class Chooser {
     double across_bytes = 4 * footprint(nest_.loads[across], all) / machine_.threads;
     double along_bytes = 4 * footprint(nest_.loads[along], all);
     auto& order = schedule_.parallel_order;
-    if (along_bytes <= budget / 2) return;  // all panels stay near: rows outermost
+    // All panels stay near: rows outermost, unless so few tiles share a panel that its first use
+    // weighs; then it is fetched while the panel before is at work.
+    if (along_bytes <= budget / 2 && (across_bytes > budget || !is_worth_fetching(along))) return;
     if (across_bytes <= budget) {
       // All points stay near: each panel is read once.
       order.erase(std::find(order.begin(), order.end(), v));
@@ -524,6 +530,49 @@ class Chooser {
       return;
     }
     block_rows(across, budget, across_bytes);
+  }
+
+  bool is_worth_fetching(int along) const {
+    if (!is_packed(nest_, storage_, along, schedule_.vector_axis)) return false;
+    double tiles = 1;
+    for (int axis : schedule_.parallel_order) {
+      if (!depends(nest_.loads[along], axis)) tiles *= double(num_tiles(axis));
+    }
+    return tiles / double(machine_.threads) <= kMostTilesToFetch;
+  }
+
+  /// Packed operands are read once for each run and come from afar.
+  void choose_prefetch() {
+    const int v = schedule_.vector_axis;
+    int along = 0, across = 0;
+    if (v < 0 || nest_.axes[v].reduction || !operands(along, across)) return;
+    if (!is_packed(nest_, storage_, along, v)) return;
+    double tiles = 1;  // that share a panel
+    const auto& order = schedule_.parallel_order;
+    for (size_t i = order.size(); i-- > 0 && order[i] != v;) {
+      int64_t n = num_tiles(order[i]);
+      if (order[i] == schedule_.block_axis) n = std::min(n, schedule_.block_tiles);
+      tiles *= double(n);
+      if (order[i] == schedule_.partition_axis) tiles /= double(schedule_.partitions);
+      if (depends(nest_.loads[along], order[i])) return;
+    }
+    // A panel that all rows read over and over is near already.
+    for (size_t i = 0; i < order.size() && order[i] != v; ++i) {
+      if (!depends(nest_.loads[along], order[i])) return;
+    }
+    const double all_bytes = 4 * footprint(nest_.loads[along], [](int) { return true; });
+    if (tiles > kMostTilesToFetch || all_bytes <= double(machine_.l1_bytes)) return;
+    const double panel_bytes = 4 * reduction_points() * double(schedule_.vector_tile);
+    const bool two_panels_stay = 2 * panel_bytes <= 0.75 * double(machine_.l2_bytes);
+    if (tiles == 1 || !two_panels_stay) {
+      schedule_.prefetch = fusion::Prefetch::kAhead;
+      return;
+    }
+    schedule_.prefetch = fusion::Prefetch::kPanel;
+    // A cache line serves several steps.
+    const double elems = double(schedule_.vector_tile) / tiles;
+    const int steps = elems <= 4 ? 4 : elems <= 8 ? 2 : 1;
+    schedule_.reduction_unroll = std::max(schedule_.reduction_unroll, steps);
   }
 
   void move_vector_axis_before_tiled() {

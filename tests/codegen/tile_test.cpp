@@ -47,6 +47,31 @@ kernel conv(x: f32[{x}], w: f32[{w}], bias: f32[{c}], y: f32[{y}] mut) partition
   }
 }
 
+TEST(Tile, PrefetchesChangeNothing) {
+  for (int64_t far : {0, 16, 1 << 20}) {
+    expect_as_interpreted(run_of(fmt::format(R"(
+kernel product(x: f32[40], w: f32[320], y: f32[128] mut) partition part params(n) {{
+  for row in [part*2, part*2 + 2) step 1 {{
+    tile (m: 2, c: 32 vector) {{
+      %zero = const f32 0
+      acc %sum f32 (m, c) = %zero
+      prefetch x[row*10]
+      loop k in [0, n) step 1 unroll 4 {{
+        prefetch w[row*160 + k*8 + {far}]
+        %x = load f32 x[row*20 + m*10 + k]
+        %w = load f32 w[k*32 + c]
+        %sum += %x * %w
+      }}
+      store y[row*64 + m*32 + c] = %sum
+    }}
+  }}
+}})",
+                                             fmt::arg("far", far)),
+                                 {10}));
+    if (HasFatalFailure()) return;
+  }
+}
+
 TEST(Tile, Depthwise) {
   for (int stride : {1, 2}) {
     for (int channels : {1, 7, 16, 24, 40}) {

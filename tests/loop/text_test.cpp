@@ -38,6 +38,7 @@ TEST(LoopText, KernelPrintsAsItIsWritten) {
       "      %3 = reduce max f32 %2 over b\n"
       "      acc %4 f32 (a) = %0\n"
       "      loop k in [0, n) step 1 unroll 3 {\n"
+      "        prefetch x[8*i + k + 100]\n"
       "        %4 max= %3\n"
       "        %4 += %3 * %3\n"
       "        %4 := %3\n"

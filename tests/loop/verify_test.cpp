@@ -73,6 +73,7 @@ TEST(Verify, FaultsOfKernelsAreNamed) {
        "does not fit the accumulator"},
       {"tile (a: 2) { loop i in [0, a) step 1 unroll 1 { } }", "bounds vary over the tile"},
       {"tile () { loop i in [0, 2) step 1 unroll 0 { } }", "unrolled less than once"},
+      {"tile (a: 2) { prefetch x[a] }", "a prefetch varies over the tile"},
       {"tile (a: 4) { %0 = load f32 x[a + 13] }",
        "offsets 13 to 16 leave the buffer's 16 elements"},
       {"tile (a: 4) { %0 = load f32 s[a*3] }", "offsets 0 to 9 leave the buffer's 8 elements"},
@@ -98,6 +99,8 @@ TEST(Verify, SoundKernelsPass) {
       "for i in [part*8, part*8 + 8) step 1 { tile () { %0 = load f32 x[i] } }",
       "for i in [0, 9) step 4 { tile (a: 4) { %0 = load f32 x[i + a] } }",
       "tile () { %0 = load i64 n[0]\n bind j = %0\n %1 = load f32 x[j] }",
+      // A hint may point anywhere.
+      "for i in [0, 9) step 1 { tile (a: 4) { prefetch x[i*100 + 16] } }",
       // Axes of one point may be missing from the offset.
       "tile (a: 1) { %0 = load f32 x[a]\n store y[0] = %0 }",
       // Loops side by side may reuse no variable, but registers are the tile's own.

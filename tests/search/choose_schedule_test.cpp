@@ -1,0 +1,83 @@
+#include "search/choose_schedule.h"
+
+#include <gtest/gtest.h>
+
+#include "fusion/prepare.h"
+#include "graph/operators.h"
+#include "search/find_plan.h"
+
+namespace corf::search {
+namespace {
+
+using fusion::Prefetch;
+using graph::ScalarOp;
+using graph::ValueId;
+
+Machine wide_machine(int threads) {
+  Machine machine;
+  machine.isa = Isa::kAvx512;
+  machine.threads = threads;
+  machine.l1_bytes = 48 << 10;
+  machine.l2_bytes = 2 << 20;
+  return machine;
+}
+
+Tensor ones(const Shape& shape) {
+  Tensor tensor(DType::kF32, shape);
+  for (int64_t i = 0; i < tensor.num_elems(); ++i) tensor.set_f64(i, 1);
+  return tensor;
+}
+
+/// Rows [m, k] times constant weights [k, n], followed by `terms` additions of whole tensors.
+graph::Graph product(int64_t m, int64_t k, int64_t n, int terms) {
+  graph::Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {m, k});
+  ValueId y = graph::matmul(graph, "product", x, graph.add_constant("w", ones({k, n})));
+  for (int i = 0; i < terms; ++i) {
+    const std::string number = std::to_string(i);
+    const ValueId term = graph.add_input("term" + number, DType::kF32, {m, n});
+    const ValueId row = graph.add_constant("row" + number, ones({1, n}));
+    y = graph::elementwise(graph, "sum" + number, {y, term, row},
+                           [](graph::ScalarBody& body, const std::vector<int>& x) {
+                             return body.apply(ScalarOp::kAdd,
+                                               body.apply(ScalarOp::kMul, x[1], x[2]), x[0]);
+                           });
+  }
+  graph.outputs = {y};
+  graph.output_names = {"y"};
+  return fusion::prepare(graph);
+}
+
+/// The schedule of the nest with a reduction.
+fusion::ScheduledNest contraction(const graph::Graph& graph, const Machine& machine) {
+  const fusion::FusionPlan plan = find_plan(graph, machine);
+  for (const fusion::FusionGroup& group : plan.groups) {
+    for (const fusion::ScheduledNest& nest : group.nests) {
+      if (nest.nest.reduce_op >= 0) return nest;
+    }
+  }
+  ADD_FAILURE() << "no contraction";
+  return {};
+}
+
+TEST(ChooseSchedule, WhatFollowsASumDoesNotTurnItsVectors) {
+  for (int terms : {0, 1, 4}) {
+    const auto [nest, schedule] = contraction(product(64, 96, 256, terms), wide_machine(1));
+    ASSERT_GE(schedule.vector_axis, 0);
+    EXPECT_FALSE(nest.axes[static_cast<size_t>(schedule.vector_axis)].reduction)
+        << terms << " terms";
+    EXPECT_EQ(nest.axes[static_cast<size_t>(schedule.vector_axis)].extent, 256);
+  }
+}
+
+TEST(ChooseSchedule, PanelsThatFewRowsShareAreFetchedAhead) {
+  const Machine machine = wide_machine(2);
+  EXPECT_EQ(contraction(product(49, 512, 2048, 0), machine).schedule.prefetch, Prefetch::kPanel);
+  EXPECT_EQ(contraction(product(1, 2048, 1000, 0), machine).schedule.prefetch, Prefetch::kAhead);
+  // Many rows hide the first use of a panel; few weights stay near.
+  EXPECT_EQ(contraction(product(12544, 64, 512, 0), machine).schedule.prefetch, Prefetch::kNone);
+  EXPECT_EQ(contraction(product(49, 16, 32, 0), machine).schedule.prefetch, Prefetch::kNone);
+}
+
+}  // namespace
+}  // namespace corf::search
