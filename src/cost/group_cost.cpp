@@ -18,8 +18,9 @@ using fusion::Root;
 using graph::ScalarOp;
 
 // Bytes a cycle that one core reads from each level when all are busy.
-constexpr double kL2Rate = 32, kL3Rate = 8, kDramRate = 3.5;
-constexpr double kBarrierCycles = 1500;
+constexpr double kL2Rate = 16, kL3Rate = 6, kDramRate = 2.5;
+/// A barrier, and the caches that are cold behind it.
+constexpr double kBarrierCycles = 6000;
 
 /// Instruction slots of an operation on one vector.
 double slots_of(ScalarOp op) {
@@ -158,7 +159,7 @@ double bytes_of(const graph::Graph& graph, graph::ValueId value) {
 
 /// Bytes a cycle at which a worker reads a materialised value again.
 double rate(double bytes, const Machine& machine) {
-  if (bytes / machine.threads <= double(machine.l2_bytes) / 2) return kL2Rate;
+  if (bytes / machine.threads <= double(machine.l2_bytes) / 4) return kL2Rate;
   return bytes <= double(machine.l3_bytes) / 2 ? kL3Rate : kDramRate;
 }
 
@@ -187,7 +188,9 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
     for (const auto& [value, written] : values) {
       const double bytes = bytes_of(graph, value);
       const bool constant = storage.roots[storage.values[value].root].kind == Root::Kind::kConstant;
-      cost.memory += share * bytes / (constant ? kL3Rate : rate(bytes, machine));
+      // What is written is first read, and leaves the cache once more.
+      const double times = written ? 2 : 1;
+      cost.memory += share * times * bytes / (constant ? kL3Rate : rate(bytes, machine));
     }
     cost.barrier += kBarrierCycles;
   }

@@ -15,6 +15,9 @@ using fusion::FusionGroup;
 using fusion::StripAnalysis;
 using fusion::StripSchedule;
 
+/// Dimensions that are tried as the stream: the outermost that the stages can walk.
+constexpr int kMostStreams = 2;
+
 class StripChooser {
  public:
   StripChooser(const graph::Graph& graph, const fusion::StoragePlan& storage,
@@ -52,7 +55,10 @@ class StripChooser {
       if (points()[d] > 1) dims.push_back(d);
     }
     StripSchedule outer;
+    int num_streams = 0;
     for (int dim : dims) {
+      if (num_streams == kMostStreams) break;
+      const size_t before = candidates.size();
       for (bool inside : {false, true}) {
         if (inside && outer.outer.empty()) continue;
         StripSchedule loops = inside ? outer : StripSchedule{};
@@ -61,6 +67,7 @@ class StripChooser {
           if (split(loops, along_stream) && is_legal(loops)) candidates.push_back(loops);
         }
       }
+      if (candidates.size() > before) ++num_streams;
       // May the next dimensions be streamed inside of this one?
       for (int next : dims) {
         if (next == dim || dim == dims.back()) continue;
