@@ -224,7 +224,8 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     resident += double(root.size_elems * size_bytes(root.dtype));
   }
   const auto stream = static_cast<int>(schedule.outer.size());
-  for (const auto& [nest, stage_schedule] : group.nests) {
+  for (size_t s = 0; s < group.nests.size(); ++s) {
+    const Nest& nest = group.nests[s].nest;
     for (const Access& load : nest.loads) {
       if (rings.count(load.value)) continue;
       double bytes = bytes_of(graph, load.value);
@@ -235,8 +236,8 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         if (shared == stream) {
           walked = true;
         } else {
-          const double block = double(schedule.outer[shared].block);
-          bytes *= std::min(1.0, block / double(nest.axes[axis].extent));
+          const auto block = double(strips.stages[s].outer_blocks[shared]);
+          bytes *= std::min(1.0, block / double(nest.axes[axis].extent * nest.axes[axis].unit));
         }
       }
       if (walked) {
@@ -265,7 +266,8 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
       const int shared = nest.axes[axis].shared;
       if (shared < 0) continue;
       if (shared < static_cast<int>(schedule.outer.size())) {
-        extents[axis] = std::min(extents[axis], schedule.outer[shared].block);
+        extents[axis] =
+            std::min(extents[axis], stage.outer_blocks[shared] / nest.axes[axis].unit);
       } else {
         extents[axis] = std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit));
       }

@@ -94,7 +94,7 @@ class Analyzer {
     CORF_RETURN_IF_ERROR(place_last());
     for (int s = num_stages() - 2; s >= 0; --s) CORF_RETURN_IF_ERROR(place_stage(s));
     CORF_RETURN_IF_ERROR(check_aliases());
-    for (int s = 0; s < num_stages(); ++s) find_unit(s);
+    for (int s = 0; s < num_stages(); ++s) CORF_RETURN_IF_ERROR(find_units(s));
     find_rows();
     find_rings();
     CORF_RETURN_IF_ERROR(walk());
@@ -120,6 +120,7 @@ class Analyzer {
     for (const auto& outer : schedule_.outer) {
       if (!sound(outer.dim) || outer.block < 1) return fault(last, "no such outer dimension");
       stage.outer_dims.push_back(outer.dim);
+      stage.outer_blocks.push_back(outer.block);
     }
     if (!sound(schedule_.stream_dim)) return fault(last, "no such stream dimension");
     if (schedule_.strip < 1 || schedule_.partitions < 1 || schedule_.partition_loop < 0 ||
@@ -129,6 +130,14 @@ class Analyzer {
     stage.stream_dim = schedule_.stream_dim;
     stage.rows = points(last)[stage.stream_dim];
     return {};
+  }
+
+  /// c where the coordinate is that dimension, or its quotient by c; 0 elsewhere.
+  static int64_t walked_by(const Expr& coordinate, int dim) {
+    if (coordinate.is_variable(dim)) return 1;
+    const bool quotient = coordinate.kind() == ExprKind::kFloorDiv &&
+                          coordinate.lhs().is_variable(dim) && coordinate.rhs().is_constant();
+    return quotient ? std::max<int64_t>(0, coordinate.rhs().constant()) : 0;
   }
 
   /// The dimensions of stage s that its readers walk with theirs.
@@ -141,29 +150,36 @@ class Analyzer {
         if (it == producer_.end() || it->second != s) continue;
         int stream = -1;
         std::vector<int> outer;
+        std::vector<int64_t> blocks;
         for (size_t d = 0; d < load.coordinates.size(); ++d) {
           if (!index::depends_on(load.coordinates[d], consumer.stream_dim)) continue;
           if (stream >= 0) return fault(s, "two of its dimensions move along the stream");
           stream = static_cast<int>(d);
         }
         if (stream < 0) return fault(s, "it is read as a whole by every strip");
-        for (int dim : consumer.outer_dims) {
+        for (size_t i = 0; i < consumer.outer_dims.size(); ++i) {
+          const int dim = consumer.outer_dims[i];
           int found = -1;
           for (size_t d = 0; d < load.coordinates.size(); ++d) {
-            if (load.coordinates[d].is_variable(dim)) {
-              found = static_cast<int>(d);
-            } else if (index::depends_on(load.coordinates[d], dim)) {
-              return fault(s, "an outer dimension is not walked one to one");
+            if (!index::depends_on(load.coordinates[d], dim)) continue;
+            const int64_t divisor = walked_by(load.coordinates[d], dim);
+            if (divisor == 0 || consumer.outer_blocks[i] % divisor != 0) {
+              return fault(s, "an outer dimension is not walked block by block");
             }
+            found = static_cast<int>(d);
+            blocks.push_back(consumer.outer_blocks[i] / divisor);
           }
           if (found < 0) return fault(s, "it is read as a whole by every outer block");
           outer.push_back(found);
         }
-        if (stage.stream_dim >= 0 && (stage.stream_dim != stream || stage.outer_dims != outer)) {
+        if (blocks.size() != outer.size()) return fault(s, "two dimensions move in one outer loop");
+        if (stage.stream_dim >= 0 && (stage.stream_dim != stream || stage.outer_dims != outer ||
+                                      stage.outer_blocks != blocks)) {
           return fault(s, "its readers walk along different dimensions");
         }
         stage.stream_dim = stream;
         stage.outer_dims = outer;
+        stage.outer_blocks = blocks;
         const Expr row = Expr::variable(0), &at = load.coordinates[stream];
         auto least = bound(at, nests_[c]->axes, consumer.stream_dim, row, /*upper=*/false);
         auto greatest = bound(at, nests_[c]->axes, consumer.stream_dim, row, /*upper=*/true);
@@ -202,19 +218,26 @@ class Analyzer {
     return {};
   }
 
-  void find_unit(int s) {
+  Status find_units(int s) {
     StripStage& stage = result_.stages[s];
     std::vector<int> dims = stage.outer_dims;
     dims.push_back(stage.stream_dim);
-    auto [it, fresh] = cache_.units.try_emplace({group_.stages[s].nodes[0], dims}, 1);
+    auto [it, fresh] = cache_.units.try_emplace({group_.stages[s].nodes[0], dims});
     if (fresh) {
+      it->second.assign(dims.size(), 1);
       Nest nest = *nests_[s];
       mark_shared_axes(stage, nest);
       for (const NestAxis& axis : canonicalize(std::move(nest)).axes) {
-        if (axis.shared == static_cast<int>(stage.outer_dims.size())) it->second = axis.unit;
+        if (axis.shared >= 0) it->second[axis.shared] = axis.unit;
       }
     }
-    stage.unit = it->second;
+    stage.unit = it->second.back();
+    for (size_t i = 0; i < stage.outer_dims.size(); ++i) {
+      if (stage.outer_blocks[i] % it->second[i] != 0) {
+        return fault(s, "an outer block is no multiple of what its nest makes at once");
+      }
+    }
+    return {};
   }
 
   Expr rounded_up(const Expr& rows, int64_t unit) const {
@@ -447,8 +470,7 @@ Result<StripAnalysis> analyze_strips(const Graph& graph, const StoragePlan& stor
   return Analyzer(graph, storage, group, cache ? *cache : own).run();
 }
 
-void place_rings(const Graph& graph, const FusionGroup& group, const StripAnalysis& strips,
-                 StoragePlan& storage) {
+void place_rings(const Graph& graph, const StripAnalysis& strips, StoragePlan& storage) {
   for (const StripRing& ring : strips.rings) {
     const StripStage& stage = strips.stages[ring.stage];
     Storage& place = storage.values[ring.value];
@@ -458,7 +480,7 @@ void place_rings(const Graph& graph, const FusionGroup& group, const StripAnalys
     }
     for (size_t i = 0; i < stage.outer_dims.size(); ++i) {
       int64_t& extent = extents[stage.outer_dims[i]];
-      extent = std::min(extent, group.strips->outer[i].block);
+      extent = std::min(extent, stage.outer_blocks[i]);
     }
     extents[stage.stream_dim] = ring.rows;
     place.strides = dense_strides(extents, order_of_strides(place.strides));
@@ -489,8 +511,8 @@ Status check_strip_tiles(const FusionGroup& group, const StripAnalysis& strips) 
       const NestAxis& walked = nest.axes[axis];
       if (walked.shared < 0 || tile == 1) return true;
       if (walked.shared < static_cast<int>(group.strips->outer.size())) {
-        const int64_t block = group.strips->outer[walked.shared].block;
-        return block % tile == 0 || block >= walked.extent;
+        const int64_t block = strips.stages[s].outer_blocks[walked.shared];
+        return block % (tile * walked.unit) == 0 || block >= walked.extent * walked.unit;
       }
       return strips.stages[s].granule % (tile * walked.unit) == 0;
     };

@@ -13,7 +13,8 @@ constexpr int kStripVariable = 1;      // 0 <= strip < StripAnalysis::num_strips
 
 /// How one stage takes part in the strips. Rows are coordinates of its stream dimension.
 struct StripStage {
-  std::vector<int> outer_dims;  // of its points, by outer loop
+  std::vector<int> outer_dims;         // of its points, by outer loop
+  std::vector<int64_t> outer_blocks;   // points of a block, by outer loop
   int stream_dim = -1;
   int64_t rows = 0;  // extent of the stream dimension
   int64_t unit = 1;  // rows that its nest makes at once
@@ -45,7 +46,8 @@ struct StripAnalysis {
 /// What the analyses of one graph's groups have in common, by a stage's first node.
 struct StripCache {
   std::map<graph::NodeId, Nest> nests;
-  std::map<std::pair<graph::NodeId, std::vector<int>>, int64_t> units;
+  /// Units of the nest's shared axes, where these dimensions are walked.
+  std::map<std::pair<graph::NodeId, std::vector<int>>, std::vector<int64_t>> units;
 };
 
 /// Follows the strips of the last stage's output back through the group's index maps.
@@ -60,8 +62,7 @@ Result<StripAnalysis> analyze_strips(const graph::Graph& graph, const StoragePla
 void mark_shared_axes(const StripStage& stage, Nest& nest);
 
 /// Puts the group's rings in place of the storage of its intermediate values.
-void place_rings(const graph::Graph& graph, const FusionGroup& group, const StripAnalysis& strips,
-                 StoragePlan& storage);
+void place_rings(const graph::Graph& graph, const StripAnalysis& strips, StoragePlan& storage);
 
 /// Tiles of the stages' schedules begin and end where strips and blocks do.
 /// Errors: kInvalidArgument.

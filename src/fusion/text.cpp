@@ -213,7 +213,7 @@ class PlanParser {
       return {};
     }
     analysis_ = strips.take();
-    place_rings(graph_, group, *analysis_, plan_.storage);
+    place_rings(graph_, *analysis_, plan_.storage);
     return group_nests(graph_, plan_.storage, group, &*analysis_);
   }
 

@@ -52,8 +52,9 @@ class StripLowering {
     });
   }
 
-  Expr block_begin(size_t loop) const {
-    return Expr::variable(outer_[loop]) * Expr(schedule_.outer[loop].block);
+  /// The first point of the block at hand along the stage's dimension of an outer loop.
+  Expr block_begin(const StripStage& stage, size_t loop) const {
+    return Expr::variable(outer_[loop]) * Expr(stage.outer_blocks[loop]);
   }
 
   /// Address of what lies at the ring's front.
@@ -62,7 +63,7 @@ class StripLowering {
     const StripStage& stage = producer(ring);
     Expr shift = here(ring.first) * Expr(place.strides[stage.stream_dim]);
     for (size_t i = 0; i < outer_.size(); ++i) {
-      shift = shift + block_begin(i) * Expr(place.strides[stage.outer_dims[i]]);
+      shift = shift + block_begin(stage, i) * Expr(place.strides[stage.outer_dims[i]]);
     }
     return shift;
   }
@@ -101,7 +102,7 @@ class StripLowering {
     }
     for (size_t i = 0; i < outer_.size(); ++i) {
       const int d = stage.outer_dims[i];
-      box.ranges[d] = BoxRange::fixed(0, std::min(shape[d], schedule_.outer[i].block));
+      box.ranges[d] = BoxRange::fixed(0, std::min(shape[d], stage.outer_blocks[i]));
     }
     box.ranges[stage.stream_dim] = BoxRange::fixed(0, ring.rows);
     return box;
@@ -189,9 +190,10 @@ class StripLowering {
       const fusion::NestAxis& walked = nest.axes[axis];
       if (walked.shared < 0) continue;
       if (walked.shared < static_cast<int>(outer_.size())) {
-        const Expr begin = block_begin(walked.shared);
-        const Expr block(schedule_.outer[walked.shared].block);
-        ranges[axis] = {begin, min(begin + block, Expr(walked.extent))};
+        // A block is whole units of the nest.
+        const int64_t block = stage.outer_blocks[walked.shared] / walked.unit;
+        const Expr begin = Expr::variable(outer_[walked.shared]) * Expr(block);
+        ranges[axis] = {begin, min(begin + Expr(block), Expr(walked.extent))};
         continue;
       }
       const Expr prev = here(stage.prev), done = here(stage.done);

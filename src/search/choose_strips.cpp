@@ -71,15 +71,23 @@ class StripChooser {
       // May the next dimensions be streamed inside of this one?
       for (int next : dims) {
         if (next == dim || dim == dims.back()) continue;
-        StripSchedule deeper = outer;
-        deeper.outer.push_back({dim, 1});
         if (std::any_of(outer.outer.begin(), outer.outer.end(),
                         [&](const auto& loop) { return loop.dim == next; })) {
           continue;
         }
+        StripSchedule deeper = outer;
+        deeper.outer.push_back({dim, 1});
         deeper.stream_dim = next;
         split(deeper, true);
-        if (!is_legal(deeper)) continue;
+        bool legal = false;
+        // Nests that make several points at once take blocks of as many.
+        for (int64_t block : {1, 2, 4, 6}) {
+          if (block > points()[dim]) break;
+          deeper.outer.back().block = block;
+          legal = is_legal(deeper);
+          if (legal) break;
+        }
+        if (!legal) continue;
         outer = deeper;
         break;
       }
@@ -140,7 +148,7 @@ class StripChooser {
     auto strips = fusion::analyze_strips(graph_, storage_, group, &cache_);
     if (!strips || strips->rings.empty()) return false;
     fusion::StoragePlan storage = storage_;
-    fusion::place_rings(graph_, group, *strips, storage);
+    fusion::place_rings(graph_, *strips, storage);
     // Beyond that the rings are no better than memory.
     if (ring_bytes(*strips, storage) > double(machine_.l2_bytes)) return false;
     if (!schedule_stages(graph_, storage, machine_, *strips, group)) return false;
@@ -175,7 +183,7 @@ bool schedule_stages(const graph::Graph& graph, const fusion::StoragePlan& stora
       granules.push_back(0);
       if (axis.shared < 0) continue;
       if (axis.shared < static_cast<int>(schedule.outer.size())) {
-        const int64_t block = schedule.outer[axis.shared].block;
+        const int64_t block = stage.outer_blocks[axis.shared] / axis.unit;
         if (block >= axis.extent) continue;
         extents.back() = granules.back() = block;
         continue;

@@ -92,7 +92,7 @@ class Fusing {
   /// Rings take the place of the materialised values, for good.
   void settle(FusionGroup& group) {
     auto strips = fusion::analyze_strips(graph_, plan_.storage, group);
-    fusion::place_rings(graph_, group, *strips, plan_.storage);
+    fusion::place_rings(graph_, *strips, plan_.storage);
     add_links(group, *strips);
   }
 
