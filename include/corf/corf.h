@@ -124,6 +124,7 @@ CORF_API void corf_options_free(corf_options* options);
  *                                                 "0"
  * "isa"         sse2, avx2, avx512                the widest of the machine
  * "plan"        auto; unfused: every operator alone
+ * "force_plan"  the text of a plan to carry out, as corf_inspect gives it for stage plan
  *                                                 "auto"
  * "winograd"    0 or 1: compute 3x3 convolutions by Winograd's method where it is faster; its
  *               rounding errors are larger       "0"

@@ -58,6 +58,8 @@ Status Options::set(std::string_view key, std::string_view value) {
       return make_error(ErrorCode::kInvalidArgument,
                         "option plan: '{}' is not one of auto, unfused", value);
     }
+  } else if (key == "force_plan") {
+    compile.plan_text = std::string(value);
   } else if (key == "winograd") {
     CORF_ASSIGN(const int64_t on, parse_integer(key, value, 0, 1));
     compile.winograd = on != 0;
@@ -74,8 +76,8 @@ Status Options::set(std::string_view key, std::string_view value) {
     compile.dump_dir = std::string(value);
   } else {
     return make_error(ErrorCode::kInvalidArgument,
-                      "unknown option '{}'; there are threads, isa, plan, winograd, cache_size, "
-                      "verify_each, time_passes, dump_dir",
+                      "unknown option '{}'; there are threads, isa, plan, force_plan, winograd, "
+                      "cache_size, verify_each, time_passes, dump_dir",
                       key);
   }
   return {};

@@ -18,7 +18,7 @@ using fusion::Root;
 using graph::ScalarOp;
 
 // Bytes a cycle that one core reads from each level when all are busy.
-constexpr double kL2Rate = 16, kL3Rate = 6, kDramRate = 2.5;
+constexpr double kL1Rate = 48, kL2Rate = 16, kL3Rate = 6, kDramRate = 2.5;
 /// A barrier, and the caches that are cold behind it.
 constexpr double kBarrierCycles = 6000;
 
@@ -286,7 +286,9 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     const double bytes = bytes_of(graph, ring.value);
     const auto rows = double(strips.stages[ring.stage].rows);
     const double moved = bytes / rows * double(ring.kept_rows) * double(num_strips);
-    cost.memory += share * (bytes + moved) / level;
+    const Root& root = storage.roots[storage.values[ring.value].root];
+    const bool near = root.size_elems * size_bytes(root.dtype) <= machine.l1_bytes / 2;
+    cost.memory += share * 2 * (bytes + moved) / (near ? kL1Rate : level);
   }
   for (graph::ValueId value : others) {
     const double bytes = bytes_of(graph, value);

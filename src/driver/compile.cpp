@@ -76,10 +76,10 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
 
 Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage last) {
   Dumper dump(options);
-  if (options.plan == PlanMode::kUnfused) {
-    pipeline.plan = search::find_unfused_plan(pipeline.graph, pipeline.machine);
-  } else if (options.plan_text) {
+  if (options.plan_text) {
     CORF_ASSIGN(pipeline.plan, fusion::parse_plan(pipeline.graph, *options.plan_text));
+  } else if (options.plan == PlanMode::kUnfused) {
+    pipeline.plan = search::find_unfused_plan(pipeline.graph, pipeline.machine);
   } else {
     pipeline.plan = search::find_plan(
         pipeline.graph, pipeline.machine,

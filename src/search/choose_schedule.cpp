@@ -98,7 +98,11 @@ class Chooser {
   /// Another parallel axis along which the elements follow one another: tiles of both go through
   /// registers; -1 if there is none.
   int contiguous_axis(const Access& access, int axis) const {
-    if (!access.guards.empty()) return -1;
+    if (std::any_of(access.guards.begin(), access.guards.end(), [&](const Access::Guard& guard) {
+          return index::depends_on(guard.expr, axis);
+        })) {
+      return -1;
+    }
     const Linear linear = index::to_linear(access.address);
     for (int other = 0; other < num_axes(); ++other) {
       if (other == axis || nest_.axes[other].reduction || extent(other) < 4) continue;
@@ -180,7 +184,7 @@ class Chooser {
       const int other = nest_.ops[product.args[1 - first]].access;
       for (int axis = 0; axis < num_axes(); ++axis) {
         if (!are_coefficients(constant, axis) || !runs_along(nest_.loads[other], axis) ||
-            !runs_along(nest_.stores[0].access, axis)) {
+            !can_store_along(nest_.stores[0].access, axis)) {
           continue;
         }
         coefficients_ = constant;
@@ -198,6 +202,11 @@ class Chooser {
            std::none_of(
                access.guards.begin(), access.guards.end(),
                [&](const Access::Guard& guard) { return index::depends_on(guard.expr, axis); });
+  }
+
+  /// Stores may go through registers where their elements follow one another along another axis.
+  bool can_store_along(const Access& access, int axis) const {
+    return runs_along(access, axis) || (depends(access, axis) && contiguous_axis(access, axis) >= 0);
   }
 
   /// Whether a load is of constants over one reduction axis, the only one, and one other axis, both

@@ -1,7 +1,7 @@
 #include "search/choose_strips.h"
 
 #include <algorithm>
-#include <set>
+#include <map>
 
 #include "fusion/group_nests.h"
 #include "fusion/order.h"
@@ -114,9 +114,11 @@ class StripChooser {
 
   bool is_legal(const StripSchedule& loops) {
     group_.strips = loops;
-    const bool legal = fusion::analyze_strips(graph_, storage_, group_, &cache_).ok();
-    legal_ |= legal;
-    return legal;
+    const auto strips = fusion::analyze_strips(graph_, storage_, group_, &cache_);
+    if (!strips) return false;
+    legal_ = true;
+    units_[loops.stream_dim] = strips->stages.back().unit;
+    return true;
   }
 
   /// Strip lengths that give the workers equal parts, from a whole part down.
@@ -125,8 +127,8 @@ class StripChooser {
     const int64_t parts =
         loops.partition_loop == static_cast<int>(loops.outer.size()) ? loops.partitions : 1;
     std::vector<int64_t> lengths;
-    for (int64_t per_part : {1, 2, 3, 4, 7, 14, 28, 56, 112}) {
-      const int64_t length = ceil_div(rows, parts * per_part);
+    for (int64_t per_part : {1, 2, 3, 4, 6, 8, 14, 28, 56, 112}) {
+      const int64_t length = round_up(ceil_div(rows, parts * per_part), units_.at(loops.stream_dim));
       if (lengths.empty() || length < lengths.back()) lengths.push_back(length);
     }
     return lengths;
@@ -165,6 +167,7 @@ class StripChooser {
   const GroupTime& time_;
   fusion::StripCache& cache_;
   bool legal_ = false;
+  std::map<int, int64_t> units_;  // of the last stage's nest, by stream dimension
   std::optional<TimedGroup> best_;
 };
 

@@ -3,6 +3,8 @@
 #include <charconv>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <fstream>
+#include <iterator>
 
 namespace corf::command {
 namespace {
@@ -41,6 +43,10 @@ void Settings::add_model_to(CLI::App& app) {
   app.add_option("MODEL", model, "Model (.onnx), or what corf compile wrote")->required();
   app.add_flag("--json", json, "Machine-readable output on stdout");
   add_machine_options_to(app, threads, isa, plan);
+  app.add_option("--force-plan", force_plan,
+                 "A plan to carry out, as `corf inspect MODEL --stage plan` printed it")
+      ->type_name("FILE")
+      ->check(CLI::ExistingFile);
   app.add_flag("--winograd,!--no-winograd", winograd,
                "3x3 convolutions by Winograd's method where it is faster (larger rounding errors)");
   app.add_option("--shape", shape_arguments,
@@ -67,6 +73,10 @@ Options Settings::to_options() const {
   Options options{{"threads", std::to_string(threads)}, {"plan", plan}};
   if (!isa.empty()) options.set("isa", isa);
   options.set("winograd", winograd ? "1" : "0");
+  if (!force_plan.empty()) {
+    std::ifstream file(force_plan);
+    options.set("force_plan", std::string(std::istreambuf_iterator<char>(file), {}));
+  }
   if (verify_each) options.set("verify_each", "1");
   if (time_passes) options.set("time_passes", "1");
   return options;

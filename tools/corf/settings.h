@@ -16,6 +16,7 @@ struct Settings {
   std::vector<std::string> shape_arguments;  // NAME=1x3x224x224
   std::vector<std::string> input_arguments;  // NAME=FILE.npy
   uint64_t seed = 0;
+  std::string force_plan;
   bool winograd = false;
   bool verify_each = false;
   bool time_passes = false;
