@@ -18,6 +18,7 @@ using fusion::Root;
 using graph::ScalarOp;
 
 // Bytes a cycle that one core reads from each level when all are busy.
+constexpr double kPanelRate = 24;  // fetched ahead from the second level
 constexpr double kL1Rate = 48, kL2Rate = 16, kL3Rate = 6, kDramRate = 2.5;
 /// A barrier, and the caches that are cold behind it.
 constexpr double kBarrierCycles = 6000;
@@ -98,7 +99,8 @@ class NestCycles {
         const double slots = access_slots(load);
         if (slots > 4) loads = std::max(loads, results * slots);  // element by element
       }
-      step_cycles = std::max({results / 2, loads / 2, 4.0}) + 0.03 * loads;
+      step_cycles =
+          std::max({results / 2, loads / 2, 4.0, panel_cycles(vectors, steps)}) + 0.03 * loads;
     } else {
       step_cycles = std::max(results * (inside + 1) / 2, nest_.reduce_op >= 0 ? 2.0 : 0.0);
     }
@@ -114,6 +116,27 @@ class NestCycles {
       if (tiled.axis == axis) return std::min(tiled.extent, extents_[axis]);
     }
     return 1;
+  }
+
+  /// Cycles of a step to bring the vectors of the packed operand near: once for all tiles that use
+  /// the panel if it then stays in the first level, for each tile otherwise.
+  double panel_cycles(double vectors, double steps) const {
+    const int v = schedule_.vector_axis;
+    for (size_t i = 0; i < nest_.loads.size(); ++i) {
+      const Access& load = nest_.loads[i];
+      if (!fusion::is_packed(nest_, storage_, static_cast<int>(i), v)) continue;
+      double reuse = 1;
+      for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
+        if (nest_.axes[axis].reduction || axis == v || index::depends_on(load.address, axis)) {
+          continue;
+        }
+        reuse *= double(ceil_div(extents_[axis], tile_of(axis)));
+      }
+      const double bytes = vectors * double(machine_.vector_bytes());
+      const bool stays = bytes * steps <= double(machine_.l1_bytes) / 2;
+      return bytes / kPanelRate / (stays ? reuse : 1);
+    }
+    return 0;
   }
 
   /// Slots to load or store one vector: more where its elements are apart.
@@ -190,7 +213,8 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
       const bool constant = storage.roots[storage.values[value].root].kind == Root::Kind::kConstant;
       // What is written is first read, and leaves the cache once more.
       const double times = written ? 2 : 1;
-      cost.memory += share * times * bytes / (constant ? kL3Rate : rate(bytes, machine));
+      (constant ? cost.streamed : cost.memory) +=
+          share * times * bytes / (constant ? kL3Rate : rate(bytes, machine));
     }
     cost.barrier += kBarrierCycles;
   }
@@ -266,8 +290,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
       const int shared = nest.axes[axis].shared;
       if (shared < 0) continue;
       if (shared < static_cast<int>(schedule.outer.size())) {
-        extents[axis] =
-            std::min(extents[axis], stage.outer_blocks[shared] / nest.axes[axis].unit);
+        extents[axis] = std::min(extents[axis], stage.outer_blocks[shared] / nest.axes[axis].unit);
       } else {
         extents[axis] = std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit));
       }
@@ -279,8 +302,8 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   }
   const double level = resident <= 0.75 * double(machine.l2_bytes) ? kL2Rate : kL3Rate;
   const double visits = blocks * double(num_strips);
-  cost.memory += share * visits * revisited_bytes / level;
-  cost.memory += share * first_visit_bytes / kL3Rate;
+  const double first = share * first_visit_bytes / kL3Rate;
+  cost.streamed += std::max(first, share * visits * revisited_bytes / (2 * level));
   for (const fusion::StripRing& ring : strips.rings) {
     // Written once and read once; kept rows move.
     const double bytes = bytes_of(graph, ring.value);
@@ -301,7 +324,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
 }  // namespace
 
 double GroupCost::total() const {
-  return std::max(compute, memory) + 0.3 * std::min(compute, memory) + barrier;
+  return std::max(compute, streamed + memory / 2) + memory / 2 + barrier;
 }
 
 GroupCost predict(const graph::Graph& graph, const fusion::StoragePlan& storage,

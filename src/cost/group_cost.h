@@ -7,9 +7,11 @@ namespace corf::cost {
 
 /// Where a group's time goes on its slowest worker, in cycles of that worker.
 struct GroupCost {
-  double compute = 0;  // instructions of the tiles
-  double memory = 0;   // bytes over the bandwidth of the level that they come from
+  double compute = 0;   // instructions of the tiles
+  double streamed = 0;  // weights: read ahead, while the tiles compute
+  double memory = 0;    // activations: bytes over the bandwidth of the level that they come from
   double barrier = 0;
+  /// Half of what activations cost hides behind the arithmetic.
   double total() const;
 };
 

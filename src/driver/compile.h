@@ -22,7 +22,7 @@ struct CompileOptions {
   PlanMode plan = PlanMode::kAuto;
   /// A plan to carry out instead of a search's, as `inspect --stage plan` prints it.
   std::optional<std::string> plan_text;
-  bool winograd = false;  // for the convolutions where it is estimated to be faster
+  bool winograd = true;  // for the convolutions where it is estimated to be faster
   bool verify_each = false;
   bool time_passes = false;
   std::string dump_dir;

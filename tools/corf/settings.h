@@ -17,7 +17,7 @@ struct Settings {
   std::vector<std::string> input_arguments;  // NAME=FILE.npy
   uint64_t seed = 0;
   std::string force_plan;
-  bool winograd = false;
+  bool winograd = true;
   bool verify_each = false;
   bool time_passes = false;
 
