@@ -87,10 +87,14 @@ Result<Comparison> compare(const onnx::Model& model, const std::vector<Tensor>& 
                            const CompileOptions& options) {
   CORF_ASSIGN(Pipeline pipeline, run_pipeline(model, options, Stage::kLlvm));
   CORF_ASSIGN(const std::vector<Tensor> actual, run_compiled(pipeline, inputs));
+  // The reference has no roundings of Winograd's weights.
+  CompileOptions direct = options;
+  direct.winograd = false;
+  CORF_ASSIGN(const Pipeline reference, run_pipeline(model, direct, Stage::kGraph));
   graph::EvaluateOptions evaluating;
   evaluating.threads = pipeline.machine.threads;
   CORF_ASSIGN(const std::vector<Tensor> expected,
-              graph::evaluate(pipeline.graph, inputs, evaluating));
+              graph::evaluate(reference.graph, inputs, evaluating));
   Comparison comparison;
   bool sound = true;
   for (size_t i = 0; i < actual.size(); ++i) {

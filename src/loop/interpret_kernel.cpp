@@ -1,3 +1,4 @@
+// Longer than 500 lines because it runs every kind of statement on every type.
 #include "loop/interpret_kernel.h"
 
 #include <cstring>

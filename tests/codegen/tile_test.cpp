@@ -72,6 +72,89 @@ kernel product(x: f32[40], w: f32[320], y: f32[128] mut) partition part params(n
   }
 }
 
+/// Sums with coefficients 0, 1, -1 and others, whose accumulators start from 0, -0 and values.
+TEST(Tile, TablesOfCoefficients) {
+  for (const char* dtype : {"f32", "f64"}) {
+    for (const char* start : {"const {t} 0", "const {t} -0", "load {t} y0[c]"}) {
+      for (int channels : {1, 5, 16, 37}) {
+        const std::string init = fmt::format(fmt::runtime(start), fmt::arg("t", dtype));
+        expect_as_interpreted(run_of(
+            fmt::format(R"(
+kernel transform(x: {t}[{x}], y0: {t}[{c}], y: {t}[{y}] mut) partition part {{
+  tile (a: 4, i: 5, c: {c} vector) {{
+    %init = {init}
+    acc %sum {t} (a, c) = %init
+    %table = table {t} (a, i) [1, 0, -1, 0, 0, 0, -1, 1, 2, 0, 0, 0, 0, 0, 0, 0.5, -4, 0, 3, 1]
+    %x = load {t} x[i*{c} + c]
+    %sum += %table * %x
+    store y[a*{c} + c] = %sum
+  }}
+}})",
+                        fmt::arg("t", dtype), fmt::arg("init", init), fmt::arg("c", channels),
+                        fmt::arg("x", 5 * channels), fmt::arg("y", 4 * channels))));
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+/// Both ways round, without a vector axis, over the lanes, and as the operand of something else.
+TEST(Tile, TablesAsAnyOperand) {
+  expect_as_interpreted(run_of(R"(
+kernel tables(x: f32[35], y: f32[4] mut, z: f32[1] mut, v: f32[14] mut) partition part {
+  tile (a: 2, i: 2) {
+    %zero = const f32 0
+    acc %sum f32 (a) = %zero
+    %x = load f32 x[i]
+    %t = table f32 (a, i) [0, 3, -1, 0]
+    %u = table f32 (a) [2, 0]
+    %sum += %x * %t
+    %sum += %u * %t
+    store y[a] = %sum
+  }
+  tile (j: 2, c: 7 vector) {
+    %zero = const f32 0
+    acc %sum f32 () = %zero
+    %x = load f32 x[7*j + c]
+    %t = table f32 (j) [0, -3]
+    %sum += %t * %x
+    store z[0] = %sum
+    %y = mul f32 %t, %x
+    store v[7*j + c] = %y
+  }
+  tile (k: 2) {
+    %t = table f32 (k) [5, 7]
+    %s = reduce sum f32 %t over k
+    store y[2] = %s
+    store y[3] = %s
+  }
+}
+)"));
+}
+
+/// A zero is no term: what is not a number there does not matter.
+TEST(Tile, ZerosOfATableSkipWhatIsNotANumber) {
+  KernelRun run = run_of(R"(
+kernel skip(x: f32[6], y: f32[3] mut) partition part {
+  tile (i: 2, c: 3 vector) {
+    %zero = const f32 0
+    acc %sum f32 (c) = %zero
+    %t = table f32 (i) [0, 2]
+    %x = load f32 x[3*i + c]
+    %sum += %t * %x
+    store y[c] = %sum
+  }
+}
+)");
+  run.inputs[0].set_f64(0, std::nan(""));
+  run.inputs[0].set_f64(1, INFINITY);
+  expect_as_interpreted(run);
+  const std::vector<Tensor> result = run_interpreted(run);
+  for (int64_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(result[0].at_f64(i), 2 * run.inputs[0].at_f64(3 + i));
+  }
+}
+
 TEST(Tile, Depthwise) {
   for (int stride : {1, 2}) {
     for (int channels : {1, 7, 16, 24, 40}) {

@@ -70,6 +70,28 @@ TEST(LoopText, KernelPrintsAsItIsWritten) {
   EXPECT_EQ(load.padding, -std::numeric_limits<double>::infinity());
 }
 
+TEST(LoopText, TablesRoundTrip) {
+  const std::string text =
+      "kernel k(x: f32[12], y: f32[8] mut) partition part {\n"
+      "  tile (a: 2, i: 3, c: 4 vector) {\n"
+      "    %0 = const f32 -0\n"
+      "    acc %1 f32 (a, c) = %0\n"
+      "    %2 = table f32 (a, i) [1, 0, -5.25, 0.5, -1, 2]\n"
+      "    %3 = load f32 x[4*i + c]\n"
+      "    %1 += %2 * %3\n"
+      "    store y[4*a + c] = %1\n"
+      "  }\n"
+      "}\n";
+  Result<Kernel> kernel = parse_kernel(text);
+  ASSERT_TRUE(kernel.ok()) << kernel.error().message;
+  EXPECT_TRUE(verify(*kernel).ok());
+  EXPECT_EQ(to_string(*kernel), text);
+  const Tile& tile = std::get<Tile>(kernel->body[0]);
+  const auto& table = std::get<TileTable>(std::get<TileLet>(tile.body[2]).value);
+  EXPECT_EQ(table.axes, (std::vector<int>{tile.axes[0].var, tile.axes[1].var}));
+  EXPECT_EQ(table.values, (std::vector<double>{1, 0, -5.25, 0.5, -1, 2}));
+}
+
 TEST(LoopText, NamedRegistersAreNumberedAboveTheNumberedOnes) {
   Result<Kernel> kernel = parse_kernel(
       "kernel k(x: f32[1] mut) partition p { tile () { %a = const f32 1\n %7 = add f32 %a, %a\n"
