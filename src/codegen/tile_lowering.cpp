@@ -128,12 +128,14 @@ void TileLowering::execute(const loop::TilePrefetch& prefetch) {
   const Address address =
       f_.index.address(f_.buffer(prefetch.buffer), memory_type(f_.context(), dtype),
                        index::to_linear(prefetch.offset));
-  // The copies of an unrolled loop often mean the same cache line.
-  for (const auto& [base, constant] : prefetched_) {
-    const int64_t distance_bytes = (address.constant - constant) * size_bytes(dtype);
-    if (base == address.base && distance_bytes >= 0 && distance_bytes < kCacheLineBytes) return;
+  // The copies of an unrolled loop, which follow one another in one block, may mean the same line.
+  const auto [known, is_first] =
+      prefetched_.try_emplace({&prefetch, builder_.GetInsertBlock()}, address.constant);
+  if (!is_first) {
+    const int64_t distance_bytes = (address.constant - known->second) * size_bytes(dtype);
+    if (distance_bytes >= 0 && distance_bytes < kCacheLineBytes) return;
+    known->second = address.constant;
   }
-  prefetched_.emplace_back(address.base, address.constant);
   constexpr int kRead = 0, kSecondLevel = 2, kData = 1;
   Value* from = pointer(prefetch.buffer, address);
   builder_.CreateIntrinsic(

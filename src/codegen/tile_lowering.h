@@ -168,8 +168,9 @@ class TileLowering {
   std::vector<RegisterState> registers_;
   std::map<int, BoundVariable> bound_;
   std::vector<loop::Register> waiting_loads_;
-  std::vector<std::map<SharedKey, llvm::Value*>> shared_;     // by open loop
-  std::vector<std::pair<llvm::Value*, int64_t>> prefetched_;  // addresses: base, constant
+  std::vector<std::map<SharedKey, llvm::Value*>> shared_;  // by open loop
+  /// The last address (its constant part) that a statement has asked for in a block.
+  std::map<std::pair<const loop::TilePrefetch*, llvm::BasicBlock*>, int64_t> prefetched_;
 };
 
 /// Lowers the tile; where guards may fail, once for the inside, where none does, and once for the

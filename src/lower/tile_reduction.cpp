@@ -170,14 +170,18 @@ void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
     registers_ = outside;
     bound_ = bound;
   };
-  auto emit_loop = [&](const Expr& lo, const Expr& hi, std::vector<TileStmt>& into) {
+  auto emit_loop = [&](const Expr& start, const Expr& lo, const Expr& hi,
+                       std::vector<TileStmt>& into) {
     loop::TileLoop loop;
     loop.var = builder_.new_variable(nest_.axes[axis].name);
     loop.lo = lo;
     loop.hi = hi;
     loop.step = step;
-    loop.unroll = level + 1 == schedule_.reduction_order.size() ? schedule_.reduction_unroll : 1;
-    point_[axis] = Expr::variable(loop.var) + lane;
+    const bool innermost = level + 1 == schedule_.reduction_order.size();
+    // Copies of a loop whose length is not known need a second loop, and its registers.
+    const bool known = lo.is_constant() && hi.is_constant();
+    loop.unroll = innermost && known ? schedule_.reduction_unroll : 1;
+    point_[axis] = start + Expr::variable(loop.var) + lane;
     scoped([&] { reduction_loops(level + 1, loop.body); });
     into.push_back(std::move(loop));
   };
@@ -187,12 +191,13 @@ void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
     blocks.lo = Expr(0);
     blocks.hi = Expr(whole);
     blocks.step = block_steps_ * step;
-    Expr start = Expr::variable(blocks.var), end = start + Expr(blocks.step);
-    if (whole % blocks.step != 0) end = min(end, Expr(whole));
-    sum_block(blocks.body, [&] { emit_loop(start, end, blocks.body); });
+    const Expr start = Expr::variable(blocks.var);
+    const bool even = whole % blocks.step == 0;
+    const Expr length = even ? Expr(blocks.step) : min(Expr(blocks.step), Expr(whole) - start);
+    sum_block(blocks.body, [&] { emit_loop(start, Expr(0), length, blocks.body); });
     out.push_back(std::move(blocks));
   } else if (whole > 0) {
-    emit_loop(Expr(0), Expr(whole), out);
+    emit_loop(Expr(0), Expr(0), Expr(whole), out);
   }
   if (whole == extent) return;
   // Lanes beyond the end load nothing and count as the identity.
@@ -250,6 +255,8 @@ void TileEmitter::prefetch(std::vector<TileStmt>& out) {
       offset = offset + Expr(kAheadElems);
     } else {
       elems = ceil_div(lanes * progress_.tile_points, progress_.all_points);
+      // So that a few steps make whole lines.
+      elems = elems <= 4 ? 4 : elems <= 8 ? 8 : round_up(elems, kLineElems);
       offset = packed.panel(point_, progress_.next_base) +
                progress_.points_done * Expr(lanes * packed.num_steps() / progress_.all_points) +
                packed.step(point_) * Expr(elems);

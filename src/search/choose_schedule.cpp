@@ -374,7 +374,7 @@ class Chooser {
     const int64_t all_vectors = vector_ops(extent(schedule_.vector_axis));
     const double panel_bytes = k * double(tile.vectors * machine_.vector_bytes());
     // A panel that does not stay in the first level is read from the second by every tile.
-    const double far_load = panel_bytes > double(machine_.l1_bytes) / 2 ? 1.5 : 0;
+    const double far_load = panel_bytes > double(machine_.l1_bytes) / 2 ? 0.3 : 0;
     double cost = 0;
     for_tiles(all_vectors, tile.vectors, [&](int64_t vectors, int64_t panels) {
       for_tiles(p >= 0 ? extent(p) : 1, tile.rows, [&](int64_t rows, int64_t row_tiles) {
@@ -382,7 +382,8 @@ class Chooser {
           const double fmas = double(vectors * rows * outer);
           const double loads = double(vectors + rows * outer);
           // Eight independent sums hide the latency of an FMA at two a cycle.
-          double per_step = std::max({fmas, loads, 8.0}) + 0.05 * loads;
+          // As many loads as FMAs keep the two from overlapping fully.
+          double per_step = std::max({fmas, 1.12 * loads, 8.0}) + 0.05 * loads;
           per_step += far_load * double(vectors);
           const double stores = p >= 0 ? store_slots(vectors, rows, p) * double(outer) : fmas;
           cost += double(panels * row_tiles * outers) * (per_step * k + 3.0 * fmas + stores + 12.0);
