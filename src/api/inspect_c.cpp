@@ -33,10 +33,15 @@ corf_error* corf_session_inspect(corf_session* session, const char* stage, const
     corf::session::Session& opened = *session->session;
     CORF_ASSIGN(const auto bindings, corf::session::to_bindings(shapes, num_shapes));
     CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(opened));
-    CORF_ASSIGN(const auto resolved, corf::session::resolve(opened.inputs(), bindings));
+    const auto resolved = corf::session::resolve(opened.inputs(), bindings);
+    if (!resolved.ok()) {
+      // Shapes would not help where operators are missing.
+      CORF_RETURN_IF_ERROR(corf::onnx::check_operators(compiler->model()));
+      return resolved.error();
+    }
     CORF_ASSIGN(const std::string printed,
                 corf::driver::inspect(compiler->model(), *parsed,
-                                      compiler->options(resolved, opened.threads())));
+                                      compiler->options(*resolved, opened.threads())));
     *text = copy_text(printed);
     return {};
   });
