@@ -69,7 +69,21 @@ function(corf_objects out)
   set(${out} ${objects} PARENT_SCOPE)
 endfunction()
 
+# What libcorf_runtime is made of: no folder that needs LLVM or protobuf.
+set(CORF_RUNTIME_FOLDERS support tensor target runtime session deploy)
+
+# corf_shared_library(NAME FOLDER...): a library in the build folder that exports corf_* only.
+function(corf_shared_library name)
+  corf_objects(objects ${ARGN})
+  add_library(${name} SHARED ${objects})
+  target_link_libraries(${name} PUBLIC corf_options)
+  target_link_options(${name} PRIVATE -Wl,--exclude-libs,ALL
+    -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/exports.map)
+  set_target_properties(${name} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+endfunction()
+
 # libcorf: everything, LLVM linked into it once.
+# libcorf_runtime: loads and runs compiled files, nothing else.
 # corf_inside: the same objects with every symbol visible, for tests and benchmarks.
 function(corf_libraries)
   llvm_map_components_to_libnames(llvm_libraries core support passes mc object
@@ -78,10 +92,10 @@ function(corf_libraries)
   # harm; Debian's static archive is not position-independent.
   find_library(protobuf_lite NAMES protobuf-lite REQUIRED)
 
-  corf_objects(all ${CORF_FOLDERS})
-  if(NOT all)
-    return()
-  endif()
+  # deploy/ stands in for api/ where there is no compiler.
+  set(folders ${CORF_FOLDERS})
+  list(REMOVE_ITEM folders deploy)
+  corf_objects(all ${folders})
   add_library(corf_inside SHARED ${all})
   target_link_libraries(corf_inside PUBLIC corf_options ${protobuf_lite} PRIVATE ${llvm_libraries})
   target_link_options(corf_inside PRIVATE -Wl,--exclude-libs,ALL)
@@ -90,9 +104,8 @@ function(corf_libraries)
   endforeach()
   target_include_directories(corf_inside SYSTEM PUBLIC ${CMAKE_BINARY_DIR}/generated)
 
-  add_library(corf SHARED ${all})
-  target_link_libraries(corf PUBLIC corf_options PRIVATE ${llvm_libraries} ${protobuf_lite})
-  target_link_options(corf PRIVATE -Wl,--exclude-libs,ALL
-    -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/exports.map)
-  set_target_properties(corf PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+  corf_shared_library(corf ${folders})
+  target_link_libraries(corf PRIVATE ${llvm_libraries} ${protobuf_lite})
+  corf_shared_library(corf_runtime_only ${CORF_RUNTIME_FOLDERS})
+  set_target_properties(corf_runtime_only PROPERTIES OUTPUT_NAME corf_runtime)
 endfunction()

@@ -1,5 +1,5 @@
-#include "api/declared_tensor.h"
 #include "onnx/parse_tensor.h"
+#include "session/declared_tensor.h"
 
 struct corf_array {
   corf::onnx::NamedTensor named;
@@ -8,7 +8,7 @@ struct corf_array {
 extern "C" {
 
 corf_error* corf_array_parse_onnx(const void* bytes, size_t size_bytes, corf_array** array) {
-  return corf::api::guarded([&]() -> corf::Status {
+  return corf::session::guarded([&]() -> corf::Status {
     CORF_ASSIGN(corf::onnx::NamedTensor named, corf::onnx::parse_tensor(bytes, size_bytes));
     *array = new corf_array{std::move(named)};
     return {};
@@ -19,7 +19,7 @@ void corf_array_free(corf_array* array) { delete array; }
 
 corf_tensor corf_array_tensor(const corf_array* array) {
   const corf::Tensor& tensor = array->named.tensor;
-  return {array->named.name.c_str(), corf::api::to_c(tensor.dtype()), tensor.shape().size(),
+  return {array->named.name.c_str(), corf::session::to_c(tensor.dtype()), tensor.shape().size(),
           tensor.shape().data(), const_cast<std::byte*>(tensor.bytes())};
 }
 

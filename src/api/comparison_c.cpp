@@ -4,16 +4,15 @@
 #include <fmt/ranges.h>
 #include <optional>
 
-#include "api/session.h"
-#include "api/shapes.h"
+#include "api/model_compiler.h"
 
 using corf::ErrorCode;
 using corf::make_error;
 using corf::Result;
 using corf::Status;
 using corf::Tensor;
-using corf::api::guarded;
 using corf::driver::ComparedValue;
+using corf::session::guarded;
 
 struct corf_comparison {
   struct Value {
@@ -44,13 +43,13 @@ corf_compared_value to_c(const corf_comparison::Value& value) {
 std::vector<Tensor> borrow(const std::vector<const corf_tensor*>& arrays) {
   std::vector<Tensor> tensors;
   for (const corf_tensor* array : arrays) {
-    tensors.emplace_back(static_cast<corf::DType>(array->dtype), corf::api::shape_of(*array),
+    tensors.emplace_back(static_cast<corf::DType>(array->dtype), corf::session::shape_of(*array),
                          nullptr, array->data);
   }
   return tensors;
 }
 
-Result<std::vector<Tensor>> run(corf::api::CompiledModel& compiled,
+Result<std::vector<Tensor>> run(corf::session::CompiledModel& compiled,
                                 const std::vector<const corf_tensor*>& inputs) {
   std::vector<const void*> input_data;
   for (const corf_tensor* input : inputs) input_data.push_back(input->data);
@@ -83,14 +82,14 @@ corf_comparison::Value difference(const std::string& name, const Tensor& actual,
   return value;
 }
 
-Result<corf_comparison> compare_with_unfused(corf::api::Session& session,
+Result<corf_comparison> compare_with_unfused(corf::session::Session& session,
                                              const std::vector<const corf_tensor*>& inputs,
-                                             const corf::onnx::ShapeBindings& shapes) {
+                                             const corf::session::ShapeBindings& shapes) {
   CORF_ASSIGN(const auto compiled, session.compile(shapes));
-  CORF_ASSIGN(auto resolved, corf::api::resolve(session.inputs(), shapes));
-  corf::driver::CompileOptions options = session.compile_options(std::move(resolved));
-  options.plan = corf::driver::PlanMode::kUnfused;
-  CORF_ASSIGN(const auto unfused, session.compile_uncached(options));
+  CORF_ASSIGN(const auto resolved, corf::session::resolve(session.inputs(), shapes));
+  CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(session));
+  CORF_ASSIGN(auto unfused_spec, compiler->compile_unfused(resolved, session.threads()));
+  CORF_ASSIGN(const auto unfused, session.load(std::move(unfused_spec)));
   CORF_ASSIGN(const auto actual, run(*compiled, inputs));
   CORF_ASSIGN(const auto reference, run(*unfused, inputs));
   corf_comparison comparison;
@@ -100,14 +99,14 @@ Result<corf_comparison> compare_with_unfused(corf::api::Session& session,
   return comparison;
 }
 
-Result<corf_comparison> compare_with_evaluate(corf::api::Session& session,
+Result<corf_comparison> compare_with_evaluate(corf::session::Session& session,
                                               const std::vector<const corf_tensor*>& inputs,
-                                              const corf::onnx::ShapeBindings& shapes) {
-  CORF_ASSIGN(const auto model, session.model());
-  CORF_ASSIGN(auto resolved, corf::api::resolve(session.inputs(), shapes));
-  CORF_ASSIGN(
-      const auto compared,
-      corf::driver::compare(*model, borrow(inputs), session.compile_options(std::move(resolved))));
+                                              const corf::session::ShapeBindings& shapes) {
+  CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(session));
+  CORF_ASSIGN(const auto resolved, corf::session::resolve(session.inputs(), shapes));
+  CORF_ASSIGN(const auto compared,
+              corf::driver::compare(compiler->model(), borrow(inputs),
+                                    compiler->options(resolved, session.threads())));
   corf_comparison comparison;
   for (const ComparedValue& value : compared.outputs) {
     comparison.outputs.push_back(to_value(value));
@@ -131,8 +130,9 @@ corf_error* corf_session_compare(corf_session* session, corf_reference reference
                                  const corf_tensor* inputs, size_t num_inputs,
                                  corf_comparison** comparison) {
   return guarded([&]() -> Status {
-    corf::api::Session& opened = *session->session;
-    CORF_ASSIGN(const auto matched, corf::api::match(opened.inputs(), "input", inputs, num_inputs));
+    corf::session::Session& opened = *session->session;
+    CORF_ASSIGN(const auto matched,
+                corf::session::match(opened.inputs(), "input", inputs, num_inputs));
     CORF_ASSIGN(const auto shapes, opened.shapes_of(matched));
     if (reference != CORF_REFERENCE_EVALUATE && reference != CORF_REFERENCE_UNFUSED) {
       return make_error(ErrorCode::kInvalidArgument, "{} is no reference",

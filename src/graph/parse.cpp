@@ -1,9 +1,7 @@
-#include <algorithm>
-#include <cctype>
 #include <charconv>
-#include <cstring>
 
 #include "graph/text.h"
+#include "index/scanner.h"
 
 namespace corf::graph {
 namespace {
@@ -12,163 +10,28 @@ namespace {
 constexpr int64_t kMaxZeroBytes = int64_t{1} << 34;
 constexpr int kMaxValues = 1 << 24;
 
-/// Reads tokens; the first failure sticks, and everything after it reads as empty.
-class Scanner {
- public:
-  explicit Scanner(std::string_view text) : text_(text) {}
-
-  bool ok() const { return error_.empty(); }
-  void fail(std::string message) {
-    if (!ok()) return;
-    error_ = std::move(message);
-    error_at_ = position_;
-  }
-  Error error() const {
-    size_t at = std::min(error_at_, text_.size());
-    auto line = 1 + std::count(text_.begin(), text_.begin() + static_cast<long>(at), '\n');
-    size_t start = at == 0 ? std::string_view::npos : text_.rfind('\n', at - 1);
-    size_t column = start == std::string_view::npos ? at + 1 : at - start;
-    return make_error(ErrorCode::kInvalidArgument, "graph text, line {} column {}: {}", line,
-                      column, error_);
-  }
-
-  void skip_space() {
-    while (position_ < text_.size() && std::isspace(static_cast<unsigned char>(text_[position_]))) {
-      ++position_;
-    }
-  }
-  bool at_end() {
-    skip_space();
-    return position_ == text_.size();
-  }
-  bool take(std::string_view token) {
-    skip_space();
-    if (!ok() || !text_.substr(position_).starts_with(token)) return false;
-    size_t end = position_ + token.size();
-    if (is_word(token.back()) && end < text_.size() && is_word(text_[end])) return false;
-    position_ = end;
-    return true;
-  }
-  void expect(std::string_view token) {
-    if (!take(token)) fail(fmt::format("expected '{}'", token));
-  }
-  std::string_view word() {
-    skip_space();
-    size_t end = position_;
-    while (end < text_.size() && is_word(text_[end])) ++end;
-    std::string_view result = ok() ? text_.substr(position_, end - position_) : "";
-    if (result.empty()) fail("expected a word");
-    if (ok()) position_ = end;
-    return result;
-  }
-  template <typename T>
-  T number() {
-    skip_space();
-    T value{};
-    const char* begin = text_.data() + position_;
-    auto [end, error] = std::from_chars(begin, text_.data() + text_.size(), value);
-    if (!ok() || error == std::errc::invalid_argument) {
-      fail("expected a number");
-      return T{};
-    }
-    // from_chars leaves a float beyond its type's range untouched.
-    if (error != std::errc()) {
-      fail("the number is out of range");
-      return T{};
-    }
-    position_ += static_cast<size_t>(end - begin);
-    return value;
-  }
-  /// A number that is an integer unless its text says that it is a float.
-  Attribute int_or_float() {
-    skip_space();
-    size_t end = position_;
-    while (end < text_.size() && (is_word(text_[end]) || text_[end] == '-' || text_[end] == '+')) {
-      ++end;
-    }
-    if (text_.substr(position_, end - position_).find_first_of(".en") == std::string_view::npos) {
-      return number<int64_t>();
-    }
-    return number<double>();
-  }
-  std::string quoted() {
-    expect("\"");
-    std::string result;
-    while (ok()) {
-      if (position_ >= text_.size()) {
-        fail("the string does not end");
-        break;
-      }
-      char c = text_[position_++];
-      if (c == '"') break;
-      if (c == '\\' && position_ < text_.size()) {
-        c = text_[position_++];
-        if (c == 'x') c = static_cast<char>(hex_byte());
-      }
-      result += c;
-    }
-    return result;
-  }
-  int hex_byte() {
-    int value = 0;
-    for (int i = 0; i < 2; ++i) {
-      char c = position_ < text_.size() ? text_[position_] : ' ';
-      if (!std::isxdigit(static_cast<unsigned char>(c))) {
-        fail("expected hexadecimal digits");
-        return 0;
-      }
-      value = value * 16 + (std::isdigit(static_cast<unsigned char>(c))
-                                ? c - '0'
-                                : std::tolower(static_cast<unsigned char>(c)) - 'a' + 10);
-      ++position_;
-    }
-    return value;
-  }
-  template <typename T>
-  std::vector<T> list() {
-    std::vector<T> values;
-    expect("[");
-    if (take("]")) return values;
-    do {
-      values.push_back(number<T>());
-    } while (take(","));
-    expect("]");
-    return values;
-  }
-
-  std::string_view text() const { return text_; }
-  size_t& position() { return position_; }
-
- private:
-  static bool is_word(char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.';
-  }
-  std::string_view text_;
-  size_t position_ = 0;
-  std::string error_;
-  size_t error_at_ = 0;
-};
-
 class GraphParser {
  public:
   GraphParser(std::string_view text, const std::map<std::string, Tensor>& constants)
-      : in_(text), constants_(constants) {}
+      : in_(text), text_bytes_(text.size()), constants_(constants) {}
 
   Result<Graph> run() {
     in_.expect("graph");
-    while (in_.ok() && !in_.take("inputs")) parse_node();
+    while (!in_.failed() && !in_.accept("inputs")) parse_node();
     graph_.inputs = parse_ids();
     in_.expect("outputs");
     in_.expect("(");
-    if (!in_.take(")")) {
+    if (!in_.accept(")")) {
       do {
         graph_.outputs.push_back(parse_id());
-        graph_.output_names.push_back(in_.quoted());
-      } while (in_.take(","));
+        graph_.output_names.push_back(in_.quoted("the name of an output"));
+      } while (in_.accept(","));
       in_.expect(")");
     }
-    if (in_.ok() && !in_.at_end()) in_.fail("expected the end of the text");
-    if (!in_.ok()) return in_.error();
+    if (!in_.failed() && !in_.at_end()) in_.fail("expected the end of the text");
+    if (in_.failed()) {
+      return Error{in_.error().code, "graph text, " + in_.error().message};
+    }
     Status status = verify(graph_);
     if (!status.ok()) return Error{ErrorCode::kInvalidArgument, status.error().message};
     return std::move(graph_);
@@ -177,74 +40,82 @@ class GraphParser {
  private:
   ValueId parse_id() {
     in_.expect("%");
-    ValueId id = in_.number<ValueId>();
+    const int64_t id = in_.integer("the number of a value");
     if (id < 0 || id >= kMaxValues) in_.fail("no such value");
-    return in_.ok() ? id : 0;
+    return in_.failed() ? 0 : static_cast<ValueId>(id);
   }
 
   std::vector<ValueId> parse_ids() {
     std::vector<ValueId> ids;
     in_.expect("(");
-    if (in_.take(")")) return ids;
+    if (in_.accept(")")) return ids;
     do {
       ids.push_back(parse_id());
-    } while (in_.take(","));
+    } while (in_.accept(","));
     in_.expect(")");
     return ids;
   }
 
   DType parse_type() {
-    auto dtype = parse_dtype(in_.word());
+    auto dtype = parse_dtype(in_.name("an element type"));
     if (!dtype) in_.fail("expected an element type");
     return dtype.value_or(DType::kF32);
   }
 
   Shape parse_shape() {
-    Shape shape;
     in_.expect("[");
-    if (in_.take("]")) return shape;
-    while (in_.ok()) {
-      shape.push_back(in_.number<int64_t>());
-      if (in_.position() < in_.text().size() && in_.text()[in_.position()] == 'x') {
-        ++in_.position();
-        continue;
-      }
-      break;
-    }
+    if (in_.accept("]")) return {};
+    Shape shape = in_.shape();
     in_.expect("]");
     if (auto elems = checked_num_elems(shape); !elems.ok()) in_.fail(elems.error().message);
     return shape;
   }
 
+  template <typename T>
+  std::vector<T> parse_list() {
+    std::vector<T> values;
+    in_.expect("[");
+    if (in_.accept("]")) return values;
+    do {
+      if constexpr (std::is_integral_v<T>) {
+        values.push_back(in_.integer<T>("an integer"));
+      } else {
+        values.push_back(in_.number("a number"));
+      }
+    } while (in_.accept(","));
+    in_.expect("]");
+    return values;
+  }
+
   void parse_node() {
     Node node;
     NodeId id = static_cast<NodeId>(graph_.nodes.size());
-    bool has_outputs = !in_.take("=");
+    bool has_outputs = !in_.accept("=");
     if (has_outputs) {
       do {
         ValueId output = parse_id();
         Value value;
-        value.name = in_.quoted();
+        value.name = in_.quoted("the name of a value");
         in_.expect(":");
         value.dtype = parse_type();
         value.shape = parse_shape();
         value.producer = id;
-        if (!in_.ok()) return;
+        if (in_.failed()) return;
         if (graph_.values.size() <= static_cast<size_t>(output)) graph_.values.resize(output + 1);
         graph_.values[output] = std::move(value);
         node.outputs.push_back(output);
-      } while (in_.take(","));
+      } while (in_.accept(","));
       in_.expect("=");
     }
-    std::string_view keyword = in_.word();
-    node.name = in_.quoted();
-    if (in_.take("origin")) node.origin = in_.quoted();
-    if (!in_.ok()) return;
+    const std::string keyword = in_.name("a kind of node");
+    node.name = in_.quoted("the name of a node");
+    if (in_.accept("origin")) node.origin = in_.quoted("an operator");
+    if (in_.failed()) return;
     if (keyword == "constant" && node.outputs.empty()) in_.fail("a constant has an output");
     node.op = parse_op(keyword, node);
     node.inputs = parse_ids();
     if (auto* compute = std::get_if<Compute>(&node.op)) parse_compute(*compute, node);
-    if (in_.ok()) graph_.nodes.push_back(std::move(node));
+    if (!in_.failed()) graph_.nodes.push_back(std::move(node));
   }
 
   Op parse_op(std::string_view keyword, const Node& node) {
@@ -254,30 +125,31 @@ class GraphParser {
     if (keyword == "broadcast") return View(Broadcast{});
     if (keyword == "transpose") {
       in_.expect("perm");
-      return View(Transpose{in_.list<int>()});
+      return View(Transpose{parse_list<int>()});
     }
     if (keyword == "slice") {
       Slice slice;
       in_.expect("starts");
-      slice.starts = in_.list<int64_t>();
+      slice.starts = parse_list<int64_t>();
       in_.expect("steps");
-      slice.steps = in_.list<int64_t>();
+      slice.steps = parse_list<int64_t>();
       return View(std::move(slice));
     }
     if (keyword == "concat") {
       in_.expect("axis");
-      return View(Concat{in_.number<int>()});
+      return View(Concat{in_.integer<int>("an axis")});
     }
     if (keyword == "pad") {
       Pad pad;
       in_.expect("before");
-      pad.before = in_.list<int64_t>();
+      pad.before = parse_list<int64_t>();
       in_.expect("value");
-      pad.value = in_.number<double>();
+      pad.value = in_.number("a padding value");
       return View(std::move(pad));
     }
     if (keyword == "opaque") return parse_opaque();
-    if (keyword == "constant" && in_.ok()) return parse_constant(graph_.values[node.outputs[0]]);
+    if (keyword == "constant" && !in_.failed())
+      return parse_constant(graph_.values[node.outputs[0]]);
     in_.fail(fmt::format("there is no kind of node '{}'", keyword));
     return Input{};
   }
@@ -285,37 +157,38 @@ class GraphParser {
   Op parse_opaque() {
     Opaque opaque;
     in_.expect("routine");
-    opaque.routine = in_.quoted();
+    opaque.routine = in_.quoted("the name of a routine");
     in_.expect("{");
-    if (in_.take("}")) return opaque;
+    if (in_.accept("}")) return opaque;
     do {
-      std::string key = in_.quoted();
+      const std::string key = in_.quoted("the name of an attribute");
       in_.expect("=");
       opaque.attributes[key] = parse_attribute();
-    } while (in_.take(","));
+    } while (in_.accept(","));
     in_.expect("}");
     return opaque;
   }
 
   Attribute parse_attribute() {
-    in_.skip_space();
-    std::string_view rest = in_.text().substr(std::min(in_.position(), in_.text().size()));
-    if (rest.starts_with('"')) return in_.quoted();
-    if (rest.starts_with('[')) return in_.list<int64_t>();
-    if (rest.starts_with("f[")) {
-      ++in_.position();
-      return in_.list<double>();
+    if (in_.at_quote()) return in_.quoted("text");
+    if (in_.at("[")) return parse_list<int64_t>();
+    if (in_.at("f[")) {
+      in_.expect("f");
+      return parse_list<double>();
     }
-    return in_.int_or_float();
+    // An integer unless its text says that it is a float.
+    const std::string_view digits = in_.number_text("an attribute");
+    if (digits.find_first_of(".en") == std::string_view::npos) return in_.to_integer(digits);
+    return in_.to_number(digits);
   }
 
   Op parse_constant(const Value& value) {
-    bool dense = in_.take("dense<");
-    bool hex = !dense && in_.take("hex<");
+    bool dense = in_.accept("dense<");
+    bool hex = !dense && in_.accept("hex<");
     int64_t elems = num_elems(value.shape);
     bool small = elems <= kMaxZeroBytes / size_bytes(value.dtype);
     if (dense) {
-      std::string hash(in_.word());
+      const std::string hash(in_.number_text("a hash"));
       in_.expect(">");
       auto it = constants_.find(hash);
       if (it != constants_.end() && it->second.dtype() == value.dtype &&
@@ -323,33 +196,32 @@ class GraphParser {
         return Constant{it->second};
       }
       if (!small) in_.fail("the constant is too large to be filled with zeros");
-      if (!in_.ok()) return Constant{};
+      if (in_.failed()) return Constant{};
       return Constant{Tensor(value.dtype, value.shape)};
     }
     // Every element takes at least two characters, so the text bounds what is allocated.
-    if (!small || static_cast<size_t>(elems) > in_.text().size()) {
+    if (!small || static_cast<size_t>(elems) > text_bytes_) {
       in_.fail("the constant's data is shorter than its shape");
     }
-    if (!in_.ok()) return Constant{};
+    if (in_.failed()) return Constant{};
     Tensor tensor(value.dtype, value.shape);
     if (hex) {
-      for (int64_t i = 0; i < tensor.size_bytes() && in_.ok(); ++i) {
-        tensor.bytes()[i] = static_cast<std::byte>(in_.hex_byte());
-      }
+      in_.hex_bytes({tensor.bytes(), static_cast<size_t>(tensor.size_bytes())});
       in_.expect(">");
       return Constant{tensor};
     }
     in_.expect("{");
-    for (int64_t i = 0; i < tensor.num_elems() && in_.ok(); ++i) {
+    for (int64_t i = 0; i < tensor.num_elems() && !in_.failed(); ++i) {
       if (i > 0) in_.expect(",");
       if (value.dtype == DType::kF64) {
-        tensor.set_f64(i, in_.number<double>());
+        tensor.set_f64(i, in_.number("an element"));
       } else if (is_float(value.dtype)) {
-        tensor.set_f64(i, in_.number<float>());
+        // Read as it was printed: rounded once.
+        tensor.set_f64(i, in_.number<float>("an element"));
       } else if (value.dtype == DType::kU64) {
-        tensor.set_i64(i, static_cast<int64_t>(in_.number<uint64_t>()));
+        tensor.set_i64(i, static_cast<int64_t>(in_.integer<uint64_t>("an element")));
       } else {
-        tensor.set_i64(i, in_.number<int64_t>());
+        tensor.set_i64(i, in_.integer("an element"));
       }
     }
     in_.expect("}");
@@ -359,21 +231,17 @@ class GraphParser {
   void parse_axes(Compute& compute) {
     in_.expect("axes");
     auto kind = index::AxisKind::kParallel;
-    if (in_.take("|")) kind = index::AxisKind::kReduction;
-    while (in_.ok()) {
-      size_t before = in_.position();
+    if (in_.accept("|")) kind = index::AxisKind::kReduction;
+    while (!in_.failed()) {
       // An empty list of axes is followed by the first operand or result.
       if (compute.space.axes.empty() && kind == index::AxisKind::kParallel) {
-        in_.skip_space();
-        std::string_view rest = in_.text().substr(in_.position());
-        if (rest.starts_with("operand [") || rest.starts_with("s0 = ")) return;
+        if (in_.at("operand [") || in_.at("s0 = ")) return;
       }
-      in_.position() = before;
-      std::string name(in_.word());
+      std::string name = in_.name("an axis");
       in_.expect("=");
-      compute.space.axes.push_back({std::move(name), in_.number<int64_t>(), kind});
-      if (in_.take(",")) continue;
-      if (kind == index::AxisKind::kReduction || !in_.take("|")) return;
+      compute.space.axes.push_back({std::move(name), in_.integer("an extent"), kind});
+      if (in_.accept(",")) continue;
+      if (kind == index::AxisKind::kReduction || !in_.accept("|")) return;
       kind = index::AxisKind::kReduction;
     }
   }
@@ -395,79 +263,68 @@ class GraphParser {
     };
     in_.expect("operand");
     in_.expect("[");
-    if (!in_.take("]")) {
+    if (!in_.accept("]")) {
       do {
-        if (!in_.ok()) return;
-        auto expr = index::parse_expr(in_.text(), in_.position(), variable);
-        if (!expr) in_.fail("expected an index expression over the axes");
-        operand.map.exprs.push_back(expr.value_or(index::Expr()));
-      } while (in_.take(","));
+        operand.map.exprs.push_back(in_.expr(variable));
+      } while (in_.accept(","));
       in_.expect("]");
     }
-    if (in_.take("guarded")) {
+    if (in_.accept("guarded")) {
       operand.guarded = true;
-      operand.padding = in_.number<double>();
+      operand.padding = in_.number("a padding value");
     }
     compute.operands.push_back(std::move(operand));
+  }
+
+  /// "s3": the number of an earlier result.
+  int parse_result() {
+    const std::string name = in_.name("an earlier result");
+    if (!name.starts_with('s')) in_.fail("expected an earlier result (s0, s1, ...)");
+    return in_.failed() ? 0 : in_.to_integer<int>(std::string_view(name).substr(1));
   }
 
   void parse_scalar(Compute& compute) {
     ScalarNode node;
     in_.expect("=");
-    auto op = parse_scalar_op(in_.word());
+    const auto op = parse_scalar_op(in_.name("a scalar operation"));
     if (!op) in_.fail("there is no such scalar operation");
-    if (!in_.ok()) return;
+    if (in_.failed()) return;
     node.op = *op;
-    size_t constant_at = in_.position();
+    std::string_view constant;  // its type, which follows, tells how to read it
     if (node.op == ScalarOp::kOperand) {
-      node.index = in_.number<int>();
+      node.index = in_.integer<int>("the number of an operand");
     } else if (node.op == ScalarOp::kIndex) {
-      std::string_view name = in_.word();
+      const std::string name = in_.name("an axis");
       node.index = -1;
       for (size_t i = 0; i < compute.space.axes.size(); ++i) {
         if (compute.space.axes[i].name == name) node.index = static_cast<int>(i);
       }
     } else if (node.op == ScalarOp::kConstant) {
-      // Its type, which follows, tells how to read it.
-      while (in_.position() < in_.text().size() && in_.text()[in_.position()] != ':') {
-        ++in_.position();
-      }
+      constant = in_.number_text("a constant");
     } else {
-      for (int i = 0; i < num_args(node.op); ++i) {
-        in_.skip_space();
-        if (in_.position() < in_.text().size() && in_.text()[in_.position()] == 's') {
-          ++in_.position();
-        }
-        node.args[i] = in_.number<int>();
-      }
+      for (int i = 0; i < num_args(node.op); ++i) node.args[i] = parse_result();
     }
     in_.expect(":");
     node.dtype = parse_type();
-    if (node.op == ScalarOp::kConstant && in_.ok()) {
-      size_t end = in_.position();
-      in_.position() = constant_at;
-      if (is_float(node.dtype)) {
-        node.f64 = in_.number<double>();
-      } else {
-        node.i64 = in_.number<int64_t>();
-      }
-      in_.expect(":");
-      if (in_.ok()) in_.position() = end;
+    if (node.op == ScalarOp::kConstant && is_float(node.dtype)) {
+      node.f64 = in_.to_number(constant);
+    } else if (node.op == ScalarOp::kConstant) {
+      node.i64 = in_.to_integer(constant);
     }
     compute.body.nodes.push_back(node);
   }
 
   void parse_compute(Compute& compute, const Node& node) {
     parse_axes(compute);
-    for (size_t i = 0; i < node.inputs.size() && in_.ok(); ++i) {
+    for (size_t i = 0; i < node.inputs.size() && !in_.failed(); ++i) {
       parse_operand(compute, node.inputs.size());
     }
-    while (in_.ok() && in_.take("s" + std::to_string(compute.body.nodes.size()))) {
+    while (!in_.failed() && in_.accept("s" + std::to_string(compute.body.nodes.size()))) {
       parse_scalar(compute);
     }
     in_.expect("combine");
-    if (!in_.ok()) return;
-    std::string_view name = in_.word();
+    if (in_.failed()) return;
+    const std::string name = in_.name("a combiner");
     bool found = false;
     for (int i = 0; i <= static_cast<int>(Combiner::kArgMax); ++i) {
       if (to_string(static_cast<Combiner>(i)) != name) continue;
@@ -475,10 +332,11 @@ class GraphParser {
       found = true;
     }
     if (!found) in_.fail("there is no such combiner");
-    compute.select_last = in_.take("last");
+    compute.select_last = in_.accept("last");
   }
 
-  Scanner in_;
+  index::Scanner in_;
+  size_t text_bytes_;
   const std::map<std::string, Tensor>& constants_;
   Graph graph_;
 };

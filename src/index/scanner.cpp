@@ -62,12 +62,16 @@ bool Scanner::at_end() {
   return position_ == text_.size();
 }
 
-bool Scanner::accept(std::string_view token) {
+bool Scanner::at(std::string_view token) {
   skip_space();
   if (text_.substr(position_, token.size()) != token) return false;
   const size_t end = position_ + token.size();
-  if (is_word(token.back()) && end < text_.size() && is_word(text_[end])) return false;
-  position_ = end;
+  return !is_word(token.back()) || end == text_.size() || !is_word(text_[end]);
+}
+
+bool Scanner::accept(std::string_view token) {
+  if (!at(token)) return false;
+  position_ += token.size();
   return true;
 }
 
@@ -121,9 +125,10 @@ std::string Scanner::quoted(std::string_view what) {
   return "";
 }
 
-int64_t Scanner::integer(std::string_view what) {
+template <typename T>
+T Scanner::integer(std::string_view what) {
   skip_space();
-  int64_t value = 0;
+  T value = 0;
   const char* end = text_.data() + text_.size();
   const auto [stop, status] = std::from_chars(text_.data() + position_, end, value);
   if (status == std::errc::result_out_of_range) {
@@ -150,8 +155,9 @@ std::string_view Scanner::number_text(std::string_view what) {
   return failed() ? "0" : text_.substr(start, position_ - start);
 }
 
-double Scanner::to_number(std::string_view digits) {
-  double value = 0;
+template <typename T>
+T Scanner::to_number(std::string_view digits) {
+  T value = 0;
   const auto [stop, status] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
   if (status == std::errc::invalid_argument || stop != digits.data() + digits.size()) {
     fail(fmt::format("'{}' is no number", digits));
@@ -161,15 +167,45 @@ double Scanner::to_number(std::string_view digits) {
   return value;
 }
 
-int64_t Scanner::to_integer(std::string_view digits) {
-  int64_t value = 0;
+template <typename T>
+T Scanner::to_integer(std::string_view digits) {
+  T value = 0;
   const char* end = digits.data() + digits.size();
   const auto [stop, status] = std::from_chars(digits.data(), end, value);
-  if (status != std::errc() || stop != end) fail(fmt::format("'{}' is no 64-bit integer", digits));
+  if (status != std::errc() || stop != end)
+    fail(fmt::format("'{}' is no {}-bit integer", digits, 8 * sizeof(T)));
   return failed() ? 0 : value;
 }
 
-double Scanner::number(std::string_view what) { return to_number(number_text(what)); }
+template <typename T>
+T Scanner::number(std::string_view what) {
+  return to_number<T>(number_text(what));
+}
+
+template int Scanner::integer<int>(std::string_view);
+template int64_t Scanner::integer<int64_t>(std::string_view);
+template uint64_t Scanner::integer<uint64_t>(std::string_view);
+template int Scanner::to_integer<int>(std::string_view);
+template int64_t Scanner::to_integer<int64_t>(std::string_view);
+template float Scanner::number<float>(std::string_view);
+template double Scanner::number<double>(std::string_view);
+template double Scanner::to_number<double>(std::string_view);
+
+void Scanner::hex_bytes(std::span<std::byte> bytes) {
+  skip_space();
+  if (failed()) return;
+  for (std::byte& byte : bytes) {
+    const int high = position_ < text_.size() ? hex_digit(text_[position_]) : -1;
+    const int low = position_ + 1 < text_.size() ? hex_digit(text_[position_ + 1]) : -1;
+    if (high < 0 || low < 0) {
+      token_start_ = position_;
+      fail("expected two hexadecimal digits");
+      return;
+    }
+    byte = static_cast<std::byte>(16 * high + low);
+    position_ += 2;
+  }
+}
 
 std::vector<int64_t> Scanner::shape() {
   std::vector<int64_t> extents;

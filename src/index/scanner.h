@@ -1,6 +1,8 @@
 #pragma once
+#include <cstddef>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,18 +27,27 @@ class Scanner {
   /// Skips `token` if it comes next. A word matches only as a whole.
   bool accept(std::string_view token);
   void expect(std::string_view token);
+  /// Whether `token` comes next.
+  bool at(std::string_view token);
   /// Whether an identifier or a quoted name comes next.
   bool at_name();
   bool at_quote();
   /// An identifier, or any text in quotes. `what` is for the error message.
   std::string name(std::string_view what);
   std::string quoted(std::string_view what);
-  int64_t integer(std::string_view what);
-  double number(std::string_view what);
+  /// T: int, int64_t or uint64_t; float or double. A number that T cannot hold is a fault.
+  template <typename T = int64_t>
+  T integer(std::string_view what);
+  template <typename T = double>
+  T number(std::string_view what);
   /// The characters of a number, unconverted.
   std::string_view number_text(std::string_view what);
-  double to_number(std::string_view digits);
-  int64_t to_integer(std::string_view digits);
+  template <typename T = double>
+  T to_number(std::string_view digits);
+  template <typename T = int64_t>
+  T to_integer(std::string_view digits);
+  /// As many bytes as `bytes` holds, each in two hexadecimal digits, without spaces.
+  void hex_bytes(std::span<std::byte> bytes);
   /// "1x3x4" or "scalar".
   std::vector<int64_t> shape();
   Expr expr(const std::function<std::optional<int>(std::string_view)>& variable);

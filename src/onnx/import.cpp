@@ -25,40 +25,79 @@ constexpr int64_t kMaxFoldedElems = 1 << 16;
 /// More elements than any machine holds: such a shape is a mistake in the model.
 constexpr int64_t kMaxElems = int64_t{1} << 40;
 
+/// Nodes that an output depends on.
+std::vector<bool> find_live_nodes(const Model::State& state) {
+  std::unordered_set<std::string> needed;
+  for (const ModelTensor& output : state.outputs) needed.insert(output.name);
+  std::vector<bool> live(state.nodes.size());
+  for (size_t i = state.nodes.size(); i-- > 0;) {
+    const NodeProto& node = *state.nodes[i].proto;
+    for (const std::string& output : node.output()) {
+      live[i] = live[i] || (!output.empty() && needed.contains(output));
+    }
+    if (!live[i]) continue;
+    for (const std::string& name : names_read(node)) needed.insert(name);
+  }
+  return live;
+}
+
+/// Why no node of this operator can be imported, whatever its inputs; empty if it can.
+std::string why_unsupported(const ModelNode& node) {
+  const NodeProto& proto = *node.proto;
+  const Operator* entry = find_operator(proto.domain(), proto.op_type());
+  if (entry == nullptr) {
+    const std::string domain =
+        proto.domain().empty() ? "" : fmt::format(" of domain '{}'", proto.domain());
+    return "the operator" + domain + " is not supported";
+  }
+  if (node.opset < entry->since || node.opset > entry->until) {
+    return fmt::format("supported in opsets {} to {}", entry->since, entry->until);
+  }
+  return "";
+}
+
+bool is_if(const NodeProto& node) {
+  return node.op_type() == "If" && (node.domain().empty() || node.domain() == "ai.onnx");
+}
+
+Status check_opset(int64_t opset) {
+  if (opset == 0) return {};  // no node of the default domain
+  if (opset >= kFirstOpset && opset <= kLastOpset) return {};
+  return make_error(ErrorCode::kUnsupported, "the model uses opset {}; {} to {} are supported",
+                    opset, kFirstOpset, kLastOpset);
+}
+
+Error unsupported_error(const std::vector<std::string>& lines) {
+  if (lines.size() == 1) return Error{ErrorCode::kUnsupported, lines[0]};
+  std::string message = fmt::format("{} nodes are not supported:", lines.size());
+  for (const std::string& line : lines) message += "\n  " + line;
+  return Error{ErrorCode::kUnsupported, message};
+}
+
 class Importer {
  public:
   Importer(const Model::State& state, const ShapeBindings& bindings)
       : state_(state), bindings_(bindings) {}
 
   Result<Graph> run() {
-    CORF_RETURN_IF_ERROR(check_opset());
+    CORF_RETURN_IF_ERROR(check_opset(state_.opset));
     claim_names();
     CORF_RETURN_IF_ERROR(add_inputs());
-    std::vector<bool> live = find_live_nodes();
+    const std::vector<bool> live = find_live_nodes(state_);
     for (size_t i = 0; i < state_.nodes.size(); ++i) {
       if (live[i]) CORF_RETURN_IF_ERROR(import_node(state_.nodes[i], names_of_nodes_[i]));
     }
     for (const ModelTensor& output : state_.outputs) report_if_unavailable(output.name);
-    if (!unsupported_.empty()) return unsupported_error();
+    if (!unsupported_.empty()) return unsupported_error(unsupported_);
     CORF_RETURN_IF_ERROR(add_outputs());
     remove_unused_nodes(graph_);
     return std::move(graph_);
   }
 
  private:
-  Status check_opset() const {
-    if (state_.opset == 0) return {};  // no node of the default domain
-    if (state_.opset < kFirstOpset || state_.opset > kLastOpset) {
-      return make_error(ErrorCode::kUnsupported, "the model uses opset {}; {} to {} are supported",
-                        state_.opset, kFirstOpset, kLastOpset);
-    }
-    return {};
-  }
-
   /// The model's own names come first; the parts of decompositions take what is left.
   void claim_names();
   Status add_inputs();
-  std::vector<bool> find_live_nodes() const;
 
   Status import_node(const ModelNode& node, const std::string& name);
   /// The branch that a known condition selects, in the node's place.
@@ -76,7 +115,6 @@ class Importer {
   void name_new_nodes(size_t first_node, const NodeImport& context, const NodeProto& proto);
   Status check_declared_type(const NodeProto& proto, const std::string& output, ValueId value);
   Status add_outputs();
-  Error unsupported_error() const;
 
   const Model::State& state_;
   const ShapeBindings& bindings_;
@@ -133,21 +171,6 @@ Status Importer::add_inputs() {
   return {};
 }
 
-std::vector<bool> Importer::find_live_nodes() const {
-  std::unordered_set<std::string> needed;
-  for (const ModelTensor& output : state_.outputs) needed.insert(output.name);
-  std::vector<bool> live(state_.nodes.size());
-  for (size_t i = state_.nodes.size(); i-- > 0;) {
-    const NodeProto& node = *state_.nodes[i].proto;
-    for (const std::string& output : node.output()) {
-      live[i] = live[i] || (!output.empty() && needed.contains(output));
-    }
-    if (!live[i]) continue;
-    for (const std::string& name : names_read(node)) needed.insert(name);
-  }
-  return live;
-}
-
 Result<std::optional<ValueId>> Importer::find_input(const std::string& name) {
   if (name.empty()) return std::optional<ValueId>();
   if (auto known = values_.find(name); known != values_.end()) {
@@ -174,9 +197,7 @@ bool Importer::report_if_unavailable(const std::string& name) {
 
 Status Importer::import_node(const ModelNode& node, const std::string& name) {
   const NodeProto& proto = *node.proto;
-  if (proto.op_type() == "If" && (proto.domain().empty() || proto.domain() == "ai.onnx")) {
-    return import_if(node, name);
-  }
+  if (is_if(proto)) return import_if(node, name);
   bool available = true;
   std::vector<std::optional<ValueId>> inputs;
   for (const std::string& input_name : proto.input()) {
@@ -194,18 +215,11 @@ Status Importer::import_node(const ModelNode& node, const std::string& name) {
   }
   NodeImport context(graph_, proto, node.opset, name, std::move(inputs), state_.storage,
                      *state_.external);
-  const Operator* entry = find_operator(proto.domain(), proto.op_type());
-  if (entry == nullptr) {
-    std::string domain =
-        proto.domain().empty() ? "" : fmt::format(" of domain '{}'", proto.domain());
-    return give_up(proto, context.prefix() + "the operator" + domain + " is not supported");
-  }
-  if (node.opset < entry->since || node.opset > entry->until) {
-    return give_up(proto, context.prefix() + fmt::format("supported in opsets {} to {}",
-                                                         entry->since, entry->until));
+  if (const std::string why = why_unsupported(node); !why.empty()) {
+    return give_up(proto, context.prefix() + why);
   }
   if (!available) return give_up(proto, "");
-  Status status = import_with(*entry, context, proto);
+  Status status = import_with(*find_operator(proto.domain(), proto.op_type()), context, proto);
   if (!status.ok() && status.error().code == ErrorCode::kUnsupported) {
     return give_up(proto, status.error().message);
   }
@@ -427,14 +441,23 @@ Status Importer::add_outputs() {
   return {};
 }
 
-Error Importer::unsupported_error() const {
-  if (unsupported_.size() == 1) return Error{ErrorCode::kUnsupported, unsupported_[0]};
-  std::string message = fmt::format("{} nodes are not supported:", unsupported_.size());
-  for (const std::string& line : unsupported_) message += "\n  " + line;
-  return Error{ErrorCode::kUnsupported, message};
-}
-
 }  // namespace
+
+Status check_operators(const Model& model) {
+  const Model::State& state = model.state();
+  CORF_RETURN_IF_ERROR(check_opset(state.opset));
+  const std::vector<bool> live = find_live_nodes(state);
+  std::vector<std::string> unsupported;
+  for (size_t i = 0; i < state.nodes.size(); ++i) {
+    // Which branch of an If counts may depend on the shapes.
+    if (!live[i] || is_if(*state.nodes[i].proto)) continue;
+    const std::string why = why_unsupported(state.nodes[i]);
+    if (why.empty()) continue;
+    unsupported.push_back(fmt::format("{}, opset {}: {}", describe(*state.nodes[i].proto),
+                                      state.nodes[i].opset, why));
+  }
+  return unsupported.empty() ? Status() : Status(unsupported_error(unsupported));
+}
 
 Result<graph::Graph> import(const Model& model, const ShapeBindings& shapes) {
   try {

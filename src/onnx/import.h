@@ -56,4 +56,8 @@ using ShapeBindings = std::map<std::string, Shape>;
 /// contradicts the model; kInvalidModel naming the node and shapes; kOutOfMemory.
 Result<graph::Graph> import(const Model& model, const ShapeBindings& shapes);
 
+/// What can be said without shapes: errors as import's for the nodes that no shapes would make
+/// importable, for their operator or its opset.
+Status check_operators(const Model& model);
+
 }  // namespace corf::onnx

@@ -200,6 +200,27 @@ TEST(Executable, RunsFromSeveralThreadsAtOnce) {
   EXPECT_EQ(num_wrong, 0);
 }
 
+/// Shapes that no other thread has compiled yet, shapes that others are compiling, and executables
+/// that others evict.
+TEST(Session, CompilesForSeveralThreadsAtOnce) {
+  Session session = open_linear({{"threads", "2"}, {"cache_size", "2"}});
+  std::atomic<int> num_wrong = 0;
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 4; ++caller) {
+    callers.emplace_back([&, caller] {
+      for (int i = 0; i < 6; ++i) {
+        const int64_t batch = 1 + (caller / 2 + i) % 4;
+        Executable executable = session.compile({{"batch", {batch}}});
+        const Array x = make_x(std::vector<float>(static_cast<size_t>(3 * batch), 2.0f));
+        const Array y = executable.run({x}).at(0);
+        if (y.extents()[0] != batch || y.data<float>()[2 * batch - 2] != 18.5f) ++num_wrong;
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(num_wrong, 0);
+}
+
 TEST(Session, ComparesWithTheReferences) {
   Session session = open_linear();
   for (const corf_reference reference : {CORF_REFERENCE_EVALUATE, CORF_REFERENCE_UNFUSED}) {

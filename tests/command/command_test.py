@@ -141,6 +141,26 @@ class InspectTest(CommandTest):
         for word in ("first", "NoSuchOperator", "second", "Strange"):
             self.assertIn(word, result["unsupported"])
 
+    def test_names_unsupported_operators_without_shapes(self):
+        model = self.write("open.onnx", make_model(
+            [helper.make_node("NoSuchOperator", ["x"], ["a"], name="first"),
+             helper.make_node("Strange", ["a"], ["y"], name="second", domain="my.domain"),
+             helper.make_node("Unheard", ["x"], ["unused"], name="third")],
+            [value("x", ["batch", 2])], [value("y", ["batch", 2])]))
+        result = json.loads(self.check_succeeds("inspect", model, "--json"))
+        self.assertIs(result["supported"], False)
+        for word in ("2 nodes", "first", "NoSuchOperator", "second", "Strange", "my.domain"):
+            self.assertIn(word, result["unsupported"])
+        self.assertNotIn("third", result["unsupported"])
+        self.assertIn("NoSuchOperator", self.check_succeeds("inspect", model))
+        self.check_fails("inspect", model, "--stage", "graph", says=["first", "second"])
+
+        known = self.check_succeeds("inspect", self.model)
+        self.assertIn("Every operator is supported.", known)
+        self.assertIn("--shape", known)
+        result = json.loads(self.check_succeeds("inspect", self.model, "--json"))
+        self.assertIs(result["supported"], None)
+
     def test_stages(self):
         for stage in ("graph", "loop", "llvm", "asm"):
             with self.subTest(stage=stage):
@@ -181,6 +201,7 @@ class CompileTest(CommandTest):
         overview = json.loads(self.check_succeeds("inspect", self.compiled, "--json"))
         self.assertEqual(overview["inputs"], [{"name": "x", "dtype": "f32", "shape": [2, 3]}])
         self.assertEqual(overview["metadata"], {"author": "test"})
+        self.assertIs(overview["supported"], True)
 
     def test_has_its_shapes_only(self):
         self.check_succeeds("compile", self.model, "--shape", "x=2x3", "-o", self.compiled)

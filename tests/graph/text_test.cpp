@@ -100,11 +100,11 @@ TEST(GraphText, TellsWhereItIsWrong) {
     std::string from, to, message;
   };
   const std::vector<Case> cases = {
-      {"graph", "grape", "line 1 column 1"},
+      {"graph", "grape", "graph text, line 1, column 1"},
       {"combine sum", "combine some", "no such combiner"},
       {"s2 = mul s0 s1 : f32", "s2 = mul s0 s9 : f32", "earlier results"},
       {"s2 = mul s0 s1 : f32", "s2 = mult s0 s1 : f32", "no such scalar operation"},
-      {"2*oh + kh - 1", "2*oh + zz - 1", "index expression"},
+      {"2*oh + kh - 1", "2*oh + zz - 1", "unknown variable 'zz'"},
       {"f32[1x8x9x9]", "f32[1x8x9x9223372036854775807]", "2^63"},
       {"f32[1x8x9x9]", "q32[1x8x9x9]", "element type"},
       {"constant \"i\" {1, -1}", "constant \"i\" {1}", "expected ','"},

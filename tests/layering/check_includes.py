@@ -10,7 +10,7 @@ import sys
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 ROW = re.compile(r"^\|\s*`(\w+)/`\s*\|[^|]*\|\s*([^|]*?)\s*\|\s*$", re.MULTILINE)
 # Which folders may include a library's headers; others are free.
-LIBRARIES = {"llvm": {"codegen"}, "google": {"onnx"}, "corf": {"api"}}
+LIBRARIES = {"llvm": {"codegen"}, "google": {"onnx"}, "corf": {"session", "api", "deploy"}}
 
 
 def read_table(text):

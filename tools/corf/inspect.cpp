@@ -13,13 +13,15 @@ struct InspectSettings : Settings {
   std::string stage;
 };
 
-/// Why the model cannot be compiled, if it is for its operators.
-std::optional<std::string> unsupported_nodes(Session& session, const Shapes& shapes) {
+/// Why the model cannot be compiled, if it is for its operators. With open shapes only those nodes
+/// show that no shapes would make fit.
+std::optional<std::string> unsupported_nodes(Session& session, const Shapes& shapes, bool open) {
+  if (session.operators().empty()) return std::nullopt;  // a compiled file keeps none
   try {
     session.inspect("graph", shapes);
   } catch (const Exception& exception) {
-    if (exception.code() != CORF_UNSUPPORTED) throw;
-    return exception.what();
+    if (exception.code() == CORF_UNSUPPORTED) return exception.what();
+    if (!open || exception.code() != CORF_INVALID_ARGUMENT) throw;
   }
   return std::nullopt;
 }
@@ -98,15 +100,14 @@ void inspect(const InspectSettings& settings) {
 
   const std::vector<Declaration> inputs = session.inputs();
   const bool open = has_open_shape(inputs, shapes);
-  std::optional<std::string> unsupported;
-  if (!open) unsupported = unsupported_nodes(session, shapes);
+  const std::optional<std::string> unsupported = unsupported_nodes(session, shapes, open);
   if (settings.json) {
     Json result = {{"opset", session.opset()},
                    {"inputs", to_json(inputs)},
                    {"outputs", to_json(session.outputs())},
                    {"operators", session.operators()},
                    {"metadata", session.metadata()},
-                   {"supported", open ? Json(nullptr) : Json(!unsupported)}};
+                   {"supported", open && !unsupported ? Json(nullptr) : Json(!unsupported)}};
     if (unsupported) result["unsupported"] = *unsupported;
     print(result);
     return;
@@ -115,7 +116,9 @@ void inspect(const InspectSettings& settings) {
   if (unsupported) {
     fmt::print("\nnot supported\n{}\n", *unsupported);
   } else if (open) {
-    fmt::print("\nGive the open shapes with --shape to learn whether every node is supported.\n");
+    fmt::print(
+        "\nEvery operator is supported. Give the open shapes with --shape to learn whether every "
+        "node is.\n");
   } else {
     fmt::print("\nEvery node is supported.\n");
   }

@@ -11,7 +11,7 @@ struct corf_error {
   std::string message;
 };
 
-namespace corf::api {
+namespace corf::session {
 
 /// The error as the C interface hands it out; never null, never throws.
 corf_error* to_c(const Error& error) noexcept;
@@ -42,4 +42,4 @@ corf_error* guarded(Body&& body) noexcept {
   }
 }
 
-}  // namespace corf::api
+}  // namespace corf::session

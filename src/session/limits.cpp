@@ -1,4 +1,4 @@
-#include "api/limits.h"
+#include "session/limits.h"
 
 #include <algorithm>
 #include <map>
@@ -7,7 +7,7 @@
 
 #include "target/calibrate.h"
 
-namespace corf::api {
+namespace corf::session {
 namespace {
 
 Machine measured_machine(int threads, Isa isa) {
@@ -42,4 +42,4 @@ double limit_ms(int64_t flops, int64_t bytes, int threads, const std::string& is
                   time_ms(bytes, bandwidth_gbps(machine, bytes)));
 }
 
-}  // namespace corf::api
+}  // namespace corf::session

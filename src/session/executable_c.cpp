@@ -1,17 +1,17 @@
 #include <algorithm>
 #include <cstring>
 
-#include "api/limits.h"
-#include "api/session.h"
 #include "runtime/file.h"
+#include "session/limits.h"
+#include "session/session.h"
 
 using corf::ErrorCode;
 using corf::make_error;
 using corf::Status;
-using corf::api::CompiledModel;
-using corf::api::guarded;
 using corf::runtime::KernelStep;
 using corf::runtime::RoutineStep;
+using corf::session::CompiledModel;
+using corf::session::guarded;
 
 struct corf_profile {
   struct Step {
@@ -69,8 +69,8 @@ corf_profile to_profile(const CompiledModel& compiled,
       numbers.work_flops = kernel->work_flops;
       numbers.executed_flops = kernel->executed_flops;
       numbers.compulsory_bytes = kernel->compulsory_bytes;
-      numbers.limit_ms = corf::api::limit_ms(kernel->executed_flops, kernel->compulsory_bytes,
-                                             compiled.threads, spec.image.isa);
+      numbers.limit_ms = corf::session::limit_ms(kernel->executed_flops, kernel->compulsory_bytes,
+                                                 compiled.threads, spec.image.isa);
     }
     profile.steps.push_back({steps[i].label, numbers});
   }
@@ -93,20 +93,22 @@ size_t corf_executable_num_outputs(const corf_executable* executable) {
 
 corf_error* corf_executable_input(const corf_executable* executable, size_t position,
                                   corf_tensor_info* info) {
-  return guarded(
-      [&] { return corf::api::describe(executable->compiled->inputs, position, "input", info); });
+  return guarded([&] {
+    return corf::session::describe(executable->compiled->inputs, position, "input", info);
+  });
 }
 
 corf_error* corf_executable_output(const corf_executable* executable, size_t position,
                                    corf_tensor_info* info) {
-  return guarded(
-      [&] { return corf::api::describe(executable->compiled->outputs, position, "output", info); });
+  return guarded([&] {
+    return corf::session::describe(executable->compiled->outputs, position, "output", info);
+  });
 }
 
 corf_error* corf_executable_run(corf_executable* executable, const corf_tensor* inputs,
                                 size_t num_inputs, const corf_tensor* outputs, size_t num_outputs) {
   return guarded([&] {
-    return corf::api::run(*executable->compiled, inputs, num_inputs, outputs, num_outputs);
+    return corf::session::run(*executable->compiled, inputs, num_inputs, outputs, num_outputs);
   });
 }
 
@@ -121,9 +123,9 @@ corf_error* corf_executable_describe(const corf_executable* executable, corf_exe
 corf_error* corf_executable_limit_ms(const corf_executable* executable, double* limit_ms) {
   return guarded([&]() -> Status {
     const corf_executable_info info = describe(*executable->compiled);
-    *limit_ms = corf::api::limit_ms(info.executed_flops, info.compulsory_bytes,
-                                    executable->compiled->threads,
-                                    executable->compiled->executable->spec().image.isa);
+    *limit_ms = corf::session::limit_ms(info.executed_flops, info.compulsory_bytes,
+                                        executable->compiled->threads,
+                                        executable->compiled->executable->spec().image.isa);
     return {};
   });
 }
@@ -133,8 +135,8 @@ corf_error* corf_executable_run_profiled(corf_executable* executable, const corf
                                          size_t num_outputs, corf_profile** profile) {
   return guarded([&]() -> Status {
     std::vector<corf::runtime::StepProfile> steps;
-    CORF_RETURN_IF_ERROR(
-        corf::api::run(*executable->compiled, inputs, num_inputs, outputs, num_outputs, &steps));
+    CORF_RETURN_IF_ERROR(corf::session::run(*executable->compiled, inputs, num_inputs, outputs,
+                                            num_outputs, &steps));
     *profile = new corf_profile(to_profile(*executable->compiled, steps));
     return {};
   });

@@ -1,13 +1,13 @@
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "api/error.h"
-#include "onnx/import.h"
 #include "runtime/executable.h"
+#include "session/error.h"
 
-namespace corf::api {
+namespace corf::session {
 
 static_assert(CORF_BOOL == static_cast<int>(DType::kBool));
 static_assert(CORF_U8 == static_cast<int>(DType::kU8));
@@ -18,11 +18,17 @@ static_assert(CORF_F64 == static_cast<int>(DType::kF64));
 inline corf_dtype to_c(DType dtype) { return static_cast<corf_dtype>(dtype); }
 inline bool is_dtype(corf_dtype dtype) { return dtype >= CORF_BOOL && dtype <= CORF_F64; }
 
+struct DeclaredShape {
+  Shape extents;                     // -1 where symbolic
+  std::vector<std::string> symbols;  // by dimension; "" where the extent is a number
+};
+
 /// A tensor's declaration in the form in which the C interface hands it out. Stays where it is
 /// made, because `info` points into it.
 class DeclaredTensor {
  public:
-  explicit DeclaredTensor(const onnx::ModelTensor& tensor);
+  /// Without a shape: the model declares none, and any fits.
+  DeclaredTensor(std::string name, DType dtype, std::optional<DeclaredShape> shape);
   explicit DeclaredTensor(const runtime::TensorInfo& tensor);
   DeclaredTensor(const DeclaredTensor&) = delete;
   DeclaredTensor& operator=(const DeclaredTensor&) = delete;
@@ -53,12 +59,7 @@ class DeclaredTensor {
 
 using DeclaredTensors = std::vector<std::unique_ptr<DeclaredTensor>>;
 
-template <typename Tensors>
-DeclaredTensors declare(const Tensors& tensors) {
-  DeclaredTensors declared;
-  for (const auto& tensor : tensors) declared.push_back(std::make_unique<DeclaredTensor>(tensor));
-  return declared;
-}
+DeclaredTensors declare(const std::vector<runtime::TensorInfo>& tensors);
 
 /// `*info` of tensor `position`. Errors: kInvalidArgument if there is no such position.
 Status describe(const DeclaredTensors& tensors, size_t position, std::string_view kind,
@@ -77,4 +78,4 @@ Status check_type_and_shape(const DeclaredTensor& declared, std::string_view kin
 
 Shape shape_of(const corf_tensor& tensor);
 
-}  // namespace corf::api
+}  // namespace corf::session

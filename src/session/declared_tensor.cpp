@@ -1,18 +1,14 @@
-#include "api/declared_tensor.h"
+#include "session/declared_tensor.h"
 
 #include <fmt/ranges.h>
 
-namespace corf::api {
+namespace corf::session {
 
-DeclaredTensor::DeclaredTensor(const onnx::ModelTensor& tensor)
-    : name_(tensor.name), dtype_(tensor.dtype), has_shape_(tensor.has_rank) {
-  for (const onnx::SymbolicDim& dim : tensor.dims) {
-    extents_.push_back(dim.extent);
-    if (dim.extent >= 0) {
-      symbols_.emplace_back();
-    } else {
-      symbols_.push_back(dim.symbol.empty() ? "?" : dim.symbol);
-    }
+DeclaredTensor::DeclaredTensor(std::string name, DType dtype, std::optional<DeclaredShape> shape)
+    : name_(std::move(name)), dtype_(dtype), has_shape_(shape.has_value()) {
+  if (shape) {
+    extents_ = std::move(shape->extents);
+    symbols_ = std::move(shape->symbols);
   }
   point_at_symbols();
 }
@@ -51,6 +47,12 @@ std::string DeclaredTensor::described(std::string_view kind) const {
   }
   return fmt::format("{} '{}' ({} {})", kind, name_, to_string(dtype_),
                      dims.empty() ? "scalar" : fmt::format("{}", fmt::join(dims, "x")));
+}
+
+DeclaredTensors declare(const std::vector<runtime::TensorInfo>& tensors) {
+  DeclaredTensors declared;
+  for (const auto& tensor : tensors) declared.push_back(std::make_unique<DeclaredTensor>(tensor));
+  return declared;
 }
 
 Status describe(const DeclaredTensors& tensors, size_t position, std::string_view kind,
@@ -128,20 +130,20 @@ Shape shape_of(const corf_tensor& tensor) {
   return tensor.rank == 0 ? Shape{} : Shape(tensor.extents, tensor.extents + tensor.rank);
 }
 
-}  // namespace corf::api
+}  // namespace corf::session
 
 extern "C" {
 
 size_t corf_dtype_size_bytes(corf_dtype dtype) {
-  return corf::api::is_dtype(dtype)
+  return corf::session::is_dtype(dtype)
              ? static_cast<size_t>(corf::size_bytes(static_cast<corf::DType>(dtype)))
              : 0;
 }
 
 const char* corf_dtype_name(corf_dtype dtype) {
   // to_string gives views of literals, which end with a zero byte.
-  return corf::api::is_dtype(dtype) ? corf::to_string(static_cast<corf::DType>(dtype)).data()
-                                    : "unknown";
+  return corf::session::is_dtype(dtype) ? corf::to_string(static_cast<corf::DType>(dtype)).data()
+                                        : "unknown";
 }
 
 }  // extern "C"

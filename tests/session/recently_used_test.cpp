@@ -1,8 +1,8 @@
-#include "api/recently_used.h"
+#include "session/recently_used.h"
 
 #include <gtest/gtest.h>
 
-namespace corf::api {
+namespace corf::session {
 namespace {
 
 TEST(RecentlyUsed, DropsWhatWasUsedLongestAgo) {
@@ -27,4 +27,4 @@ TEST(RecentlyUsed, ValuesOutliveTheirEviction) {
 }
 
 }  // namespace
-}  // namespace corf::api
+}  // namespace corf::session

@@ -1,12 +1,12 @@
-#include "api/options.h"
+#include "session/options.h"
 
 #include <charconv>
 #include <cstdlib>
 #include <string>
 
-#include "api/error.h"
+#include "session/error.h"
 
-namespace corf::api {
+namespace corf::session {
 namespace {
 
 constexpr int64_t kMaxThreads = 1024;
@@ -29,31 +29,31 @@ Result<int64_t> parse_integer(std::string_view key, std::string_view value, int6
 
 Options Options::from_environment() {
   Options options;
-  if (const char* folder = std::getenv("CORF_DUMP_DIR")) options.compile.dump_dir = folder;
+  if (const char* folder = std::getenv("CORF_DUMP_DIR")) options.dump_dir = folder;
   return options;
 }
 
 Status Options::set(std::string_view key, std::string_view value) {
   if (key == "threads") {
-    CORF_ASSIGN(const int64_t threads, parse_integer(key, value, 0, kMaxThreads));
-    compile.threads = static_cast<int>(threads);
+    CORF_ASSIGN(const int64_t count, parse_integer(key, value, 0, kMaxThreads));
+    threads = static_cast<int>(count);
   } else if (key == "isa") {
-    auto isa = parse_isa(value);
-    if (!isa) {
+    const auto parsed = parse_isa(value);
+    if (!parsed) {
       return make_error(ErrorCode::kInvalidArgument,
                         "option isa: '{}' is not one of sse2, avx2, avx512", value);
     }
-    if (!has_isa(*isa)) {
+    if (!has_isa(*parsed)) {
       return make_error(ErrorCode::kInvalidArgument,
                         "option isa: this machine lacks {}; its widest is {}", value,
                         to_string(best_isa()));
     }
-    compile.isa = isa;
+    isa = parsed;
   } else if (key == "plan") {
     if (value == "auto") {
-      compile.plan = driver::PlanMode::kAuto;
+      unfused = false;
     } else if (value == "unfused") {
-      compile.plan = driver::PlanMode::kUnfused;
+      unfused = true;
     } else {
       return make_error(ErrorCode::kInvalidArgument,
                         "option plan: '{}' is not one of auto, unfused", value);
@@ -68,12 +68,12 @@ Status Options::set(std::string_view key, std::string_view value) {
     cache_size = static_cast<size_t>(size);
   } else if (key == "verify_each") {
     CORF_ASSIGN(const int64_t on, parse_integer(key, value, 0, 1));
-    compile.verify_each = on != 0;
+    verify_each = on != 0;
   } else if (key == "time_passes") {
     CORF_ASSIGN(const int64_t on, parse_integer(key, value, 0, 1));
-    compile.time_passes = on != 0;
+    time_passes = on != 0;
   } else if (key == "dump_dir") {
-    compile.dump_dir = std::string(value);
+    dump_dir = std::string(value);
   } else {
     return make_error(ErrorCode::kInvalidArgument,
                       "unknown option '{}'; there are threads, isa, plan, force_plan, winograd, "
@@ -83,15 +83,15 @@ Status Options::set(std::string_view key, std::string_view value) {
   return {};
 }
 
-}  // namespace corf::api
+}  // namespace corf::session
 
-using corf::api::guarded;
+using corf::session::guarded;
 
 extern "C" {
 
 corf_error* corf_options_create(corf_options** options) {
   return guarded([&]() -> corf::Status {
-    *options = new corf_options{corf::api::Options::from_environment()};
+    *options = new corf_options{corf::session::Options::from_environment()};
     return {};
   });
 }

@@ -1,4 +1,4 @@
-#include "api/shapes.h"
+#include "session/shapes.h"
 
 #include <algorithm>
 #include <fmt/ranges.h>
@@ -6,7 +6,7 @@
 #include <set>
 #include <vector>
 
-namespace corf::api {
+namespace corf::session {
 namespace {
 
 constexpr std::string_view kUnnamed = "?";
@@ -28,7 +28,7 @@ class Symbols {
   std::map<std::string, std::pair<int64_t, std::string>> extents_;
 };
 
-Status check_names(const DeclaredTensors& inputs, const onnx::ShapeBindings& bindings) {
+Status check_names(const DeclaredTensors& inputs, const ShapeBindings& bindings) {
   std::set<std::string> known;
   for (const auto& input : inputs) {
     known.insert(input->name());
@@ -75,8 +75,8 @@ Error left_open(const DeclaredTensor& input) {
 
 }  // namespace
 
-Result<onnx::ShapeBindings> to_bindings(const corf_shape* shapes, size_t num_shapes) {
-  onnx::ShapeBindings bindings;
+Result<ShapeBindings> to_bindings(const corf_shape* shapes, size_t num_shapes) {
+  ShapeBindings bindings;
   for (size_t i = 0; i < num_shapes; ++i) {
     if (shapes[i].name == nullptr) {
       return make_error(ErrorCode::kInvalidArgument, "shape number {} has no name", i);
@@ -96,8 +96,7 @@ Result<onnx::ShapeBindings> to_bindings(const corf_shape* shapes, size_t num_sha
   return bindings;
 }
 
-Result<onnx::ShapeBindings> resolve(const DeclaredTensors& inputs,
-                                    const onnx::ShapeBindings& bindings) {
+Result<ShapeBindings> resolve(const DeclaredTensors& inputs, const ShapeBindings& bindings) {
   CORF_RETURN_IF_ERROR(check_names(inputs, bindings));
   Symbols symbols;
   std::set<std::string> input_names;
@@ -120,7 +119,7 @@ Result<onnx::ShapeBindings> resolve(const DeclaredTensors& inputs,
     }
   }
 
-  onnx::ShapeBindings resolved;
+  ShapeBindings resolved;
   for (const auto& input : inputs) {
     auto given = bindings.find(input->name());
     if (given != bindings.end()) {
@@ -140,7 +139,7 @@ Result<onnx::ShapeBindings> resolve(const DeclaredTensors& inputs,
   return resolved;
 }
 
-std::string to_key(const onnx::ShapeBindings& bindings) {
+std::string to_key(const ShapeBindings& bindings) {
   std::string key;
   for (const auto& [name, shape] : bindings) {
     key += fmt::format("{}:{}={};", name.size(), name, to_string(shape));
@@ -148,4 +147,4 @@ std::string to_key(const onnx::ShapeBindings& bindings) {
   return key;
 }
 
-}  // namespace corf::api
+}  // namespace corf::session

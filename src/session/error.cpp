@@ -1,6 +1,6 @@
-#include "api/error.h"
+#include "session/error.h"
 
-namespace corf::api {
+namespace corf::session {
 namespace {
 
 // Handed out where not even an error can be allocated; corf_error_free leaves it alone.
@@ -39,14 +39,14 @@ corf_error* to_c(const Error& error) noexcept {
   }
 }
 
-}  // namespace corf::api
+}  // namespace corf::session
 
 extern "C" {
 
 corf_code corf_error_code(const corf_error* error) { return error->code; }
 const char* corf_error_message(const corf_error* error) { return error->message.c_str(); }
 void corf_error_free(corf_error* error) {
-  if (error != corf::api::out_of_memory()) delete error;
+  if (error != corf::session::out_of_memory()) delete error;
 }
 
 }  // extern "C"

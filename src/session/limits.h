@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <string>
 
-namespace corf::api {
+namespace corf::session {
 
 /// The least time for that much arithmetic and memory traffic on this machine: the larger of FLOPs
 /// over the measured peak of `threads` cores and bytes over the measured bandwidth of the innermost
@@ -11,4 +11,4 @@ namespace corf::api {
 /// `isa`: of the image, as to_string(Isa) names it.
 double limit_ms(int64_t flops, int64_t bytes, int threads, const std::string& isa);
 
-}  // namespace corf::api
+}  // namespace corf::session

@@ -5,7 +5,7 @@
 #include <unordered_map>
 #include <utility>
 
-namespace corf::api {
+namespace corf::session {
 
 /// The `capacity` values used last, by key. Not synchronised.
 template <typename Value>
@@ -40,4 +40,4 @@ class RecentlyUsed {
   std::unordered_map<std::string, typename Entries::iterator> positions_;
 };
 
-}  // namespace corf::api
+}  // namespace corf::session

@@ -1,0 +1,77 @@
+#include "api/model_compiler.h"
+
+namespace corf::api {
+namespace {
+
+session::DeclaredTensors declare(const std::vector<onnx::ModelTensor>& tensors) {
+  session::DeclaredTensors declared;
+  for (const onnx::ModelTensor& tensor : tensors) {
+    std::optional<session::DeclaredShape> shape;
+    if (tensor.has_rank) {
+      shape.emplace();
+      for (const onnx::SymbolicDim& dim : tensor.dims) {
+        const std::string symbol = dim.symbol.empty() ? "?" : dim.symbol;
+        shape->extents.push_back(dim.extent);
+        shape->symbols.push_back(dim.extent >= 0 ? "" : symbol);
+      }
+    }
+    declared.push_back(
+        std::make_unique<session::DeclaredTensor>(tensor.name, tensor.dtype, std::move(shape)));
+  }
+  return declared;
+}
+
+Result<session::CompiledSpec> compile_model(const onnx::Model& model,
+                                            const driver::CompileOptions& options) {
+  CORF_ASSIGN(driver::Compiled compiled, driver::compile(model, options));
+  compiled.spec.metadata = model.metadata();
+  return session::CompiledSpec{std::move(compiled.spec), compiled.compile_ms};
+}
+
+}  // namespace
+
+driver::CompileOptions ModelCompiler::options(const session::ShapeBindings& shapes,
+                                              int threads) const {
+  driver::CompileOptions options;
+  options.isa = options_.isa;
+  options.threads = threads;
+  options.shapes = shapes;
+  options.plan = options_.unfused ? driver::PlanMode::kUnfused : driver::PlanMode::kAuto;
+  options.verify_each = options_.verify_each;
+  options.time_passes = options_.time_passes;
+  options.dump_dir = options_.dump_dir;
+  return options;
+}
+
+Result<session::CompiledSpec> ModelCompiler::compile(const session::ShapeBindings& shapes,
+                                                     int threads) const {
+  return compile_model(*model_, options(shapes, threads));
+}
+
+Result<session::CompiledSpec> ModelCompiler::compile_unfused(const session::ShapeBindings& shapes,
+                                                             int threads) const {
+  driver::CompileOptions unfused = options(shapes, threads);
+  unfused.plan = driver::PlanMode::kUnfused;
+  return compile_model(*model_, unfused);
+}
+
+Result<std::shared_ptr<session::Session>> open_session(std::shared_ptr<const onnx::Model> model,
+                                                       const session::Options& options) {
+  session::Description description;
+  description.inputs = declare(model->inputs());
+  description.outputs = declare(model->outputs());
+  description.metadata = model->metadata();
+  description.opset = model->opset();
+  for (const auto& entry : model->operator_counts()) description.operators.push_back(entry);
+  auto compiler = std::make_shared<ModelCompiler>(std::move(model), options);
+  return session::Session::create(std::move(compiler), std::move(description), options);
+}
+
+Result<const ModelCompiler*> compiler_of(const session::Session& session) {
+  const auto* compiler = dynamic_cast<const ModelCompiler*>(session.compiler());
+  if (compiler != nullptr) return compiler;
+  return make_error(ErrorCode::kUnsupported,
+                    "a compiled file can only be run and measured; this needs the .onnx model");
+}
+
+}  // namespace corf::api

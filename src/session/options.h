@@ -1,0 +1,33 @@
+#pragma once
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "support/result.h"
+#include "target/machine.h"
+
+namespace corf::session {
+
+/// What corf_options_set takes. Which of it counts is up to the session: one of a compiled file has
+/// use for the number of threads only.
+struct Options {
+  int threads = 0;         // 0: the CPUs that the process may use
+  std::optional<Isa> isa;  // default: the best of this machine
+  bool unfused = false;
+  size_t cache_size = 8;
+  bool verify_each = false;
+  bool time_passes = false;
+  std::string dump_dir;
+
+  /// CORF_DUMP_DIR is read here, once.
+  static Options from_environment();
+  /// Keys and values as documented at corf_options_set.
+  Status set(std::string_view key, std::string_view value);
+};
+
+}  // namespace corf::session
+
+struct corf_options {
+  corf::session::Options options;
+};

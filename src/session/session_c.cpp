@@ -1,0 +1,109 @@
+#include "session/session.h"
+
+#define CORF_STRINGIFY_INNER(text) #text
+#define CORF_STRINGIFY(text) CORF_STRINGIFY_INNER(text)
+
+using corf::ErrorCode;
+using corf::make_error;
+using corf::Status;
+using corf::session::guarded;
+
+extern "C" {
+
+int corf_api_version(void) { return CORF_API_VERSION; }
+const char* corf_version(void) { return CORF_STRINGIFY(CORF_VERSION); }
+
+void corf_session_free(corf_session* session) { delete session; }
+
+size_t corf_session_num_inputs(const corf_session* session) {
+  return session->session->inputs().size();
+}
+
+size_t corf_session_num_outputs(const corf_session* session) {
+  return session->session->outputs().size();
+}
+
+corf_error* corf_session_input(const corf_session* session, size_t position,
+                               corf_tensor_info* info) {
+  return guarded(
+      [&] { return corf::session::describe(session->session->inputs(), position, "input", info); });
+}
+
+corf_error* corf_session_output(const corf_session* session, size_t position,
+                                corf_tensor_info* info) {
+  return guarded([&] {
+    return corf::session::describe(session->session->outputs(), position, "output", info);
+  });
+}
+
+size_t corf_session_num_metadata(const corf_session* session) {
+  return session->session->description().metadata.size();
+}
+
+corf_error* corf_session_metadata_at(const corf_session* session, size_t position, const char** key,
+                                     const char** value) {
+  return guarded([&]() -> Status {
+    const auto& metadata = session->session->description().metadata;
+    if (position >= metadata.size()) {
+      return make_error(ErrorCode::kInvalidArgument, "there is no metadata number {}; there are {}",
+                        position, metadata.size());
+    }
+    const auto entry = std::next(metadata.begin(), static_cast<std::ptrdiff_t>(position));
+    *key = entry->first.c_str();
+    *value = entry->second.c_str();
+    return {};
+  });
+}
+
+const char* corf_session_metadata(const corf_session* session, const char* key) {
+  const auto& metadata = session->session->description().metadata;
+  const auto entry = metadata.find(key);
+  return entry == metadata.end() ? nullptr : entry->second.c_str();
+}
+
+int64_t corf_session_opset(const corf_session* session) {
+  return session->session->description().opset;
+}
+
+size_t corf_session_num_operators(const corf_session* session) {
+  return session->session->description().operators.size();
+}
+
+corf_error* corf_session_operator_at(const corf_session* session, size_t position,
+                                     const char** name, int64_t* count) {
+  return guarded([&]() -> Status {
+    const auto& operators = session->session->description().operators;
+    if (position >= operators.size()) {
+      return make_error(ErrorCode::kInvalidArgument, "there is no operator number {}; there are {}",
+                        position, operators.size());
+    }
+    *name = operators[position].first.c_str();
+    *count = operators[position].second;
+    return {};
+  });
+}
+
+int corf_session_threads(const corf_session* session) { return session->session->threads(); }
+
+corf_error* corf_session_compile(corf_session* session, const corf_shape* shapes, size_t num_shapes,
+                                 corf_executable** executable) {
+  return guarded([&]() -> Status {
+    CORF_ASSIGN(const auto bindings, corf::session::to_bindings(shapes, num_shapes));
+    CORF_ASSIGN(auto compiled, session->session->compile(bindings));
+    *executable = new corf_executable{std::move(compiled)};
+    return {};
+  });
+}
+
+corf_error* corf_session_run(corf_session* session, const corf_tensor* inputs, size_t num_inputs,
+                             const corf_tensor* outputs, size_t num_outputs) {
+  return guarded([&]() -> Status {
+    CORF_ASSIGN(const auto matched,
+                corf::session::match(session->session->inputs(), "input", inputs, num_inputs));
+    CORF_ASSIGN(const auto shapes, session->session->shapes_of(matched));
+    CORF_ASSIGN(const auto compiled, session->session->compile(shapes));
+    return corf::session::run(*compiled, inputs, num_inputs, outputs, num_outputs);
+  });
+}
+
+}  // extern "C"

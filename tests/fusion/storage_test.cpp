@@ -1,0 +1,201 @@
+#include "tests/fusion/networks.h"
+
+namespace corf::fusion {
+namespace {
+
+using Strides = std::vector<int64_t>;
+
+TEST(PlanStorage, PutsTheChannelsInnermost) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {1, 3, 6, 5});
+  const ValueId a = relu(g, "a", conv(g, "c1", x, 24, 1));
+  const ValueId y = conv(g, "c2", a, 40, 1);
+  finish(g, {y});
+  const StoragePlan plan = plan_storage(g);
+  expect_sound(g, plan);
+  EXPECT_EQ(plan.values[a].strides, (Strides{6 * 5 * 24, 1, 5 * 24, 24}));
+  EXPECT_EQ(kind_of(plan, a), Root::Kind::kArena);
+  // Models keep NCHW at their borders: the input as it is, the output through a copy.
+  EXPECT_EQ(plan.values[x].strides, (Strides{90, 30, 5, 1}));
+  EXPECT_EQ(kind_of(plan, x), Root::Kind::kInput);
+  EXPECT_EQ(plan.copied_outputs, std::vector<int>{0});
+  EXPECT_EQ(plan.roots[plan.output_roots[0]].kind, Root::Kind::kOutput);
+  EXPECT_EQ(plan.roots[plan.output_roots[0]].size_elems, 40 * 6 * 5);
+  EXPECT_TRUE(plan.copied_views.empty());
+}
+
+TEST(PlanStorage, WritesRowMajorOutputsInPlace) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {4, 6});
+  const ValueId y = relu(g, "y", x);
+  finish(g, {y});
+  const StoragePlan plan = plan_storage(g);
+  expect_sound(g, plan);
+  EXPECT_EQ(kind_of(plan, y), Root::Kind::kOutput);
+  EXPECT_TRUE(plan.copied_outputs.empty());
+  EXPECT_EQ(plan.output_roots[0], plan.values[y].root);
+}
+
+TEST(PlanStorage, GivesMarginsToWhatPaddedConvolutionsRead) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {1, 4, 7, 9});
+  const ValueId a = relu(g, "a", conv(g, "c1", x, 8, 1));
+  const ValueId five = conv(g, "c2", a, 8, 5);
+  const ValueId three = conv(g, "c3", a, 8, 3);
+  finish(g, {add(g, "y", five, three)});
+  const StoragePlan plan = plan_storage(g);
+  expect_sound(g, plan);
+  const Storage& storage = plan.values[a];
+  // The larger of the two consumers' paddings.
+  EXPECT_EQ(storage.margin_before, (Strides{0, 0, 2, 2}));
+  EXPECT_EQ(storage.margin_after, (Strides{0, 0, 2, 2}));
+  EXPECT_EQ(storage.strides, (Strides{11 * 13 * 8, 1, 13 * 8, 8}));
+  EXPECT_EQ(storage.offset, 2 * 13 * 8 + 2 * 8);
+  EXPECT_EQ(plan.roots[storage.root].size_elems, 11 * 13 * 8);
+  EXPECT_FALSE(plan.values[five].has_margins());
+  EXPECT_FALSE(plan.values[x].has_margins());
+}
+
+TEST(PlanStorage, GivesNoMarginsForOtherPaddingThanZero) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {1, 4, 8, 8});
+  const ValueId a = conv(g, "c1", x, 8, 1);
+  const ValueId y = graph::pool(g, "p", a, graph::Combiner::kMax,
+                                {{3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}}, {4, 4});
+  finish(g, {y});
+  const StoragePlan plan = plan_storage(g);
+  expect_sound(g, plan);
+  EXPECT_FALSE(plan.values[a].has_margins());
+}
+
+TEST(PlanStorage, WritesPartsOfAConcatenationInPlace) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {1, 8, 6, 6});
+  const ValueId a = relu(g, "a", conv(g, "c1", x, 8, 1));
+  const ValueId b = relu(g, "b", conv(g, "c2", x, 24, 1));
+  const ValueId joined = g.add_view("joined", graph::Concat{1}, {a, b}, {1, 32, 6, 6});
+  finish(g, {conv(g, "c3", joined, 16, 3)});
+  const StoragePlan plan = plan_storage(g);
+  expect_sound(g, plan);
+  EXPECT_TRUE(plan.copied_views.empty());
+  const Storage &whole = plan.values[joined], &first = plan.values[a], &second = plan.values[b];
+  EXPECT_EQ(first.root, whole.root);
+  EXPECT_EQ(second.root, whole.root);
+  EXPECT_EQ(first.strides, whole.strides);
+  EXPECT_EQ(second.strides, whole.strides);
+  EXPECT_EQ(first.offset, whole.offset);
+  EXPECT_EQ(second.offset, whole.offset + 8);
+  // The consumer's padding goes around the whole.
+  EXPECT_EQ(whole.margin_before, (Strides{0, 0, 1, 1}));
+  EXPECT_EQ(whole.strides, (Strides{8 * 8 * 32, 1, 8 * 32, 32}));
+}
+
+TEST(PlanStorage, CopiesPartsThatCannotLieInPlace) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {1, 4, 6, 6});
+  const ValueId a = relu(g, "a", conv(g, "c1", x, 4, 1));
+  // An input is the caller's array; a value has one place only.
+  const ValueId joined = g.add_view("joined", graph::Concat{1}, {x, a, a}, {1, 12, 6, 6});
+  finish(g, {conv(g, "c2", joined, 16, 1)});
+  const StoragePlan plan = plan_storage(g);
+  expect_sound(g, plan);
+  ASSERT_EQ(plan.copied_views.size(), 1u);
+  EXPECT_EQ(g.nodes[plan.copied_views[0]].name, "joined");
+  ASSERT_EQ(plan.copied_parts.size(), 1u);
+  ASSERT_EQ(plan.copied_parts[0].size(), 2u);
+  EXPECT_EQ(plan.copied_parts[0][0], 0);
+  EXPECT_NE(plan.values[x].root, plan.values[joined].root);
+  EXPECT_EQ(plan.values[a].root, plan.values[joined].root);
+}
+
+TEST(PlanStorage, NestedConcatenationsShareOneBuffer) {
+  // DenseNet's blocks: each step reads all that came before.
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {1, 8, 4, 4});
+  const ValueId a = conv(g, "c1", x, 16, 1);
+  const ValueId b = conv(g, "c2", a, 8, 1);
+  const ValueId ab = g.add_view("ab", graph::Concat{1}, {a, b}, {1, 24, 4, 4});
+  const ValueId c = conv(g, "c3", ab, 8, 1);
+  const ValueId abc = g.add_view("abc", graph::Concat{1}, {a, b, c}, {1, 32, 4, 4});
+  finish(g, {conv(g, "c4", abc, 8, 1)});
+  const StoragePlan plan = plan_storage(g);
+  expect_sound(g, plan);
+  EXPECT_TRUE(plan.copied_views.empty());
+  for (const ValueId value : {a, b, ab, c}) {
+    EXPECT_EQ(plan.values[value].root, plan.values[abc].root) << g.values[value].name;
+  }
+  EXPECT_EQ(plan.values[c].offset, plan.values[abc].offset + 24);
+}
+
+TEST(PlanStorage, ViewsAreOtherLooksAtTheirInput) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {4, 6, 5});
+  const ValueId a = relu(g, "a", x);
+  const ValueId turned = g.add_view("turned", graph::Transpose{{2, 0, 1}}, {a}, {5, 4, 6});
+  const ValueId cut = g.add_view("cut", graph::Slice{{3, 0, 1}, {-1, 1, 2}}, {a}, {4, 6, 2});
+  const ValueId flat = g.add_view("flat", graph::Reshape{}, {a}, {2, 2, 30});
+  const ValueId wide = g.add_view("wide", graph::Broadcast{}, {a}, {3, 4, 6, 5});
+  finish(g, {relu(g, "o1", turned), relu(g, "o2", cut), relu(g, "o3", flat), relu(g, "o4", wide)});
+  const StoragePlan plan = plan_storage(g);
+  expect_sound(g, plan);
+  EXPECT_TRUE(plan.copied_views.empty());
+  for (const ValueId view : {turned, cut, flat, wide}) {
+    EXPECT_EQ(plan.values[view].root, plan.values[a].root) << g.values[view].name;
+  }
+  EXPECT_EQ(plan.values[turned].strides, (Strides{1, 30, 5}));
+  EXPECT_EQ(plan.values[cut].strides, (Strides{-30, 5, 2}));
+  EXPECT_EQ(plan.values[cut].offset, 3 * 30 + 1);
+  EXPECT_EQ(plan.values[flat].strides, (Strides{60, 30, 1}));
+  EXPECT_EQ(plan.values[wide].strides, (Strides{0, 30, 5, 1}));
+}
+
+TEST(PlanStorage, CopiesReshapesThatMixDimensions) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {1, 4, 6, 5});
+  const ValueId a = conv(g, "c1", x, 8, 1);  // channels last: rows of 8 channels
+  const ValueId flat = g.add_view("flat", graph::Reshape{}, {a}, {1, 8 * 6 * 5});
+  finish(g, {relu(g, "y", flat)});
+  const StoragePlan plan = plan_storage(g);
+  expect_sound(g, plan);
+  ASSERT_EQ(plan.copied_views.size(), 1u);
+  EXPECT_EQ(g.nodes[plan.copied_views[0]].name, "flat");
+  EXPECT_NE(plan.values[flat].root, plan.values[a].root);
+}
+
+TEST(PlanStorage, SpreadsPixelsOverCacheSets) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {1, 4, 3, 3});
+  const ValueId a = relu(g, "a", conv(g, "c1", x, 512, 1));  // 2 KiB a pixel
+  finish(g, {conv(g, "c2", a, 4, 1)});
+  const StoragePlan plan = plan_storage(g);
+  expect_sound(g, plan);
+  EXPECT_EQ(plan.values[a].strides[3], 512 + 16);
+}
+
+TEST(PlanStorage, KeepsWhatRoutinesSeeDense) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {3, 512});
+  const ValueId a = relu(g, "a", x);  // 2 KiB a row, which would be spread otherwise
+  const auto largest = g.add_opaque("t", {"TopK", {}}, {a}, {{DType::kF32, {3, 2}}});
+  finish(g, {relu(g, "y", largest[0])});
+  const StoragePlan plan = plan_storage(g);
+  expect_sound(g, plan);
+  EXPECT_EQ(plan.values[a].strides, (Strides{512, 1}));
+  EXPECT_EQ(plan.values[largest[0]].strides, (Strides{2, 1}));
+}
+
+TEST(ReshapeStrides, MatchesRunsOfDimensions) {
+  EXPECT_EQ(reshape_strides({4, 6}, {6, 1}, {24}), (Strides{1}));
+  EXPECT_EQ(reshape_strides({4, 6}, {8, 1}, {24}), std::nullopt);  // gaps between rows
+  EXPECT_EQ(reshape_strides({4, 6}, {8, 1}, {2, 2, 3, 2}), (Strides{16, 8, 2, 1}));
+  EXPECT_EQ(reshape_strides({4, 6}, {1, 4}, {24}), std::nullopt);  // columns outermost
+  EXPECT_EQ(reshape_strides({4, 1, 6}, {6, 999, 1}, {4, 6}), (Strides{6, 1}));
+  const auto with_units = reshape_strides({4, 6}, {6, 1}, {1, 4, 1, 6, 1});
+  ASSERT_TRUE(with_units.has_value());
+  EXPECT_EQ((*with_units)[1], 6);
+  EXPECT_EQ((*with_units)[3], 1);
+  EXPECT_TRUE(reshape_strides({0, 6}, {6, 1}, {3, 0}).has_value());
+}
+
+}  // namespace
+}  // namespace corf::fusion
