@@ -39,6 +39,8 @@ driver::CompileOptions ModelCompiler::options(const session::ShapeBindings& shap
   options.plan = options_.unfused ? driver::PlanMode::kUnfused : driver::PlanMode::kAuto;
   options.verify_each = options_.verify_each;
   options.time_passes = options_.time_passes;
+  options.plan_text = options_.force_plan;
+  options.winograd = options_.winograd;
   options.dump_dir = options_.dump_dir;
   return options;
 }

@@ -306,8 +306,7 @@ void TileLowering::execute(const loop::TileStore& store) {
     if (index::depends_on(store.offset, var)) force(bound.reg);
   }
   Offset offset = make_offset(store.offset);
-  const int transposed =
-      along_vector ? transposed_axis(offset, unrolled(axes), store.guards) : -1;
+  const int transposed = along_vector ? transposed_axis(offset, unrolled(axes), store.guards) : -1;
   if (transposed >= 0) {
     store_transposed(store, offset, axes, transposed);
     forget_loads_of(store.buffer);

@@ -58,8 +58,8 @@ Values transpose_tall(llvm::IRBuilder<>& builder, const Values& columns, int siz
   const auto lanes = static_cast<int>(columns.size());
   std::vector<Values> blocks;
   for (int start = 0; start < lanes; start += size) {
-    blocks.push_back(transpose_square(
-        builder, Values(columns.begin() + start, columns.begin() + start + size)));
+    blocks.push_back(
+        transpose_square(builder, Values(columns.begin() + start, columns.begin() + start + size)));
   }
   Values rows;
   for (int i = 0; i < size; ++i) {
@@ -151,8 +151,8 @@ Value* TileLowering::load_transposed(RegisterState& state, const loop::TileLoad&
   }
   point[at] = from;
   const Location location = locate(state.offset, load.buffer, point, piece);
-  auto* type = llvm::FixedVectorType::get(memory_type(f_.context(), dtype),
-                                          static_cast<unsigned>(group));
+  auto* type =
+      llvm::FixedVectorType::get(memory_type(f_.context(), dtype), static_cast<unsigned>(group));
   Values columns;
   for (int i = 0; i < part.lanes; ++i) {
     if (i >= part.active) {
@@ -169,8 +169,8 @@ Value* TileLowering::load_transposed(RegisterState& state, const loop::TileLoad&
   Value* result = nullptr;
   for (int i = 0; i < group; ++i) {
     point[at] = from + i;
-    Value* row = ops_.cast(ops_.from_memory(rows[static_cast<size_t>(i)], dtype), dtype,
-                           state.dtype);
+    Value* row =
+        ops_.cast(ops_.from_memory(rows[static_cast<size_t>(i)], dtype), dtype, state.dtype);
     (*state.values)[static_cast<size_t>(slot(state, point, piece))] = row;
     if (from + i == wanted) result = row;
   }

@@ -15,7 +15,7 @@ constexpr int kGatherBase = 1 << 20;
 struct Access {
   graph::ValueId value = -1;
   int root = -1;
-  Expr address;  // in elements of the root's buffer
+  Expr address;                   // in elements of the root's buffer
   std::vector<Expr> coordinates;  // of the value's element; of canonical nests, empty
   struct Guard {
     Expr expr;

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "fusion/order.h"
+#include "fusion/row_bounds.h"
 #include "support/checked.h"
 
 namespace corf::fusion {
@@ -18,54 +19,6 @@ using index::ExprKind;
 
 /// A partition's first strip has no predecessor: as if one had ended so many rows earlier.
 constexpr int64_t kLongBefore = int64_t{1} << 40;
-
-/// The least or greatest value of `expr` when axis `stream` has the value `row` and the other axes
-/// take all of theirs; nullopt if it does not grow with the stream.
-std::optional<Expr> bound(const Expr& expr, const std::vector<NestAxis>& axes, int stream,
-                          const Expr& row, bool upper) {
-  auto both = [&](auto combine) -> std::optional<Expr> {
-    auto a = bound(expr.lhs(), axes, stream, row, upper);
-    auto b = bound(expr.rhs(), axes, stream, row, upper);
-    if (!a || !b) return std::nullopt;
-    return combine(*a, *b);
-  };
-  switch (expr.kind()) {
-    case ExprKind::kConstant:
-      return expr;
-    case ExprKind::kVariable:
-      if (expr.variable_id() >= kGatherBase) return std::nullopt;
-      if (expr.variable_id() == stream) return row;
-      return Expr(upper ? axes[expr.variable_id()].extent - 1 : 0);
-    case ExprKind::kAdd:
-      return both([](const Expr& a, const Expr& b) { return a + b; });
-    case ExprKind::kMin:
-      return both([](const Expr& a, const Expr& b) { return min(a, b); });
-    case ExprKind::kMax:
-      return both([](const Expr& a, const Expr& b) { return max(a, b); });
-    case ExprKind::kMul: {
-      const bool left = expr.lhs().is_constant();
-      const Expr& factor = left ? expr.lhs() : expr.rhs();
-      const Expr& other = left ? expr.rhs() : expr.lhs();
-      if (!factor.is_constant()) return std::nullopt;
-      const bool negative = factor.constant() < 0;
-      if (negative && index::depends_on(other, stream)) return std::nullopt;
-      auto result = bound(other, axes, stream, row, upper != negative);
-      return result ? std::optional<Expr>(factor * *result) : std::nullopt;
-    }
-    case ExprKind::kFloorDiv: {
-      if (!expr.rhs().is_constant() || expr.rhs().constant() <= 0) return std::nullopt;
-      auto result = bound(expr.lhs(), axes, stream, row, upper);
-      return result ? std::optional<Expr>(floor_div(*result, expr.rhs())) : std::nullopt;
-    }
-    case ExprKind::kMod:
-      if (index::depends_on(expr.lhs(), stream) || !expr.rhs().is_constant() ||
-          expr.rhs().constant() <= 0) {
-        return std::nullopt;
-      }
-      return Expr(upper ? expr.rhs().constant() - 1 : 0);
-  }
-  return std::nullopt;
-}
 
 /// One read of a stage's result by a later stage.
 struct Read {
@@ -181,8 +134,8 @@ class Analyzer {
         stage.outer_dims = outer;
         stage.outer_blocks = blocks;
         const Expr row = Expr::variable(0), &at = load.coordinates[stream];
-        auto least = bound(at, nests_[c]->axes, consumer.stream_dim, row, /*upper=*/false);
-        auto greatest = bound(at, nests_[c]->axes, consumer.stream_dim, row, /*upper=*/true);
+        auto least = least_at(at, nests_[c]->axes, consumer.stream_dim, row);
+        auto greatest = greatest_at(at, nests_[c]->axes, consumer.stream_dim, row);
         if (!least || !greatest) return fault(s, "its rows are not read in growing order");
         reads_.push_back({s, c, load.value, *least, *greatest});
       }

@@ -13,8 +13,8 @@ constexpr int kStripVariable = 1;      // 0 <= strip < StripAnalysis::num_strips
 
 /// How one stage takes part in the strips. Rows are coordinates of its stream dimension.
 struct StripStage {
-  std::vector<int> outer_dims;         // of its points, by outer loop
-  std::vector<int64_t> outer_blocks;   // points of a block, by outer loop
+  std::vector<int> outer_dims;        // of its points, by outer loop
+  std::vector<int64_t> outer_blocks;  // points of a block, by outer loop
   int stream_dim = -1;
   int64_t rows = 0;  // extent of the stream dimension
   int64_t unit = 1;  // rows that its nest makes at once

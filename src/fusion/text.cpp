@@ -182,8 +182,8 @@ class PlanParser {
   std::vector<Nest> derive_nests(const FusionGroup& group) {
     const bool compute = group.kind == GroupKind::kCompute;
     const std::vector<graph::NodeId> nodes = group.nodes();
-    bool sound = compute ? !group.stages.empty()
-                         : group.kind == GroupKind::kOutputCopy || nodes.size() == 1;
+    bool sound =
+        compute ? !group.stages.empty() : group.kind == GroupKind::kOutputCopy || nodes.size() == 1;
     for (const Stage& stage : group.stages) {
       sound &= !compute || (!stage.nodes.empty() && !stage.stored.empty());
     }
@@ -321,8 +321,7 @@ std::string to_string(const graph::Graph& graph, const FusionPlan& plan) {
       for (const auto& outer : group.strips->outer) {
         text += fmt::format(" outer {} by {}", outer.dim, outer.block);
       }
-      text += fmt::format(" split {} {}\n", group.strips->partition_loop,
-                          group.strips->partitions);
+      text += fmt::format(" split {} {}\n", group.strips->partition_loop, group.strips->partitions);
     }
     for (const ScheduledNest& scheduled : group.nests) {
       text += fmt::format("  #{}\n{}", print_axes(scheduled.nest), print_schedule(scheduled));

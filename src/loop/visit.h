@@ -9,10 +9,10 @@ namespace corf::loop {
 /// Called for what a kernel is made of, in program order; empty functions are skipped. Within a
 /// statement uses come before definitions, bounds before the variable that they bind.
 struct KernelVisitor {
-  std::function<void(int& var)> binding;   // of a loop, a tile axis or TileBind
-  std::function<void(int& var)> mention;   // of a tile axis, by TileAccumulator and TileReduce
-  std::function<void(Register& reg)> reg;  // uses and definitions
-  std::function<void(index::Expr&)> expr;  // bounds, offsets, guards, indices
+  std::function<void(int& var)> binding;    // of a loop, a tile axis or TileBind
+  std::function<void(int& var)> mention;    // of a tile axis, by TileAccumulator and TileReduce
+  std::function<void(Register& reg)> reg;   // uses and definitions
+  std::function<void(index::Expr&)> expr;   // bounds, offsets, guards, indices
   std::function<void(int& buffer)> buffer;  // of loads and stores
   std::function<void(Tile&)> enter_tile;
 };

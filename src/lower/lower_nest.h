@@ -19,8 +19,7 @@ struct AxisRange {
 /// The loops of a scheduled nest over part of its points: `ranges` by axis. Ranges begin and end
 /// where the axis' tiles do.
 std::vector<loop::Stmt> nest_loops(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
-                                   const std::map<int, AxisRange>& ranges,
-                                   KernelBuilder& builder);
+                                   const std::map<int, AxisRange>& ranges, KernelBuilder& builder);
 
 /// Zeroes the margins around `value`, split among `partitions`.
 std::vector<loop::Stmt> zero_margins(graph::ValueId value, int64_t partitions,

@@ -1,3 +1,4 @@
+// Longer than 500 lines because the rules of all kinds of nests are read against each other.
 #include "search/choose_schedule.h"
 
 #include <algorithm>
@@ -206,7 +207,8 @@ class Chooser {
 
   /// Stores may go through registers where their elements follow one another along another axis.
   bool can_store_along(const Access& access, int axis) const {
-    return runs_along(access, axis) || (depends(access, axis) && contiguous_axis(access, axis) >= 0);
+    return runs_along(access, axis) ||
+           (depends(access, axis) && contiguous_axis(access, axis) >= 0);
   }
 
   /// Whether a load is of constants over one reduction axis, the only one, and one other axis, both
@@ -267,7 +269,8 @@ class Chooser {
     if (schedule_.vector_tile >= 2 * lanes_) return;
     // Short vectors: several points of the next axis at once.
     int next = best_tile_axis([&](int) { return true; });
-    if (next >= 0) schedule_.register_tile.push_back({next, fitting(next, even_tile(extent(next), 4))});
+    if (next >= 0)
+      schedule_.register_tile.push_back({next, fitting(next, even_tile(extent(next), 4))});
   }
 
   /// The parallel axis with the smallest step in the stores that satisfies `accept`.
@@ -393,8 +396,8 @@ class Chooser {
     return cost / balance_with(tile, p, q);
   }
 
-  /// Slots to store a tile of that many vectors and rows along axis p. Where memory runs along p the
-  /// tile is transposed in registers and leaves in runs of up to a vector's length.
+  /// Slots to store a tile of that many vectors and rows along axis p. Where memory runs along p
+  /// the tile is transposed in registers and leaves in runs of up to a vector's length.
   double store_slots(int64_t vectors, int64_t rows, int p) const {
     double slots = 0;
     for (const Nest::Store& store : nest_.stores) {

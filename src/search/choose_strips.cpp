@@ -128,7 +128,8 @@ class StripChooser {
         loops.partition_loop == static_cast<int>(loops.outer.size()) ? loops.partitions : 1;
     std::vector<int64_t> lengths;
     for (int64_t per_part : {1, 2, 3, 4, 6, 8, 14, 28, 56, 112}) {
-      const int64_t length = round_up(ceil_div(rows, parts * per_part), units_.at(loops.stream_dim));
+      const int64_t length =
+          round_up(ceil_div(rows, parts * per_part), units_.at(loops.stream_dim));
       if (lengths.empty() || length < lengths.back()) lengths.push_back(length);
     }
     return lengths;

@@ -9,9 +9,9 @@ namespace corf::search {
 
 /// Predicted or measured time of a group whose nests have schedules, in any unit. `strips`: of a
 /// group that has them.
-using GroupTime = std::function<double(const fusion::StoragePlan& storage,
-                                       const fusion::FusionGroup& group,
-                                       const fusion::StripAnalysis* strips)>;
+using GroupTime =
+    std::function<double(const fusion::StoragePlan& storage, const fusion::FusionGroup& group,
+                         const fusion::StripAnalysis* strips)>;
 
 /// Every complex operator in a kernel of its own, with a schedule for each nest.
 fusion::FusionPlan find_unfused_plan(const graph::Graph& graph, const Machine& machine);

@@ -59,10 +59,10 @@ Status Options::set(std::string_view key, std::string_view value) {
                         "option plan: '{}' is not one of auto, unfused", value);
     }
   } else if (key == "force_plan") {
-    compile.plan_text = std::string(value);
+    force_plan = std::string(value);
   } else if (key == "winograd") {
     CORF_ASSIGN(const int64_t on, parse_integer(key, value, 0, 1));
-    compile.winograd = on != 0;
+    winograd = on != 0;
   } else if (key == "cache_size") {
     CORF_ASSIGN(const int64_t size, parse_integer(key, value, 1, kMaxCacheSize));
     cache_size = static_cast<size_t>(size);

@@ -15,6 +15,8 @@ struct Options {
   int threads = 0;         // 0: the CPUs that the process may use
   std::optional<Isa> isa;  // default: the best of this machine
   bool unfused = false;
+  std::optional<std::string> force_plan;
+  bool winograd = true;
   size_t cache_size = 8;
   bool verify_each = false;
   bool time_passes = false;

@@ -231,7 +231,7 @@ TEST(Canonicalize, SplitsAxesThatDivisionsCut) {
   const StoragePlan storage = plan_storage(g);
   EXPECT_EQ(canonical_axes(g, storage, doubled), "d0_d1=24 d1_in=2");
   EXPECT_EQ(canonical_axes(g, storage, shuffled), "d0=3 d1=2 d1_in=4");
-  EXPECT_EQ(canonical_axes(g, storage, uneven), "d0=3 d1=8");
+  EXPECT_EQ(canonical_axes(g, storage, uneven), "d0=3 d1=3 d1_in=3");
 }
 
 TEST(Canonicalize, KeepsTheStepsOfArgMax) {

@@ -110,7 +110,10 @@ inline std::multiset<std::vector<int64_t>> touched(const Nest& nest) {
       places.push_back(inside ? index::evaluate(access.address, point) : -1);
     };
     for (const Access& load : nest.loads) touch(load);
-    for (const Nest::Store& store : nest.stores) touch(store.access);
+    for (const Nest::Store& store : nest.stores) {
+      touch(store.access);
+      if (places.back() < 0) return;  // nothing is made beyond the end of an axis cut unevenly
+    }
     for (const NestOp& op : nest.ops) {
       if (op.kind == NestOp::Kind::kIndex) places.push_back(index::evaluate(op.index, point));
     }

@@ -88,7 +88,8 @@ constexpr std::string_view kGolden =
     "  store \"relu\"  # buffer 0 at 0, strides [16, 1]\n"
     "  link \"conv\" from \"conv\" to \"relu\" inline because \"it \\\"fits\\\"\"\n"
     "  # m=8 n=16 | k=24\n"
-    "  schedule vector n 16 tile m 4 unroll - reduce k steps 2 order m, n block - 0 split m 2\n"
+    "  schedule vector n 16 tile m 4 unroll - reduce k steps 2 prefetch none order m, n block - 0 "
+    "split m 2\n"
     "}\n";
 
 Graph golden_network() {
@@ -134,7 +135,7 @@ TEST(PlanText, TellsWhereItIsWrong) {
       {"group compute", "group computes", "line 2"},
       {"node \"conv\"", "node \"conf\"", "line 3, column 8: the graph has no node \"conf\""},
       {"store \"relu\"", "store \"y\"", "no value \"y\""},
-      {"  node \"conv\"\n  node \"relu\"\n", "", "do not fit its kind"},
+      {"  node \"conv\"\n  node \"relu\"\n", "", "line 3"},
       {"inline because", "inlined because", "a link's strategy"},
       {"vector n 16", "vector z 16", "the nest has no axis 'z'; it has m=8 n=16 | k=24"},
       {"vector n 16", "vector n 17", "longer than its axis"},
