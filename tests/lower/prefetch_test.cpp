@@ -76,7 +76,7 @@ TEST(Prefetch, EachPanelButAWorkersFirstIsAskedFor) {
     machine.isa = Isa::kAvx512;
     machine.threads = 2;
     machine.l2_bytes = 2 << 20;
-    const fusion::FusionPlan plan = search::find_plan(graph, machine);
+    const fusion::FusionPlan plan = search::find_unfused_plan(graph, machine);
     const fusion::NestSchedule& schedule = plan.groups[0].nests[0].schedule;
     ASSERT_EQ(schedule.prefetch, fusion::Prefetch::kPanel);
     ASSERT_EQ(schedule.partition_axis, schedule.vector_axis);

@@ -50,7 +50,7 @@ graph::Graph product(int64_t m, int64_t k, int64_t n, int terms) {
 
 /// The schedule of the nest with a reduction.
 fusion::ScheduledNest contraction(const graph::Graph& graph, const Machine& machine) {
-  const fusion::FusionPlan plan = find_plan(graph, machine);
+  const fusion::FusionPlan plan = find_unfused_plan(graph, machine);
   for (const fusion::FusionGroup& group : plan.groups) {
     for (const fusion::ScheduledNest& nest : group.nests) {
       if (nest.nest.reduce_op >= 0) return nest;
@@ -77,6 +77,34 @@ TEST(ChooseSchedule, PanelsThatFewRowsShareAreFetchedAhead) {
   // Many rows hide the first use of a panel; few weights stay near.
   EXPECT_EQ(contraction(product(12544, 64, 512, 0), machine).schedule.prefetch, Prefetch::kNone);
   EXPECT_EQ(contraction(product(49, 16, 32, 0), machine).schedule.prefetch, Prefetch::kNone);
+}
+
+TEST(ChooseSchedule, HeadsSideBySideInARowNeedNoCopies) {
+  // Attention's second product: column n of head b is element 64 b + n of a row.
+  graph::Graph graph;
+  const ValueId scores = graph.add_input("scores", DType::kF32, {3, 40, 40});
+  const ValueId heads = graph.add_input("heads", DType::kF32, {3, 40, 64});
+  const ValueId y = graph::matmul(graph, "product", scores, heads);
+  const ValueId rows = graph.add_input("rows", DType::kF32, {40, 192});
+  graph::Node& node = graph.nodes[static_cast<size_t>(graph.values[y].producer)];
+  auto& compute = std::get<graph::Compute>(node.op);
+  const int b = 0, n = 2, k = 3;
+  ASSERT_EQ(compute.space.axes[n].extent, 64);
+  node.inputs[1] = rows;
+  compute.operands[1].map.exprs = {
+      index::Expr::variable(k),
+      index::Expr::variable(b) * index::Expr(64) + index::Expr::variable(n)};
+  std::swap(graph.nodes[graph.nodes.size() - 2], graph.nodes.back());
+  graph.values[y].producer = static_cast<graph::NodeId>(graph.nodes.size()) - 1;
+  graph.values[rows].producer = static_cast<graph::NodeId>(graph.nodes.size()) - 2;
+  graph.outputs = {y};
+  graph.output_names = {"y"};
+  graph = fusion::prepare(graph);
+  const fusion::FusionPlan plan = find_unfused_plan(graph, wide_machine(1));
+  ASSERT_EQ(plan.groups.size(), 1u);
+  const auto& [nest, schedule] = plan.groups[0].nests[0];
+  ASSERT_GE(schedule.vector_axis, 0);
+  EXPECT_EQ(nest.axes[static_cast<size_t>(schedule.vector_axis)].extent, 64);
 }
 
 }  // namespace
