@@ -101,9 +101,13 @@ Value* VectorMath::small_expm1(Value* r) {
 }
 
 Value* VectorMath::exp(Value* x) {
-  // Beyond these the result is 0 or infinity.
-  const Reduced reduced = reduce(clamp(x, -104, 89));
-  return scale(builder_.CreateFAdd(small_expm1(reduced.r), constant(x, 1)), reduced);
+  // Beyond these the result is 0 or infinity. Zeros (what masks of attention give) are put in: to
+  // underflow costs the processor more than a hundred cycles.
+  Value* vanishes = builder_.CreateFCmpOLT(x, constant(x, -104));
+  const Reduced reduced =
+      reduce(clamp(builder_.CreateSelect(vanishes, constant(x, 0), x), -104, 89));
+  Value* result = scale(builder_.CreateFAdd(small_expm1(reduced.r), constant(x, 1)), reduced);
+  return builder_.CreateSelect(vanishes, constant(x, 0), result);
 }
 
 Value* VectorMath::sigmoid(Value* x) {

@@ -37,6 +37,16 @@ int axis_of(const Expr& coordinate) {
   return coordinate.kind() == index::ExprKind::kVariable ? coordinate.variable_id() : -1;
 }
 
+/// Whether neighbours along the axis are neighbours in the operand's last dimension, which other
+/// axes outside of the reduction share (heads side by side in one row).
+bool is_part_of_last_dimension(const graph::Operand& operand, int axis, int num_parallel) {
+  if (operand.map.exprs.empty()) return false;
+  const index::Linear linear = index::to_linear(operand.map.exprs.back());
+  if (!linear.is_affine() || linear.coefficient(axis) != 1) return false;
+  return std::all_of(linear.coefficients.begin(), linear.coefficients.end(),
+                     [&](const auto& term) { return term.first < num_parallel; });
+}
+
 bool mentions(const graph::Operand& operand, int axis) {
   return std::any_of(operand.map.exprs.begin(), operand.map.exprs.end(),
                      [&](const Expr& expr) { return index::depends_on(expr, axis); });
@@ -191,7 +201,7 @@ int natural_vector_axis(const Graph& graph, const Node& node) {
         candidate |=
             plain && is_constant(graph, node.inputs[i]) && compute.operands[i].map.exprs.size() > 1;
       } else {
-        candidate = plain;
+        candidate = plain || is_part_of_last_dimension(compute.operands[i], axis, num_parallel);
       }
     }
     if (!candidate) continue;

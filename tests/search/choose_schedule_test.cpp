@@ -79,5 +79,33 @@ TEST(ChooseSchedule, PanelsThatFewRowsShareAreFetchedAhead) {
   EXPECT_EQ(contraction(product(49, 16, 32, 0), machine).schedule.prefetch, Prefetch::kNone);
 }
 
+TEST(ChooseSchedule, HeadsSideBySideInARowNeedNoCopies) {
+  // Attention's second product: column n of head b is element 64 b + n of a row.
+  graph::Graph graph;
+  const ValueId scores = graph.add_input("scores", DType::kF32, {3, 40, 40});
+  const ValueId heads = graph.add_input("heads", DType::kF32, {3, 40, 64});
+  const ValueId y = graph::matmul(graph, "product", scores, heads);
+  const ValueId rows = graph.add_input("rows", DType::kF32, {40, 192});
+  graph::Node& node = graph.nodes[static_cast<size_t>(graph.values[y].producer)];
+  auto& compute = std::get<graph::Compute>(node.op);
+  const int b = 0, n = 2, k = 3;
+  ASSERT_EQ(compute.space.axes[n].extent, 64);
+  node.inputs[1] = rows;
+  compute.operands[1].map.exprs = {
+      index::Expr::variable(k),
+      index::Expr::variable(b) * index::Expr(64) + index::Expr::variable(n)};
+  std::swap(graph.nodes[graph.nodes.size() - 2], graph.nodes.back());
+  graph.values[y].producer = static_cast<graph::NodeId>(graph.nodes.size()) - 1;
+  graph.values[rows].producer = static_cast<graph::NodeId>(graph.nodes.size()) - 2;
+  graph.outputs = {y};
+  graph.output_names = {"y"};
+  graph = fusion::prepare(graph);
+  const fusion::FusionPlan plan = find_unfused_plan(graph, wide_machine(1));
+  ASSERT_EQ(plan.groups.size(), 1u);
+  const auto& [nest, schedule] = plan.groups[0].nests[0];
+  ASSERT_GE(schedule.vector_axis, 0);
+  EXPECT_EQ(nest.axes[static_cast<size_t>(schedule.vector_axis)].extent, 64);
+}
+
 }  // namespace
 }  // namespace corf::search
