@@ -126,7 +126,9 @@ class PlanParser {
     scanner_.expect("{");
     std::optional<std::vector<Nest>> nests;
     while (!scanner_.failed() && !scanner_.accept("}")) {
-      if (scanner_.accept("stage")) {
+      if (nests && !scanner_.at("schedule") && !scanner_.at("link")) {
+        scanner_.fail("nodes, stores and strips stand before the first schedule");
+      } else if (scanner_.accept("stage")) {
         group.stages.emplace_back();
       } else if (scanner_.accept("node")) {
         if (group.stages.empty()) group.stages.emplace_back();
@@ -186,6 +188,10 @@ class PlanParser {
         compute ? !group.stages.empty() : group.kind == GroupKind::kOutputCopy || nodes.size() == 1;
     for (const Stage& stage : group.stages) {
       sound &= !compute || (!stage.nodes.empty() && !stage.stored.empty());
+      for (graph::ValueId stored : stage.stored) {
+        const graph::NodeId producer = graph_.values[stored].producer;
+        sound &= std::count(stage.nodes.begin(), stage.nodes.end(), producer) == 1;
+      }
     }
     sound &= group.stages.size() < 2 || group.strips.has_value();
     for (graph::NodeId id : nodes) {
@@ -194,8 +200,8 @@ class PlanParser {
                        : !std::holds_alternative<graph::Compute>(op);
     }
     const auto& copied = plan_.storage.copied_views;
-    if (group.kind == GroupKind::kViewCopy) {
-      sound &= std::find(copied.begin(), copied.end(), nodes[0]) != copied.end();
+    if (group.kind == GroupKind::kViewCopy && sound) {
+      sound = std::find(copied.begin(), copied.end(), nodes[0]) != copied.end();
     }
     if (!sound) {
       scanner_.fail("the group's nodes do not fit its kind");

@@ -88,8 +88,7 @@ constexpr std::string_view kGolden =
     "  store \"relu\"  # buffer 0 at 0, strides [16, 1]\n"
     "  link \"conv\" from \"conv\" to \"relu\" inline because \"it \\\"fits\\\"\"\n"
     "  # m=8 n=16 | k=24\n"
-    "  schedule vector n 16 tile m 4 unroll - reduce k steps 2 prefetch none order m, n block - 0 "
-    "split m 2\n"
+    "  schedule vector n 16 tile m 4 unroll - reduce k steps 2 order m, n block - 0 split m 2\n"
     "}\n";
 
 Graph golden_network() {
@@ -135,7 +134,8 @@ TEST(PlanText, TellsWhereItIsWrong) {
       {"group compute", "group computes", "line 2"},
       {"node \"conv\"", "node \"conf\"", "line 3, column 8: the graph has no node \"conf\""},
       {"store \"relu\"", "store \"y\"", "no value \"y\""},
-      {"  node \"conv\"\n  node \"relu\"\n", "", "line 3"},
+      {"  node \"conv\"\n  node \"relu\"\n", "", "line 3, column 3"},
+      {"group compute", "group routine", "do not fit its kind"},
       {"inline because", "inlined because", "a link's strategy"},
       {"vector n 16", "vector z 16", "the nest has no axis 'z'; it has m=8 n=16 | k=24"},
       {"vector n 16", "vector n 17", "longer than its axis"},
@@ -143,7 +143,7 @@ TEST(PlanText, TellsWhereItIsWrong) {
       {"order m, n", "order m", "each parallel axis must stand once"},
       {"split m 2", "split m 0", "must be positive"},
       {"split m 2\n", "split m\n", "expected partitions"},
-      {"}\n", "", "expected 'schedule'"},
+      {"}\n", "", "line 9, column 1"},
   };
   for (const Case& c : cases) {
     std::string wrong(kGolden);
