@@ -18,6 +18,7 @@ using fusion::Root;
 using graph::ScalarOp;
 
 // Bytes a cycle that one core reads from each level when all are busy.
+constexpr double kColdRate = 4;    // weights, which the rest of the network has driven out
 constexpr double kPanelRate = 24;  // fetched ahead from the second level
 constexpr double kL1Rate = 48, kL2Rate = 16, kL3Rate = 6, kDramRate = 2.5;
 /// A barrier, and the caches that are cold behind it.
@@ -191,6 +192,14 @@ double busiest_share(int64_t pieces, int64_t partitions) {
   return double(ceil_div(pieces, partitions)) / double(pieces);
 }
 
+/// Whether workers read parts of the value rather than all of it.
+bool is_divided(const Nest& nest, const NestSchedule& schedule, graph::ValueId value) {
+  const int split = schedule.partition_axis;
+  return split >= 0 && std::any_of(nest.loads.begin(), nest.loads.end(), [&](const Access& load) {
+           return load.value == value && index::depends_on(load.address, split);
+         });
+}
+
 GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& storage,
                          const FusionGroup& group, const Machine& machine) {
   GroupCost cost;
@@ -210,11 +219,14 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
     for (const auto& store : nest.stores) values[store.access.value] = true;
     for (const auto& [value, written] : values) {
       const double bytes = bytes_of(graph, value);
-      const bool constant = storage.roots[storage.values[value].root].kind == Root::Kind::kConstant;
+      if (storage.roots[storage.values[value].root].kind == Root::Kind::kConstant) {
+        // Every worker reads what its part of the nest needs.
+        cost.streamed += (is_divided(nest, schedule, value) ? share : 1) * bytes / kColdRate;
+        continue;
+      }
       // What is written is first read, and leaves the cache once more.
       const double times = written ? 2 : 1;
-      (constant ? cost.streamed : cost.memory) +=
-          share * times * bytes / (constant ? kL3Rate : rate(bytes, machine));
+      cost.memory += share * times * bytes / rate(bytes, machine);
     }
     cost.barrier += kBarrierCycles;
   }
@@ -240,7 +252,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     share = busiest_share(num_strips, schedule.partitions);
   }
   double resident = 0;  // bytes that every strip of a block comes back to
-  std::set<graph::ValueId> rings, others;
+  std::set<graph::ValueId> rings, others, divided;  // divided: each worker reads its part
   std::map<graph::ValueId, double> revisited;  // bytes that each strip reads, whatever its rows
   for (const fusion::StripRing& ring : strips.rings) {
     rings.insert(ring.value);
@@ -260,6 +272,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         if (shared == stream) {
           walked = true;
         } else {
+          if (shared == schedule.partition_loop) divided.insert(load.value);
           const auto block = double(strips.stages[s].outer_blocks[shared]);
           bytes *= std::min(1.0, block / double(nest.axes[axis].extent * nest.axes[axis].unit));
         }
@@ -277,7 +290,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   double revisited_bytes = 0, first_visit_bytes = 0;
   for (const auto& [value, bytes] : revisited) {
     revisited_bytes += bytes;
-    first_visit_bytes += bytes_of(graph, value);
+    first_visit_bytes += (divided.count(value) ? share : 1) * bytes_of(graph, value);
   }
   resident += revisited_bytes;
   GroupCost cost;
@@ -302,8 +315,9 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   }
   const double level = resident <= 0.75 * double(machine.l2_bytes) ? kL2Rate : kL3Rate;
   const double visits = blocks * double(num_strips);
-  const double first = share * first_visit_bytes / kL3Rate;
-  cost.streamed += std::max(first, share * visits * revisited_bytes / (2 * level));
+  const double first = first_visit_bytes / kColdRate;
+  const double again = level == kL2Rate ? 2 * kL2Rate : kColdRate;
+  cost.streamed += std::max(first, share * visits * revisited_bytes / again);
   for (const fusion::StripRing& ring : strips.rings) {
     // Written once and read once; kept rows move.
     const double bytes = bytes_of(graph, ring.value);

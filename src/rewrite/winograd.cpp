@@ -317,14 +317,22 @@ int default_output_tile(const WinogradShape& shape, double largest_error) {
   // since they do little with each that they load.
   constexpr double kTransform = 3;
   const auto channels = double(shape.channels), outputs = double(shape.outputs);
-  double least = 0.8 * 9 * channels * outputs * double(shape.height * shape.width);
+  // Weights that no cache keeps come from memory, in the time of so many points' arithmetic.
+  constexpr double kPointsToStream = 24, kKeptBytes = 2 << 20;
+  auto products = [&](double points, double weights) {
+    const bool kept = 4 * weights * channels * outputs <= kKeptBytes;
+    return weights * channels * outputs * std::max(points, kept ? 0 : kPointsToStream);
+  };
+  const auto batch = double(shape.batch);
+  double least = 0.8 * products(batch * double(shape.height * shape.width), 9);
   int best = 0;
   for (int m : {2, 4, 6}) {
     const int64_t tiles = ceil_div(shape.height, m) * ceil_div(shape.width, m);
     if (typical_error(m) > largest_error || tiles * shape.batch < kFewestTiles) continue;
     const double t = m + 2;
     const double transforms = kTransform * (2 * t * t * t * channels + (t + m) * t * m * outputs);
-    const double work = double(tiles) * (t * t * channels * outputs + transforms);
+    const double all = batch * double(tiles);
+    const double work = products(all, t * t) + all * transforms;
     if (work < least) least = work, best = m;
   }
   return best;
