@@ -88,7 +88,8 @@ constexpr std::string_view kGolden =
     "  store \"relu\"  # buffer 0 at 0, strides [16, 1]\n"
     "  link \"conv\" from \"conv\" to \"relu\" inline because \"it \\\"fits\\\"\"\n"
     "  # m=8 n=16 | k=24\n"
-    "  schedule vector n 16 tile m 4 unroll - reduce k steps 2 prefetch none order m, n block - 0 split m 2\n"
+    "  schedule vector n 16 tile m 4 unroll - reduce k steps 2 prefetch none order m, n block - 0 "
+    "split m 2\n"
     "}\n";
 
 Graph golden_network() {
