@@ -133,8 +133,7 @@ class StripLowering {
   bool is_shared(const StripRing& ring, int d) const {
     const StripStage& stage = producer(ring);
     if (d == stage.stream_dim) return true;
-    return std::find(stage.outer_dims.begin(), stage.outer_dims.end(), d) !=
-           stage.outer_dims.end();
+    return std::find(stage.outer_dims.begin(), stage.outer_dims.end(), d) != stage.outer_dims.end();
   }
 
   std::vector<Stmt> blocks(size_t loop) {
@@ -173,8 +172,8 @@ class StripLowering {
       for (const StripRing& ring : strips_.rings) {
         if (ring.stage == static_cast<int>(s)) append(loop.body, zero_beyond(ring));
       }
-      append(loop.body, nest_loops(group_.nests[s].nest, group_.nests[s].schedule,
-                                   ranges_of(s), builder_));
+      append(loop.body,
+             nest_loops(group_.nests[s].nest, group_.nests[s].schedule, ranges_of(s), builder_));
     }
     for (const StripRing& ring : strips_.rings) {
       if (ring.kept_rows > 0) loop.body.push_back(move_kept(ring));
@@ -197,9 +196,9 @@ class StripLowering {
         continue;
       }
       const Expr prev = here(stage.prev), done = here(stage.done);
-      ranges[axis] = walked.unit == 1 ? AxisRange{prev, done}
-                                      : AxisRange{floor_div(prev, Expr(walked.unit)),
-                                                  ceil_div(done, walked.unit)};
+      ranges[axis] = walked.unit == 1
+                         ? AxisRange{prev, done}
+                         : AxisRange{ceil_div(prev, walked.unit), ceil_div(done, walked.unit)};
     }
     return ranges;
   }
