@@ -79,6 +79,9 @@ Status check_schedule(const Nest& nest, const NestSchedule& schedule) {
       std::count(schedule.unrolled_reductions.begin(), schedule.unrolled_reductions.end(), v)) {
     return fault("the vector axis cannot be unrolled");
   }
+  if (schedule.prefetch != Prefetch::kNone && (v < 0 || nest.axes[v].reduction)) {
+    return fault("`prefetch` takes vectors along a parallel axis");
+  }
   const int b = schedule.block_axis, p = schedule.partition_axis;
   if (b >= 0 && (nest.axes[b].reduction || schedule.block_tiles < 1)) {
     return fault("`block` takes a parallel axis and at least one tile");
