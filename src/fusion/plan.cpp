@@ -55,22 +55,31 @@ Status check_schedule(const Nest& nest, const NestSchedule& schedule) {
           "`unroll` or `reduce`");
     }
   }
+  constexpr int64_t kMostPoints = 65536;
   int64_t points = std::max<int64_t>(schedule.vector_tile, 1);
   if (schedule.vector_tile < 1 || schedule.reduction_unroll < 1 || schedule.partitions < 1) {
     return fault("extents and counts must be positive");
   }
+  constexpr int64_t kMost = int64_t{1} << 31;
+  if (schedule.partitions > kMost || schedule.block_tiles > kMost) {
+    return fault("a count is too large");
+  }
+  std::vector<int> tiles(n, 0);
   for (const auto& tiled : schedule.register_tile) {
+    if (++tiles[tiled.axis] > 1) return fault("an axis is tiled twice");
     if (tiled.extent < 1 || nest.axes[tiled.axis].reduction || tiled.axis == schedule.vector_axis) {
       return fault("`tile` takes parallel axes other than the vector axis");
     }
     if (tiled.extent > 4096) return fault("a tile is too large");
     points *= tiled.extent;
+    if (points > kMostPoints) break;
   }
   for (int axis : schedule.unrolled_reductions) {
     if (nest.axes[axis].extent > 4096) return fault("an unrolled reduction is too long");
     points *= nest.axes[axis].extent;
+    if (points > kMostPoints) break;
   }
-  if (points > 65536) return fault("a tile has more than 65536 points");
+  if (points > kMostPoints) return fault("a tile has more than 65536 points");
   const int v = schedule.vector_axis;
   if (v >= 0 && schedule.vector_tile > nest.axes[v].extent) {
     return fault("the vector tile is longer than its axis");
@@ -78,6 +87,16 @@ Status check_schedule(const Nest& nest, const NestSchedule& schedule) {
   if (v >= 0 &&
       std::count(schedule.unrolled_reductions.begin(), schedule.unrolled_reductions.end(), v)) {
     return fault("the vector axis cannot be unrolled");
+  }
+  if (schedule.prefetch != Prefetch::kNone && (v < 0 || nest.axes[v].reduction)) {
+    return fault("`prefetch` takes vectors along a parallel axis");
+  }
+  const bool finds_place =
+      nest.combiner == graph::Combiner::kArgMin || nest.combiner == graph::Combiner::kArgMax;
+  if (finds_place &&
+      ((v >= 0 && nest.axes[v].reduction) || !schedule.unrolled_reductions.empty() ||
+       !std::is_sorted(schedule.reduction_order.begin(), schedule.reduction_order.end()))) {
+    return fault("the first or last of equal elements is found one after the other");
   }
   const int b = schedule.block_axis, p = schedule.partition_axis;
   if (b >= 0 && (nest.axes[b].reduction || schedule.block_tiles < 1)) {

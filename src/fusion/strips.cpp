@@ -20,6 +20,9 @@ using index::ExprKind;
 /// A partition's first strip has no predecessor: as if one had ended so many rows earlier.
 constexpr int64_t kLongBefore = int64_t{1} << 40;
 
+/// Beyond these, sums of the analysis could overflow, and going through all partitions take long.
+constexpr int64_t kMostPoints = int64_t{1} << 31, kMostPartitions = 65536;
+
 /// One read of a stage's result by a later stage.
 struct Read {
   int producer = -1, consumer = -1;
@@ -27,6 +30,27 @@ struct Read {
   /// Rows of the producer that the consumer's row, variable 0, reads.
   Expr least, greatest;
 };
+
+/// What a ring holds along each dimension, margins included.
+Shape ring_extents(const Graph& graph, const StripAnalysis& strips, const StripRing& ring,
+                   const Storage& place) {
+  const StripStage& stage = strips.stages[ring.stage];
+  Shape extents = graph.values[ring.value].shape;
+  for (size_t d = 0; d < extents.size(); ++d) {
+    extents[d] += place.margin_before[d] + place.margin_after[d];
+  }
+  for (size_t i = 0; i < stage.outer_dims.size(); ++i) {
+    int64_t& extent = extents[stage.outer_dims[i]];
+    extent = std::min(extent, stage.outer_blocks[i]);
+  }
+  extents[stage.stream_dim] = ring.rows;
+  return extents;
+}
+
+std::vector<int64_t> ring_strides(const Graph& graph, const StripAnalysis& strips,
+                                  const StripRing& ring, const Storage& place) {
+  return dense_strides(ring_extents(graph, strips, ring, place), order_of_strides(place.strides));
+}
 
 class Analyzer {
  public:
@@ -50,6 +74,7 @@ class Analyzer {
     for (int s = 0; s < num_stages(); ++s) CORF_RETURN_IF_ERROR(find_units(s));
     find_rows();
     find_rings();
+    CORF_RETURN_IF_ERROR(check_margins());
     CORF_RETURN_IF_ERROR(walk());
     return std::move(result_);
   }
@@ -71,14 +96,22 @@ class Analyzer {
       return dim >= 0 && dim < rank && points(last)[dim] > 1 && dims.insert(dim).second;
     };
     for (const auto& outer : schedule_.outer) {
-      if (!sound(outer.dim) || outer.block < 1) return fault(last, "no such outer dimension");
+      if (!sound(outer.dim)) return fault(last, "no such outer dimension");
+      if (outer.block < 1 || outer.block > kMostPoints) {
+        return fault(last, "an outer block takes a positive number of points");
+      }
       stage.outer_dims.push_back(outer.dim);
       stage.outer_blocks.push_back(outer.block);
     }
     if (!sound(schedule_.stream_dim)) return fault(last, "no such stream dimension");
-    if (schedule_.strip < 1 || schedule_.partitions < 1 || schedule_.partition_loop < 0 ||
+    auto counts = [](int64_t n) { return n >= 1 && n <= kMostPoints; };
+    if (!counts(schedule_.strip)) return fault(last, "a strip takes a positive number of rows");
+    if (schedule_.partitions < 1 || schedule_.partitions > kMostPartitions) {
+      return fault(last, "there are between 1 and 65536 partitions");
+    }
+    if (schedule_.partition_loop < 0 ||
         schedule_.partition_loop > static_cast<int>(schedule_.outer.size())) {
-      return fault(last, "strips and partitions must be positive");
+      return fault(last, "it has no such loop to split");
     }
     stage.stream_dim = schedule_.stream_dim;
     stage.rows = points(last)[stage.stream_dim];
@@ -119,6 +152,9 @@ class Analyzer {
             if (divisor == 0 || consumer.outer_blocks[i] % divisor != 0) {
               return fault(s, "an outer dimension is not walked block by block");
             }
+            if ((points(c)[dim] - 1) / divisor >= points(s)[d]) {
+              return fault(s, "an outer dimension goes on beyond it");
+            }
             found = static_cast<int>(d);
             blocks.push_back(consumer.outer_blocks[i] / divisor);
           }
@@ -142,10 +178,8 @@ class Analyzer {
     }
     if (stage.stream_dim < 0) return fault(s, "no later stage reads it");
     for (ValueId value : group_.stages[s].stored) {
-      const std::vector<int64_t>& strides = storage_.values[value].strides;
-      const int64_t least = *std::min_element(strides.begin(), strides.end());
       for (int dim : stage.outer_dims) {
-        if (strides[dim] == least) return fault(s, "an outer dimension runs along the vectors");
+        if (is_innermost(value, dim)) return fault(s, "an outer dimension runs along the vectors");
       }
     }
     stage.rows = points(s)[stage.stream_dim];
@@ -154,6 +188,17 @@ class Analyzer {
       if (points(s)[dim] < 2) return fault(s, "an outer dimension has one point");
     }
     return {};
+  }
+
+  /// Whether the dimension has shorter strides than all others of several points. In a ring whose
+  /// blocks have one point, strides may be equal.
+  bool is_innermost(ValueId value, int dim) const {
+    const Shape& shape = graph_.values[value].shape;
+    const std::vector<int64_t>& strides = storage_.values[value].strides;
+    for (int d = 0; d < static_cast<int>(shape.size()); ++d) {
+      if (d != dim && shape[d] > 1 && strides[d] <= strides[dim]) return false;
+    }
+    return true;
   }
 
   /// Stages may meet only through the values themselves: another look at the same memory would
@@ -294,6 +339,24 @@ class Analyzer {
         });
   }
 
+  /// Workers share the zeroing of what surrounds a stored value; no barrier stands between that and
+  /// the stages that read it.
+  Status check_margins() const {
+    if (schedule_.partitions == 1) return {};
+    for (const auto& [value, s] : producer_) {
+      const bool in_ring =
+          std::any_of(result_.rings.begin(), result_.rings.end(),
+                      [value = value](const StripRing& ring) { return ring.value == value; });
+      if (in_ring || !storage_.values[value].has_margins()) continue;
+      for (const Nest* nest : nests_) {
+        for (const Access& load : nest->loads) {
+          if (load.value == value) return fault(s, "another worker would zero its margins");
+        }
+      }
+    }
+    return {};
+  }
+
   /// Rows of all stages in one strip, as numbers.
   struct Rows {
     std::vector<int64_t> begin, raw_prev, raw_done, prev, done;
@@ -340,6 +403,17 @@ class Analyzer {
     return rows;
   }
 
+  /// Whether the loops over blocks reach all points of the stage.
+  bool covers_outer_dims(const StripStage& stage, const Shape& points) const {
+    const Shape& last = this->points(num_stages() - 1);
+    for (size_t i = 0; i < stage.outer_dims.size(); ++i) {
+      const auto& outer = schedule_.outer[i];
+      const int64_t blocks = corf::ceil_div(last[outer.dim], outer.block);
+      if (blocks * stage.outer_blocks[i] < points[stage.outer_dims[i]]) return false;
+    }
+    return true;
+  }
+
   /// Goes through all strips with numbers: rows of rings, rows made twice, granules of strips.
   Status walk() {
     const bool split = schedule_.partition_loop == static_cast<int>(schedule_.outer.size());
@@ -381,8 +455,7 @@ class Analyzer {
     for (const StripRing& ring : result_.rings) {
       const Storage& place = storage_.values[ring.value];
       const int d = result_.stages[ring.stage].stream_dim;
-      const bool innermost =
-          place.strides[d] == *std::min_element(place.strides.begin(), place.strides.end());
+      const bool innermost = ring_strides(graph_, result_, ring, place)[d] == 1;
       if (innermost && (ring.kept_rows > 0 || place.margin_before[d] + place.margin_after[d] > 0)) {
         return fault(ring.stage, "rows that stay from strip to strip run along the vectors");
       }
@@ -393,7 +466,9 @@ class Analyzer {
       if (stage.overlaps && partitions > 1) {
         return fault(s, "what other groups read would be written by two workers");
       }
-      if (covered[s] != stage.rows) return fault(s, "rows that other groups read are not made");
+      if (covered[s] != stage.rows || !covers_outer_dims(stage, points(s))) {
+        return fault(s, "rows that other groups read are not made");
+      }
     }
     return {};
   }
@@ -427,16 +502,8 @@ void place_rings(const Graph& graph, const StripAnalysis& strips, StoragePlan& s
   for (const StripRing& ring : strips.rings) {
     const StripStage& stage = strips.stages[ring.stage];
     Storage& place = storage.values[ring.value];
-    Shape extents = graph.values[ring.value].shape;
-    for (size_t d = 0; d < extents.size(); ++d) {
-      extents[d] += place.margin_before[d] + place.margin_after[d];
-    }
-    for (size_t i = 0; i < stage.outer_dims.size(); ++i) {
-      int64_t& extent = extents[stage.outer_dims[i]];
-      extent = std::min(extent, stage.outer_blocks[i]);
-    }
-    extents[stage.stream_dim] = ring.rows;
-    place.strides = dense_strides(extents, order_of_strides(place.strides));
+    const Shape extents = ring_extents(graph, strips, ring, place);
+    place.strides = ring_strides(graph, strips, ring, place);
     place.offset = 0;
     for (size_t d = 0; d < extents.size(); ++d) {
       const bool walked = static_cast<int>(d) == stage.stream_dim ||

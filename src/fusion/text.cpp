@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 #include <optional>
 
+#include "fusion/check_plan.h"
 #include "fusion/group_nests.h"
 #include "fusion/strips.h"
 #include "index/scanner.h"
@@ -78,9 +79,11 @@ class PlanParser {
 
   Result<FusionPlan> run() {
     plan_.storage = plan_storage(graph_);
+    checker_.emplace(graph_, plan_.storage);
     scanner_.expect("plan");
     while (!scanner_.failed() && !scanner_.at_end()) parse_group();
     if (scanner_.failed()) return scanner_.error();
+    CORF_RETURN_IF_ERROR(checker_->finish());
     return std::move(plan_);
   }
 
@@ -126,8 +129,12 @@ class PlanParser {
     scanner_.expect("{");
     std::optional<std::vector<Nest>> nests;
     while (!scanner_.failed() && !scanner_.accept("}")) {
-      if (nests && !scanner_.at("schedule") && !scanner_.at("link")) {
-        scanner_.fail("nodes, stores and strips stand before the first schedule");
+      if (scanner_.accept("link")) {
+        parse_link(group);
+      } else if (nests && !scanner_.accept("schedule")) {
+        scanner_.fail("nothing but schedules and links stands behind a group's first schedule");
+      } else if (nests) {
+        parse_next_schedule(group, *nests);
       } else if (scanner_.accept("stage")) {
         group.stages.emplace_back();
       } else if (scanner_.accept("node")) {
@@ -135,32 +142,37 @@ class PlanParser {
         group.stages.back().nodes.push_back(node());
       } else if (!group.stages.empty() && scanner_.accept("store")) {
         group.stages.back().stored.push_back(value());
-      } else if (scanner_.accept("link")) {
-        parse_link(group);
       } else if (scanner_.accept("strips")) {
         parse_strips(group);
       } else {
         scanner_.expect("schedule");
-        if (!nests) nests = derive_nests(group);
-        if (scanner_.failed()) return;
-        if (group.nests.size() == nests->size()) {
-          scanner_.fail("the group has more schedules than nests");
-          return;
-        }
-        Nest& nest = (*nests)[group.nests.size()];
-        NestSchedule schedule = parse_schedule(nest);
-        group.nests.push_back({std::move(nest), std::move(schedule)});
+        nests = derive_nests(group);
+        parse_next_schedule(group, *nests);
       }
     }
-    if (group.strips && analysis_) {
+    if (scanner_.failed()) return;
+    if (!nests) nests = derive_nests(group);
+    if (scanner_.failed()) return;
+    if (group.nests.size() != nests->size()) {
+      scanner_.fail("the group has more nests than schedules");
+      return;
+    }
+    if (analysis_) {
       Status fits = check_strip_tiles(group, *analysis_);
-      if (group.nests.size() != group.stages.size()) {
-        scanner_.fail("the group has more stages than schedules");
-      } else if (!fits) {
-        scanner_.fail(fits.error().message);
-      }
+      if (!fits) scanner_.fail(fits.error().message);
     }
     plan_.groups.push_back(std::move(group));
+  }
+
+  void parse_next_schedule(FusionGroup& group, std::vector<Nest>& nests) {
+    if (scanner_.failed()) return;
+    if (group.nests.size() == nests.size()) {
+      scanner_.fail("the group has more schedules than nests");
+      return;
+    }
+    Nest& nest = nests[group.nests.size()];
+    NestSchedule schedule = parse_schedule(nest);
+    group.nests.push_back({std::move(nest), std::move(schedule)});
   }
 
   void parse_strips(FusionGroup& group) {
@@ -182,37 +194,12 @@ class PlanParser {
   }
 
   std::vector<Nest> derive_nests(const FusionGroup& group) {
-    const bool compute = group.kind == GroupKind::kCompute;
-    const std::vector<graph::NodeId> nodes = group.nodes();
-    bool sound =
-        compute ? !group.stages.empty() : group.kind == GroupKind::kOutputCopy || nodes.size() == 1;
-    for (const Stage& stage : group.stages) {
-      sound &= !compute || (!stage.nodes.empty() && !stage.stored.empty());
-      for (graph::ValueId stored : stage.stored) {
-        const graph::NodeId producer = graph_.values[stored].producer;
-        sound &= std::count(stage.nodes.begin(), stage.nodes.end(), producer) == 1;
-      }
-    }
-    sound &= group.stages.size() < 2 || group.strips.has_value();
-    for (graph::NodeId id : nodes) {
-      const graph::Op& op = graph_.nodes[id].op;
-      sound &= compute ? std::holds_alternative<graph::Compute>(op)
-                       : !std::holds_alternative<graph::Compute>(op);
-    }
-    const auto& copied = plan_.storage.copied_views;
-    if (group.kind == GroupKind::kViewCopy && sound) {
-      sound = std::find(copied.begin(), copied.end(), nodes[0]) != copied.end();
-    }
-    if (!sound) {
-      scanner_.fail("the group's nodes do not fit its kind");
+    if (Status sound = checker_->add(group); !sound) {
+      scanner_.fail(sound.error().message);
       return {};
     }
     analysis_.reset();
     if (!group.strips) return group_nests(graph_, plan_.storage, group, nullptr);
-    if (!compute) {
-      scanner_.fail("strips take a group of compute operators");
-      return {};
-    }
     Result<StripAnalysis> strips = analyze_strips(graph_, plan_.storage, group);
     if (!strips) {
       scanner_.fail(strips.error().message);
@@ -292,6 +279,7 @@ class PlanParser {
   const graph::Graph& graph_;
   Scanner scanner_;
   FusionPlan plan_;
+  std::optional<PlanChecker> checker_;
   std::optional<StripAnalysis> analysis_;  // of the group at hand
 };
 

@@ -63,7 +63,8 @@ class NestLowering {
     const int64_t tile = tile_of(axis);
     if (auto it = ranges_.find(axis); it != ranges_.end()) {
       if (tile == 1) return {it->second.begin, it->second.end};
-      return {floor_div(it->second.begin, Expr(tile)), ceil_div(it->second.end, tile)};
+      // A range that begins at the axis' end is empty, also where the last tile is not whole.
+      return {ceil_div(it->second.begin, tile), ceil_div(it->second.end, tile)};
     }
     Expr tiles(ceil_div(nest_.axes[axis].extent, tile));
     if (axis != schedule_.partition_axis) return {Expr(0), tiles};

@@ -196,9 +196,9 @@ class StripLowering {
         continue;
       }
       const Expr prev = here(stage.prev), done = here(stage.done);
-      ranges[axis] = walked.unit == 1 ? AxisRange{prev, done}
-                                      : AxisRange{floor_div(prev, Expr(walked.unit)),
-                                                  ceil_div(done, walked.unit)};
+      ranges[axis] = walked.unit == 1
+                         ? AxisRange{prev, done}
+                         : AxisRange{ceil_div(prev, walked.unit), ceil_div(done, walked.unit)};
     }
     return ranges;
   }

@@ -22,7 +22,9 @@ PackedOperand::PackedOperand(const fusion::Nest& nest, const fusion::NestSchedul
     if (has(axis)) inner_.push_back(axis);
   }
   for (int axis : schedule.unrolled_reductions) {
-    if (has(axis)) inner_.push_back(axis);
+    if (!has(axis)) continue;
+    inner_.push_back(axis);
+    unrolled_steps_ *= nest.axes[axis].extent;
   }
   for (int axis : inner_) inner_size_ *= nest.axes[axis].extent;
   std::string key = std::to_string(access_.root) + "/" + std::to_string(vector_tile_) + "/" +

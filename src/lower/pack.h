@@ -24,6 +24,8 @@ class PackedOperand {
   /// The number of reduction steps in front of `point`, and of all in a panel.
   index::Expr step(const std::vector<index::Expr>& point) const;
   int64_t num_steps() const { return inner_size_; }
+  /// Those of them that one iteration of the tile's loops takes.
+  int64_t unrolled_steps() const { return unrolled_steps_; }
 
  private:
   Tensor pack(const Tensor& source) const;
@@ -33,7 +35,7 @@ class PackedOperand {
   int vector_axis_;
   int64_t vector_tile_;
   std::vector<int> outer_, inner_;  // axes in front of and behind the tile, that the operand has
-  int64_t inner_size_ = 1;
+  int64_t inner_size_ = 1, unrolled_steps_ = 1;
   int buffer_ = -1;
 };
 

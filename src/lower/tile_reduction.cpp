@@ -244,23 +244,29 @@ void TileEmitter::update(std::vector<TileStmt>& out) {
 void TileEmitter::prefetch(std::vector<TileStmt>& out) {
   constexpr int64_t kLineElems = 16, kAheadElems = 4096;
   const int v = schedule_.vector_axis;
+  // Of the tile's points the first stands for all, of its unrolled steps the first for the run.
+  std::vector<Expr> point = point_;
+  for (size_t axis = 0; axis < point.size(); ++axis) {
+    if (tile_axis_[axis] >= 0) point[axis] = base_[axis];
+  }
   for (int load = 0; load < static_cast<int>(nest_.loads.size()); ++load) {
     if (!fusion::is_packed(nest_, builder_.buffers().storage(), load, v)) continue;
     PackedOperand packed(nest_, schedule_, load, builder_.buffers());
     if (packed.num_steps() == 1) continue;  // not the contraction's operand
     const int64_t lanes = extent_[v];
     int64_t elems = lanes;  // a step
-    Expr offset = packed.panel(point_, base_[v]) + packed.step(point_) * Expr(lanes);
+    Expr offset = packed.panel(point, base_[v]) + packed.step(point) * Expr(lanes);
     if (schedule_.prefetch == fusion::Prefetch::kAhead) {
       offset = offset + Expr(kAheadElems);
     } else {
       elems = ceil_div(lanes * progress_.tile_points, progress_.all_points);
       // So that a few steps make whole lines.
       elems = elems <= 4 ? 4 : elems <= 8 ? 8 : round_up(elems, kLineElems);
-      offset = packed.panel(point_, progress_.next_base) +
+      offset = packed.panel(point, progress_.next_base) +
                progress_.points_done * Expr(lanes * packed.num_steps() / progress_.all_points) +
-               packed.step(point_) * Expr(elems);
+               packed.step(point) * Expr(elems);
     }
+    elems *= packed.unrolled_steps();
     for (int64_t line = 0; line * kLineElems < elems; ++line) {
       out.push_back(loop::TilePrefetch{builder_.bind(packed.buffer(), false),
                                        offset + Expr(line * kLineElems)});

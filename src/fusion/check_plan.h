@@ -1,0 +1,34 @@
+#pragma once
+#include <set>
+
+#include "fusion/plan.h"
+
+namespace corf::fusion {
+
+/// Checks a plan that somebody wrote, group by group in the plan's order: that every group can be
+/// one nest for each stage, reads what earlier groups store, and that all outputs are made.
+class PlanChecker {
+ public:
+  PlanChecker(const graph::Graph& graph, const StoragePlan& storage);
+
+  /// Nodes and stored values; schedules are check_schedule's and check_strip_tiles' matter.
+  /// Errors: kInvalidArgument naming the node or value.
+  Status add(const FusionGroup& group);
+  /// To be called behind the last group. Errors: kInvalidArgument naming what is missing.
+  Status finish() const;
+
+ private:
+  Status add_stage(const Stage& stage);
+  Status add_copy(const FusionGroup& group);
+  Status check_reads(const Stage& stage) const;
+  Status check_points(const Stage& stage) const;
+  bool is_available(graph::ValueId value) const;
+
+  const graph::Graph& graph_;
+  const StoragePlan& storage_;
+  std::set<graph::NodeId> done_;        // nodes of earlier groups and stages
+  std::set<graph::ValueId> available_;  // values that they store
+  std::set<int> outputs_;               // copied
+};
+
+}  // namespace corf::fusion

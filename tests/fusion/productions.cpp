@@ -1,0 +1,116 @@
+#include "tests/fusion/productions.h"
+
+#include <algorithm>
+#include <map>
+
+namespace corf::test {
+namespace {
+
+class Walk {
+ public:
+  Walk(const loop::Kernel& kernel, const fusion::FusionGroup& group,
+       const fusion::StripAnalysis& strips, const fusion::StoragePlan& storage)
+      : kernel_(kernel),
+        num_outer_(group.strips->outer.size()),
+        strips_(strips),
+        storage_(storage),
+        values_(kernel.var_names.size()),
+        counts_(strips.rings.size()) {}
+
+  /// By ring: how often each element is computed.
+  const std::vector<std::map<RingElement, int64_t>>& run(int64_t partition) {
+    values_[0] = partition;
+    run(kernel_.body);
+    return counts_;
+  }
+
+ private:
+  void run(const std::vector<loop::Stmt>& body) {
+    for (const loop::Stmt& stmt : body) {
+      if (const auto* loop = std::get_if<loop::For>(&stmt)) {
+        const int64_t hi = index::evaluate(loop->hi, values_);
+        for (int64_t i = index::evaluate(loop->lo, values_); i < hi; i += loop->step) {
+          values_[static_cast<size_t>(loop->var)] = i;
+          run(loop->body);
+        }
+        continue;
+      }
+      const auto& tile = std::get<loop::Tile>(stmt);
+      for (const loop::TileStmt& inner : tile.body) {
+        const auto* store = std::get_if<loop::TileStore>(&inner);
+        const int ring = store ? store->buffer - static_cast<int>(kernel_.buffers.size()) : -1;
+        if (ring >= 0 && !is_upkeep(tile, *store)) points(tile, 0, *store, ring);
+      }
+    }
+  }
+
+  /// Whether the tile stores zeros or moves what the ring already holds.
+  static bool is_upkeep(const loop::Tile& tile, const loop::TileStore& store) {
+    if (tile.body.size() != 2) return false;
+    const auto* let = std::get_if<loop::TileLet>(&tile.body[0]);
+    if (!let) return false;
+    if (std::holds_alternative<loop::TileConstant>(let->value)) return true;
+    const auto* load = std::get_if<loop::TileLoad>(&let->value);
+    return load && load->buffer == store.buffer;
+  }
+
+  void points(const loop::Tile& tile, size_t axis, const loop::TileStore& store, int ring) {
+    if (axis < tile.axes.size()) {
+      // Along an unrolled reduction the tile stores one result.
+      const bool along = index::depends_on(store.offset, tile.axes[axis].var);
+      for (int64_t i = 0; i < (along ? tile.axes[axis].extent : 1); ++i) {
+        values_[static_cast<size_t>(tile.axes[axis].var)] = i;
+        points(tile, axis + 1, store, ring);
+      }
+      return;
+    }
+    for (const loop::Guard& guard : store.guards) {
+      const int64_t at = index::evaluate(guard.expr, values_);
+      if (at < guard.lo || at >= guard.hi) return;
+    }
+    const int64_t address = index::evaluate(store.offset, values_);
+    ++counts_[static_cast<size_t>(ring)][element(ring, address)];
+  }
+
+  /// The loops over blocks and strips have the variables behind the partition's.
+  RingElement element(int number, int64_t address) const {
+    const fusion::StripRing& ring = strips_.rings[static_cast<size_t>(number)];
+    const fusion::StripStage& stage = strips_.stages[static_cast<size_t>(ring.stage)];
+    const int64_t stride = storage_.values[ring.value].strides[stage.stream_dim];
+    const int64_t row = address / stride % ring.rows;
+    const int64_t at[] = {values_[0], values_[num_outer_ + 1]};
+    int64_t block = 0;
+    for (size_t i = 0; i < num_outer_; ++i) block = block * 1024 + values_[i + 1];
+    return {block, index::evaluate(ring.first, at) + row, address - row * stride};
+  }
+
+  const loop::Kernel& kernel_;
+  size_t num_outer_;
+  const fusion::StripAnalysis& strips_;
+  const fusion::StoragePlan& storage_;
+  std::vector<int64_t> values_;  // of the kernel's variables
+  std::vector<std::map<RingElement, int64_t>> counts_;
+};
+
+}  // namespace
+
+std::vector<Productions> count_productions(const loop::Kernel& kernel, int64_t partitions,
+                                           const fusion::FusionGroup& group,
+                                           const fusion::StripAnalysis& strips,
+                                           const fusion::StoragePlan& storage) {
+  std::vector<Productions> result(strips.rings.size());
+  for (int64_t part = 0; part < partitions; ++part) {
+    Walk walk(kernel, group, strips, storage);
+    const auto& counts = walk.run(part);
+    for (size_t ring = 0; ring < counts.size(); ++ring) {
+      result[ring].elements.emplace_back();
+      for (const auto& [element, count] : counts[ring]) {
+        result[ring].most = std::max(result[ring].most, count);
+        result[ring].elements.back().insert(element);
+      }
+    }
+  }
+  return result;
+}
+
+}  // namespace corf::test

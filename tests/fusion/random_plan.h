@@ -1,0 +1,38 @@
+#pragma once
+#include <optional>
+#include <random>
+
+#include "fusion/plan.h"
+#include "fusion/strips.h"
+#include "target/machine.h"
+
+namespace corf::test {
+
+/// Random legal plans of a prepared graph.
+class RandomPlans {
+ public:
+  RandomPlans(const graph::Graph& graph, const Machine& machine, uint32_t seed)
+      : graph_(graph), machine_(machine), random_(seed) {}
+
+  /// A plan with at least one group in strips: which operators, outer loops with blocks, stream,
+  /// strip length, split and the stages' schedules are chosen by chance. nullopt where no try was
+  /// legal. What is refused must say why: `faults` counts refusals without a reason.
+  std::optional<fusion::FusionPlan> make();
+  int faults() const { return faults_; }
+
+ private:
+  int64_t pick(int64_t lo, int64_t hi);
+  bool chance(double probability);
+  fusion::StripSchedule random_strips(const Shape& points);
+  std::optional<fusion::FusionGroup> fuse(const fusion::FusionPlan& plan, size_t first, size_t end,
+                                          fusion::StoragePlan& storage);
+  void vary(fusion::FusionGroup& group, const fusion::StripAnalysis& strips);
+  fusion::NestSchedule varied(const fusion::Nest& nest, fusion::NestSchedule schedule);
+
+  const graph::Graph& graph_;
+  const Machine& machine_;
+  std::mt19937 random_;
+  int faults_ = 0;
+};
+
+}  // namespace corf::test

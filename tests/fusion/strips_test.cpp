@@ -1,0 +1,432 @@
+#include "fusion/strips.h"
+
+#include <gtest/gtest.h>
+
+#include "fusion/prepare.h"
+#include "graph/operators.h"
+#include "graph/text.h"
+#include "rewrite/winograd.h"
+
+namespace corf::fusion {
+namespace {
+
+using graph::Combiner;
+using graph::Graph;
+using graph::ScalarBody;
+using graph::ScalarOp;
+using graph::ValueId;
+
+Tensor ones(const Shape& shape) {
+  Tensor tensor(DType::kF32, shape);
+  for (int64_t i = 0; i < tensor.num_elems(); ++i) tensor.set_f64(i, 1);
+  return tensor;
+}
+
+/// The last `stages` operators of a graph as one group.
+struct Chain {
+  Graph graph;
+  FusionPlan plan;
+  FusionGroup group;
+
+  Chain(Graph source, ValueId output, size_t stages) {
+    source.outputs = {output};
+    source.output_names = {"y"};
+    graph = prepare(source);
+    plan = plan_unfused(graph);
+    EXPECT_GE(plan.groups.size(), stages);
+    for (size_t i = plan.groups.size() - stages; i < plan.groups.size(); ++i) {
+      EXPECT_EQ(plan.groups[i].kind, GroupKind::kCompute);
+      group.stages.push_back(plan.groups[i].stages[0]);
+    }
+  }
+
+  Result<StripAnalysis> analyze(const StripSchedule& strips) {
+    group.strips = strips;
+    return analyze_strips(graph, plan.storage, group);
+  }
+  /// Analyses what must be legal.
+  StripAnalysis legal(const StripSchedule& strips) {
+    auto result = analyze(strips);
+    EXPECT_TRUE(result) << result.error().message << graph::to_string(graph);
+    return result ? result.take() : StripAnalysis{};
+  }
+  std::string refusal(const StripSchedule& strips) {
+    auto result = analyze(strips);
+    return result ? "legal" : result.error().message;
+  }
+};
+
+StripSchedule stream(int dim, int64_t strip, int64_t partitions = 1) {
+  StripSchedule strips;
+  strips.stream_dim = dim;
+  strips.strip = strip;
+  strips.partitions = partitions;
+  return strips;
+}
+
+/// What the expression is in each strip of a partition.
+std::vector<int64_t> in_strips(const StripAnalysis& strips, const Expr& expr, int64_t part = 0) {
+  std::vector<int64_t> values;
+  int64_t at[] = {part, 0};
+  const int64_t count = index::evaluate(strips.num_strips, at);
+  for (; at[1] < count; ++at[1]) values.push_back(index::evaluate(expr, at));
+  return values;
+}
+
+using Values = std::vector<int64_t>;
+
+ValueId conv(Graph& graph, const std::string& name, ValueId x, int64_t outputs, int64_t kernel,
+             int64_t stride, int64_t pad, int64_t groups = 1) {
+  const Shape in = graph.values[x].shape;
+  const ValueId w =
+      graph.add_constant(name + "_w", ones({outputs, in[1] / groups, kernel, kernel}));
+  const graph::Window window{{kernel, kernel}, {stride, stride}, {1, 1}, {pad, pad}, {pad, pad}};
+  return graph::conv(graph, name, x, w, window, groups);
+}
+
+constexpr int kRows = 2;  // dimension of an image's height
+
+TEST(Strips, ThreeByThreeTwice) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
+  const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
+  const ValueId y = conv(graph, "second", mid, 4, 3, 1, 1);
+  Chain chain(graph, y, 2);
+  const StripAnalysis strips = chain.legal(stream(kRows, 2));
+  ASSERT_EQ(strips.stages.size(), 2u);
+  const StripStage &first = strips.stages[0], &second = strips.stages[1];
+  EXPECT_EQ(in_strips(strips, second.prev), (Values{0, 2, 4, 6}));
+  EXPECT_EQ(in_strips(strips, second.done), (Values{2, 4, 6, 8}));
+  // Row r of the second reads rows r - 1 to r + 1 of the first.
+  EXPECT_EQ(in_strips(strips, first.prev), (Values{0, 3, 5, 7}));
+  EXPECT_EQ(in_strips(strips, first.done), (Values{3, 5, 7, 8}));
+  EXPECT_EQ(first.rows_in_strip, 3);
+  EXPECT_EQ(first.rows_made, 8);
+  EXPECT_EQ(first.granule, 1);
+  EXPECT_EQ(second.granule, 2);
+  EXPECT_FALSE(first.overlaps);
+  ASSERT_EQ(strips.rings.size(), 1u);
+  const StripRing& ring = strips.rings[0];
+  EXPECT_EQ(ring.stage, 0);
+  EXPECT_EQ(in_strips(strips, ring.first), (Values{-1, 1, 3, 5}));
+  EXPECT_EQ(in_strips(strips, ring.needed), (Values{3, 5, 7, 9}));
+  EXPECT_EQ(ring.rows, 4);
+  EXPECT_EQ(ring.kept_rows, 2);
+}
+
+TEST(Strips, WorkersComputeTheRowsAtTheirSeamTwice) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
+  const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
+  const ValueId y = conv(graph, "second", mid, 4, 3, 1, 1);
+  Chain chain(graph, y, 2);
+  const StripAnalysis strips = chain.legal(stream(kRows, 2, 2));
+  const StripStage& first = strips.stages[0];
+  // Rows 0 to 3 of the result on one side, 4 to 7 on the other.
+  EXPECT_EQ(in_strips(strips, first.done, 0), (Values{3, 5}));
+  EXPECT_EQ(in_strips(strips, first.prev, 1), (Values{3, 7}));
+  EXPECT_EQ(in_strips(strips, first.done, 1), (Values{7, 8}));
+  EXPECT_TRUE(first.overlaps);
+  EXPECT_FALSE(strips.stages[1].overlaps);
+  EXPECT_EQ(first.rows_made, 5 + 5);
+  EXPECT_EQ(first.rows_in_strip, 4);
+  EXPECT_EQ(strips.rings[0].rows, 4);
+  // As many workers as strips, and more.
+  EXPECT_EQ(chain.legal(stream(kRows, 2, 4)).stages[0].rows_made, 3 + 4 + 4 + 3);
+  EXPECT_EQ(chain.legal(stream(kRows, 2, 5)).stages[0].rows_made, 3 + 4 + 4 + 3);
+}
+
+TEST(Strips, StrideTwoTakesTwoRowsForOne) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
+  const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
+  const ValueId y = conv(graph, "second", mid, 4, 3, 2, 1);
+  Chain chain(graph, y, 2);
+  const StripAnalysis strips = chain.legal(stream(kRows, 1));
+  const StripStage& first = strips.stages[0];
+  EXPECT_EQ(strips.stages[1].rows, 4);
+  // Row r reads rows 2r - 1 to 2r + 1.
+  EXPECT_EQ(in_strips(strips, first.prev), (Values{0, 2, 4, 6}));
+  EXPECT_EQ(in_strips(strips, first.done), (Values{2, 4, 6, 8}));
+  EXPECT_EQ(first.granule, 2);
+  EXPECT_EQ(first.rows_in_strip, 2);
+  EXPECT_EQ(in_strips(strips, strips.rings[0].first), (Values{-1, 1, 3, 5}));
+  EXPECT_EQ(strips.rings[0].rows, 3);
+  EXPECT_EQ(strips.rings[0].kept_rows, 1);
+}
+
+TEST(Strips, RowsThatNoOneReadsAreSkipped) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 9, 9});
+  const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
+  const ValueId y = conv(graph, "second", mid, 4, 1, 3, 0);
+  Chain chain(graph, y, 2);
+  const StripAnalysis strips = chain.legal(stream(kRows, 1));
+  // Rows 0, 3 and 6 are read; what lies between two strips is made with the later one.
+  EXPECT_EQ(in_strips(strips, strips.stages[0].done), (Values{1, 4, 7}));
+  EXPECT_EQ(strips.rings[0].kept_rows, 0);
+}
+
+TEST(Strips, DepthwiseThenPointwise) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
+  const ValueId mid = conv(graph, "depthwise", x, 4, 3, 1, 1, 4);
+  const ValueId y = conv(graph, "pointwise", mid, 8, 1, 1, 0);
+  Chain chain(graph, y, 2);
+  const StripAnalysis strips = chain.legal(stream(kRows, 3, 2));
+  const StripStage& first = strips.stages[0];
+  EXPECT_EQ(in_strips(strips, first.done, 0), (Values{3}));
+  EXPECT_EQ(in_strips(strips, first.prev, 1), (Values{3, 6}));
+  EXPECT_EQ(in_strips(strips, first.done, 1), (Values{6, 8}));
+  EXPECT_FALSE(first.overlaps);
+  EXPECT_EQ(first.granule, 3);
+  EXPECT_EQ(first.rows_made, 8);
+  EXPECT_EQ(strips.rings[0].rows, 3);
+  EXPECT_EQ(strips.rings[0].kept_rows, 0);
+  EXPECT_EQ(chain.refusal(stream(1, 1)),
+            "'depthwise' cannot walk in step with the group: it is read as a whole by every strip");
+}
+
+/// The ring of a value as storage.
+TEST(Strips, RingsTakeThePlaceOfTheIntermediate) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {2, 4, 8, 8});
+  const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
+  const ValueId y = conv(graph, "second", mid, 4, 3, 1, 1);
+  Chain chain(graph, y, 2);
+  StripSchedule schedule = stream(kRows, 2);
+  schedule.outer.push_back({0, 1});
+  const StripAnalysis strips = chain.legal(schedule);
+  StoragePlan storage = chain.plan.storage;
+  place_rings(chain.graph, strips, storage);
+  const Storage& place = storage.values[strips.rings[0].value];
+  // One image, four rows, the width with a column of zeros on either side, channels innermost.
+  EXPECT_EQ(storage.roots[place.root].kind, Root::Kind::kRing);
+  EXPECT_EQ(storage.roots[place.root].size_elems, 4 * (8 + 2) * 4);
+  EXPECT_EQ(place.strides[kRows], (8 + 2) * 4);
+  EXPECT_EQ(place.strides[1], 1);
+  EXPECT_EQ(place.offset, 4);
+  // The analysis is the same when the rings are in place.
+  auto again = analyze_strips(chain.graph, storage, chain.group);
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->rings[0].rows, strips.rings[0].rows);
+  EXPECT_EQ(again->rings[0].kept_rows, strips.rings[0].kept_rows);
+}
+
+TEST(Strips, ProductsWalkTheirRows) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {10, 8});
+  const ValueId mid = graph::matmul(graph, "first", x, graph.add_constant("w1", ones({8, 16})));
+  const ValueId y = graph::matmul(graph, "second", mid, graph.add_constant("w2", ones({16, 4})));
+  Chain chain(graph, y, 2);
+  const StripAnalysis strips = chain.legal(stream(0, 4));
+  EXPECT_EQ(in_strips(strips, strips.stages[0].prev), (Values{0, 4, 8}));
+  EXPECT_EQ(in_strips(strips, strips.stages[0].done), (Values{4, 8, 10}));
+  EXPECT_EQ(strips.stages[0].granule, 4);
+  EXPECT_EQ(strips.rings[0].rows, 4);
+  EXPECT_EQ(strips.rings[0].kept_rows, 0);
+  EXPECT_EQ(chain.refusal(stream(1, 2)),
+            "'first' cannot walk in step with the group: it is read as a whole by every strip");
+}
+
+/// Blocks of one point leave strides that are equal: they must not change what is legal.
+TEST(Strips, AnalysisDoesNotDependOnRingsOfOnePoint) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {3, 10, 8});
+  const ValueId mid = graph::matmul(graph, "first", x, graph.add_constant("w1", ones({8, 1})));
+  const ValueId y = graph::matmul(graph, "second", mid, graph.add_constant("w2", ones({1, 4})));
+  Chain chain(graph, y, 2);
+  StripSchedule schedule = stream(1, 1);
+  schedule.outer.push_back({0, 2});
+  const StripAnalysis strips = chain.legal(schedule);
+  StoragePlan storage = chain.plan.storage;
+  place_rings(chain.graph, strips, storage);
+  auto again = analyze_strips(chain.graph, storage, chain.group);
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->rings[0].rows, 1);
+}
+
+TEST(Strips, SoftmaxWalksQueriesButNotKeys) {
+  Graph graph;
+  const ValueId q = graph.add_input("q", DType::kF32, {2, 9, 8});
+  const ValueId k = graph.add_input("k", DType::kF32, {2, 12, 8});
+  const ValueId v = graph.add_input("v", DType::kF32, {2, 12, 8});
+  const ValueId scores = graph::matmul(graph, "scores", q, k, false, true);
+  const ValueId largest = graph::reduce(graph, "largest", scores, Combiner::kMax, {2}, true);
+  const ValueId powers = graph::elementwise(
+      graph, "powers", {scores, largest}, [](ScalarBody& body, const std::vector<int>& in) {
+        return body.apply(ScalarOp::kExp, body.apply(ScalarOp::kSub, in[0], in[1]));
+      });
+  const ValueId total = graph::reduce(graph, "total", powers, Combiner::kSum, {2}, true);
+  const ValueId weights = graph::elementwise(graph, "weights", {powers, total},
+                                             [](ScalarBody& body, const std::vector<int>& in) {
+                                               return body.apply(ScalarOp::kDiv, in[0], in[1]);
+                                             });
+  const ValueId y = graph::matmul(graph, "values", weights, v);
+  const size_t stages = [&] {
+    Graph copy = graph;
+    copy.outputs = {y};
+    copy.output_names = {"y"};
+    const Graph prepared = prepare(copy);
+    size_t count = 0;
+    for (const FusionGroup& group : plan_unfused(prepared).groups) {
+      const auto nodes = group.nodes();
+      const std::string& name = prepared.nodes[nodes[0]].name;
+      if (name.find("/copy") == std::string::npos) ++count;
+    }
+    return count;
+  }();
+  Chain chain(graph, y, stages);
+  StripSchedule schedule = stream(1, 4);
+  schedule.outer.push_back({0, 1});
+  const StripAnalysis strips = chain.legal(schedule);
+  EXPECT_GE(strips.rings.size(), 3u);
+  for (const StripStage& stage : strips.stages) {
+    EXPECT_EQ(stage.rows, 9);
+    EXPECT_EQ(in_strips(strips, stage.done), (Values{4, 8, 9}));
+    EXPECT_EQ(stage.outer_dims, (std::vector<int>{0}));
+  }
+  for (const StripRing& ring : strips.rings) {
+    EXPECT_EQ(ring.rows, 4);
+    EXPECT_EQ(ring.kept_rows, 0);
+  }
+  EXPECT_NE(chain.refusal(stream(2, 1)), "legal");
+}
+
+TEST(Strips, WinogradsOperatorsWalkTilesOfFourRows) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {1, 8, 12, 12});
+  graph.outputs = {conv(graph, "conv", x, 8, 3, 1, 1)};
+  graph.output_names = {"y"};
+  rewrite::WinogradOptions options;
+  options.output_tile = [](const rewrite::WinogradShape&) { return 4; };
+  auto rewritten = rewrite::winograd(graph, options);
+  ASSERT_TRUE(rewritten) << rewritten.error().message;
+  const ValueId y = rewritten->outputs[0];
+  Chain chain(rewritten.take(), y, 5);
+  const StripAnalysis strips = chain.legal(stream(kRows, 4));
+  ASSERT_EQ(strips.stages.size(), 5u);
+  // One row of tiles a strip: rows of the image, tiles, products; then four rows of the result.
+  for (int s : {0, 1, 2}) {
+    EXPECT_EQ(strips.stages[s].rows, 3) << s;
+    EXPECT_EQ(in_strips(strips, strips.stages[s].done), (Values{1, 2, 3})) << s;
+  }
+  const StripStage &result_rows = strips.stages[3], &result = strips.stages[4];
+  EXPECT_EQ(result_rows.unit, 4);
+  EXPECT_EQ(result.unit, 1);
+  EXPECT_EQ(in_strips(strips, result_rows.done), (Values{4, 8, 12}));
+  EXPECT_EQ(result_rows.granule, 4);
+  for (const StripRing& ring : strips.rings) EXPECT_EQ(ring.kept_rows, 0);
+  // Strips of one row: the operators before make a row of tiles when its first row is due.
+  const StripAnalysis fine = chain.legal(stream(kRows, 1));
+  EXPECT_EQ(in_strips(fine, fine.stages[2].done), (Values{1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3}));
+  EXPECT_EQ(in_strips(fine, fine.stages[3].done), (Values{4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12}));
+  EXPECT_EQ(fine.rings[3].kept_rows, 3);
+}
+
+TEST(Strips, WhatMakesNoSenseIsRefused) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
+  const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
+  const ValueId y = conv(graph, "second", mid, 4, 3, 1, 1);
+  Chain chain(graph, y, 2);
+  for (int dim : {-1, 0, 4, 1 << 30}) {
+    EXPECT_NE(chain.refusal(stream(dim, 1)).find("no such stream dimension"), std::string::npos);
+  }
+  constexpr int64_t kHuge = INT64_MAX;
+  for (int64_t wrong : {int64_t{0}, int64_t{-1}, INT64_MIN, kHuge}) {
+    EXPECT_NE(chain.refusal(stream(kRows, wrong)), "legal") << wrong;
+    EXPECT_NE(chain.refusal(stream(kRows, 1, wrong)), "legal") << wrong;
+    StripSchedule schedule = stream(kRows, 1);
+    schedule.outer.push_back({1, wrong});
+    EXPECT_NE(chain.refusal(schedule), "legal") << wrong;
+  }
+  for (int loop : {-1, 1, 1 << 30}) {
+    StripSchedule schedule = stream(kRows, 1);
+    schedule.partition_loop = loop;
+    EXPECT_NE(chain.refusal(schedule), "legal") << loop;
+  }
+  for (int dim : {-1, 0, kRows, 9}) {
+    StripSchedule schedule = stream(kRows, 1);
+    schedule.outer.push_back({dim, 1});
+    EXPECT_NE(chain.refusal(schedule).find("no such"), std::string::npos) << dim;
+  }
+}
+
+TEST(Strips, WhatOthersReadIsNotWrittenTwice) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
+  const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
+  const ValueId y = conv(graph, "second", mid, 4, 3, 1, 1);
+  Graph source = graph;
+  source.outputs = {mid, y};
+  source.output_names = {"mid", "y"};
+  const Graph prepared = prepare(source);
+  const FusionPlan plan = plan_unfused(prepared);
+  FusionGroup group;
+  for (const FusionGroup& part : plan.groups) {
+    const std::string& name = prepared.nodes[part.stages[0].nodes[0]].name;
+    if (name == "first" || name == "second") group.stages.push_back(part.stages[0]);
+  }
+  ASSERT_EQ(group.stages.size(), 2u);
+  group.strips = stream(kRows, 2, 2);
+  auto refused = analyze_strips(prepared, plan.storage, group);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message,
+            "'first' cannot walk in step with the group: what other groups read would be written "
+            "by two workers");
+  // One worker may write what the others read; the second stage reads a ring all the same.
+  group.strips = stream(kRows, 2);
+  auto legal = analyze_strips(prepared, plan.storage, group);
+  ASSERT_TRUE(legal) << legal.error().message;
+  EXPECT_EQ(legal->rings.size(), 1u);
+}
+
+/// Of a value that others read, workers zero the margins together; none waits for the others.
+TEST(Strips, MarginsThatAnotherWorkerZeroesAreNotRead) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {2, 4, 8, 8});
+  const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
+  const ValueId y = conv(graph, "second", mid, 4, 3, 1, 1);
+  const ValueId other = conv(graph, "third", mid, 4, 3, 1, 1);
+  graph.outputs = {y, other};
+  graph.output_names = {"y", "z"};
+  const Graph prepared = prepare(graph);
+  const FusionPlan plan = plan_unfused(prepared);
+  FusionGroup group;
+  for (const FusionGroup& part : plan.groups) {
+    const std::string& name = prepared.nodes[part.stages[0].nodes[0]].name;
+    if (name == "first" || name == "second") group.stages.push_back(part.stages[0]);
+  }
+  ASSERT_EQ(group.stages.size(), 2u);
+  group.strips = stream(kRows, 2, 2);
+  group.strips->outer.push_back({0, 1});
+  auto refused = analyze_strips(prepared, plan.storage, group);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message,
+            "'first' cannot walk in step with the group: another worker would zero its margins");
+  group.strips->partitions = 1;
+  EXPECT_TRUE(analyze_strips(prepared, plan.storage, group));
+}
+
+/// Rings have no zeros along the dimensions that outer loops walk.
+TEST(Strips, OuterLoopsStayWithinEveryStage) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
+  const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
+  const ValueId w = graph.add_constant("w", ones({4, 4, 1, 3}));
+  auto second = [&](int64_t after) {
+    Graph source = graph;
+    const graph::Window window{{1, 3}, {1, 1}, {1, 1}, {0, 1}, {after, 1}};
+    const ValueId y = graph::conv(source, "second", mid, w, window, 1);
+    return Chain(source, y, 2);
+  };
+  StripSchedule schedule = stream(3, 2);
+  schedule.outer.push_back({kRows, 2});
+  EXPECT_EQ(second(0).refusal(schedule), "legal");
+  EXPECT_EQ(second(1).refusal(schedule),
+            "'first' cannot walk in step with the group: an outer dimension goes on beyond it");
+}
+
+}  // namespace
+}  // namespace corf::fusion
