@@ -136,7 +136,7 @@ TEST(PlanText, TellsWhereItIsWrong) {
       {"node \"conv\"", "node \"conf\"", "line 3, column 8: the graph has no node \"conf\""},
       {"store \"relu\"", "store \"y\"", "no value \"y\""},
       {"  node \"conv\"\n  node \"relu\"\n", "", "line 3, column 3"},
-      {"group compute", "group routine", "do not fit its kind"},
+      {"group compute", "group routine", "a copy or routine takes one node"},
       {"inline because", "inlined because", "a link's strategy"},
       {"vector n 16", "vector z 16", "the nest has no axis 'z'; it has m=8 n=16 | k=24"},
       {"vector n 16", "vector n 17", "longer than its axis"},
