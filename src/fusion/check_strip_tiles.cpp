@@ -1,0 +1,36 @@
+#include "fusion/strips.h"
+
+namespace corf::fusion {
+
+Status check_strip_tiles(const FusionGroup& group, const StripAnalysis& strips) {
+  for (size_t s = 0; s < group.nests.size(); ++s) {
+    const auto& [nest, schedule] = group.nests[s];
+    auto fault = [&](int axis) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        "tiles along '{}' do not begin and end where the strips do",
+                        nest.axes[axis].name);
+    };
+    if (schedule.partitions != 1) {
+      return make_error(ErrorCode::kInvalidArgument, "a stage of a strip is not split by itself");
+    }
+    auto fits = [&](int axis, int64_t tile) {
+      const NestAxis& walked = nest.axes[axis];
+      if (walked.shared < 0 || tile == 1) return true;
+      if (walked.shared < static_cast<int>(group.strips->outer.size())) {
+        const int64_t block = strips.stages[s].outer_blocks[walked.shared];
+        return block % (tile * walked.unit) == 0 || block >= walked.extent * walked.unit;
+      }
+      return strips.stages[s].granule % (tile * walked.unit) == 0;
+    };
+    const int v = schedule.vector_axis;
+    if (v >= 0 && !fits(v, schedule.vector_tile)) return fault(v);
+    for (const auto& tiled : schedule.register_tile) {
+      if (!fits(tiled.axis, tiled.extent)) return fault(tiled.axis);
+    }
+    const int b = schedule.block_axis;
+    if (b >= 0 && nest.axes[b].shared >= 0) return fault(b);
+  }
+  return {};
+}
+
+}  // namespace corf::fusion
