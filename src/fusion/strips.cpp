@@ -6,6 +6,7 @@
 #include <set>
 
 #include "fusion/order.h"
+#include "fusion/ring_storage.h"
 #include "fusion/row_bounds.h"
 #include "support/checked.h"
 
@@ -30,27 +31,6 @@ struct Read {
   /// Rows of the producer that the consumer's row, variable 0, reads.
   Expr least, greatest;
 };
-
-/// What a ring holds along each dimension, margins included.
-Shape ring_extents(const Graph& graph, const StripAnalysis& strips, const StripRing& ring,
-                   const Storage& place) {
-  const StripStage& stage = strips.stages[ring.stage];
-  Shape extents = graph.values[ring.value].shape;
-  for (size_t d = 0; d < extents.size(); ++d) {
-    extents[d] += place.margin_before[d] + place.margin_after[d];
-  }
-  for (size_t i = 0; i < stage.outer_dims.size(); ++i) {
-    int64_t& extent = extents[stage.outer_dims[i]];
-    extent = std::min(extent, stage.outer_blocks[i]);
-  }
-  extents[stage.stream_dim] = ring.rows;
-  return extents;
-}
-
-std::vector<int64_t> ring_strides(const Graph& graph, const StripAnalysis& strips,
-                                  const StripRing& ring, const Storage& place) {
-  return dense_strides(ring_extents(graph, strips, ring, place), order_of_strides(place.strides));
-}
 
 class Analyzer {
  public:

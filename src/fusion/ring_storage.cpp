@@ -1,11 +1,32 @@
+#include "fusion/ring_storage.h"
+
 #include <algorithm>
 
 #include "fusion/order.h"
-#include "fusion/strips.h"
 
 namespace corf::fusion {
 
 using graph::Graph;
+
+Shape ring_extents(const Graph& graph, const StripAnalysis& strips, const StripRing& ring,
+                   const Storage& place) {
+  const StripStage& stage = strips.stages[ring.stage];
+  Shape extents = graph.values[ring.value].shape;
+  for (size_t d = 0; d < extents.size(); ++d) {
+    extents[d] += place.margin_before[d] + place.margin_after[d];
+  }
+  for (size_t i = 0; i < stage.outer_dims.size(); ++i) {
+    int64_t& extent = extents[stage.outer_dims[i]];
+    extent = std::min(extent, stage.outer_blocks[i]);
+  }
+  extents[stage.stream_dim] = ring.rows;
+  return extents;
+}
+
+std::vector<int64_t> ring_strides(const Graph& graph, const StripAnalysis& strips,
+                                  const StripRing& ring, const Storage& place) {
+  return dense_strides(ring_extents(graph, strips, ring, place), order_of_strides(place.strides));
+}
 
 void place_rings(const Graph& graph, const StripAnalysis& strips, StoragePlan& storage) {
   for (const StripRing& ring : strips.rings) {
