@@ -205,6 +205,40 @@ CORF_API corf_error* corf_session_run(corf_session* session, const corf_tensor* 
 CORF_API corf_error* corf_session_inspect(corf_session* session, const char* stage,
                                           const corf_shape* shapes, size_t num_shapes, char** text);
 
+/* ---- explanation of a plan ---- */
+
+/* How a value gets from one operator to another. Fields are only ever added at the end. */
+typedef struct corf_explained_link {
+  const char* producer; /* names of the model's nodes */
+  const char* consumer;
+  const char* mapping;  /* one-to-one, one-to-many, many-to-one, many-to-many, reorganising: of the
+                           producer's elements to the consumer's */
+  const char* strategy; /* inline, scatter, stream, recompute, materialise */
+  const char* why;
+} corf_explained_link;
+
+/* What runs as one kernel (a copy perhaps as several). Fields are only ever added at the end. */
+typedef struct corf_explained_group {
+  size_t num_nodes;
+  const char* const* nodes; /* names */
+  double predicted_ms;      /* 0 for copies and routines, and where the machine was not measured */
+  size_t num_steps;         /* of corf_profile, in order */
+  size_t num_links;         /* that end at its nodes */
+} corf_explained_group;
+
+typedef struct corf_explanation corf_explanation;
+/* Of the plan that corf_session_compile carries out for these shapes. */
+CORF_API corf_error* corf_session_explain(corf_session* session, const corf_shape* shapes,
+                                          size_t num_shapes, corf_explanation** explanation);
+CORF_API void corf_explanation_free(corf_explanation* explanation);
+CORF_API size_t corf_explanation_num_groups(const corf_explanation* explanation);
+/* `group_size_bytes` and `link_size_bytes` are the caller's sizeof of what is written. */
+CORF_API corf_error* corf_explanation_group(const corf_explanation* explanation, size_t position,
+                                            corf_explained_group* group, size_t group_size_bytes);
+CORF_API corf_error* corf_explanation_link(const corf_explanation* explanation, size_t group,
+                                           size_t position, corf_explained_link* link,
+                                           size_t link_size_bytes);
+
 /* ---- executables ---- */
 
 /* An executable stays usable after its session is freed. */

@@ -173,6 +173,16 @@ struct StepProfile {
   double limit_ms = 0;
 };
 
+struct ExplainedLink {
+  std::string producer, consumer, mapping, strategy, why;
+};
+struct ExplainedGroup {
+  std::vector<std::string> nodes;
+  double predicted_ms = 0;
+  size_t num_steps = 0;
+  std::vector<ExplainedLink> links;
+};
+
 struct ComparedValue {
   std::string name, nodes;
   double relative_l2 = 0, max_abs = 0;
@@ -371,6 +381,30 @@ class Session {
         corf_session_inspect(session_.get(), stage.c_str(), list.data(), list.size(), &text));
     const detail::Owned<char, corf_string_free> owned(text);
     return text;
+  }
+
+  /// The groups of the plan that compile(shapes) carries out.
+  std::vector<ExplainedGroup> explain(const Shapes& shapes = {}) {
+    const std::vector<corf_shape> list = to_list(shapes);
+    corf_explanation* raw = nullptr;
+    detail::check(corf_session_explain(session_.get(), list.data(), list.size(), &raw));
+    const detail::Owned<corf_explanation, corf_explanation_free> owned(raw);
+    std::vector<ExplainedGroup> groups;
+    for (size_t i = 0; i < corf_explanation_num_groups(raw); ++i) {
+      corf_explained_group from = {};
+      detail::check(corf_explanation_group(raw, i, &from, sizeof from));
+      ExplainedGroup& group = groups.emplace_back();
+      group.nodes.assign(from.nodes, from.nodes + from.num_nodes);
+      group.predicted_ms = from.predicted_ms;
+      group.num_steps = from.num_steps;
+      for (size_t k = 0; k < from.num_links; ++k) {
+        corf_explained_link link = {};
+        detail::check(corf_explanation_link(raw, i, k, &link, sizeof link));
+        group.links.push_back(
+            {link.producer, link.consumer, link.mapping, link.strategy, link.why});
+      }
+    }
+    return groups;
   }
 
   Comparison compare(corf_reference reference, const std::vector<Array>& inputs) {

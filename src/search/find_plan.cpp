@@ -14,12 +14,6 @@ namespace {
 using fusion::FusionGroup;
 using fusion::FusionPlan;
 
-/// The longest chain that is tried as one kernel.
-constexpr size_t kMaxStages = 12;
-
-/// What fusing must promise: times are predicted less well for strips than for single nests.
-constexpr double kLeastGain = 1.06;
-
 /// A way to run groups [first, last) of the unfused plan as one.
 struct Segment {
   size_t first = 0;

@@ -13,6 +13,12 @@ using GroupTime =
     std::function<double(const fusion::StoragePlan& storage, const fusion::FusionGroup& group,
                          const fusion::StripAnalysis* strips)>;
 
+/// The longest chain that is tried as one kernel.
+constexpr size_t kMaxStages = 12;
+
+/// What fusing must promise: times are predicted less well for strips than for single nests.
+constexpr double kLeastGain = 1.06;
+
 /// Every complex operator in a kernel of its own, with a schedule for each nest.
 fusion::FusionPlan find_unfused_plan(const graph::Graph& graph, const Machine& machine);
 

@@ -42,4 +42,11 @@ double limit_ms(int64_t flops, int64_t bytes, int threads, const std::string& is
                   time_ms(bytes, bandwidth_gbps(machine, bytes)));
 }
 
+double cycles_ms(double cycles, int threads, Isa isa) {
+  const Machine machine = measured_machine(threads, isa);
+  const double flops_per_cycle = 4.0 * machine.f32_lanes();
+  const double gflops_core = machine.fma_gflops_all / threads;
+  return gflops_core > 0 ? cycles * flops_per_cycle / (gflops_core * 1e6) : 0;
+}
+
 }  // namespace corf::session

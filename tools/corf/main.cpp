@@ -26,6 +26,7 @@ int main(int argc, char** argv) {
   corf::command::add_run(app);
   corf::command::add_bench(app);
   corf::command::add_inspect(app);
+  corf::command::add_explain(app);
   corf::command::add_compare(app);
   corf::command::add_compile(app);
   corf::command::add_conformance(app);
