@@ -5,6 +5,7 @@
 #include <llvm/IR/Verifier.h>
 #include <llvm/MC/TargetRegistry.h>
 #include <llvm/Passes/PassBuilder.h>
+#include <llvm/Support/CommandLine.h>
 #include <llvm/Support/TargetSelect.h>
 #include <llvm/Support/raw_ostream.h>
 #include <llvm/Target/TargetOptions.h>
@@ -30,6 +31,12 @@ void initialize_llvm() {
     LLVMInitializeX86Target();
     LLVMInitializeX86TargetMC();
     LLVMInitializeX86AsmPrinter();
+    // Loops come with one base for each operand, advanced loop by loop, and constant differences:
+    // LLVM's own strength reduction would make a pointer of each difference, and spill them.
+    auto& all = llvm::cl::getRegisteredOptions();
+    if (auto found = all.find("disable-lsr"); found != all.end()) {
+      static_cast<llvm::cl::opt<bool>*>(found->second)->setValue(true);
+    }
   });
 }
 

@@ -18,8 +18,10 @@ using fusion::Root;
 using graph::ScalarOp;
 
 // Bytes a cycle that one core reads from each level when all are busy.
-constexpr double kColdRate = 4;    // weights, which the rest of the network has driven out
-constexpr double kPanelRate = 24;  // fetched ahead from the second level
+constexpr double kL2Share = 0.55;     // of the second level that one kernel can count on
+constexpr double kVisitCycles = 800;  // to begin a stage in a strip: bounds, what has to be near
+constexpr double kColdRate = 4;       // weights, which the rest of the network has driven out
+constexpr double kPanelRate = 24;     // fetched ahead from the second level
 constexpr double kL1Rate = 48, kL2Rate = 16, kL3Rate = 6, kDramRate = 2.5;
 /// A barrier, and the caches that are cold behind it.
 constexpr double kBarrierCycles = 6000;
@@ -313,8 +315,9 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         made / double(std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit)));
     cost.compute += share * blocks * std::max(1.0, strips_equal) * per_strip;
   }
-  const double level = resident <= 0.75 * double(machine.l2_bytes) ? kL2Rate : kL3Rate;
+  const double level = resident <= kL2Share * double(machine.l2_bytes) ? kL2Rate : kL3Rate;
   const double visits = blocks * double(num_strips);
+  cost.compute += share * visits * double(group.nests.size()) * kVisitCycles;
   const double first = first_visit_bytes / kColdRate;
   const double again = level == kL2Rate ? 2 * kL2Rate : kColdRate;
   cost.streamed += std::max(first, share * visits * revisited_bytes / again);

@@ -11,6 +11,8 @@ namespace corf::runtime {
 namespace {
 
 constexpr int64_t kHugePageBytes = int64_t{2} << 20;
+/// From there on small pages would be more than the first level of address translation holds.
+constexpr int64_t kWorthHugePageBytes = int64_t{128} << 10;
 constexpr int64_t kMaxBytes = int64_t{1} << 46;
 
 Result<void*> map(int64_t size_bytes) {
@@ -36,15 +38,16 @@ void Pages::forbid_writes() {
 Result<Pages> map_pages(int64_t size_bytes) {
   Pages pages;
   if (size_bytes == 0) return pages;
-  const bool huge = size_bytes >= kHugePageBytes;
+  const bool huge = size_bytes >= kWorthHugePageBytes && size_bytes <= kMaxBytes;
+  const int64_t used = huge ? round_up(size_bytes, kHugePageBytes) : size_bytes;
   // Room to begin at a multiple of a huge page.
-  const int64_t mapped = huge && size_bytes <= kMaxBytes ? size_bytes + kHugePageBytes : size_bytes;
+  const int64_t mapped = huge ? used + kHugePageBytes : used;
   CORF_ASSIGN(pages.base_, map(mapped));
   pages.mapped_bytes_ = static_cast<size_t>(mapped);
   auto address = reinterpret_cast<uintptr_t>(pages.base_);
   if (huge) {
     address = static_cast<uintptr_t>(round_up(static_cast<int64_t>(address), kHugePageBytes));
-    madvise(reinterpret_cast<void*>(address), static_cast<size_t>(size_bytes), MADV_HUGEPAGE);
+    madvise(reinterpret_cast<void*>(address), static_cast<size_t>(used), MADV_HUGEPAGE);
   }
   pages.data_ = reinterpret_cast<std::byte*>(address);
   return pages;
