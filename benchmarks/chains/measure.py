@@ -14,6 +14,7 @@ BENCHMARKS = pathlib.Path(__file__).resolve().parents[1]
 if str(BENCHMARKS) not in sys.path:
     sys.path.insert(0, str(BENCHMARKS))
 
+from chains.flops import chain_flops  # noqa: E402
 from chains.plot import write_plot  # noqa: E402
 from engines.contest import (PEERS, PLANS, REPOSITORY, EngineError, add_arguments,  # noqa: E402
                              best_peer, complaints, corf_options, measure_model, run_corf, speedup)
@@ -23,8 +24,8 @@ from zoo.chains import DEFINITIONS  # noqa: E402
 SLOWER_THAN_PEER, SLOWER_THAN_UNFUSED = 1.0, 0.98  # chains below are listed
 
 
-def measure_chain(model, arguments):
-    """measure_model's results, and what corf says about its plans, under "engines" and "plans"."""
+def measure_chain(definition, model, arguments):
+    """{"work_flops", "plans": what corf says of its own, "engines": measure_model's results}."""
     plans = {}
     for name, plan in PLANS.items():
         if name in arguments.engines:
@@ -32,19 +33,19 @@ def measure_chain(model, arguments):
                 plans[name] = describe_plan(model, arguments, plan)
             except EngineError:
                 continue  # measure_model reports it
-    return {"plans": plans, "engines": measure_model(model, arguments, {})}
+    return {"work_flops": chain_flops(definition), "plans": plans,
+            "engines": measure_model(model, arguments, {})}
 
 
 def describe_plan(model, arguments, plan):
-    """{"work_flops", "limit_ms", "kernels", "moved_bytes"}.
+    """{"limit_ms", "kernels", "moved_bytes"}.
 
     moved_bytes: what the kernels read and write, each tensor counted once in each kernel.
     """
     answer = json.loads(run_corf([arguments.corf, "bench", model, "--json", "--profile",
                                   "--min-time", "0", *corf_options(arguments, {}, plan)]))
     steps = answer["profile"]
-    return {"work_flops": answer["work_flops"], "limit_ms": answer["limit_ms"],
-            "kernels": [step["label"] for step in steps],
+    return {"limit_ms": answer["limit_ms"], "kernels": [step["label"] for step in steps],
             "moved_bytes": sum(step["compulsory_bytes"] for step in steps)}
 
 
@@ -57,7 +58,7 @@ def derive(chain):
                "vs_unfused": speedup(engines, "corf-unfused"),
                "gflops": None, "limit_fraction": None, "saved_bytes": None}
     if time_ms and "corf" in plans:
-        derived["gflops"] = plans["corf"]["work_flops"] / (time_ms * 1e6)
+        derived["gflops"] = chain["work_flops"] / (time_ms * 1e6)
         derived["limit_fraction"] = plans["corf"]["limit_ms"] / time_ms
     if len(plans) == 2:
         derived["saved_bytes"] = (plans["corf-unfused"]["moved_bytes"] -
@@ -80,8 +81,8 @@ def print_row(table, name, chain, arguments):
 
 
 def make_table(arguments):
-    return Table(["chain (ms)", *arguments.engines, "GFLOP/s", "% limit", "MB saved", "vs unfused", "vs best",
-                  "best peer"], arguments.markdown)
+    return Table(["chain (ms)", *arguments.engines, "GFLOP/s", "% limit", "MB saved",
+                  "vs unfused", "vs best", "best peer"], arguments.markdown)
 
 
 def summarize(chains):
@@ -122,7 +123,9 @@ def chain_models(folder, names):
 
 
 def main():
-    names = [chain["name"] for chain in json.loads(DEFINITIONS.read_text())["chains"]]
+    definitions = {chain["name"]: chain
+                   for chain in json.loads(DEFINITIONS.read_text())["chains"]}
+    names = list(definitions)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--models", type=pathlib.Path, default=REPOSITORY / "build" / "chains",
@@ -141,7 +144,7 @@ def main():
     table = make_table(arguments)
     for name in arguments.only:
         if name in models:
-            chains[name] = measure_chain(models[name], arguments)
+            chains[name] = measure_chain(definitions[name], models[name], arguments)
         if name in chains:
             print_row(table, name, chains[name], arguments)
     report["summary"] = summarize(chains)

@@ -100,7 +100,7 @@ def add_arguments(parser, engines):
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results too")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--from", dest="files", type=pathlib.Path, nargs="+", metavar="FILE",
-                        help="print what --json wrote, of several runs together, and measure nothing")
+                        help="print what --json wrote, of several runs together; measure nothing")
 
 
 def measure_model(model, arguments, shapes):
