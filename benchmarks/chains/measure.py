@@ -14,7 +14,7 @@ BENCHMARKS = pathlib.Path(__file__).resolve().parents[1]
 if str(BENCHMARKS) not in sys.path:
     sys.path.insert(0, str(BENCHMARKS))
 
-from chains.flops import chain_flops  # noqa: E402
+from chains.definition import chain_flops, fused_links, intermediate_bytes  # noqa: E402
 from chains.plot import write_plot  # noqa: E402
 from engines.contest import (PEERS, PLANS, REPOSITORY, EngineError, add_arguments,  # noqa: E402
                              best_peer, complaints, corf_options, measure_model, run_corf, speedup)
@@ -25,44 +25,45 @@ SLOWER_THAN_PEER, SLOWER_THAN_UNFUSED = 1.0, 0.98  # chains below are listed
 
 
 def measure_chain(definition, model, arguments):
-    """{"work_flops", "plans": what corf says of its own, "engines": measure_model's results}."""
+    """{"plans": what corf says of its own, "engines": measure_model's results}."""
     plans = {}
     for name, plan in PLANS.items():
         if name in arguments.engines:
             try:
-                plans[name] = describe_plan(model, arguments, plan)
+                plans[name] = describe_plan(definition, model, arguments, plan)
             except EngineError:
                 continue  # measure_model reports it
     return {"work_flops": chain_flops(definition), "plans": plans,
             "engines": measure_model(model, arguments, {})}
 
 
-def describe_plan(model, arguments, plan):
-    """{"limit_ms", "kernels", "moved_bytes"}.
+def describe_plan(definition, model, arguments, plan):
+    """{"limit_ms", "kernels", "fused_links", "saved_bytes"}.
 
-    moved_bytes: what the kernels read and write, each tensor counted once in each kernel.
+    saved_bytes: of the tensors between complex operators that are never stored as a whole.
     """
     answer = json.loads(run_corf([arguments.corf, "bench", model, "--json", "--profile",
                                   "--min-time", "0", *corf_options(arguments, {}, plan)]))
-    steps = answer["profile"]
-    return {"limit_ms": answer["limit_ms"], "kernels": [step["label"] for step in steps],
-            "moved_bytes": sum(step["compulsory_bytes"] for step in steps)}
+    kernels = [step["label"] for step in answer["profile"]]
+    links = fused_links(definition, kernels)
+    return {"limit_ms": answer["limit_ms"], "kernels": kernels, "fused_links": links,
+            "saved_bytes": sum(size for size, fused in zip(intermediate_bytes(definition), links)
+                               if fused)}
 
 
 def derive(chain):
     """Ratios and rates of one chain's results; None for what was not measured."""
-    engines, plans = chain["engines"], chain["plans"]
+    engines, plan = chain["engines"], chain["plans"].get("corf")
     time_ms = engines.get("corf", {}).get("median_ms")
     peer = best_peer(engines)
     derived = {"best_peer": peer, "vs_best_peer": speedup(engines, peer) if peer else None,
                "vs_unfused": speedup(engines, "corf-unfused"),
-               "gflops": None, "limit_fraction": None, "saved_bytes": None}
-    if time_ms and "corf" in plans:
-        derived["gflops"] = chain["work_flops"] / (time_ms * 1e6)
-        derived["limit_fraction"] = plans["corf"]["limit_ms"] / time_ms
-    if len(plans) == 2:
-        derived["saved_bytes"] = (plans["corf-unfused"]["moved_bytes"] -
-                                  plans["corf"]["moved_bytes"])
+               "gflops": None, "limit_fraction": None, "fused": None, "saved_bytes": None}
+    if time_ms and plan:
+        derived.update(gflops=chain["work_flops"] / (time_ms * 1e6),
+                       limit_fraction=plan["limit_ms"] / time_ms,
+                       fused=f"{sum(plan['fused_links'])} of {len(plan['fused_links'])}",
+                       saved_bytes=plan["saved_bytes"])
     return derived
 
 
@@ -72,7 +73,7 @@ def print_row(table, name, chain, arguments):
     table.row([name] + [milliseconds(chain["engines"].get(engine, {}))
                         for engine in arguments.engines] +
               [number(derived["gflops"], 0),
-               number(fraction and fraction * 100, 0),
+               number(fraction and fraction * 100, 0), derived["fused"] or "-",
                number(None if saved is None else saved / 1e6, 1),
                number(derived["vs_unfused"]), number(derived["vs_best_peer"]),
                derived["best_peer"] or "-"])
@@ -81,7 +82,7 @@ def print_row(table, name, chain, arguments):
 
 
 def make_table(arguments):
-    return Table(["chain (ms)", *arguments.engines, "GFLOP/s", "% limit", "MB saved",
+    return Table(["chain (ms)", *arguments.engines, "GFLOP/s", "% limit", "fused", "MB saved",
                   "vs unfused", "vs best", "best peer"], arguments.markdown)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
-from chains.flops import chain_flops  # noqa: E402
+from chains.definition import chain_flops, fused_links, intermediate_bytes  # noqa: E402
 from chains.measure import derive, measure_chain, summarize  # noqa: E402
 from chains.plot import write_plot  # noqa: E402
 from engines.contest import (EngineError, add_arguments, best_peer, complaints,  # noqa: E402
@@ -77,8 +77,22 @@ class Comparison(unittest.TestCase):
         self.assertIn("openvino: no such operator", lines[1])
 
 
-class Flops(unittest.TestCase):
-    def test_counts_of_chains(self):
+class Definition(unittest.TestCase):
+    def test_fused_links_and_their_bytes(self):
+        chain = CHAINS["mb_16_96_24_112s2"]
+        self.assertEqual(intermediate_bytes(chain), [96 * 112**2 * 4, 96 * 56**2 * 4])
+        self.assertEqual(fused_links(chain, ["input/copy", "/layer0/Conv +1",
+                                             "/layer1/Conv +1 -> /layer2/Conv +2"]), [False, True])
+        winograd = [f"/layer{i}/Conv.rows -> /layer{i}/Conv.tiles -> /layer{i}/Conv +1"
+                    for i in range(2)]
+        self.assertEqual(fused_links(CHAINS["c3c3_64_56"], winograd), [False])
+        self.assertEqual(fused_links(CHAINS["c3c3_64_56"], [" -> ".join(winograd)]), [True])
+        attention = CHAINS["attn_12_128_64"]
+        self.assertEqual(intermediate_bytes(attention), [12 * 128 * 128 * 4])
+        self.assertEqual(fused_links(attention, ["/MatMul +1 -> /Softmax -> /MatMul_1"]), [True])
+        self.assertEqual(fused_links(attention, ["key/copy -> /MatMul +1", "/MatMul_1"]), [False])
+
+    def test_flops(self):
         self.assertEqual(chain_flops(CHAINS["c3c3_64_56"]), 2 * 2 * 64 * 64 * 9 * 56 * 56)
         expand, depthwise, project = 16 * 96 * 112**2, 96 * 9 * 56**2, 96 * 24 * 56**2
         self.assertEqual(chain_flops(CHAINS["mb_16_96_24_112s2"]),
@@ -91,8 +105,8 @@ class Summary(unittest.TestCase):
     def chain(self, corf, unfused, peer):
         return {"work_flops": 4e6, "engines": {"corf": timed(corf), "corf-unfused": timed(unfused),
                                                "onnxruntime": timed(peer)},
-                "plans": {"corf": {"limit_ms": 1.0, "moved_bytes": 100},
-                          "corf-unfused": {"limit_ms": 1.0, "moved_bytes": 700}}}
+                "plans": {"corf": {"limit_ms": 1.0, "fused_links": [True, False],
+                                   "saved_bytes": 600}}}
 
     def test_means_and_chains_below_the_bounds(self):
         chains = {"fast": self.chain(2.0, 4.0, 8.0), "slow": self.chain(2.0, 1.97, 1.0)}
@@ -101,7 +115,8 @@ class Summary(unittest.TestCase):
         self.assertEqual(means["best peer"]["below"], {"slow": 0.5})
         self.assertEqual(means["corf-unfused"]["below"], {})  # 0.985
         row = derive(chains["fast"])
-        self.assertEqual((row["gflops"], row["limit_fraction"], row["saved_bytes"]), (2, 0.5, 600))
+        self.assertEqual((row["gflops"], row["limit_fraction"]), (2, 0.5))
+        self.assertEqual((row["fused"], row["saved_bytes"]), ("1 of 2", 600))
 
     def test_plot_has_a_bar_for_each_ratio(self):
         rows = {"a<b": {"vs_best_peer": 2.0, "vs_unfused": None},
@@ -129,7 +144,8 @@ class Measurement(unittest.TestCase):
             result = chain["engines"][name]
             self.assertTrue(result.get("agrees"), result)
             self.assertEqual(len(result["rounds_ms"]), 2)
-            self.assertGreater(chain["plans"][name]["moved_bytes"], 0)
+            self.assertGreater(chain["plans"][name]["limit_ms"], 0)
+        self.assertEqual(chain["plans"]["corf-unfused"]["saved_bytes"], 0)
         self.assertGreater(derive(chain)["vs_unfused"], 0)
 
 
