@@ -17,7 +17,8 @@ if str(BENCHMARKS) not in sys.path:
 from chains.definition import chain_flops, fused_links, intermediate_bytes  # noqa: E402
 from chains.plot import write_plot  # noqa: E402
 from engines.contest import (PEERS, PLANS, REPOSITORY, EngineError, add_arguments,  # noqa: E402
-                             best_peer, complaints, corf_options, measure_model, run_corf, speedup)
+                             best_peer, complaints, corf_options, measure_model, run_corf,
+                             settings, speedup)
 from engines.table import Table, milliseconds, number  # noqa: E402
 from zoo.chains import DEFINITIONS  # noqa: E402
 
@@ -90,7 +91,10 @@ def summarize(chains):
     """Geometric means, and the chains where corf loses."""
     derived = {name: derive(chain) for name, chain in chains.items()}
     columns = {"best peer": {name: row["vs_best_peer"] for name, row in derived.items()},
-               "corf-unfused": {name: row["vs_unfused"] for name, row in derived.items()}}
+               "corf-unfused": {name: row["vs_unfused"] for name, row in derived.items()},
+               "corf-unfused where fused": {
+                   name: derived[name]["vs_unfused"] for name, chain in chains.items()
+                   if any(chain["plans"].get("corf", {}).get("fused_links", []))}}
     for peer in PEERS:
         columns[peer] = {name: speedup(chain["engines"], peer) for name, chain in chains.items()}
     means = {}
@@ -98,7 +102,7 @@ def summarize(chains):
         ratios = {name: ratio for name, ratio in ratios.items() if ratio}
         if not ratios:
             continue
-        bound = SLOWER_THAN_UNFUSED if other == "corf-unfused" else SLOWER_THAN_PEER
+        bound = SLOWER_THAN_UNFUSED if "unfused" in other else SLOWER_THAN_PEER
         means[other] = {"geomean": statistics.geometric_mean(ratios.values()),
                         "chains": len(ratios), "bound": bound,
                         "below": {name: ratio for name, ratio in ratios.items() if ratio < bound}}
@@ -136,11 +140,12 @@ def main():
     add_arguments(parser, [*PLANS, *PEERS])
     arguments = parser.parse_args()
 
-    report = {"threads": arguments.threads, "isa": arguments.isa, "rounds": arguments.rounds,
-              "min_time_s": arguments.min_time, "chains": {}}
+    report = {**settings(arguments), "chains": {}}
     chains = report["chains"]
     for file in arguments.files or []:
-        chains.update(json.loads(file.read_text())["chains"])
+        stored = json.loads(file.read_text())
+        report.update({name: stored[name] for name in settings(arguments)})
+        chains.update(stored["chains"])
     models = {} if arguments.files else chain_models(arguments.models, arguments.only)
     table = make_table(arguments)
     for name in arguments.only:

@@ -103,6 +103,12 @@ def add_arguments(parser, engines):
                         help="print what --json wrote, of several runs together; measure nothing")
 
 
+def settings(arguments):
+    """How it was measured, for the report."""
+    return {"threads": arguments.threads, "isa": arguments.isa, "rounds": arguments.rounds,
+            "min_time_s": arguments.min_time}
+
+
 def measure_model(model, arguments, shapes):
     """{engine: {"median_ms", "rounds_ms", "min_ms", "difference", "agrees", ...} or {"error"}}.
 

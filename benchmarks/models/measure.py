@@ -16,7 +16,7 @@ if str(BENCHMARKS) not in sys.path:
     sys.path.insert(0, str(BENCHMARKS))
 
 from engines.contest import (PEERS, REPOSITORY, add_arguments, best_peer,  # noqa: E402
-                             complaints, measure_model, speedup)
+                             complaints, measure_model, settings, speedup)
 from engines.inputs import parse_shape  # noqa: E402
 from engines.table import Table, milliseconds, number  # noqa: E402
 
@@ -76,12 +76,13 @@ def main():
     add_arguments(parser, ["corf", *PEERS])
     arguments = parser.parse_args()
 
-    report = {"threads": arguments.threads, "isa": arguments.isa, "rounds": arguments.rounds,
-              "min_time_s": arguments.min_time, "models": {}}
+    report = {**settings(arguments), "models": {}}
     models, engines = report["models"], arguments.engines
     table = make_table(engines, arguments.markdown)
     for file in arguments.files or []:
-        models.update(json.loads(file.read_text())["models"])
+        stored = json.loads(file.read_text())
+        report.update({name: stored[name] for name in settings(arguments)})
+        models.update(stored["models"])
     if arguments.files:
         for name, results in sorted(models.items()):
             print_row(table, name, results, engines)
