@@ -15,8 +15,12 @@ import tempfile
 import numpy as np
 import onnxruntime
 
-from float64_truth import truth
-from inputs import make_inputs, parse_shape
+BENCHMARKS = pathlib.Path(__file__).resolve().parents[1]
+if str(BENCHMARKS) not in sys.path:
+    sys.path.insert(0, str(BENCHMARKS))
+
+from engines.inputs import make_inputs, parse_shape  # noqa: E402
+from float64_truth import truth  # noqa: E402
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
