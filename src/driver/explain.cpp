@@ -109,7 +109,9 @@ class Explainer {
     if (options_.plan_text) return "the given plan keeps them apart";
     if (options_.plan == PlanMode::kUnfused) return "every operator alone, as asked for";
     if (second != first + 1) {
-      return fmt::format("{} other groups run between them", second - first - 1);
+      const size_t between = second - first - 1;
+      return between == 1 ? "another group runs between them"
+                          : fmt::format("{} other groups run between them", between);
     }
     const FusionGroup &a = plan_.groups[first], &b = plan_.groups[second];
     FusionGroup joined;
