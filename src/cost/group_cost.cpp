@@ -253,13 +253,13 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   if (schedule.partition_loop == static_cast<int>(schedule.outer.size())) {
     share = busiest_share(num_strips, schedule.partitions);
   }
-  double resident = 0;  // bytes that every strip of a block comes back to
+  double ring_bytes = 0;
   std::set<graph::ValueId> rings, others, divided;  // divided: each worker reads its part
   std::map<graph::ValueId, double> revisited;  // bytes that each strip reads, whatever its rows
   for (const fusion::StripRing& ring : strips.rings) {
     rings.insert(ring.value);
     const Root& root = storage.roots[storage.values[ring.value].root];
-    resident += double(root.size_elems * size_bytes(root.dtype));
+    ring_bytes += double(root.size_elems * size_bytes(root.dtype));
   }
   const auto stream = static_cast<int>(schedule.outer.size());
   for (size_t s = 0; s < group.nests.size(); ++s) {
@@ -294,7 +294,8 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     revisited_bytes += bytes;
     first_visit_bytes += (divided.count(value) ? share : 1) * bytes_of(graph, value);
   }
-  resident += revisited_bytes;
+  // What is read once a strip drives out itself, but not rings, which are used right away.
+  const double near_bytes = kL2Share * double(machine.l2_bytes);
   GroupCost cost;
   for (size_t s = 0; s < group.nests.size(); ++s) {
     const auto& [nest, stage_schedule] = group.nests[s];
@@ -315,11 +316,11 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         made / double(std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit)));
     cost.compute += share * blocks * std::max(1.0, strips_equal) * per_strip;
   }
-  const double level = resident <= kL2Share * double(machine.l2_bytes) ? kL2Rate : kL3Rate;
+  const double level = ring_bytes <= near_bytes ? kL2Rate : kL3Rate;
   const double visits = blocks * double(num_strips);
   cost.compute += share * visits * double(group.nests.size()) * kVisitCycles;
   const double first = first_visit_bytes / kColdRate;
-  const double again = level == kL2Rate ? 2 * kL2Rate : kColdRate;
+  const double again = ring_bytes + revisited_bytes <= near_bytes ? 2 * kL2Rate : kL3Rate;
   cost.streamed += std::max(first, share * visits * revisited_bytes / again);
   for (const fusion::StripRing& ring : strips.rings) {
     // Written once and read once; kept rows move.
