@@ -18,6 +18,9 @@ using fusion::StripSchedule;
 /// Dimensions that are tried as the stream: the outermost that the stages can walk.
 constexpr int kMostStreams = 2;
 
+/// Strips of that many rows and more can be whole register tiles and still be shared out evenly.
+constexpr int64_t kManyRows = 256, kRowsOfTiles = 8;
+
 class StripChooser {
  public:
   StripChooser(const graph::Graph& graph, const fusion::StoragePlan& storage,
@@ -128,8 +131,8 @@ class StripChooser {
         loops.partition_loop == static_cast<int>(loops.outer.size()) ? loops.partitions : 1;
     std::vector<int64_t> lengths;
     for (int64_t per_part : {1, 2, 3, 4, 6, 8, 14, 28, 56, 112}) {
-      const int64_t length =
-          round_up(ceil_div(rows, parts * per_part), units_.at(loops.stream_dim));
+      int64_t length = round_up(ceil_div(rows, parts * per_part), units_.at(loops.stream_dim));
+      if (rows >= kManyRows) length = round_up(length, kRowsOfTiles);
       if (lengths.empty() || length < lengths.back()) lengths.push_back(length);
     }
     return lengths;
