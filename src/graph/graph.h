@@ -1,5 +1,6 @@
 #pragma once
 #include <map>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -88,6 +89,9 @@ struct Node {
   std::vector<ValueId> outputs;
   /// The ONNX operator that it comes from, for messages and tables: "Conv".
   std::string origin;
+  /// Floating-point operations of what the node stands for, where that is not what it does: the
+  /// direct convolution's at one of the operators of a method that saves some, 0 at the others.
+  std::optional<int64_t> work_flops;
 };
 
 struct Value {

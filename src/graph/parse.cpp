@@ -110,6 +110,7 @@ class GraphParser {
     const std::string keyword = in_.name("a kind of node");
     node.name = in_.quoted("the name of a node");
     if (in_.accept("origin")) node.origin = in_.quoted("an operator");
+    if (in_.accept("work")) node.work_flops = in_.integer("operations");
     if (in_.failed()) return;
     if (keyword == "constant" && node.outputs.empty()) in_.fail("a constant has an output");
     node.op = parse_op(keyword, node);

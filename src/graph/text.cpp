@@ -210,6 +210,7 @@ std::string to_string(const Graph& graph, bool with_data) {
     OpText op{with_data, "", "", ""};
     std::visit(op, node.op);
     std::string origin = node.origin.empty() ? "" : " origin " + quoted(node.origin);
+    if (node.work_flops) origin += fmt::format(" work {}", *node.work_flops);
     text += fmt::format(" = {} {}{}{} ({})\n", op.keyword, quoted(node.name), origin, op.details,
                         ids_text(node.inputs));
     text += op.body;

@@ -1,5 +1,6 @@
 #include "lower/lower.h"
 
+#include <optional>
 #include <set>
 #include <span>
 
@@ -88,6 +89,23 @@ void lower_routine(const Graph& graph, const FusionGroup& group, ProgramBuffers&
   program.steps.push_back(std::move(call));
 }
 
+/// Stages that stand for other work than they do say so.
+int64_t work_of(const Graph& graph, const FusionGroup& group,
+                std::span<const fusion::ScheduledNest> nests) {
+  int64_t work = 0;
+  for (size_t i = 0; i < nests.size(); ++i) {
+    std::optional<int64_t> told;
+    if (group.kind == GroupKind::kCompute) {
+      for (graph::NodeId id : group.stages[i].nodes) {
+        const std::optional<int64_t>& node = graph.nodes[id].work_flops;
+        if (node) told = told.value_or(0) + *node;
+      }
+    }
+    work += told ? *told : flops_of(nests[i].nest);
+  }
+  return work;
+}
+
 void add_call(const Graph& graph, const fusion::StoragePlan& storage, const FusionGroup& group,
               std::span<const fusion::ScheduledNest> nests, KernelBuilder& builder,
               loop::Program& program) {
@@ -99,9 +117,9 @@ void add_call(const Graph& graph, const fusion::StoragePlan& storage, const Fusi
   std::vector<const Nest*> all;
   for (const fusion::ScheduledNest& scheduled : nests) {
     all.push_back(&scheduled.nest);
-    call.work_flops += flops_of(scheduled.nest);
+    call.executed_flops += flops_of(scheduled.nest);
   }
-  call.executed_flops = call.work_flops;
+  call.work_flops = work_of(graph, group, nests);
   call.compulsory_bytes = bytes_of(graph, storage, all);
   program.kernels.push_back(builder.kernel());
   program.steps.push_back(std::move(call));

@@ -137,11 +137,14 @@ class ProductSum {
     compute_.operands.push_back(std::move(operand));
     inputs_.push_back(value);
   }
-  ValueId emit(Graph& graph, const Node& node, const std::string& suffix) {
+  ValueId emit(Graph& graph, const Node& node, const std::string& suffix, int64_t work_flops = 0) {
     const int a = compute_.body.operand(0, DType::kF32);
     const int b = compute_.body.operand(1, DType::kF32);
     compute_.body.apply(graph::ScalarOp::kMul, a, b);
-    return graph.add_compute(node.name + suffix, std::move(compute_), inputs_, node.origin);
+    const ValueId value =
+        graph.add_compute(node.name + suffix, std::move(compute_), inputs_, node.origin);
+    graph.nodes[graph.values[value].producer].work_flops = work_flops;
+    return value;
   }
 
  private:
@@ -207,7 +210,8 @@ class Expansion {
     const Expr o = sum.axis("o", shape_.outputs), c = sum.sum_over("c", shape_.channels);
     sum.operand(tiles, {a, b, n, ty, tx, c});
     sum.operand(u_, {a, b, c, o});
-    return sum.emit(graph_, node_, ".products");
+    const int64_t points = shape_.batch * shape_.outputs * shape_.height * shape_.width;
+    return sum.emit(graph_, node_, ".products", 2 * kTaps * kTaps * shape_.channels * points);
   }
 
   ValueId result_rows(ValueId products) {
