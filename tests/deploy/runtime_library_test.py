@@ -64,7 +64,8 @@ class RuntimeLibraryTest(CommandTest):
         compiling = {"corf_session_load_bytes", "corf_session_inspect", "corf_string_free",
                      "corf_array_parse_onnx", "corf_array_free", "corf_array_tensor"}
         missing = exported(LIBRARY) - functions
-        self.assertEqual({name for name in missing if "compar" not in name and "expla" not in name}, compiling)
+        judging = re.compile("compar|expla")
+        self.assertEqual({name for name in missing if not judging.search(name)}, compiling)
 
     def test_same_bits(self):
         model = self.write("network.onnx", network())
