@@ -60,14 +60,12 @@ class NestCycles {
         machine_(machine) {}
 
   double run() const {
-    double points = 1, tiles = 1, rows = 1, rows_used = 1;
+    double tiles = 1, rows_used = 1;
     for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
       if (nest_.axes[axis].reduction || axis == schedule_.vector_axis) continue;
       const int64_t tile = tile_of(axis);
       const auto count = double(ceil_div(extents_[axis], tile));
-      points *= double(extents_[axis]);
       tiles *= count;
-      rows *= double(tile);
       rows_used *= double(extents_[axis]) / count;
     }
     const int v = schedule_.vector_axis;
