@@ -17,11 +17,11 @@ using fusion::NestSchedule;
 using fusion::Root;
 using graph::ScalarOp;
 
-// Bytes a cycle that one core reads from each level when all are busy.
 constexpr double kL2Share = 0.55;     // of the second level that one kernel can count on
 constexpr double kVisitCycles = 800;  // to begin a stage in a strip: bounds, what has to be near
-constexpr double kColdRate = 4;       // weights, which the rest of the network has driven out
-constexpr double kPanelRate = 24;     // fetched ahead from the second level
+// Bytes a cycle that one core reads from each level when all are busy.
+constexpr double kColdRate = 4;    // weights, which the rest of the network has driven out
+constexpr double kPanelRate = 24;  // fetched ahead from the second level
 constexpr double kL1Rate = 48, kL2Rate = 16, kL3Rate = 6, kDramRate = 2.5;
 /// A barrier, and the caches that are cold behind it.
 constexpr double kBarrierCycles = 6000;
@@ -251,14 +251,10 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   if (schedule.partition_loop == static_cast<int>(schedule.outer.size())) {
     share = busiest_share(num_strips, schedule.partitions);
   }
-  double ring_bytes = 0;
+  const auto ring_bytes = double(fusion::ring_bytes(strips, storage));
   std::set<graph::ValueId> rings, others, divided;  // divided: each worker reads its part
   std::map<graph::ValueId, double> revisited;  // bytes that each strip reads, whatever its rows
-  for (const fusion::StripRing& ring : strips.rings) {
-    rings.insert(ring.value);
-    const Root& root = storage.roots[storage.values[ring.value].root];
-    ring_bytes += double(root.size_elems * size_bytes(root.dtype));
-  }
+  for (const fusion::StripRing& ring : strips.rings) rings.insert(ring.value);
   const auto stream = static_cast<int>(schedule.outer.size());
   for (size_t s = 0; s < group.nests.size(); ++s) {
     const Nest& nest = group.nests[s].nest;
@@ -298,17 +294,11 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   for (size_t s = 0; s < group.nests.size(); ++s) {
     const auto& [nest, stage_schedule] = group.nests[s];
     const fusion::StripStage& stage = strips.stages[s];
-    std::vector<int64_t> extents = extents_of(nest);
-    const double made = double(stage.rows_made) / double(stage.unit);
-    for (size_t axis = 0; axis < extents.size(); ++axis) {
-      const int shared = nest.axes[axis].shared;
-      if (shared < 0) continue;
-      if (shared < static_cast<int>(schedule.outer.size())) {
-        extents[axis] = std::min(extents[axis], stage.outer_blocks[shared] / nest.axes[axis].unit);
-      } else {
-        extents[axis] = std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit));
-      }
+    std::vector<int64_t> extents;
+    for (const fusion::NestAxis& axis : nest.axes) {
+      extents.push_back(fusion::extent_in_strip(stage, axis));
     }
+    const double made = double(stage.rows_made) / double(stage.unit);
     const double per_strip = NestCycles(storage, nest, stage_schedule, extents, machine).run();
     const double strips_equal =
         made / double(std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit)));

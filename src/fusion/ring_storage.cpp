@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "fusion/order.h"
+#include "support/checked.h"
 
 namespace corf::fusion {
 
@@ -44,6 +45,23 @@ void place_rings(const Graph& graph, const StripAnalysis& strips, StoragePlan& s
     root.kind = Root::Kind::kRing;
     root.size_elems = num_elems(extents);
   }
+}
+
+int64_t ring_bytes(const StripAnalysis& strips, const StoragePlan& storage) {
+  int64_t bytes = 0;
+  for (const StripRing& ring : strips.rings) {
+    const Root& root = storage.roots[storage.values[ring.value].root];
+    bytes += root.size_elems * size_bytes(root.dtype);
+  }
+  return bytes;
+}
+
+int64_t extent_in_strip(const StripStage& stage, const NestAxis& axis) {
+  if (axis.shared < 0) return axis.extent;
+  if (axis.shared < static_cast<int>(stage.outer_dims.size())) {
+    return std::min(axis.extent, stage.outer_blocks[axis.shared] / axis.unit);
+  }
+  return std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit));
 }
 
 }  // namespace corf::fusion

@@ -61,6 +61,12 @@ Result<StripAnalysis> analyze_strips(const graph::Graph& graph, const StoragePla
 /// Says which axes of the stage's nest, as build_nest made it, the shared loops walk.
 void mark_shared_axes(const StripStage& stage, Nest& nest);
 
+/// Steps of a nest's axis that one strip of one block covers, at most.
+int64_t extent_in_strip(const StripStage& stage, const NestAxis& axis);
+
+/// Memory of all rings; `storage` holds them.
+int64_t ring_bytes(const StripAnalysis& strips, const StoragePlan& storage);
+
 /// Puts the group's rings in place of the storage of its intermediate values.
 void place_rings(const graph::Graph& graph, const StripAnalysis& strips, StoragePlan& storage);
 

@@ -138,15 +138,6 @@ class StripChooser {
     return lengths;
   }
 
-  double ring_bytes(const StripAnalysis& strips, const fusion::StoragePlan& storage) const {
-    double bytes = 0;
-    for (const fusion::StripRing& ring : strips.rings) {
-      const fusion::Root& root = storage.roots[storage.values[ring.value].root];
-      bytes += double(root.size_elems * size_bytes(root.dtype));
-    }
-    return bytes;
-  }
-
   /// Whether the schedule is the best so far.
   bool try_schedule(const StripSchedule& schedule) {
     FusionGroup group = group_;
@@ -156,7 +147,7 @@ class StripChooser {
     fusion::StoragePlan storage = storage_;
     fusion::place_rings(graph_, *strips, storage);
     // Beyond that the rings are no better than memory.
-    if (ring_bytes(*strips, storage) > double(machine_.l2_bytes)) return false;
+    if (fusion::ring_bytes(*strips, storage) > machine_.l2_bytes) return false;
     if (!schedule_stages(graph_, storage, machine_, *strips, group)) return false;
     const double time = time_(storage, group, &*strips);
     if (best_ && time >= best_->time) return false;
@@ -186,17 +177,10 @@ bool schedule_stages(const graph::Graph& graph, const fusion::StoragePlan& stora
     const fusion::StripStage& stage = strips.stages[s];
     std::vector<int64_t> extents, granules;
     for (const fusion::NestAxis& axis : nests[s].axes) {
-      extents.push_back(axis.extent);
-      granules.push_back(0);
-      if (axis.shared < 0) continue;
-      if (axis.shared < static_cast<int>(schedule.outer.size())) {
-        const int64_t block = stage.outer_blocks[axis.shared] / axis.unit;
-        if (block >= axis.extent) continue;
-        extents.back() = granules.back() = block;
-        continue;
-      }
-      extents.back() = std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit));
-      granules.back() = stage.granule / stage.unit;
+      extents.push_back(fusion::extent_in_strip(stage, axis));
+      const bool is_stream = axis.shared == static_cast<int>(schedule.outer.size());
+      const bool in_blocks = axis.shared >= 0 && extents.back() < axis.extent;
+      granules.push_back(is_stream ? stage.granule / stage.unit : in_blocks ? extents.back() : 0);
     }
     fusion::NestSchedule chosen =
         choose_stage_schedule(nests[s], storage, machine, extents, granules);

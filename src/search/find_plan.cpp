@@ -63,9 +63,7 @@ class Fusing {
   }
 
  private:
-  bool is_compute(size_t i) const {
-    return plan_.groups[i].kind == fusion::GroupKind::kCompute && !plan_.groups[i].strips;
-  }
+  bool is_compute(size_t i) const { return plan_.groups[i].kind == fusion::GroupKind::kCompute; }
 
   /// Whether a group in (first, end) reads what group `first` stores.
   bool feeds(size_t first, size_t end) const {
