@@ -311,13 +311,11 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   const double again = ring_bytes + revisited_bytes <= near_bytes ? 2 * kL2Rate : kL3Rate;
   cost.streamed += std::max(first, share * visits * revisited_bytes / again);
   for (const fusion::StripRing& ring : strips.rings) {
-    // Written once and read once; kept rows move.
+    // Written once and read once.
     const double bytes = bytes_of(graph, ring.value);
-    const auto rows = double(strips.stages[ring.stage].rows);
-    const double moved = bytes / rows * double(ring.kept_rows) * double(num_strips);
     const Root& root = storage.roots[storage.values[ring.value].root];
     const bool near = root.size_elems * size_bytes(root.dtype) <= machine.l1_bytes / 2;
-    cost.memory += share * 2 * (bytes + moved) / (near ? kL1Rate : level);
+    cost.memory += share * 2 * bytes / (near ? kL1Rate : level);
   }
   for (graph::ValueId value : others) {
     const double bytes = bytes_of(graph, value);

@@ -9,7 +9,7 @@ namespace {
 using index::ExprKind;
 using index::Interval;
 
-/// Applies f to every expression of the nest.
+/// Applies f to every expression of the nest but what rings make of addresses.
 void for_each_expr(Nest& nest, const std::function<void(Expr&)>& f) {
   auto visit = [&](Access& access) {
     f(access.address);
@@ -66,13 +66,20 @@ bool depends_on_uncut(const Expr& expr, const Cut& cut) {
 void replace_axes(Nest& nest, const std::vector<Expr>& replacement) {
   std::vector<Interval> ranges;
   for (const NestAxis& axis : nest.axes) ranges.push_back({0, axis.extent - 1});
-  for_each_expr(nest, [&](Expr& expr) {
+  auto replace = [&](Expr& expr) {
     expr = index::substitute(expr, [&](int id) -> std::optional<Expr> {
       if (id >= kGatherBase) return std::nullopt;
       return replacement[id];
     });
     if (!has_gather(expr)) expr = index::simplify(expr, ranges);
-  });
+  };
+  for_each_expr(nest, replace);
+  for (Access& access : nest.loads) {
+    if (access.turned) replace(*access.turned);
+  }
+  for (Nest::Store& store : nest.stores) {
+    if (store.access.turned) replace(*store.access.turned);
+  }
 }
 
 /// Where the last piece is not whole: stores stay within the axis, and so do loads that the points
@@ -128,13 +135,18 @@ void drop_unit_axes(Nest& nest) {
   replace_axes(nest, replacement);
 }
 
+bool walks_as_one(const Expr& address, int outer, int inner, int64_t inner_extent) {
+  index::Linear linear = index::to_linear(address);
+  if (index::depends_on(linear.rest, outer) || index::depends_on(linear.rest, inner)) return false;
+  return linear.coefficient(outer) == inner_extent * linear.coefficient(inner);
+}
+
 bool walks_as_one(const Access& access, int outer, int inner, int64_t inner_extent) {
   for (const Access::Guard& guard : access.guards) {
     if (index::depends_on(guard.expr, outer) || index::depends_on(guard.expr, inner)) return false;
   }
-  index::Linear linear = index::to_linear(access.address);
-  if (index::depends_on(linear.rest, outer) || index::depends_on(linear.rest, inner)) return false;
-  return linear.coefficient(outer) == inner_extent * linear.coefficient(inner);
+  if (access.turned && !walks_as_one(*access.turned, outer, inner, inner_extent)) return false;
+  return walks_as_one(access.address, outer, inner, inner_extent);
 }
 
 bool can_merge(const Nest& nest, int outer, int inner) {

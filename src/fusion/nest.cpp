@@ -135,7 +135,14 @@ class NestBuilder {
     for (size_t d = 0; d < shape.size(); ++d) {
       Expr coordinate = simplified(coordinates[d], ranges_);
       access.coordinates.push_back(coordinate);
-      access.address = access.address + coordinate * Expr(place.strides[d]);
+      const Expr step = coordinate * Expr(place.strides[d]);
+      if (place.turning_dim >= 0) {
+        const bool turns = place.turning_dim == static_cast<int>(d);
+        const Expr turned_step =
+            turns ? mod(coordinate, Expr(place.turning_rows)) * Expr(place.strides[d]) : step;
+        access.turned = access.turned.value_or(access.address) + turned_step;
+      }
+      access.address = access.address + step;
       if (!operand || !operand->guarded) continue;
       auto range = known_bounds(coordinate, ranges_);
       if (range && range->lo >= 0 && range->hi < shape[d]) continue;

@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,9 @@ struct Access {
   graph::ValueId value = -1;
   int root = -1;
   Expr address;                   // in elements of the root's buffer
+  /// Of a ring that turns: where the element lies, while `address` is where it would in a buffer of
+  /// all rows; both walk the same axes.
+  std::optional<Expr> turned;
   std::vector<Expr> coordinates;  // of the value's element; of canonical nests, empty
   struct Guard {
     Expr expr;

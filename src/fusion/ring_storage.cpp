@@ -36,6 +36,10 @@ void place_rings(const Graph& graph, const StripAnalysis& strips, StoragePlan& s
     const Shape extents = ring_extents(graph, strips, ring, place);
     place.strides = ring_strides(graph, strips, ring, place);
     place.offset = 0;
+    if (ring.kept_rows > 0) {
+      place.turning_dim = stage.stream_dim;
+      place.turning_rows = ring.rows;
+    }
     for (size_t d = 0; d < extents.size(); ++d) {
       const bool walked = static_cast<int>(d) == stage.stream_dim ||
                           std::count(stage.outer_dims.begin(), stage.outer_dims.end(), d);

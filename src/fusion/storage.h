@@ -13,6 +13,10 @@ struct Storage {
   int64_t offset = 0;
   std::vector<int64_t> strides;
   std::vector<int64_t> margin_before, margin_after;
+  /// Of a ring whose rows stay where they are while it turns: coordinate i along turning_dim counts
+  /// as i mod turning_rows. -1: no dimension does.
+  int turning_dim = -1;
+  int64_t turning_rows = 0;
 
   bool assigned() const { return root >= 0; }
   bool has_margins() const;

@@ -298,13 +298,11 @@ class Analyzer {
         if (is_read_outside(value) || !owns_storage(value)) continue;
         const StripStage& stage = result_.stages[s];
         auto prev = [&](int c) { return result_.stages[c].prev; };
-        auto done = [&](int c) { return result_.stages[c].done; };
         auto last = [&](int c) { return result_.stages[c].done - Expr(1); };
         StripRing ring;
         ring.value = value;
         ring.stage = s;
         ring.first = min(extreme(s, value, prev, /*upper=*/false), stage.prev);
-        ring.next_first = min(extreme(s, value, done, false), stage.done);
         ring.needed = extreme(s, value, last, true) + Expr(1);
         result_.rings.push_back(std::move(ring));
       }

@@ -30,11 +30,10 @@ struct StripStage {
 struct StripRing {
   graph::ValueId value = -1;
   int stage = -1;         // the producer
-  Expr first;             // row at the front of the ring during the strip
-  Expr next_first;        // the same of the next strip
+  Expr first;             // of the rows that the ring holds during the strip
   Expr needed;            // rows before this are read in the strip; beyond the value's end: zeros
   int64_t rows = 0;       // of the ring
-  int64_t kept_rows = 0;  // the most that move to the front for the next strip
+  int64_t kept_rows = 0;  // the most that the next strip reads too
 };
 
 struct StripAnalysis {

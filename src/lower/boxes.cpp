@@ -41,7 +41,9 @@ Stmt box_loops(const Box& box, int64_t partitions, KernelBuilder& builder, const
       loop.hi = floor_div((part + Expr(1)) * size, Expr(partitions)) + loop.lo;
       loop.lo = floor_div(part * size, Expr(partitions)) + loop.lo;
     }
-    address = address + Expr::variable(loop.var) * Expr(box.strides[d]);
+    Expr at = Expr::variable(loop.var);
+    if (d == box.turning_dim) at = mod(at, Expr(box.turning_rows));
+    address = address + at * Expr(box.strides[d]);
     loops.push_back(std::move(loop));
   }
   constexpr int64_t kChunk = 64;  // elements of one tile
@@ -91,17 +93,6 @@ Stmt zero_box(const Box& box, int64_t partitions, KernelBuilder& builder) {
     loop::Register zero = builder.new_register();
     out.push_back(loop::TileLet{zero, box.dtype, loop::TileConstant{}});
     out.push_back(loop::TileStore{box.buffer, address, {}, zero});
-  });
-}
-
-Stmt move_box(const Box& box, const Expr& distance, KernelBuilder& builder) {
-  return box_loops(box, 1, builder, [&](const Expr& address, auto& out) {
-    loop::Register value = builder.new_register();
-    loop::TileLoad load;
-    load.buffer = box.buffer;
-    load.offset = address;
-    out.push_back(loop::TileLet{value, box.dtype, std::move(load)});
-    out.push_back(loop::TileStore{box.buffer, address - distance, {}, value});
   });
 }
 

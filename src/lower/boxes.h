@@ -14,10 +14,13 @@ struct BoxRange {
   static BoxRange fixed(int64_t begin, int64_t end) { return {begin, end, end - begin}; }
 };
 
-/// Elements (i0, i1, ...) of a buffer at offset + sum(strides[d] * id).
+/// Elements (i0, i1, ...) of a buffer at offset + sum(strides[d] * id), with id mod turning_rows
+/// along turning_dim.
 struct Box {
   std::vector<BoxRange> ranges;  // by dimension; fixed along those of stride 1
   std::vector<int64_t> strides;
+  int turning_dim = -1;  // not of stride 1
+  int64_t turning_rows = 0;
   index::Expr offset;
   int buffer = 0;
   DType dtype = DType::kF32;
@@ -26,9 +29,5 @@ struct Box {
 /// Stores zeros, in vectors along the dimension of stride 1. With several partitions each zeroes
 /// its part of the longest other dimension.
 loop::Stmt zero_box(const Box& box, int64_t partitions, KernelBuilder& builder);
-
-/// Copies the box to where its elements' addresses are `distance` less, lowest address first: for
-/// distances of at least 0 the two may overlap row by row.
-loop::Stmt move_box(const Box& box, const index::Expr& distance, KernelBuilder& builder);
 
 }  // namespace corf::lower

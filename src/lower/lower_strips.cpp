@@ -57,11 +57,17 @@ class StripLowering {
     return Expr::variable(outer_[loop]) * Expr(stage.outer_blocks[loop]);
   }
 
-  /// Address of what lies at the ring's front.
+  /// The row that lies at the beginning of the ring's memory; of a ring that turns, the value's
+  /// first.
+  Expr front_row(const StripRing& ring) const {
+    return storage().values[ring.value].turning_dim >= 0 ? Expr(0) : here(ring.first);
+  }
+
+  /// Address of what lies at the beginning of the ring's memory.
   Expr front(const StripRing& ring) const {
     const fusion::Storage& place = storage().values[ring.value];
     const StripStage& stage = producer(ring);
-    Expr shift = here(ring.first) * Expr(place.strides[stage.stream_dim]);
+    Expr shift = front_row(ring) * Expr(place.strides[stage.stream_dim]);
     for (size_t i = 0; i < outer_.size(); ++i) {
       shift = shift + block_begin(stage, i) * Expr(place.strides[stage.outer_dims[i]]);
     }
@@ -92,6 +98,8 @@ class StripLowering {
     const StripStage& stage = producer(ring);
     Box box;
     box.strides = place.strides;
+    box.turning_dim = place.turning_dim;
+    box.turning_rows = place.turning_rows;
     box.offset = Expr(place.offset);
     box.buffer = builder_.place(place.root, true).buffer;
     box.dtype = value(ring).dtype;
@@ -175,9 +183,6 @@ class StripLowering {
       append(loop.body,
              nest_loops(group_.nests[s].nest, group_.nests[s].schedule, ranges_of(s), builder_));
     }
-    for (const StripRing& ring : strips_.rings) {
-      if (ring.kept_rows > 0) loop.body.push_back(move_kept(ring));
-    }
     return loop;
   }
 
@@ -208,28 +213,18 @@ class StripLowering {
     const StripStage& stage = producer(ring);
     const fusion::Storage& place = storage().values[ring.value];
     const int d = stage.stream_dim;
-    const Expr first = here(ring.first);
+    const Expr first = here(ring.first), needed = here(ring.needed), front = front_row(ring);
     std::vector<Stmt> result;
     Box box = whole(ring);
     if (place.margin_before[d] > 0) {
-      box.ranges[d] = {Expr(0), min(Expr(0), here(ring.needed)) - first, ring.rows};
+      box.ranges[d] = {first - front, min(Expr(0), needed) - front, ring.rows};
       result.push_back(zero_box(box, 1, builder_));
     }
     if (place.margin_after[d] > 0) {
-      box.ranges[d] = {max(Expr(stage.rows), first) - first, here(ring.needed) - first, ring.rows};
+      box.ranges[d] = {max(Expr(stage.rows), first) - front, needed - front, ring.rows};
       result.push_back(zero_box(box, 1, builder_));
     }
     return result;
-  }
-
-  Stmt move_kept(const StripRing& ring) const {
-    const StripStage& stage = producer(ring);
-    const Expr first = here(ring.first), next = here(ring.next_first);
-    Box box = whole(ring);
-    box.ranges[stage.stream_dim] = {max(next, Expr(0)) - first, here(stage.done) - first,
-                                    ring.rows};
-    const Expr stride(storage().values[ring.value].strides[stage.stream_dim]);
-    return move_box(box, (next - first) * stride, builder_);
   }
 
   const fusion::FusionGroup& group_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "support/checked.h"
+
 namespace corf::test {
 namespace {
 
@@ -39,19 +41,17 @@ class Walk {
       for (const loop::TileStmt& inner : tile.body) {
         const auto* store = std::get_if<loop::TileStore>(&inner);
         const int ring = store ? store->buffer - static_cast<int>(kernel_.buffers.size()) : -1;
-        if (ring >= 0 && !is_upkeep(tile, *store)) points(tile, 0, *store, ring);
+        if (ring >= 0 && !stores_zeros(tile)) points(tile, 0, *store, ring);
       }
     }
   }
 
-  /// Whether the tile stores zeros or moves what the ring already holds.
-  static bool is_upkeep(const loop::Tile& tile, const loop::TileStore& store) {
+  /// Whether the tile stores zeros.
+  static bool stores_zeros(const loop::Tile& tile) {
     if (tile.body.size() != 2) return false;
     const auto* let = std::get_if<loop::TileLet>(&tile.body[0]);
     if (!let) return false;
-    if (std::holds_alternative<loop::TileConstant>(let->value)) return true;
-    const auto* load = std::get_if<loop::TileLoad>(&let->value);
-    return load && load->buffer == store.buffer;
+    return std::holds_alternative<loop::TileConstant>(let->value);
   }
 
   void points(const loop::Tile& tile, size_t axis, const loop::TileStore& store, int ring) {
@@ -77,11 +77,14 @@ class Walk {
     const fusion::StripRing& ring = strips_.rings[static_cast<size_t>(number)];
     const fusion::StripStage& stage = strips_.stages[static_cast<size_t>(ring.stage)];
     const int64_t stride = storage_.values[ring.value].strides[stage.stream_dim];
-    const int64_t row = address / stride % ring.rows;
+    const int64_t slot = address / stride % ring.rows;
     const int64_t at[] = {values_[0], values_[num_outer_ + 1]};
+    const int64_t first = index::evaluate(ring.first, at);
+    const bool turns = storage_.values[ring.value].turning_dim >= 0;
+    const int64_t row = turns ? first + floor_mod(slot - first, ring.rows) : first + slot;
     int64_t block = 0;
     for (size_t i = 0; i < num_outer_; ++i) block = block * 1024 + values_[i + 1];
-    return {block, index::evaluate(ring.first, at) + row, address - row * stride};
+    return {block, row, address - slot * stride};
   }
 
   const loop::Kernel& kernel_;
