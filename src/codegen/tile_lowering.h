@@ -97,6 +97,7 @@ class TileLowering {
                                   loop::AxisSet extra_axes);
   const RegisterState* streaming_load(loop::Register reg, loop::AxisSet acc_axes,
                                       loop::AxisSet extra_axes) const;
+  bool is_table(loop::Register reg) const;
   std::optional<double> coefficient(loop::Register reg, const Point& point) const;
   void accumulate_lanes(const loop::TileUpdate& update, llvm::Value*& acc, const Point& point);
 

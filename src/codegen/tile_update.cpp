@@ -89,21 +89,28 @@ const TileLowering::RegisterState* TileLowering::streaming_load(Register reg, Ax
 
 /// Points of the update in the order in which they are emitted: each accumulator meets its terms
 /// in ascending order of the axes that it lacks. Where both factors run along the vector axis
-/// (depthwise), an element that several accumulators need serves all of them at once.
+/// (depthwise), an element that several accumulators need serves all of them at once. Where one is
+/// a table, accumulators that need the same elements come one after the other.
 std::vector<TileLowering::Point> TileLowering::update_order(const loop::TileUpdate& update,
                                                             AxisSet acc_axes, AxisSet extra_axes) {
-  std::vector<Point> order;
-  const std::vector<Point> acc_points = points(acc_axes);
-  const std::vector<Point> extra_points = points(extra_axes);
-  for (const Point& extra : extra_points) {
-    for (Point point : acc_points) {
-      for (size_t axis = 0; axis < point.size(); ++axis) {
-        if (extra_axes >> axis & 1) point[axis] = extra[axis];
-      }
-      order.push_back(std::move(point));
+  AxisSet outer = 0;
+  for (const auto& [factor, scaled] : {std::pair{update.a, update.b}, {update.b, update.a}}) {
+    if (is_table(factor) && scaled >= 0 && !is_table(scaled)) {
+      outer = acc_axes & registers_[static_cast<size_t>(scaled)].axes;
     }
   }
-  if (extra_axes == 0) return order;
+  std::vector<Point> order{Point(info_.extents.size(), 0)};
+  for (const AxisSet axes : {outer, extra_axes, acc_axes & ~outer}) {
+    std::vector<Point> longer;
+    for (const Point& begun : order) {
+      for (Point point : points(axes)) {
+        for (size_t axis = 0; axis < point.size(); ++axis) point[axis] += begun[axis];
+        longer.push_back(std::move(point));
+      }
+    }
+    order = std::move(longer);
+  }
+  if (extra_axes == 0 || outer != 0) return order;
   const RegisterState* stream = streaming_load(update.a, acc_axes, extra_axes);
   if (!stream && update.b >= 0) stream = streaming_load(update.b, acc_axes, extra_axes);
   if (!stream || !stream->along_vector) return order;
@@ -130,12 +137,18 @@ std::vector<TileLowering::Point> TileLowering::update_order(const loop::TileUpda
   return best;
 }
 
+bool TileLowering::is_table(Register reg) const {
+  if (reg < 0) return false;
+  const loop::TileLet* let = registers_[static_cast<size_t>(reg)].let;
+  return let && std::holds_alternative<loop::TileTable>(let->value);
+}
+
 /// A table's value at the point; nullopt for other registers.
 std::optional<double> TileLowering::coefficient(Register reg, const Point& point) const {
   const RegisterState& state = registers_[static_cast<size_t>(reg)];
-  const auto* table = state.let ? std::get_if<loop::TileTable>(&state.let->value) : nullptr;
-  if (!table) return std::nullopt;
-  return table->values[static_cast<size_t>(slot(state, point, 0))];
+  if (!is_table(reg)) return std::nullopt;
+  return std::get<loop::TileTable>(state.let->value)
+      .values[static_cast<size_t>(slot(state, point, 0))];
 }
 
 void TileLowering::execute(const loop::TileUpdate& update) {

@@ -17,14 +17,33 @@ using fusion::NestSchedule;
 using fusion::Root;
 using graph::ScalarOp;
 
-constexpr double kL2Share = 0.55;     // of the second level that one kernel can count on
-constexpr double kVisitCycles = 800;  // to begin a stage in a strip: bounds, what has to be near
-// Bytes a cycle that one core reads from each level when all are busy.
-constexpr double kColdRate = 4;    // weights, which the rest of the network has driven out
-constexpr double kPanelRate = 24;  // fetched ahead from the second level
-constexpr double kL1Rate = 48, kL2Rate = 16, kL3Rate = 6, kDramRate = 2.5;
-/// A barrier, and the caches that are cold behind it.
-constexpr double kBarrierCycles = 6000;
+constexpr double kL2Share = 0.55;  // of the second level that one kernel can count on
+
+/// Bytes that one core reads in a cycle, all of them busy, and what does not depend on data. A
+/// cycle is the time of two multiply-adds of a whole vector.
+struct Rates {
+  double cold;   // weights, which the rest of the network has driven out
+  double panel;  // fetched ahead from the second level
+  double l1, l2, l3, dram;
+  double visit;    // cycles to begin a stage in a strip: bounds, what has to be near
+  double barrier;  // cycles of a barrier, and of the caches that are cold behind it
+};
+
+/// What a kernel sees of the measured bandwidths is a part of them, since it writes too and does
+/// not read all the time. Where nothing was measured, figures of a core with two units.
+Rates rates_of(const Machine& machine) {
+  constexpr double kVisit_ns = 215, kBarrier_ns = 1600;
+  if (machine.fma_gflops_core <= 0 || machine.l2_gbps_core <= 0 || machine.l3_gbps_core <= 0 ||
+      machine.dram_gbps_all <= 0) {
+    return {4, 24, 48, 16, 6, 2.5, 800, 6000};
+  }
+  const double cycle_ns = 4.0 * machine.f32_lanes() / machine.fma_gflops_core;
+  const double l2 = 0.4 * machine.l2_gbps_core * cycle_ns;
+  const double l3 = std::min(l2, 0.35 * machine.l3_gbps_core * cycle_ns);
+  const double dram = std::min(l3, 0.5 * machine.dram_gbps_all / machine.threads * cycle_ns);
+  return {std::min(l3, 1.6 * dram), 1.5 * l2, 3 * l2, l2, l3, dram, kVisit_ns / cycle_ns,
+          kBarrier_ns / cycle_ns};
+}
 
 /// Instruction slots of an operation on one vector.
 double slots_of(ScalarOp op) {
@@ -57,7 +76,8 @@ class NestCycles {
         nest_(nest),
         schedule_(schedule),
         extents_(std::move(extents)),
-        machine_(machine) {}
+        machine_(machine),
+        rates_(rates_of(machine)) {}
 
   double run() const {
     double tiles = 1, rows_used = 1;
@@ -94,7 +114,10 @@ class NestCycles {
     }
     const double results = vectors * rows_used;
     double step_cycles;
-    if (nest_.is_contraction()) {
+    if (const auto sum = fusion::scaled_sum(nest_, storage_, v)) {
+      steps = 1;
+      step_cycles = vectors * scaled_sum_cycles(*sum);
+    } else if (nest_.is_contraction()) {
       double loads = vectors + rows_used;
       for (const Access& load : nest_.loads) {
         const double slots = access_slots(load);
@@ -119,6 +142,20 @@ class NestCycles {
     return 1;
   }
 
+  /// Cycles to take the whole sum for one vector of the points that a tile holds.
+  double scaled_sum_cycles(const fusion::ScaledSum& sum) const {
+    constexpr double kTerms = 0.7;  // the share of a table's entries that are not zero
+    double values = 1, cycles = 0;
+    for (const auto& table : sum.tables) values *= double(extents_[table.reduction_axis]);
+    const Access& scaled = nest_.loads[nest_.ops[sum.op].access];
+    cycles += values * access_slots(scaled) / 2;
+    for (const auto& table : sum.tables) {
+      cycles += kTerms * values * double(extents_[table.parallel_axis]) / 2;
+      values *= double(extents_[table.parallel_axis]) / double(extents_[table.reduction_axis]);
+    }
+    return cycles;
+  }
+
   /// Cycles of a step to bring the vectors of the packed operand near: once for all tiles that use
   /// the panel if it then stays in the first level, for each tile otherwise.
   double panel_cycles(double vectors, double steps) const {
@@ -135,7 +172,7 @@ class NestCycles {
       }
       const double bytes = vectors * double(machine_.vector_bytes());
       const bool stays = bytes * steps <= double(machine_.l1_bytes) / 2;
-      return bytes / kPanelRate / (stays ? reuse : 1);
+      return bytes / rates_.panel / (stays ? reuse : 1);
     }
     return 0;
   }
@@ -168,6 +205,7 @@ class NestCycles {
   const NestSchedule& schedule_;
   const std::vector<int64_t> extents_;
   const Machine& machine_;
+  const Rates rates_;
 };
 
 std::vector<int64_t> extents_of(const Nest& nest) {
@@ -183,8 +221,9 @@ double bytes_of(const graph::Graph& graph, graph::ValueId value) {
 
 /// Bytes a cycle at which a worker reads a materialised value again.
 double rate(double bytes, const Machine& machine) {
-  if (bytes / machine.threads <= double(machine.l2_bytes) / 4) return kL2Rate;
-  return bytes <= double(machine.l3_bytes) / 2 ? kL3Rate : kDramRate;
+  const Rates rates = rates_of(machine);
+  if (bytes / machine.threads <= double(machine.l2_bytes) / 4) return rates.l2;
+  return bytes <= double(machine.l3_bytes) / 2 ? rates.l3 : rates.dram;
 }
 
 /// The share of the whole work that the busiest worker does.
@@ -202,6 +241,7 @@ bool is_divided(const Nest& nest, const NestSchedule& schedule, graph::ValueId v
 
 GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& storage,
                          const FusionGroup& group, const Machine& machine) {
+  const Rates rates = rates_of(machine);
   GroupCost cost;
   for (const auto& [nest, schedule] : group.nests) {
     double share = 1;
@@ -221,14 +261,14 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
       const double bytes = bytes_of(graph, value);
       if (storage.roots[storage.values[value].root].kind == Root::Kind::kConstant) {
         // Every worker reads what its part of the nest needs.
-        cost.streamed += (is_divided(nest, schedule, value) ? share : 1) * bytes / kColdRate;
+        cost.streamed += (is_divided(nest, schedule, value) ? share : 1) * bytes / rates.cold;
         continue;
       }
       // What is written is first read, and leaves the cache once more.
       const double times = written ? 2 : 1;
       cost.memory += share * times * bytes / rate(bytes, machine);
     }
-    cost.barrier += kBarrierCycles;
+    cost.barrier += rates.barrier;
   }
   return cost;
 }
@@ -236,6 +276,7 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
 GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& storage,
                          const FusionGroup& group, const fusion::StripAnalysis& strips,
                          const Machine& machine) {
+  const Rates rates = rates_of(machine);
   const fusion::StripSchedule& schedule = *group.strips;
   const Shape& points = graph.values[group.stages.back().stored[0]].shape;
   double blocks = 1, share = 1;
@@ -304,24 +345,24 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         made / double(std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit)));
     cost.compute += share * blocks * std::max(1.0, strips_equal) * per_strip;
   }
-  const double level = ring_bytes <= near_bytes ? kL2Rate : kL3Rate;
+  const double level = ring_bytes <= near_bytes ? rates.l2 : rates.l3;
   const double visits = blocks * double(num_strips);
-  cost.compute += share * visits * double(group.nests.size()) * kVisitCycles;
-  const double first = first_visit_bytes / kColdRate;
-  const double again = ring_bytes + revisited_bytes <= near_bytes ? 2 * kL2Rate : kL3Rate;
+  cost.compute += share * visits * double(group.nests.size()) * rates.visit;
+  const double first = first_visit_bytes / rates.cold;
+  const double again = ring_bytes + revisited_bytes <= near_bytes ? 2 * rates.l2 : rates.l3;
   cost.streamed += std::max(first, share * visits * revisited_bytes / again);
   for (const fusion::StripRing& ring : strips.rings) {
     // Written once and read once.
     const double bytes = bytes_of(graph, ring.value);
     const Root& root = storage.roots[storage.values[ring.value].root];
     const bool near = root.size_elems * size_bytes(root.dtype) <= machine.l1_bytes / 2;
-    cost.memory += share * 2 * bytes / (near ? kL1Rate : level);
+    cost.memory += share * 2 * bytes / (near ? rates.l1 : level);
   }
   for (graph::ValueId value : others) {
     const double bytes = bytes_of(graph, value);
     cost.memory += share * bytes / rate(bytes, machine);
   }
-  cost.barrier = kBarrierCycles;
+  cost.barrier = rates.barrier;
   return cost;
 }
 

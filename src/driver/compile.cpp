@@ -18,6 +18,7 @@
 #include "rewrite/winograd.h"
 #include "runtime/team.h"
 #include "search/find_plan.h"
+#include "target/calibrate.h"
 
 namespace corf::driver {
 namespace {
@@ -51,7 +52,7 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
     return make_error(ErrorCode::kUnsupported, "this machine has no {}; the widest it offers is {}",
                       to_string(*options.isa), to_string(best_isa()));
   }
-  pipeline.machine = detect_machine(threads_of(options), options.isa);
+  pipeline.machine = calibrated_machine(threads_of(options), options.isa.value_or(best_isa()));
   Dumper dump(options);
 
   CORF_ASSIGN(graph::Graph imported, onnx::import(model, options.shapes));

@@ -219,6 +219,69 @@ bool is_table(const Nest& nest, const StoragePlan& storage, int load, int vector
   return vector_axis < 0 || !index::depends_on(access.address, vector_axis);
 }
 
+namespace {
+
+/// The loads whose product the operation is; false if it is anything else.
+bool collect_factors(const Nest& nest, int op, std::vector<int>& loads) {
+  const NestOp& factor = nest.ops[op];
+  if (factor.kind == NestOp::Kind::kLoad) {
+    loads.push_back(op);
+    return true;
+  }
+  if (factor.kind != NestOp::Kind::kApply || factor.op != graph::ScalarOp::kMul) return false;
+  return collect_factors(nest, factor.args[0], loads) &&
+         collect_factors(nest, factor.args[1], loads);
+}
+
+/// The only axis of that kind with several points that the load depends on; -1 if there are others.
+int only_axis(const Nest& nest, int op, bool reduction) {
+  int found = -1;
+  for (int axis = 0; axis < static_cast<int>(nest.axes.size()); ++axis) {
+    if (nest.axes[axis].reduction != reduction || nest.axes[axis].extent == 1) continue;
+    if (!index::depends_on(nest.loads[nest.ops[op].access].address, axis)) continue;
+    if (found >= 0) return -1;
+    found = axis;
+  }
+  return found;
+}
+
+}  // namespace
+
+std::optional<ScaledSum> scaled_sum(const Nest& nest, const StoragePlan& storage, int vector_axis) {
+  if (nest.reduce_op < 0 || nest.combiner != graph::Combiner::kSum || vector_axis < 0 ||
+      nest.axes[vector_axis].reduction) {
+    return std::nullopt;
+  }
+  const int body = nest.ops[nest.reduce_op].args[0];
+  std::vector<int> factors;
+  if (!is_float(nest.ops[body].dtype) || !collect_factors(nest, body, factors)) return std::nullopt;
+  ScaledSum sum;
+  std::set<int> axes;
+  for (int op : factors) {
+    if (!is_table(nest, storage, nest.ops[op].access, vector_axis)) {
+      if (sum.op >= 0) return std::nullopt;
+      sum.op = op;
+      continue;
+    }
+    const ScaledSum::Table table{op, only_axis(nest, op, true), only_axis(nest, op, false)};
+    if (table.reduction_axis < 0 || table.parallel_axis < 0) return std::nullopt;
+    if (!axes.insert(table.reduction_axis).second || !axes.insert(table.parallel_axis).second) {
+      return std::nullopt;
+    }
+    sum.tables.push_back(table);
+  }
+  if (sum.op < 0 || sum.tables.empty()) return std::nullopt;
+  const Access& scaled = nest.loads[nest.ops[sum.op].access];
+  for (const ScaledSum::Table& table : sum.tables) {
+    if (index::depends_on(scaled.address, table.parallel_axis)) return std::nullopt;
+  }
+  for (int axis = 0; axis < static_cast<int>(nest.axes.size()); ++axis) {
+    const NestAxis& walked = nest.axes[axis];
+    if (walked.reduction && walked.extent > 1 && !axes.count(axis)) return std::nullopt;
+  }
+  return sum;
+}
+
 Nest build_nest(const Graph& graph, const StoragePlan& storage, const std::vector<NodeId>& nodes,
                 const std::vector<ValueId>& stored) {
   CORF_ASSERT(!nodes.empty() && !stored.empty(), "a group without nodes or results");

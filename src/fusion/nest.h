@@ -16,7 +16,7 @@ constexpr int kGatherBase = 1 << 20;
 struct Access {
   graph::ValueId value = -1;
   int root = -1;
-  Expr address;                   // in elements of the root's buffer
+  Expr address;  // in elements of the root's buffer
   /// Of a ring that turns: where the element lies, while `address` is where it would in a buffer of
   /// all rows; both walk the same axes.
   std::optional<Expr> turned;
@@ -77,6 +77,20 @@ bool is_packed(const Nest& nest, const StoragePlan& storage, int load, int vecto
 /// hold them, one value for each point of a register tile over these axes. Never along the vector
 /// axis.
 bool is_table(const Nest& nest, const StoragePlan& storage, int load, int vector_axis);
+
+/// sum over the tables' reduction axes of load * product of tables. Each table has one reduction
+/// axis of its own and one parallel axis of its own, so that the sum can be taken axis by axis.
+struct ScaledSum {
+  struct Table {
+    int op = -1;  // operation of the nest: a load
+    int reduction_axis = -1, parallel_axis = -1;
+  };
+  int op = -1;  // the load that is scaled
+  std::vector<Table> tables;
+};
+
+/// The nest's reduction as a scaled sum whose tables the code can hold; nullopt if it is none.
+std::optional<ScaledSum> scaled_sum(const Nest& nest, const StoragePlan& storage, int vector_axis);
 
 /// The nest of `nodes` (in graph order; at most one has reduction axes), storing the values in
 /// `stored`. All nodes but the reduction are element-wise; values read from outside are loaded from

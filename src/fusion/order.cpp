@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "fusion/storage.h"
 
@@ -153,28 +154,41 @@ DimOrder view_order(const Graph& graph, const Node& node, const std::vector<DimO
   return from.size() == to.size() ? input : row_major_order(static_cast<int>(to.size()));
 }
 
-/// For the product of a small constant matrix and a value, summed over all of the reduction: the
-/// axis of the value's vectors that it multiplies, or -1. The result's innermost dimension if it is
-/// one of the value's that the matrix leaves alone, else the value's innermost.
+/// For the product of a value and small constant matrices, each summed over a reduction axis of its
+/// own: the axis of the value's vectors that they multiply, or -1. The result's innermost dimension
+/// if it is one of the value's that the matrices leave alone, else the value's innermost.
 int coefficients_vector_axis(const Graph& graph, const Node& node) {
   const auto& compute = std::get<Compute>(node.op);
-  if (node.inputs.size() != 2 || compute.combiner != graph::Combiner::kSum) return -1;
   const int num_parallel = compute.space.num_parallel();
-  if (static_cast<int>(compute.space.axes.size()) != num_parallel + 1) return -1;
-  for (int number : {0, 1}) {
-    const graph::Operand& matrix = compute.operands[number];
-    const graph::Operand& value = compute.operands[1 - number];
-    const graph::ValueId constant = node.inputs[number];
-    if (!is_constant(graph, constant) || is_constant(graph, node.inputs[1 - number])) continue;
-    if (matrix.map.exprs.size() != 2 || matrix.guarded || value.map.exprs.size() < 2 ||
-        num_elems(graph.values[constant].shape) > kMaxTableElems ||
-        plain_dimension(matrix, num_parallel) < 0) {
+  const int num_axes = static_cast<int>(compute.space.axes.size());
+  if (compute.combiner != graph::Combiner::kSum) return -1;
+  std::vector<const graph::Operand*> matrices;
+  const graph::Operand* value = nullptr;
+  std::set<int> summed;
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    const graph::Operand& operand = compute.operands[i];
+    if (!is_constant(graph, node.inputs[i])) {
+      if (value) return -1;
+      value = &operand;
       continue;
     }
-    for (int axis : {num_parallel - 1, axis_of(value.map.exprs.back())}) {
-      if (axis < 0 || axis >= num_parallel || mentions(matrix, axis)) continue;
-      if (plain_dimension(value, axis) >= 0) return axis;
+    if (operand.map.exprs.size() != 2 || operand.guarded ||
+        num_elems(graph.values[node.inputs[i]].shape) > kMaxTableElems) {
+      return -1;
     }
+    for (int axis = num_parallel; axis < num_axes; ++axis) {
+      if (mentions(operand, axis) && !summed.insert(axis).second) return -1;
+      if (mentions(operand, axis) && plain_dimension(operand, axis) < 0) return -1;
+    }
+    matrices.push_back(&operand);
+  }
+  if (!value || value->map.exprs.size() < 2) return -1;
+  if (static_cast<int>(summed.size()) != num_axes - num_parallel) return -1;
+  for (int axis : {num_parallel - 1, axis_of(value->map.exprs.back())}) {
+    if (axis < 0 || axis >= num_parallel) continue;
+    const bool scales = std::any_of(matrices.begin(), matrices.end(),
+                                    [&](const auto* matrix) { return mentions(*matrix, axis); });
+    if (!scales && plain_dimension(*value, axis) >= 0) return axis;
   }
   return -1;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "loop/tile_info.h"
 #include "support/checked.h"
@@ -109,13 +110,16 @@ class Counter {
     return sum;
   }
 
-  void count(const TileStmt& stmt, Statistics& sum) const {
+  void count(const TileStmt& stmt, Statistics& sum) {
     const AxisSet box = info_->axes_of(stmt);
     const int64_t points = info_->num_points(box);
     if (const auto* let = std::get_if<TileLet>(&stmt)) {
       const bool computes = std::holds_alternative<TileApply>(let->value) ||
                             std::holds_alternative<TileReduce>(let->value);
       if (computes && is_float(let->dtype)) sum.flops += points;
+      if (const auto* table = std::get_if<TileTable>(&let->value)) {
+        tables_[{info_, let->reg}] = table;
+      }
       if (const auto* load = std::get_if<TileLoad>(&let->value)) {
         const int64_t vectors = contiguous_vectors(load->offset, let->dtype, box);
         sum.vector_loads += vectors;
@@ -124,7 +128,7 @@ class Counter {
       }
     } else if (const auto* update = std::get_if<TileUpdate>(&stmt)) {
       if (is_float(info_->registers[update->acc].dtype)) {
-        sum.flops += points * (update->b >= 0 ? 2 : 1);
+        sum.flops += num_terms(*update, points) * (update->b >= 0 ? 2 : 1);
       }
     } else if (const auto* store = std::get_if<TileStore>(&stmt)) {
       const DType dtype = kernel_.buffer_dtype(store->buffer);
@@ -133,6 +137,18 @@ class Counter {
       if (vectors == 0) sum.scalar_stores += points;
       sum.store_bytes += points * size_bytes(dtype);
     }
+  }
+
+  /// Of an update's points those that are terms: where a factor is a table, zeros are none.
+  int64_t num_terms(const TileUpdate& update, int64_t points) const {
+    for (const Register factor : {update.a, update.b}) {
+      auto table = tables_.find({info_, factor});
+      if (table == tables_.end()) continue;
+      const std::vector<double>& values = table->second->values;
+      const auto size = static_cast<int64_t>(values.size());
+      points = points / size * (size - std::count(values.begin(), values.end(), 0.0));
+    }
+    return points;
   }
 
   bool varies_along_vector(AxisSet box) const {
@@ -155,6 +171,7 @@ class Counter {
   std::vector<int64_t> values_;  // by variable
   std::map<const Tile*, std::unique_ptr<TileInfo>> infos_;
   const TileInfo* info_ = nullptr;
+  std::map<std::pair<const TileInfo*, Register>, const TileTable*> tables_;
 };
 
 }  // namespace

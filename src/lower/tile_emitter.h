@@ -47,11 +47,11 @@ class TileEmitter {
   Register emit_load(const fusion::NestOp& op, Statements& out);
   std::optional<loop::TileTable> table_of(const NestOp& op) const;
   bool lies_inside(int axis) const;
-  bool sums_scaled_terms() const;
 
   bool is_arg() const;
   Register identity(graph::Combiner combiner, DType dtype, Statements& out);
   void emit_reduction(Statements& out);
+  bool emit_scaled_sum(Statements& out);
   void hoist(int number, Statements& out);
   int64_t reduction_step(int axis) const;
   void choose_sum_blocks(DType dtype);

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <limits>
+#include <set>
 
 #include "lower/pack.h"
 #include "lower/tile_emitter.h"
@@ -7,6 +8,7 @@
 
 namespace corf::lower {
 
+using fusion::Access;
 using fusion::NestOp;
 using graph::Combiner;
 using graph::ScalarOp;
@@ -60,6 +62,7 @@ bool TileEmitter::is_arg() const {
 }
 
 void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
+  if (emit_scaled_sum(out)) return;
   const NestOp& reduce = nest_.ops[nest_.reduce_op];
   const int body = reduce.args[0];
   const DType dtype = nest_.ops[body].dtype;
@@ -68,9 +71,7 @@ void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
   const bool lanes = schedule_.vector_axis >= 0 && nest_.axes[schedule_.vector_axis].reduction &&
                      lane_variable_ >= 0;
   if (lanes) axes.push_back(lane_variable_);
-  // To -0.0 the first term can be added without an addition.
-  Register init =
-      sums_scaled_terms() ? constant(-0.0, 0, dtype, out) : identity(nest_.combiner, dtype, out);
+  Register init = identity(nest_.combiner, dtype, out);
   accumulator_ = builder_.new_register();
   out.push_back(loop::TileAccumulator{accumulator_, dtype, axes, init});
   if (is_arg()) {
@@ -94,11 +95,39 @@ void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
   registers_[nest_.reduce_op] = result;
 }
 
-/// Whether the terms are products with coefficients that the code holds.
-bool TileEmitter::sums_scaled_terms() const {
-  if (!nest_.is_contraction() || !schedule_.reduction_order.empty()) return false;
-  const NestOp& product = nest_.ops[nest_.ops[nest_.reduce_op].args[0]];
-  return table_of(nest_.ops[product.args[0]]) || table_of(nest_.ops[product.args[1]]);
+/// A sum whose terms are scaled by constants that the code holds, one axis after the other: what
+/// one table's axis leaves is what the next one scales. False if the reduction is no such sum.
+bool TileEmitter::emit_scaled_sum(std::vector<TileStmt>& out) {
+  if (!schedule_.reduction_order.empty()) return false;
+  const auto sum = fusion::scaled_sum(nest_, builder_.buffers().storage(), schedule_.vector_axis);
+  if (!sum) return false;
+  for (const auto& table : sum->tables) {
+    if (!table_of(nest_.ops[table.op])) return false;
+  }
+  std::set<int> spanned;  // axes along which the value at hand varies
+  const Access& scaled = nest_.loads[nest_.ops[sum->op].access];
+  for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
+    if (index::depends_on(scaled.address, axis)) spanned.insert(axis);
+  }
+  const DType dtype = nest_.ops[nest_.reduce_op].dtype;
+  // To -0.0 the first term can be added without an addition.
+  const Register init = constant(-0.0, 0, dtype, out);
+  Register value = emit(sum->op, out);
+  for (const auto& table : sum->tables) {
+    spanned.erase(table.reduction_axis);
+    spanned.insert(table.parallel_axis);
+    std::vector<int> variables;
+    for (int axis : spanned) {
+      if (tile_axis_[axis] >= 0) variables.push_back(tile_axis_[axis]);
+    }
+    const Register coefficients = emit(table.op, out);
+    const Register partial = builder_.new_register();
+    out.push_back(loop::TileAccumulator{partial, dtype, std::move(variables), init});
+    out.push_back(loop::TileUpdate{partial, loop::Reduction::kSum, value, coefficients});
+    value = partial;
+  }
+  registers_[nest_.reduce_op] = value;
+  return true;
 }
 
 /// Emits what the body needs but the reduction axes do not change.

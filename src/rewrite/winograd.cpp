@@ -122,7 +122,7 @@ Tensor transformed_weights(const Tensor& weights, const WinogradMatrices& matric
   return result;
 }
 
-/// A sum of products of two operands over one axis, its last.
+/// A sum of products of operands over its last axes.
 class ProductSum {
  public:
   Expr axis(const char* name, int64_t extent) { return add(name, extent, AxisKind::kParallel); }
@@ -138,9 +138,11 @@ class ProductSum {
     inputs_.push_back(value);
   }
   ValueId emit(Graph& graph, const Node& node, const std::string& suffix, int64_t work_flops = 0) {
-    const int a = compute_.body.operand(0, DType::kF32);
-    const int b = compute_.body.operand(1, DType::kF32);
-    compute_.body.apply(graph::ScalarOp::kMul, a, b);
+    int product = compute_.body.operand(0, DType::kF32);
+    for (int i = 1; i < static_cast<int>(inputs_.size()); ++i) {
+      const int factor = compute_.body.operand(i, DType::kF32);
+      product = compute_.body.apply(graph::ScalarOp::kMul, product, factor);
+    }
     const ValueId value =
         graph.add_compute(node.name + suffix, std::move(compute_), inputs_, node.origin);
     graph.nodes[graph.values[value].producer].work_flops = work_flops;
@@ -157,7 +159,7 @@ class ProductSum {
   std::vector<ValueId> inputs_;
 };
 
-/// One convolution as the five operators.
+/// One convolution as the three operators.
 class Expansion {
  public:
   Expansion(Graph& graph, const Node& node, const Convolution& conv, int m)
@@ -179,26 +181,20 @@ class Expansion {
     b_ = graph_.add_constant(node_.name + ".B", float_tensor({t_, t_}, matrices_.b));
     u_ = graph_.add_constant(weights,
                              transformed_weights(conv_.contraction.weights_tensor, matrices_));
-    return result(result_rows(products(tiles(rows(x)))));
+    return result(products(tiles(x)));
   }
 
  private:
-  ValueId rows(ValueId x) {
-    ProductSum sum;
-    const Expr n = sum.axis("n", shape_.batch), ty = sum.axis("ty", tile_rows_);
-    const Expr a = sum.axis("a", t_), column = sum.axis("x", graph_.values[x].shape[3]);
-    const Expr c = sum.axis("c", shape_.channels), i = sum.sum_over("i", t_);
-    sum.operand(x, {n, c, Expr(m_) * ty + i - Expr(conv_.top), column}, true);
-    sum.operand(b_, {a, i});
-    return sum.emit(graph_, node_, ".rows");
-  }
-
-  ValueId tiles(ValueId rows) {
+  ValueId tiles(ValueId x) {
     ProductSum sum;
     const Expr a = sum.axis("a", t_), b = sum.axis("b", t_), n = sum.axis("n", shape_.batch);
     const Expr ty = sum.axis("ty", tile_rows_), tx = sum.axis("tx", tile_columns_);
-    const Expr c = sum.axis("c", shape_.channels), j = sum.sum_over("j", t_);
-    sum.operand(rows, {n, ty, a, Expr(m_) * tx + j - Expr(conv_.left), c}, true);
+    const Expr c = sum.axis("c", shape_.channels);
+    const Expr i = sum.sum_over("i", t_), j = sum.sum_over("j", t_);
+    const Expr row = Expr(m_) * ty + i - Expr(conv_.top);
+    const Expr column = Expr(m_) * tx + j - Expr(conv_.left);
+    sum.operand(x, {n, c, row, column}, true);
+    sum.operand(b_, {a, i});
     sum.operand(b_, {b, j});
     return sum.emit(graph_, node_, ".tiles");
   }
@@ -214,22 +210,13 @@ class Expansion {
     return sum.emit(graph_, node_, ".products", 2 * kTaps * kTaps * shape_.channels * points);
   }
 
-  ValueId result_rows(ValueId products) {
-    ProductSum sum;
-    const Expr n = sum.axis("n", shape_.batch), y = sum.axis("y", shape_.height);
-    const Expr tx = sum.axis("tx", tile_columns_), b = sum.axis("b", t_);
-    const Expr o = sum.axis("o", shape_.outputs), a = sum.sum_over("a", t_);
-    sum.operand(products, {a, b, n, floor_div(y, Expr(m_)), tx, o});
-    sum.operand(a_, {mod(y, Expr(m_)), a});
-    return sum.emit(graph_, node_, ".result_rows");
-  }
-
-  ValueId result(ValueId rows) {
+  ValueId result(ValueId products) {
     ProductSum sum;
     const Expr n = sum.axis("n", shape_.batch), o = sum.axis("o", shape_.outputs);
     const Expr y = sum.axis("y", shape_.height), x = sum.axis("x", shape_.width);
-    const Expr b = sum.sum_over("b", t_);
-    sum.operand(rows, {n, y, floor_div(x, Expr(m_)), b, o});
+    const Expr a = sum.sum_over("a", t_), b = sum.sum_over("b", t_);
+    sum.operand(products, {a, b, n, floor_div(y, Expr(m_)), floor_div(x, Expr(m_)), o});
+    sum.operand(a_, {mod(y, Expr(m_)), a});
     sum.operand(a_, {mod(x, Expr(m_)), b});
     return sum.emit(graph_, node_, "");
   }

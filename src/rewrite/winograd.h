@@ -47,13 +47,12 @@ double winograd_error_bound(int m, int64_t channels);
 double typical_error(int m);
 
 /// Dense 3x3 convolutions (stride, dilation and groups 1, any padding by zeros, float32, constant
-/// weights) as five operators with channels innermost, so that a strip of tile rows can stream
+/// weights) as three operators with channels innermost, so that a strip of tile rows can stream
 /// through all of them. With t = m + 2, tile (ty, tx), U = G g G^T in float64, rounded once:
-///   rows[n,ty,a,x,c]           = sum_i B[a,i] X[n, c, m ty + i - top, x]
-///   tiles[a,b,n,ty,tx,c]       = sum_j B[b,j] rows[n, ty, a, m tx + j - left, c]
-///   products[a,b,n,ty,tx,o]    = sum_c U[a,b,c,o] tiles[a,b,n,ty,tx,c]
-///   result_rows[n,y,tx,b,o]    = sum_a A[y mod m, a] products[a, b, n, y floordiv m, tx, o]
-///   Y[n,o,y,x]                 = sum_b A[x mod m, b] result_rows[n, y, x floordiv m, b, o]
+///   tiles[a,b,n,ty,tx,c]    = sum_ij B[a,i] B[b,j] X[n, c, m ty + i - top, m tx + j - left]
+///   products[a,b,n,ty,tx,o] = sum_c U[a,b,c,o] tiles[a,b,n,ty,tx,c]
+///   Y[n,o,y,x] = sum_ab A[y mod m, a] A[x mod m, b]
+///                       products[a, b, n, y floordiv m, x floordiv m, o]
 /// Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015; the
 /// matrices are those of Toom and Cook. Test: tests/rewrite/winograd_test.cpp
 Result<graph::Graph> winograd(const graph::Graph& graph, const WinogradOptions& options = {});

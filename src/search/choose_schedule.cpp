@@ -175,23 +175,17 @@ class Chooser {
     return full + 1;
   }
 
-  /// A contraction with a constant that the code can hold multiplies vectors of the other operand:
-  /// they run along the axis that is innermost there and in the store.
+  /// A sum scaled by tables that the code can hold: its vectors run along the axis that is
+  /// innermost in what is scaled and in the store.
   bool choose_coefficients() {
-    if (!nest_.is_contraction()) return false;
-    const NestOp& product = nest_.ops[nest_.ops[nest_.reduce_op].args[0]];
-    for (int first : {0, 1}) {
-      const int constant = nest_.ops[product.args[first]].access;
-      const int other = nest_.ops[product.args[1 - first]].access;
-      for (int axis = 0; axis < num_axes(); ++axis) {
-        if (!are_coefficients(constant, axis) || !runs_along(nest_.loads[other], axis) ||
-            !can_store_along(nest_.stores[0].access, axis)) {
-          continue;
-        }
-        coefficients_ = constant;
-        schedule_.vector_axis = axis;
-        return true;
-      }
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      auto sum = fusion::scaled_sum(nest_, storage_, axis);
+      if (!sum || !fits_tile(*sum)) continue;
+      if (!runs_along(nest_.loads[nest_.ops[sum->op].access], axis)) continue;
+      if (!can_store_along(nest_.stores[0].access, axis)) continue;
+      scaled_sum_ = std::move(sum);
+      schedule_.vector_axis = axis;
+      return true;
     }
     return false;
   }
@@ -211,21 +205,16 @@ class Chooser {
            (depends(access, axis) && contiguous_axis(access, axis) >= 0);
   }
 
-  /// Whether a load is of constants over one reduction axis, the only one, and one other axis, both
-  /// short enough to lie inside of a register tile along `vector_axis`.
-  bool are_coefficients(int load, int vector_axis) const {
-    if (nest_.axes[vector_axis].reduction) return false;
-    if (!is_table(nest_, storage_, load, vector_axis)) return false;
-    int64_t points = 1;
-    int num_parallel = 0;
-    for (int axis = 0; axis < num_axes(); ++axis) {
-      const bool has = depends(nest_.loads[load], axis);
-      if (nest_.axes[axis].reduction && (!has || extent(axis) > 16)) return false;
-      if (!has || nest_.axes[axis].reduction) continue;
-      points = extent(axis);
-      ++num_parallel;
+  /// Whether the sum's axes are short enough to lie inside of a register tile. One table's sums are
+  /// registers; between two tables, values pass through the first level.
+  bool fits_tile(const fusion::ScaledSum& sum) const {
+    constexpr int64_t kLongestAxis = 16, kMostSums = 64;
+    int64_t sums = 1;
+    for (const auto& table : sum.tables) {
+      if (extent(table.reduction_axis) > kLongestAxis) return false;
+      sums *= extent(table.parallel_axis);
     }
-    return num_parallel == 1 && points + 4 <= machine_.num_vector_registers();
+    return sum.tables.size() == 1 ? sums + 4 <= machine_.num_vector_registers() : sums <= kMostSums;
   }
 
   /// All sums of one vector at once, so that each element that is loaded serves them all; more
@@ -234,14 +223,10 @@ class Chooser {
     const int registers = machine_.num_vector_registers();
     constexpr int kHeldCoefficients = 4;
     int64_t sums = 1;
-    for (int axis = 0; axis < num_axes(); ++axis) {
-      if (!depends(nest_.loads[coefficients_], axis)) continue;
-      if (nest_.axes[axis].reduction) {
-        schedule_.unrolled_reductions.push_back(axis);
-      } else {
-        schedule_.register_tile.push_back({axis, extent(axis)});
-        sums = extent(axis);
-      }
+    for (const auto& table : scaled_sum_->tables) {
+      schedule_.unrolled_reductions.push_back(table.reduction_axis);
+      schedule_.register_tile.push_back({table.parallel_axis, extent(table.parallel_axis)});
+      sums *= extent(table.parallel_axis);
     }
     const int64_t n = extent(schedule_.vector_axis);
     const bool two = 2 * sums + 2 + kHeldCoefficients <= registers && n >= 2 * lanes_;
@@ -517,7 +502,7 @@ class Chooser {
                      [&](int a, int b) {
                        return std::abs(store.coefficient(a)) > std::abs(store.coefficient(b));
                      });
-    if (coefficients_ >= 0) return;
+    if (scaled_sum_) return;
     const int v = schedule_.vector_axis;
     int along = 0, across = 0;
     if (v < 0 || nest_.axes[v].reduction || !operands(along, across)) {
@@ -650,7 +635,7 @@ class Chooser {
   const std::vector<int64_t> granules_;  // by axis; what tiles must divide, 0: anything
   const int64_t lanes_;
   NestSchedule schedule_;
-  int coefficients_ = -1;  // the load of constants that a tile holds whole
+  std::optional<fusion::ScaledSum> scaled_sum_;  // whose tables a tile holds whole
 };
 
 }  // namespace

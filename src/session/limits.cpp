@@ -1,25 +1,11 @@
 #include "session/limits.h"
 
 #include <algorithm>
-#include <map>
-#include <mutex>
-#include <utility>
 
 #include "target/calibrate.h"
 
 namespace corf::session {
 namespace {
-
-Machine measured_machine(int threads, Isa isa) {
-  static std::mutex mutex;
-  static std::map<std::pair<int, Isa>, Machine> machines;
-  std::scoped_lock lock(mutex);
-  auto it = machines.find({threads, isa});
-  if (it == machines.end()) {
-    it = machines.emplace(std::pair(threads, isa), calibrate(detect_machine(threads, isa))).first;
-  }
-  return it->second;
-}
 
 /// Of the innermost memory that holds `bytes`, all threads together.
 double bandwidth_gbps(const Machine& machine, int64_t bytes) {
@@ -37,13 +23,13 @@ double time_ms(int64_t amount, double giga_per_second) {
 }  // namespace
 
 double limit_ms(int64_t flops, int64_t bytes, int threads, const std::string& isa) {
-  const Machine machine = measured_machine(threads, parse_isa(isa).value_or(best_isa()));
+  const Machine machine = calibrated_machine(threads, parse_isa(isa).value_or(best_isa()));
   return std::max(time_ms(flops, machine.fma_gflops_all),
                   time_ms(bytes, bandwidth_gbps(machine, bytes)));
 }
 
 double cycles_ms(double cycles, int threads, Isa isa) {
-  const Machine machine = measured_machine(threads, isa);
+  const Machine machine = calibrated_machine(threads, isa);
   const double flops_per_cycle = 4.0 * machine.f32_lanes();
   const double gflops_core = machine.fma_gflops_all / threads;
   return gflops_core > 0 ? cycles * flops_per_cycle / (gflops_core * 1e6) : 0;

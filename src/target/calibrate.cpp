@@ -6,11 +6,14 @@
 #include <cstdlib>
 #include <functional>
 #include <immintrin.h>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "target/calibration_cache.h"
@@ -221,6 +224,17 @@ Machine calibrate(Machine machine, const CalibrateOptions& options) {
   machine.barrier_ns = measure_barrier_ns(machine.threads);
   if (!file.empty()) write_calibration(file, machine);
   return machine;
+}
+
+Machine calibrated_machine(int threads, Isa isa) {
+  static std::mutex mutex;
+  static std::map<std::pair<int, Isa>, Machine> machines;
+  std::scoped_lock lock(mutex);
+  auto it = machines.find({threads, isa});
+  if (it == machines.end()) {
+    it = machines.emplace(std::pair(threads, isa), calibrate(detect_machine(threads, isa))).first;
+  }
+  return it->second;
 }
 
 }  // namespace corf

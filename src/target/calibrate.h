@@ -21,6 +21,9 @@ struct CalibrateOptions {
 /// damaged file or one of another machine is a miss. What cannot be measured stays 0.
 Machine calibrate(Machine machine, const CalibrateOptions& options = {});
 
+/// This machine with its measured fields filled, from the cache or measured once in this process.
+Machine calibrated_machine(int threads, Isa isa);
+
 /// The file that holds the result for `machine`.
 std::string calibration_file(const Machine& machine, const std::string& cache_dir);
 
