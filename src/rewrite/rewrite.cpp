@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "graph/text.h"
+#include "rewrite/divide_after_products.h"
 #include "rewrite/eliminate_common_subexpressions.h"
 #include "rewrite/fold_batch_norm.h"
 #include "rewrite/fold_constants.h"
@@ -33,6 +34,7 @@ const std::vector<Pass>& passes() {
       // While a batch-norm is a node of its own.
       {"fold_batch_norm", fold_batch_norm},
       {"multiply_by_inverse_roots", multiply_by_inverse_roots},
+      {"divide_after_products", divide_after_products},
       {"merge_elementwise", merge_elementwise},
       {"remove_identities", remove_identities},
       {"eliminate_common_subexpressions", eliminate_common_subexpressions},

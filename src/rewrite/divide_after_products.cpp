@@ -1,0 +1,128 @@
+#include "rewrite/divide_after_products.h"
+
+#include <algorithm>
+
+#include "rewrite/rebuild.h"
+#include "rewrite/remove_dead_nodes.h"
+#include "rewrite/structure.h"
+
+namespace corf::rewrite {
+using graph::Combiner;
+using graph::Compute;
+using graph::Graph;
+using graph::Node;
+using graph::ScalarBody;
+using graph::ScalarOp;
+using graph::ValueId;
+
+namespace {
+
+/// Whether the body is `op` of operands 0 and 1, in this order where it matters.
+bool applies_to_both(const ScalarBody& body, ScalarOp op) {
+  if (body.nodes.size() != 3 || body.nodes.back().op != op) return false;
+  int operands[2];
+  for (int i : {0, 1}) {
+    const graph::ScalarNode& arg = body.nodes[body.nodes.back().args[i]];
+    if (arg.op != ScalarOp::kOperand) return false;
+    operands[i] = arg.index;
+  }
+  if (op == ScalarOp::kMul) return operands[0] != operands[1];
+  return operands[0] == 0 && operands[1] == 1;
+}
+
+bool mentions_reduction(const index::IndexMap& map, const index::IterationSpace& space) {
+  for (int axis = space.num_parallel(); axis < static_cast<int>(space.axes.size()); ++axis) {
+    for (const index::Expr& expr : map.exprs) {
+      if (index::depends_on(expr, axis)) return true;
+    }
+  }
+  return false;
+}
+
+/// What a product reads of a quotient, read by the product itself.
+struct Quotient {
+  Node node;
+  ValueId dividend = -1, divisor = -1;
+  index::IndexMap dividend_map, divisor_map;  // over the product's axes
+};
+
+/// The quotient of a value and its sums that the product reads as operand `number`.
+std::optional<Quotient> match_quotient(Rebuild& rebuild, const Compute& product, ValueId input,
+                                       int number) {
+  Graph& graph = rebuild.graph();
+  const Compute* quotient = producing_compute(graph, input);
+  if (!quotient || !is_elementwise(*quotient) || rebuild.num_readers(input) != 1) {
+    return std::nullopt;
+  }
+  const Node& node = graph.producer(input);
+  if (node.inputs.size() != 2 || !applies_to_both(quotient->body, ScalarOp::kDiv)) {
+    return std::nullopt;
+  }
+  for (const graph::Operand& operand : quotient->operands) {
+    if (operand.guarded || !reads_axes_only(operand, quotient->space)) return std::nullopt;
+  }
+  const Compute* sum = producing_compute(graph, node.inputs[1]);
+  if (!sum || sum->combiner != Combiner::kSum ||
+      graph.producer(node.inputs[1]).inputs.size() != 1 ||
+      graph.producer(node.inputs[1]).inputs[0] != node.inputs[0] ||
+      returned_operand(sum->body) != 0) {
+    return std::nullopt;
+  }
+  const index::IndexMap& read = product.operands[number].map;
+  Quotient result{node, node.inputs[0], node.inputs[1],
+                  index::compose(quotient->operands[0].map, read),
+                  index::compose(quotient->operands[1].map, read)};
+  if (mentions_reduction(result.divisor_map, product.space)) return std::nullopt;
+  return result;
+}
+
+bool divide_later(Rebuild& rebuild, const Node& node) {
+  const auto* compute = std::get_if<Compute>(&node.op);
+  if (!compute || compute->combiner != Combiner::kSum || node.inputs.size() != 2 ||
+      !applies_to_both(compute->body, ScalarOp::kMul)) {
+    return false;
+  }
+  for (const graph::Operand& operand : compute->operands) {
+    if (operand.guarded || !reads_axes_only(operand, compute->space)) return false;
+  }
+  Graph& graph = rebuild.graph();
+  const std::vector<ValueId> inputs = rebuild.mapped(node.inputs);
+  const Shape shape = rebuild.old().values[node.outputs[0]].shape;
+  for (int number : {0, 1}) {
+    const ValueId input = inputs[number];
+    if (num_elems(shape) > num_elems(graph.values[input].shape)) continue;
+    const auto quotient = match_quotient(rebuild, *compute, input, number);
+    if (!quotient) continue;
+    Compute product = *compute;
+    product.operands[number].map = quotient->dividend_map;
+    std::vector<ValueId> product_inputs = inputs;
+    product_inputs[number] = quotient->dividend;
+    const ValueId sums =
+        graph.add_compute(node.name, std::move(product), std::move(product_inputs), node.origin);
+    graph.nodes[graph.values[sums].producer].work_flops = node.work_flops;
+    Compute division;
+    for (size_t d = 0; d < shape.size(); ++d) division.space.axes.push_back(compute->space.axes[d]);
+    division.operands.resize(2);
+    division.operands[0].map = index::IndexMap::identity(static_cast<int>(shape.size()));
+    for (size_t d = 0; d < shape.size(); ++d) {
+      if (shape[d] == 1) division.operands[0].map.exprs[d] = index::Expr(0);
+    }
+    division.operands[1].map = quotient->divisor_map;
+    const DType dtype = compute->body.result_dtype();
+    const int dividend = division.body.operand(0, dtype);
+    division.body.apply(ScalarOp::kDiv, dividend, division.body.operand(1, dtype));
+    rebuild.replace(node.outputs[0],
+                    graph.add_compute(quotient->node.name, std::move(division),
+                                      {sums, quotient->divisor}, quotient->node.origin));
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<Graph> divide_after_products(const Graph& graph) {
+  return rebuild_until_stable(graph, divide_later);
+}
+
+}  // namespace corf::rewrite
