@@ -58,7 +58,6 @@ VectorMath::Reduced VectorMath::reduce(Value* x) {
       builder_.CreateSub(builder_.CreateBitCast(sum, integer_type(x)), integer(x, 0x4b400000));
   Value* high = fma(result.n, constant(x, -kLn2High), x);
   result.r = fma(result.n, constant(x, -kLn2Low), high);
-  result.error = fma(result.n, constant(x, -kLn2Low), builder_.CreateFSub(high, result.r));
   return result;
 }
 
@@ -100,32 +99,51 @@ Value* VectorMath::small_expm1(Value* r) {
   return fma(builder_.CreateFMul(r, r), expm1_quotient(r), r);
 }
 
+Value* VectorMath::small_exp(Value* r) {
+  Value* one = constant(r, 1);
+  return fma(fma(expm1_quotient(r), r, one), r, one);
+}
+
+Value* VectorMath::divide(Value* numerator, Value* divisor, Value* lost) {
+  Value* quotient = nullptr;
+  Value* inverse = nullptr;
+  if (isa_.isa == Isa::kAvx512 && num_lanes(divisor->getType()) == 16) {
+    // Good to 14 bits; the step below doubles them.
+    Value* nothing = llvm::Constant::getNullValue(divisor->getType());
+    inverse = builder_.CreateIntrinsic(llvm::Intrinsic::x86_avx512_rcp14_ps_512, {},
+                                       {divisor, nothing, builder_.getInt16(0xffff)});
+    quotient = builder_.CreateFMul(numerator, inverse);
+    Value* rest = fma(builder_.CreateFNeg(quotient), divisor, numerator);
+    rest = fma(builder_.CreateFNeg(quotient), lost, rest);
+    return fma(rest, inverse, quotient);
+  }
+  quotient = builder_.CreateFDiv(numerator, divisor);
+  return fma(builder_.CreateFNeg(quotient), lost, quotient);
+}
+
 Value* VectorMath::exp(Value* x) {
   // Beyond these the result is 0 or infinity. Zeros (what masks of attention give) are put in: to
   // underflow costs the processor more than a hundred cycles.
   Value* vanishes = builder_.CreateFCmpOLT(x, constant(x, -104));
   const Reduced reduced =
       reduce(clamp(builder_.CreateSelect(vanishes, constant(x, 0), x), -104, 89));
-  Value* result = scale(builder_.CreateFAdd(small_expm1(reduced.r), constant(x, 1)), reduced);
+  Value* result = scale(small_exp(reduced.r), reduced);
   return builder_.CreateSelect(vanishes, constant(x, 0), result);
 }
 
 Value* VectorMath::sigmoid(Value* x) {
-  // With e = exp(-|x|), which cannot overflow: 1 / (1 + e), or e / (1 + e) for negative x. The sum
-  // and the quotient round too: what 1 + r, and then 1 + e, loses is added again.
+  // With e = exp(-|x|), which cannot overflow: 1 / (1 + e), or e / (1 + e) for negative x. What the
+  // sum 1 + e loses is made good in the quotient.
   Value* one = constant(x, 1);
-  Value* magnitude = builder_.CreateUnaryIntrinsic(llvm::Intrinsic::fabs, x);
-  const Reduced reduced = reduce(clamp(builder_.CreateFNeg(magnitude), -104, 0));
-  Value* sum = builder_.CreateFAdd(one, reduced.r);
-  Value* lost = builder_.CreateFAdd(builder_.CreateFSub(one, sum), reduced.r);
-  lost = builder_.CreateFAdd(lost, reduced.error);
-  Value* rest = fma(builder_.CreateFMul(reduced.r, reduced.r), expm1_quotient(reduced.r), lost);
-  Value* e = scale(builder_.CreateFAdd(sum, rest), reduced);
+  Value* negative = builder_.CreateFNeg(builder_.CreateUnaryIntrinsic(llvm::Intrinsic::fabs, x));
+  Value* low = constant(x, -104);  // in front, so that a NaN stays
+  const Reduced reduced =
+      reduce(builder_.CreateSelect(builder_.CreateFCmpOGT(low, negative), low, negative));
+  Value* e = scale(small_exp(reduced.r), reduced);
   Value* is_negative = builder_.CreateFCmpOLT(x, constant(x, 0));
   Value* divisor = builder_.CreateFAdd(one, e);
-  lost = builder_.CreateFAdd(builder_.CreateFSub(one, divisor), e);
-  Value* quotient = builder_.CreateFDiv(builder_.CreateSelect(is_negative, e, one), divisor);
-  return fma(builder_.CreateFNeg(quotient), lost, quotient);
+  Value* lost = builder_.CreateFAdd(builder_.CreateFSub(one, divisor), e);
+  return divide(builder_.CreateSelect(is_negative, e, one), divisor, lost);
 }
 
 Value* VectorMath::tanh(Value* x) {
@@ -153,7 +171,7 @@ Value* VectorMath::erf(Value* x) {
       bounded, {0.00034152675652876496, 1.1270891427993774, 0.638144850730896, 0.10310672968626022,
                 -0.021838054060935974, 0.0029476557392627, -0.00018637893663253635});
   const Reduced reduced = reduce(builder_.CreateFNeg(g));
-  Value* complement = scale(builder_.CreateFAdd(small_expm1(reduced.r), constant(x, 1)), reduced);
+  Value* complement = scale(small_exp(reduced.r), reduced);
   Value* large = builder_.CreateBinaryIntrinsic(llvm::Intrinsic::copysign,
                                                 builder_.CreateFSub(constant(x, 1), complement), x);
   return builder_.CreateSelect(builder_.CreateFCmpOLT(magnitude, constant(x, 1)), small, large);

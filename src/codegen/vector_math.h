@@ -34,7 +34,6 @@ class VectorMath {
     llvm::Value* n;     // as a float
     llvm::Value* bits;  // as an integer
     llvm::Value* r;
-    llvm::Value* error;  // what r lost to rounding
   };
   Reduced reduce(llvm::Value* x);
   /// value * 2^n, one rounding even where the result is a denormal; |n| <= 250.
@@ -45,6 +44,10 @@ class VectorMath {
   llvm::Value* expm1_quotient(llvm::Value* r);
   /// (e^r - 1) for |r| <= ln 2 / 2.
   llvm::Value* small_expm1(llvm::Value* r);
+  /// e^r for such r.
+  llvm::Value* small_exp(llvm::Value* r);
+  /// numerator / (divisor + lost), lost being what the divisor, at least 1, was rounded by.
+  llvm::Value* divide(llvm::Value* numerator, llvm::Value* divisor, llvm::Value* lost);
 
   llvm::IRBuilder<>& builder_;
   const IsaTraits& isa_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <string_view>
 
 #include "support/assert.h"
 
@@ -165,9 +166,11 @@ ValueId pool(Graph& graph, std::string name, ValueId x, Combiner combiner, const
   size_t spatial = window.kernel.size();
   CORF_ASSERT(shape.size() == spatial + 2, "a pool's window has the rank of its image");
   CORF_ASSERT(spatial == output_extents.size(), "a pool's output has the rank of its window");
-  const char* suffixes = spatial <= 3 ? "dhw" + (3 - spatial) : nullptr;
+  constexpr std::string_view kSuffixes = "dhw";
+  const bool has_suffix = spatial <= kSuffixes.size();
   auto axis_name = [&](char kind, size_t i) {
-    return suffixes ? std::string{kind, suffixes[i]} : std::string{kind} + std::to_string(i);
+    return has_suffix ? std::string{kind, kSuffixes[kSuffixes.size() - spatial + i]}
+                      : std::string{kind} + std::to_string(i);
   };
   Compute compute;
   Operand operand;

@@ -20,8 +20,7 @@ class ProgramRun {
     CORF_RETURN_IF_ERROR(make_buffers(inputs));
     kernels_.resize(program_.kernels.size());
     for (const Step& step : program_.steps) {
-      Status status = std::visit([this](const auto& call) { return run(call); }, step);
-      CORF_RETURN_IF_ERROR(status);
+      CORF_RETURN_IF_ERROR(std::visit([this](const auto& call) { return run(call); }, step));
     }
     if (report_) fill_report();
     return outputs();
