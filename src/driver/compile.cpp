@@ -100,17 +100,17 @@ Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage l
   return {};
 }
 
-Result<runtime::ExecutableSpec> generate(const Pipeline& pipeline) {
+Result<runtime::ExecutableSpec> generate(Pipeline pipeline) {
   CORF_ASSIGN(runtime::Image image,
               codegen::emit(pipeline.program.kernels, emit_options(pipeline)));
-  return make_spec(pipeline, std::move(image));
+  return make_spec(std::move(pipeline), std::move(image));
 }
 
 Result<Compiled> compile(const onnx::Model& model, const CompileOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  CORF_ASSIGN(const Pipeline pipeline, run_pipeline(model, options, Stage::kLlvm));
+  CORF_ASSIGN(Pipeline pipeline, run_pipeline(model, options, Stage::kLlvm));
   Compiled compiled;
-  CORF_ASSIGN(compiled.spec, generate(pipeline));
+  CORF_ASSIGN(compiled.spec, generate(std::move(pipeline)));
   const std::chrono::duration<double, std::milli> elapsed =
       std::chrono::steady_clock::now() - start;
   compiled.compile_ms = elapsed.count();

@@ -3,6 +3,7 @@
 #include "driver/pipeline.h"
 #include "fusion/text.h"
 #include "memory/assign.h"
+#include "runtime/pages.h"
 
 namespace corf::driver {
 namespace {
@@ -59,27 +60,32 @@ runtime::TensorInfo describe(const graph::Graph& graph, graph::ValueId value, st
 
 }  // namespace
 
-Result<runtime::ExecutableSpec> make_spec(const Pipeline& pipeline, runtime::Image image) {
-  const loop::Program& program = pipeline.program;
+Result<runtime::ExecutableSpec> make_spec(Pipeline pipeline, runtime::Image image) {
+  loop::Program& program = pipeline.program;
   const memory::MemoryPlan memory = memory::assign(program);
   runtime::ExecutableSpec spec;
   spec.image = std::move(image);
   spec.arena_bytes = memory.arena_bytes;
   spec.scratch_bytes = memory.scratch_bytes;
-  spec.constants = Tensor(DType::kU8, {memory.constants_bytes});
+  CORF_ASSIGN(runtime::Pages pages, runtime::map_pages(memory.constants_bytes));
   for (size_t i = 0; i < program.buffers.size(); ++i) {
-    const loop::Buffer& buffer = program.buffers[i];
+    loop::Buffer& buffer = program.buffers[i];
     BufferPlace place;
     place.kind = kind_of(buffer.kind);
     place.position = buffer.position;
     place.size_bytes = buffer.size_elems * size_bytes(buffer.dtype);
     place.offset_bytes = memory.offset_bytes[i];
     if (buffer.kind == BufferKind::kConstant && place.size_bytes > 0) {
-      std::memcpy(spec.constants.bytes() + place.offset_bytes, buffer.data.bytes(),
-                  place.size_bytes);
+      std::memcpy(pages.data() + place.offset_bytes, buffer.data.bytes(), place.size_bytes);
+      buffer.data = Tensor();  // its memory can be the next one's
     }
     spec.buffers.push_back(place);
   }
+  pages.forbid_writes();
+  auto owner = std::make_shared<runtime::Pages>(std::move(pages));
+  std::byte* constants = owner->data();
+  spec.constants = Tensor(DType::kU8, {memory.constants_bytes}, std::move(owner), constants);
+  spec.constants_in_place = true;
   for (const loop::Step& step : program.steps) {
     if (const auto* call = std::get_if<loop::KernelCall>(&step)) {
       spec.steps.push_back(kernel_step(*call));

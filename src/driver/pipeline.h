@@ -20,10 +20,11 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
 /// The stages from planning to the loop program, for a graph that is prepared.
 Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage last);
 
-/// Code generation and memory: what runs.
-Result<runtime::ExecutableSpec> generate(const Pipeline& pipeline);
+/// Code generation and memory: what runs. A pipeline that is moved here gives its constants back one
+/// by one, so that large ones are not there twice.
+Result<runtime::ExecutableSpec> generate(Pipeline pipeline);
 
 /// Program and image -> what runs. Names inputs and outputs as the graph does.
-Result<runtime::ExecutableSpec> make_spec(const Pipeline& pipeline, runtime::Image image);
+Result<runtime::ExecutableSpec> make_spec(Pipeline pipeline, runtime::Image image);
 
 }  // namespace corf::driver

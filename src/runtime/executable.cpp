@@ -183,7 +183,7 @@ Status Executable::State::load_constants() {
     }
     return {};
   }
-  if (size == 0) return {};
+  if (size == 0 || spec.constants_in_place) return {};
   CORF_ASSIGN(Pages pages, map_pages(size));
   std::memcpy(pages.data(), spec.constants.bytes(), static_cast<size_t>(size));
   pages.forbid_writes();

@@ -59,6 +59,8 @@ struct ExecutableSpec {
   std::vector<BufferPlace> buffers;
   std::vector<std::variant<KernelStep, RoutineStep>> steps;
   Tensor constants;  // u8, one 64-byte aligned block
+  /// The block is on pages of its own that nobody writes: it is used where it is.
+  bool constants_in_place = false;
   int64_t arena_bytes = 0;
   int64_t scratch_bytes = 0;  // of each worker
   std::vector<TensorInfo> inputs, outputs;
