@@ -20,8 +20,8 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
 /// The stages from planning to the loop program, for a graph that is prepared.
 Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage last);
 
-/// Code generation and memory: what runs. A pipeline that is moved here gives its constants back one
-/// by one, so that large ones are not there twice.
+/// Code generation and memory: what runs. A pipeline that is moved here gives its constants back
+/// one by one, so that large ones are not there twice.
 Result<runtime::ExecutableSpec> generate(Pipeline pipeline);
 
 /// Program and image -> what runs. Names inputs and outputs as the graph does.
