@@ -145,26 +145,28 @@ int64_t TileEmitter::reduction_step(int axis) const {
 }
 
 /// Long sums are taken in blocks: the rounding error then grows with the block's length plus the
-/// number of blocks instead of their product.
+/// number of blocks instead of their product. Sums of products keep the multipliers busy, where a
+/// block costs; what only adds waits for memory, and means of positive values lose the most.
 void TileEmitter::choose_sum_blocks(DType dtype) {
-  constexpr int64_t kLongest = 512, kBlock = 256;
+  const bool products = nest_.is_contraction();
+  const int64_t longest = products ? 512 : 32, block = products ? 256 : 16;
   block_level_ = -1;
   block_steps_ = 0;
   const std::vector<int>& order = schedule_.reduction_order;
   auto steps = [&](int axis) { return ceil_div(nest_.axes[axis].extent, reduction_step(axis)); };
   int64_t all = 1;
   for (int axis : order) all *= steps(axis);
-  if (nest_.combiner != Combiner::kSum || !is_float(dtype) || all <= kLongest) return;
+  if (nest_.combiner != Combiner::kSum || !is_float(dtype) || all <= longest) return;
   int64_t inner = 1;
   size_t level = order.size();
-  while (inner * steps(order[level - 1]) <= kLongest) inner *= steps(order[--level]);
-  if (level < order.size() && inner >= kBlock / 4) {
+  while (inner * steps(order[level - 1]) <= longest) inner *= steps(order[--level]);
+  if (level < order.size() && inner >= block / 4) {
     block_level_ = static_cast<int>(level);
     return;
   }
   block_level_ = static_cast<int>(level) - 1;
   const int64_t length = steps(order[level - 1]);
-  block_steps_ = ceil_div(length, ceil_div(length, std::max<int64_t>(1, kBlock / inner)));
+  block_steps_ = ceil_div(length, ceil_div(length, std::max<int64_t>(1, block / inner)));
 }
 
 /// One block's sum, added to the total.

@@ -130,7 +130,18 @@ bool is_worth_folding(const Graph& graph, const ChannelAffine& affine, const Ten
          weights.num_elems() <= kMaxWeightsForScalar;
 }
 
-/// conv(x * s + t, w) -> conv(x, s w) + sum(t w)
+/// x * s + t as (x + t/s) * s; nullopt if there is no such x + t/s.
+std::optional<ChannelAffine> shift_before_scale(const ChannelAffine& affine) {
+  ChannelAffine result = affine;
+  for (size_t c = 0; c < affine.scale.size(); ++c) {
+    result.scale[c] = 1;
+    result.shift[c] = affine.shift[c] / affine.scale[c];
+  }
+  return result.finite() ? std::optional(result) : std::nullopt;
+}
+
+/// conv(x * s + t, w) -> conv(x, s w) + sum(t w), or, where zeros around the image keep the shift
+/// in its place, conv(x + t/s, s w).
 bool fold_into_consumer(Rebuild& rebuild, const Node& old_node) {
   Graph& graph = rebuild.graph();
   Node node = old_node;
@@ -149,16 +160,20 @@ bool fold_into_consumer(Rebuild& rebuild, const Node& old_node) {
 
   const index::Expr channel = affine->axis == -1 ? index::Expr(0) : operand.map.exprs[affine->axis];
   std::optional<ResultShift> shift;
+  std::optional<ChannelAffine> shifted;  // what remains in front
   if (affine->shifts()) {
     shift = shift_of_result(*contraction, channel, affine->shift);
-    if (!shift) return false;
+    if (!shift && affine->scales()) shifted = shift_before_scale(*affine);
+    if (!shift && !shifted) return false;
   }
   if (affine->scales()) {
     std::optional<Tensor> weights = scaled_weights(*contraction, channel, affine->scale);
     if (!weights) return false;
     contraction->weights_tensor = std::move(*weights);
   }
-  node.inputs[contraction->x] = affine->x;
+  node.inputs[contraction->x] = shifted ? add_channel_affine(graph, graph.producer(x).name,
+                                                             graph.producer(x).origin, *shifted)
+                                        : affine->x;
   ValueId result = with_weights(graph, node, *contraction, contraction->weights_tensor);
   if (shift) {
     const std::vector<double> ones(shift->values.size(), 1);

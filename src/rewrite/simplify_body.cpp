@@ -230,14 +230,6 @@ class Simplifier {
       if (const auto absorbed = absorb_factor(p, c)) return make_product(*absorbed, q);
       if (const auto absorbed = absorb_factor(q, c)) return make_product(p, *absorbed);
     }
-    if (c > 0 && (is(a, ScalarOp::kMin) || is(a, ScalarOp::kMax))) {
-      const ScalarOp op = at(a).op;
-      const auto inner = with_constant(a, op);
-      if (!inner) return std::nullopt;
-      if (const auto absorbed = absorb_factor(inner->first, c)) {
-        return make_clip(op, *absorbed, constant(inner->second * c, at(a).dtype));
-      }
-    }
     return std::nullopt;
   }
 
@@ -310,6 +302,7 @@ class Simplifier {
           is_max ? std::max(inner->second, *bound) : std::min(inner->second, *bound);
       return make_clip(op, inner->first, constant(both, at(a).dtype));
     }
+    if (const auto scaled = clip_before_scaling(op, a, *bound)) return *scaled;
     // max(min(x, high), low) = min(max(x, low), high) for low <= high.
     if (is_max) {
       const auto inner = with_constant(a, ScalarOp::kMin);
@@ -318,6 +311,26 @@ class Simplifier {
       }
     }
     return apply(op, a, b);
+  }
+
+  /// The clip of p * c + d as that of p + d/c, times c, where the bound stays what it is: near its
+  /// zero p + d/c is exact, and p * c + d has lost most of its digits.
+  std::optional<int> clip_before_scaling(ScalarOp op, int a, double bound) {
+    const auto sum = with_constant(a, ScalarOp::kAdd);
+    const auto scaled = with_constant(sum ? sum->first : a, ScalarOp::kMul);
+    if (!scaled || !(scaled->second > 0)) return std::nullopt;
+    const bool of_clip = is(scaled->first, ScalarOp::kMin) || is(scaled->first, ScalarOp::kMax);
+    if (!sum && !of_clip) return std::nullopt;
+    const DType dtype = at(a).dtype;
+    const double factor = scaled->second, before = bound / factor;
+    const bool exact =
+        dtype == DType::kF32
+            ? static_cast<float>(before) * static_cast<float>(factor) == static_cast<float>(bound)
+            : before * factor == bound;
+    const double shift = sum ? sum->second / factor : 0;
+    if (!exact) return std::nullopt;
+    const int shifted = sum ? make_add_constant(scaled->first, shift) : scaled->first;
+    return make_mul_constant(make_clip(op, shifted, constant(before, dtype)), factor);
   }
 
   // ---- result ----

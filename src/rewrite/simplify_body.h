@@ -9,9 +9,9 @@ namespace corf::rewrite {
 /// - x + 0, x * 1, casts to the same type vanish; x - c is x + -c; division by a constant is
 ///   multiplication; powers with exponents 0.5, 2, 3, -1, -0.5 become roots and products;
 /// - constant factors and addends collect into one x * c + d, which absorbs a product's factor;
-/// - clipping is min(max(x, low), high), clips of clips are one;
+/// - clipping is min(max(x, low), high), clips of clips are one, and factors come after;
 /// - 1 / (1 + exp(-x)) and (1 + tanh(x / 2)) / 2 are sigmoid(x).
-/// So hard-swish is min(max(x * 1/6 + 0.5, 0), 1) * x, SiLU sigmoid(x) * x, GELU
+/// So hard-swish is min(max(x + 3, 0), 6) * x * 1/6, SiLU sigmoid(x) * x, GELU
 /// (erf(x * 0.707) * 0.5 + 0.5) * x, its tanh form sigmoid((x * x * 0.0714 + 1.596) * x) * x.
 /// Test: tests/rewrite/simplify_body_test.cpp
 graph::ScalarBody simplify_body(const graph::ScalarBody& body);

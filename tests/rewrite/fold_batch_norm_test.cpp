@@ -127,6 +127,23 @@ TEST(FoldBatchNorm, BeforeAPaddedConvolutionOnlyAScale) {
   }
 }
 
+TEST(FoldBatchNorm, BeforeAPaddedConvolutionTheShiftStays) {
+  Graph graph;
+  const auto x = graph.add_input("x", DType::kF32, {1, 4, 6, 6});
+  const auto y = conv(graph, "conv", batch_norm(graph, x, 10), weights(graph, {8, 4, 3, 3}, 1),
+                      window(3, 1, 1), 1);
+  set_output(graph, y);
+  const Graph after = apply(fold_batch_norm, graph);
+  ASSERT_EQ(num_elementwise(after), 1);
+  for (const graph::Node& node : after.nodes) {
+    const auto* compute = std::get_if<graph::Compute>(&node.op);
+    if (!compute || compute->combiner != graph::Combiner::kNone) continue;
+    EXPECT_EQ(compute->body.nodes.size(), 3u);  // x + constant
+    EXPECT_EQ(compute->body.nodes.back().op, ScalarOp::kAdd);
+  }
+  expect_same_results(graph, after);
+}
+
 TEST(FoldBatchNorm, LayerScaleBeforeAMatrixProduct) {
   Graph graph;
   const auto x = graph.add_input("x", DType::kF32, {2, 7, 4});

@@ -119,7 +119,7 @@ TEST(SimplifyBody, HardSwish) {
   const Function divided_inside = [](Formula& f, Formula::Term x) {
     return (f.clip(x + 3, 0, 6) / 6) * x;
   };
-  expect_canonical("mul(min(max(add(mul(x, 0.16667), 0.5), 0), 1), x)",
+  expect_canonical("mul(mul(min(max(add(x, 3), 0), 6), x), 0.16667)",
                    {hard_sigmoid, added_first, divided_inside});
 }
 
