@@ -123,7 +123,9 @@ CORF_API void corf_options_free(corf_options* options);
  * "threads"     workers, 1 to 1024; 0: as many as the CPUs that the process may use
  *                                                 "0"
  * "isa"         sse2, avx2, avx512                the widest of the machine
- * "plan"        auto; unfused: every operator alone
+ * "plan"        auto: what corf_session_tune has found, else by prediction; unfused: every operator
+ *               alone
+ * "plan_cache"  folder of tuned plans; empty: none are looked for
  * "force_plan"  the text of a plan to carry out, as corf_inspect gives it for stage plan
  *                                                 "auto"
  * "winograd"    0 or 1: compute 3x3 convolutions by Winograd's method where it is faster; its
@@ -204,6 +206,28 @@ CORF_API corf_error* corf_session_run(corf_session* session, const corf_tensor* 
  * that no shapes would make fit. */
 CORF_API corf_error* corf_session_inspect(corf_session* session, const char* stage,
                                           const corf_shape* shapes, size_t num_shapes, char** text);
+
+/* ---- measured plans ---- */
+
+/* What a search with measured times came to. Fields are only ever added at the end. */
+typedef struct corf_tuning {
+  size_t num_measured; /* kernels that were compiled and timed */
+  int out_of_time;     /* the rest was decided by prediction */
+} corf_tuning;
+
+/*
+ * Searches for the fastest plan for these shapes by measuring its parts, and keeps it in the plan
+ * cache ($XDG_CACHE_HOME/corf or $HOME/.cache/corf): sessions that compile the same model with plan
+ * "auto" on such a machine find it there; this session forgets what it had compiled. `progress`, if
+ * not null, is called on this thread with `context` and the share of the time limit that has
+ * passed. `tuning_size_bytes` is the caller's sizeof(*tuning). Errors: CORF_INVALID_ARGUMENT for a
+ * time limit that is not positive, CORF_IO if the cache cannot be written, and those of
+ * corf_session_compile.
+ */
+CORF_API corf_error* corf_session_tune(corf_session* session, const corf_shape* shapes,
+                                       size_t num_shapes, double time_limit_s,
+                                       void (*progress)(double share, void* context), void* context,
+                                       corf_tuning* tuning, size_t tuning_size_bytes);
 
 /* ---- explanation of a plan ---- */
 

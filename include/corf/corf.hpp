@@ -2,6 +2,7 @@
 #include <corf/corf.h>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <memory>
@@ -381,6 +382,21 @@ class Session {
         corf_session_inspect(session_.get(), stage.c_str(), list.data(), list.size(), &text));
     const detail::Owned<char, corf_string_free> owned(text);
     return text;
+  }
+
+  /// Searches for the fastest plan by measuring, and keeps it in the plan cache. `progress` is told
+  /// the share of the time limit that has passed.
+  corf_tuning tune(double time_limit_s, const Shapes& shapes = {},
+                   const std::function<void(double)>& progress = nullptr) {
+    const std::vector<corf_shape> list = to_list(shapes);
+    corf_tuning tuning = {};
+    auto call = [](double share, void* context) {
+      (*static_cast<const std::function<void(double)>*>(context))(share);
+    };
+    void* context = const_cast<std::function<void(double)>*>(&progress);
+    detail::check(corf_session_tune(session_.get(), list.data(), list.size(), time_limit_s,
+                                    progress ? +call : nullptr, context, &tuning, sizeof tuning));
+    return tuning;
   }
 
   /// The groups of the plan that compile(shapes) carries out.

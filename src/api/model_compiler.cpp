@@ -40,6 +40,7 @@ driver::CompileOptions ModelCompiler::options(const session::ShapeBindings& shap
   options.verify_each = options_.verify_each;
   options.time_passes = options_.time_passes;
   options.plan_text = options_.force_plan;
+  options.plan_cache_dir = options_.plan_cache_dir;
   options.winograd = options_.winograd;
   options.dump_dir = options_.dump_dir;
   return options;

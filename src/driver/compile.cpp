@@ -6,6 +6,7 @@
 #include "cost/group_cost.h"
 #include "driver/dump.h"
 #include "driver/pipeline.h"
+#include "driver/plan_cache.h"
 #include "fusion/prepare.h"
 #include "fusion/text.h"
 #include "graph/text.h"
@@ -18,6 +19,7 @@
 #include "rewrite/winograd.h"
 #include "runtime/team.h"
 #include "search/find_plan.h"
+#include "support/log.h"
 #include "target/calibrate.h"
 
 namespace corf::driver {
@@ -32,6 +34,19 @@ codegen::EmitOptions emit_options(const Pipeline& pipeline) {
   options.isa = pipeline.machine.isa;
   options.threads = std::min(runtime::available_cpus(), 4);
   return options;
+}
+
+/// The plan that `tune` has left; nullopt if there is none that fits this version.
+std::optional<fusion::FusionPlan> tuned_plan(const Pipeline& pipeline,
+                                             const CompileOptions& options) {
+  const std::string file =
+      plan_file(pipeline.graph, pipeline.machine, options.plan_cache_dir, /*for_writing=*/false);
+  const std::optional<std::string> text = read_plan(file);
+  if (!text) return std::nullopt;
+  Result<fusion::FusionPlan> plan = fusion::parse_plan(pipeline.graph, *text);
+  if (plan.ok()) return plan.take();
+  log().warn("the tuned plan {} does not fit and is left aside: {}", file, plan.error().message);
+  return std::nullopt;
 }
 
 }  // namespace
@@ -81,6 +96,8 @@ Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage l
     CORF_ASSIGN(pipeline.plan, fusion::parse_plan(pipeline.graph, *options.plan_text));
   } else if (options.plan == PlanMode::kUnfused) {
     pipeline.plan = search::find_unfused_plan(pipeline.graph, pipeline.machine);
+  } else if (std::optional<fusion::FusionPlan> tuned = tuned_plan(pipeline, options)) {
+    pipeline.plan = std::move(*tuned);
   } else {
     pipeline.plan = search::find_plan(
         pipeline.graph, pipeline.machine,

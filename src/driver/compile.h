@@ -23,6 +23,8 @@ struct CompileOptions {
   /// A plan to carry out instead of a search's, as `inspect --stage plan` prints it.
   std::optional<std::string> plan_text;
   bool winograd = true;  // for the convolutions where it is estimated to be faster
+  /// Plans that `tune` found, by graph and machine; nothing is read or written if empty.
+  std::string plan_cache_dir;
   bool verify_each = false;
   bool time_passes = false;
   std::string dump_dir;
@@ -39,6 +41,22 @@ struct Compiled {
 
 /// The whole pipeline, stage after stage.
 Result<Compiled> compile(const onnx::Model& model, const CompileOptions& options);
+
+struct TuneOptions {
+  double time_limit_s = 60;
+  /// Called with the share of the search that is done, now and then.
+  std::function<void(double)> progress;
+};
+struct Tuned {
+  std::string plan_text;
+  int num_measured = 0;      // kernels
+  bool out_of_time = false;  // the rest was decided by prediction
+};
+/// Searches for the plan with measured times and keeps it in the plan cache, where PlanMode::kAuto
+/// finds it from then on.
+/// Errors: those of the pipeline; kIo if the cache cannot be written.
+Result<Tuned> tune(const onnx::Model& model, const CompileOptions& options,
+                   const TuneOptions& tuning);
 
 /// The pipeline up to `stage`, as text.
 Result<std::string> inspect(const onnx::Model& model, Stage stage, const CompileOptions& options);

@@ -123,9 +123,10 @@ class Explainer {
     const search::StripChoice choice =
         search::choose_strips(graph_, separate_, machine_, joined, time_, cache_);
     if (!choice.legal) return refusal(std::move(joined));
-    if (!choice.best) return "no rings fit the second cache level with tiles that fit their strips";
+    if (choice.best.empty())
+      return "no rings fit the second cache level with tiles that fit their strips";
     const double apart = predicted(first) + predicted(second);
-    const double ratio = choice.best->time / apart;
+    const double ratio = choice.best[0].time / apart;
     if (ratio * search::kLeastGain >= 1) {
       return fmt::format(
           "one kernel is predicted to take {:.2f} times as long; less than {:.2f} pays", ratio,

@@ -25,13 +25,14 @@ class StripChooser {
  public:
   StripChooser(const graph::Graph& graph, const fusion::StoragePlan& storage,
                const Machine& machine, FusionGroup group, const GroupTime& time,
-               fusion::StripCache& cache)
+               fusion::StripCache& cache, size_t num_best)
       : graph_(graph),
         storage_(storage),
         machine_(machine),
         group_(std::move(group)),
         time_(time),
-        cache_(cache) {}
+        cache_(cache),
+        num_best_(num_best) {}
 
   StripChoice run() {
     for (const StripSchedule& loops : loop_candidates()) {
@@ -39,7 +40,7 @@ class StripChooser {
       for (int64_t strip : strip_candidates(loops)) {
         StripSchedule schedule = loops;
         schedule.strip = strip;
-        if (!try_schedule(schedule) && best_ && ++too_short == 2) break;
+        if (!try_schedule(schedule) && !best_.empty() && ++too_short == 2) break;
       }
     }
     return {legal_, std::move(best_)};
@@ -138,7 +139,7 @@ class StripChooser {
     return lengths;
   }
 
-  /// Whether the schedule is the best so far.
+  /// Whether the schedule is among the best so far.
   bool try_schedule(const StripSchedule& schedule) {
     FusionGroup group = group_;
     group.strips = schedule;
@@ -150,8 +151,11 @@ class StripChooser {
     if (fusion::ring_bytes(*strips, storage) > machine_.l2_bytes) return false;
     if (!schedule_stages(graph_, storage, machine_, *strips, group)) return false;
     const double time = time_(storage, group, &*strips);
-    if (best_ && time >= best_->time) return false;
-    best_ = TimedGroup{std::move(group), time};
+    const auto at = std::find_if(best_.begin(), best_.end(),
+                                 [&](const TimedGroup& other) { return time < other.time; });
+    if (at == best_.end() && best_.size() == num_best_) return false;
+    best_.insert(at, TimedGroup{std::move(group), time});
+    if (best_.size() > num_best_) best_.pop_back();
     return true;
   }
 
@@ -163,7 +167,8 @@ class StripChooser {
   fusion::StripCache& cache_;
   bool legal_ = false;
   std::map<int, int64_t> units_;  // of the last stage's nest, by stream dimension
-  std::optional<TimedGroup> best_;
+  const size_t num_best_;
+  std::vector<TimedGroup> best_;  // in the order of their times
 };
 
 }  // namespace
@@ -191,8 +196,8 @@ bool schedule_stages(const graph::Graph& graph, const fusion::StoragePlan& stora
 
 StripChoice choose_strips(const graph::Graph& graph, const fusion::StoragePlan& storage,
                           const Machine& machine, FusionGroup group, const GroupTime& time,
-                          fusion::StripCache& cache) {
-  return StripChooser(graph, storage, machine, std::move(group), time, cache).run();
+                          fusion::StripCache& cache, size_t num_best) {
+  return StripChooser(graph, storage, machine, std::move(group), time, cache, num_best).run();
 }
 
 }  // namespace corf::search

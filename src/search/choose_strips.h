@@ -1,5 +1,5 @@
 #pragma once
-#include <optional>
+#include <vector>
 
 #include "search/find_plan.h"
 
@@ -10,15 +10,15 @@ struct TimedGroup {
   double time = 0;
 };
 struct StripChoice {
-  bool legal = false;  // the stages can walk in step; so could any that begin later
-  std::optional<TimedGroup> best;
+  bool legal = false;            // the stages can walk in step; so could any that begin later
+  std::vector<TimedGroup> best;  // at most `num_best`, the fastest first
 };
 
 /// The fastest way to run the stages of `group` in strips: outer loops, stream dimension, strip
 /// length, split among workers, and the stages' schedules.
 StripChoice choose_strips(const graph::Graph& graph, const fusion::StoragePlan& storage,
                           const Machine& machine, fusion::FusionGroup group, const GroupTime& time,
-                          fusion::StripCache& cache);
+                          fusion::StripCache& cache, size_t num_best = 1);
 
 /// Schedules for the stages of a group whose strips are settled. `storage` holds its rings.
 /// False if no tiles fit.

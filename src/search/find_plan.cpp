@@ -24,30 +24,32 @@ struct Segment {
 class Fusing {
  public:
   Fusing(const graph::Graph& graph, const Machine& machine, const GroupTime& time,
-         FusionPlan unfused)
-      : graph_(graph), machine_(machine), time_(time), plan_(std::move(unfused)) {}
+         const MeasuredTime& measured, FusionPlan unfused)
+      : graph_(graph),
+        machine_(machine),
+        time_(time),
+        measured_(measured),
+        plan_(std::move(unfused)) {}
 
   FusionPlan run() {
     const size_t n = plan_.groups.size();
-    std::vector<double> best(n + 1, std::numeric_limits<double>::max());
+    constexpr double kNever = std::numeric_limits<double>::max();
+    std::vector<double> best(n + 1, kNever), predicted(n + 1, kNever);
     std::vector<Segment> chosen(n + 1);
-    best[0] = 0;
+    best[0] = predicted[0] = 0;
     for (size_t end = 1; end <= n; ++end) {
-      const FusionGroup& single = plan_.groups[end - 1];
-      const bool timed = !single.nests.empty();
-      Segment alone{end - 1, single, timed ? time_(plan_.storage, single, nullptr) : 0};
-      best[end] = best[end - 1] + alone.time;
-      chosen[end] = std::move(alone);
-      for (size_t first = end - 1; first-- > 0 && end - first <= kMaxStages;) {
-        if (!is_compute(first) || !is_compute(end - 1)) break;
-        if (!feeds(first, end)) break;
-        StripChoice choice = fuse(first, end);
-        if (!choice.legal) break;
-        if (!choice.best) continue;
-        const double time = kLeastGain * choice.best->time;
-        if (best[first] + time >= best[end]) continue;
-        best[end] = best[first] + time;
-        chosen[end] = Segment{first, std::move(choice.best->group), choice.best->time};
+      std::vector<Segment> segments = segments_before(end);
+      for (const Segment& segment : segments) {
+        predicted[end] = std::min(predicted[end], predicted[segment.first] + segment.time);
+      }
+      for (Segment& segment : segments) {
+        if (measured_) {
+          if (predicted[segment.first] + segment.time > kWorthMeasuring * predicted[end]) continue;
+          segment.time = measure(segment);
+        }
+        if (best[segment.first] + segment.time >= best[end]) continue;
+        best[end] = best[segment.first] + segment.time;
+        chosen[end] = std::move(segment);
       }
     }
     std::vector<FusionGroup> groups;
@@ -63,6 +65,43 @@ class Fusing {
   }
 
  private:
+  /// What is predicted to take so many times as long as the best is not measured.
+  static constexpr double kWorthMeasuring = 1.35;
+  static constexpr size_t kMeasuredStrips = 3;
+
+  /// The ways to run the groups that end before `end`, with predicted times; alone comes first.
+  std::vector<Segment> segments_before(size_t end) {
+    const FusionGroup& single = plan_.groups[end - 1];
+    const bool timed = !single.nests.empty();
+    std::vector<Segment> segments;
+    segments.push_back({end - 1, single, timed ? time_(plan_.storage, single, nullptr) : 0});
+    for (size_t first = end - 1; first-- > 0 && end - first <= kMaxStages;) {
+      if (!is_compute(first) || !is_compute(end - 1)) break;
+      if (!feeds(first, end)) break;
+      StripChoice choice = fuse(first, end);
+      if (!choice.legal) break;
+      for (TimedGroup& strips : choice.best) {
+        segments.push_back({first, std::move(strips.group), kLeastGain * strips.time});
+      }
+    }
+    return segments;
+  }
+
+  /// Where nothing can be measured any more, predictions are corrected by what was.
+  double measure(const Segment& segment) {
+    if (segment.group.nests.empty()) return 0;
+    fusion::StoragePlan storage = plan_.storage;
+    if (segment.group.strips) {
+      place_rings(graph_, *fusion::analyze_strips(graph_, storage, segment.group), storage);
+    }
+    if (const std::optional<double> time = measured_(storage, segment.group)) {
+      measured_sum_ += *time;
+      predicted_sum_ += segment.time;
+      return *time;
+    }
+    return segment.time * (predicted_sum_ > 0 ? measured_sum_ / predicted_sum_ : 1);
+  }
+
   bool is_compute(size_t i) const { return plan_.groups[i].kind == fusion::GroupKind::kCompute; }
 
   /// Whether a group in (first, end) reads what group `first` stores.
@@ -83,7 +122,8 @@ class Fusing {
       joined.stages.push_back(part.stages[0]);
       joined.links.insert(joined.links.end(), part.links.begin(), part.links.end());
     }
-    return choose_strips(graph_, plan_.storage, machine_, std::move(joined), time_, cache_);
+    return choose_strips(graph_, plan_.storage, machine_, std::move(joined), time_, cache_,
+                         measured_ ? kMeasuredStrips : 1);
   }
 
   /// Rings take the place of the materialised values, for good.
@@ -110,6 +150,8 @@ class Fusing {
   const graph::Graph& graph_;
   const Machine& machine_;
   const GroupTime& time_;
+  const MeasuredTime& measured_;
+  double measured_sum_ = 0, predicted_sum_ = 0;
   fusion::StripCache cache_;
   FusionPlan plan_;
 };
@@ -127,8 +169,9 @@ FusionPlan find_unfused_plan(const graph::Graph& graph, const Machine& machine) 
   return plan;
 }
 
-FusionPlan find_plan(const graph::Graph& graph, const Machine& machine, const GroupTime& time) {
-  return Fusing(graph, machine, time, find_unfused_plan(graph, machine)).run();
+FusionPlan find_plan(const graph::Graph& graph, const Machine& machine, const GroupTime& time,
+                     const MeasuredTime& measured) {
+  return Fusing(graph, machine, time, measured, find_unfused_plan(graph, machine)).run();
 }
 
 }  // namespace corf::search

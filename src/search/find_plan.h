@@ -1,5 +1,6 @@
 #pragma once
 #include <functional>
+#include <optional>
 
 #include "fusion/plan.h"
 #include "fusion/strips.h"
@@ -13,6 +14,10 @@ using GroupTime =
     std::function<double(const fusion::StoragePlan& storage, const fusion::FusionGroup& group,
                          const fusion::StripAnalysis* strips)>;
 
+/// Measured time of such a group, in the unit of GroupTime; nullopt if there is no time to measure.
+using MeasuredTime = std::function<std::optional<double>(const fusion::StoragePlan& storage,
+                                                         const fusion::FusionGroup& group)>;
+
 /// The longest chain that is tried as one kernel.
 constexpr size_t kMaxStages = 12;
 
@@ -24,8 +29,9 @@ fusion::FusionPlan find_unfused_plan(const graph::Graph& graph, const Machine& m
 
 /// The best plan known for a prepared graph: groups, layouts, and a schedule for each nest.
 /// Consecutive groups of the unfused plan are joined where that takes less time: exact over the
-/// cuts of their order, by dynamic programming. Source: design section 4 "Network level".
+/// cuts of their order, by dynamic programming. With `measured`, what is predicted to be among the
+/// best is measured, and the measured times decide. Source: design section 4 "Network level".
 fusion::FusionPlan find_plan(const graph::Graph& graph, const Machine& machine,
-                             const GroupTime& time);
+                             const GroupTime& time, const MeasuredTime& measured = nullptr);
 
 }  // namespace corf::search

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "session/error.h"
+#include "target/calibrate.h"
 
 namespace corf::session {
 namespace {
@@ -30,6 +31,7 @@ Result<int64_t> parse_integer(std::string_view key, std::string_view value, int6
 Options Options::from_environment() {
   Options options;
   if (const char* folder = std::getenv("CORF_DUMP_DIR")) options.dump_dir = folder;
+  options.plan_cache_dir = CalibrateOptions::default_cache_dir();
   return options;
 }
 
@@ -60,6 +62,8 @@ Status Options::set(std::string_view key, std::string_view value) {
     }
   } else if (key == "force_plan") {
     force_plan = std::string(value);
+  } else if (key == "plan_cache") {
+    plan_cache_dir = std::string(value);
   } else if (key == "winograd") {
     CORF_ASSIGN(const int64_t on, parse_integer(key, value, 0, 1));
     winograd = on != 0;
@@ -75,10 +79,11 @@ Status Options::set(std::string_view key, std::string_view value) {
   } else if (key == "dump_dir") {
     dump_dir = std::string(value);
   } else {
-    return make_error(ErrorCode::kInvalidArgument,
-                      "unknown option '{}'; there are threads, isa, plan, force_plan, winograd, "
-                      "cache_size, verify_each, time_passes, dump_dir",
-                      key);
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        "unknown option '{}'; there are threads, isa, plan, force_plan, plan_cache, winograd, "
+        "cache_size, verify_each, time_passes, dump_dir",
+        key);
   }
   return {};
 }

@@ -16,13 +16,14 @@ struct Options {
   std::optional<Isa> isa;  // default: the best of this machine
   bool unfused = false;
   std::optional<std::string> force_plan;
+  std::string plan_cache_dir;  // empty: none
   bool winograd = true;
   size_t cache_size = 8;
   bool verify_each = false;
   bool time_passes = false;
   std::string dump_dir;
 
-  /// CORF_DUMP_DIR is read here, once.
+  /// CORF_DUMP_DIR and the cache's folder are read here, once.
   static Options from_environment();
   /// Keys and values as documented at corf_options_set.
   Status set(std::string_view key, std::string_view value);

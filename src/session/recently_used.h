@@ -31,6 +31,10 @@ class RecentlyUsed {
     }
   }
 
+  void clear() {
+    entries_.clear();
+    positions_.clear();
+  }
   size_t size() const { return entries_.size(); }
 
  private:

@@ -44,6 +44,11 @@ Result<std::shared_ptr<CompiledModel>> Session::compile(const ShapeBindings& bin
   return compiled;
 }
 
+void Session::forget_compiled() {
+  std::scoped_lock lock(compile_mutex_, cache_mutex_);
+  cache_.clear();
+}
+
 Result<std::shared_ptr<CompiledModel>> Session::load(CompiledSpec compiled) const {
   auto result = std::make_shared<CompiledModel>();
   result->compile_ms = compiled.compile_ms;

@@ -64,6 +64,8 @@ class Session {
 
   /// From the cache, or compiled. Threads that ask for shapes that are being compiled wait.
   Result<std::shared_ptr<CompiledModel>> compile(const ShapeBindings& bindings);
+  /// What is compiled from now on is compiled anew.
+  void forget_compiled();
   /// Loads what was compiled elsewhere for the session's workers; the cache does not see it.
   Result<std::shared_ptr<CompiledModel>> load(CompiledSpec compiled) const;
 

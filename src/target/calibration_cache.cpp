@@ -2,12 +2,11 @@
 
 #include <array>
 #include <cmath>
-#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <system_error>
-#include <unistd.h>
 #include <utility>
+
+#include "support/write_file.h"
 
 namespace corf {
 namespace {
@@ -61,23 +60,8 @@ bool read_calibration(const std::string& file, Machine& machine) {
 bool write_calibration(const std::string& file, const Machine& machine) {
   json content = {{"machine", identity(machine)}};
   for (const auto& [name, field] : kMeasured) content["measured"][name] = machine.*field;
-  std::error_code error;
-  std::filesystem::create_directories(std::filesystem::path(file).parent_path(), error);
-  const std::string unfinished = file + "." + std::to_string(getpid());
-  {
-    std::ofstream stream(unfinished);
-    // The CPU's name is whatever the hypervisor says, perhaps not UTF-8.
-    stream << content.dump(2, ' ', false, json::error_handler_t::replace) << '\n';
-    stream.flush();
-    if (!stream) {
-      std::filesystem::remove(unfinished, error);
-      return false;
-    }
-  }
-  std::filesystem::rename(unfinished, file, error);
-  if (!error) return true;
-  std::filesystem::remove(unfinished, error);
-  return false;
+  // The CPU's name is whatever the hypervisor says, perhaps not UTF-8.
+  return write_file_whole(file, content.dump(2, ' ', false, json::error_handler_t::replace) + '\n');
 }
 
 }  // namespace corf

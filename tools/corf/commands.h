@@ -9,6 +9,7 @@ void add_run(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_explain(CLI::App& app);
+void add_tune(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_compile(CLI::App& app);
 void add_conformance(CLI::App& app);

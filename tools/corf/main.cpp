@@ -27,6 +27,7 @@ int main(int argc, char** argv) {
   corf::command::add_bench(app);
   corf::command::add_inspect(app);
   corf::command::add_explain(app);
+  corf::command::add_tune(app);
   corf::command::add_compare(app);
   corf::command::add_compile(app);
   corf::command::add_conformance(app);

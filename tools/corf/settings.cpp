@@ -34,7 +34,9 @@ void add_machine_options_to(CLI::App& app, int& threads, std::string& isa, std::
       ->capture_default_str();
   app.add_option("--isa", isa, "Instruction set instead of the machine's widest")
       ->check(CLI::IsMember({"sse2", "avx2", "avx512"}));
-  app.add_option("--plan", plan, "auto; unfused: every operator alone")
+  app.add_option(
+         "--plan", plan,
+         "auto: tuned if `corf tune` was run, else predicted; unfused: every operator alone")
       ->check(CLI::IsMember({"auto", "unfused"}))
       ->capture_default_str();
 }

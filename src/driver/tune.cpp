@@ -1,0 +1,94 @@
+#include <algorithm>
+#include <chrono>
+
+#include "cost/group_cost.h"
+#include "driver/measure_group.h"
+#include "driver/pipeline.h"
+#include "driver/plan_cache.h"
+#include "fusion/text.h"
+#include "search/find_plan.h"
+#include "support/write_file.h"
+
+namespace corf::driver {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Searches with measured times, each within its share of the time.
+class MeasuredSearch {
+ public:
+  MeasuredSearch(const Pipeline& pipeline, const TuneOptions& options)
+      : pipeline_(pipeline), options_(options), start_(Clock::now()) {}
+
+  /// Measures with `timer` until that share of the time limit has passed.
+  Result<fusion::FusionPlan> run(GroupTimer& timer, double until_share) {
+    Status failure;
+    bool measures = true;
+    auto measured = [&](const auto& storage, const auto& group) -> std::optional<double> {
+      const double share = seconds_since(start_) / options_.time_limit_s;
+      measures = measures && share < until_share && failure.ok();
+      if (!measures) return std::nullopt;
+      if (options_.progress) options_.progress(share);
+      Result<double> time_ms = timer.measure_group(storage, group);
+      if (time_ms.ok()) return *time_ms;
+      failure = time_ms.error();
+      return std::nullopt;
+    };
+    fusion::FusionPlan plan =
+        search::find_plan(pipeline_.graph, pipeline_.machine, prediction(), measured);
+    if (!failure.ok()) return failure.error();
+    out_of_time_ |= !measures;
+    return plan;
+  }
+
+  fusion::FusionPlan predicted() const {
+    return search::find_plan(pipeline_.graph, pipeline_.machine, prediction());
+  }
+  bool out_of_time() const { return out_of_time_; }
+
+ private:
+  search::GroupTime prediction() const {
+    return [this](const auto& storage, const auto& group, const fusion::StripAnalysis* strips) {
+      return cost::predict(pipeline_.graph, storage, group, strips, pipeline_.machine).total();
+    };
+  }
+
+  const Pipeline& pipeline_;
+  const TuneOptions& options_;
+  const Clock::time_point start_;
+  bool out_of_time_ = false;
+};
+
+}  // namespace
+
+Result<Tuned> tune(const onnx::Model& model, const CompileOptions& options,
+                   const TuneOptions& tuning) {
+  CORF_ASSIGN(Pipeline pipeline, run_pipeline(model, options, Stage::kGraph));
+  CORF_ASSIGN(auto team, runtime::Team::create(pipeline.machine.threads));
+  // Parts are measured apart, so that what they leave in the caches for each other is not seen: the
+  // whole decides between the plans that two extremes and prediction lead to.
+  GroupTimer warm(pipeline.graph, pipeline.machine, team, Caches::kWarm);
+  GroupTimer emptied(pipeline.graph, pipeline.machine, team, Caches::kEmptied);
+  MeasuredSearch search(pipeline, tuning);
+  std::vector<fusion::FusionPlan> plans;
+  plans.push_back(search.predicted());
+  plans.push_back(search::find_unfused_plan(pipeline.graph, pipeline.machine));
+  CORF_ASSIGN(plans.emplace_back(), search.run(warm, 0.5));
+  CORF_ASSIGN(plans.emplace_back(), search.run(emptied, 1));
+  CORF_ASSIGN(const std::vector<double> times_ms, warm.measure_plans(plans));
+  const auto best = std::min_element(times_ms.begin(), times_ms.end()) - times_ms.begin();
+  Tuned tuned{fusion::to_string(pipeline.graph, plans[static_cast<size_t>(best)]),
+              warm.num_measured() + emptied.num_measured(), search.out_of_time()};
+  const std::string file =
+      plan_file(pipeline.graph, pipeline.machine, options.plan_cache_dir, /*for_writing=*/true);
+  if (!file.empty() && !write_file_whole(file, tuned.plan_text)) {
+    return make_error(ErrorCode::kIo, "cannot write the plan to {}", file);
+  }
+  return tuned;
+}
+
+}  // namespace corf::driver
