@@ -567,7 +567,10 @@ class Chooser {
       return;
     }
     schedule_.prefetch = fusion::Prefetch::kPanel;
-    // A cache line serves several steps.
+    // A cache line serves several steps: one request for all of them, if they are copies of one
+    // long loop. A window's few columns, unrolled, would keep their operands in registers.
+    constexpr int kLongLoop = 8;
+    if (extent(schedule_.reduction_order.back()) < kLongLoop) return;
     const double elems = double(schedule_.vector_tile) / tiles;
     const int steps = elems <= 4 ? 4 : elems <= 8 ? 2 : 1;
     schedule_.reduction_unroll = std::max(schedule_.reduction_unroll, steps);
