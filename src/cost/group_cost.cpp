@@ -119,8 +119,9 @@ class NestCycles {
       step_cycles = vectors * scaled_sum_cycles(*sum);
     } else if (nest_.is_contraction()) {
       double loads = vectors + rows_used;
-      for (const Access& load : nest_.loads) {
-        const double slots = access_slots(load);
+      for (int i = 0; i < nest_.reduce_op; ++i) {
+        if (nest_.ops[i].kind != NestOp::Kind::kLoad) continue;
+        const double slots = access_slots(nest_.loads[nest_.ops[i].access]);
         if (slots > 4) loads = std::max(loads, results * slots);  // element by element
       }
       step_cycles =
@@ -231,6 +232,17 @@ double busiest_share(int64_t pieces, int64_t partitions) {
   return double(ceil_div(pieces, partitions)) / double(pieces);
 }
 
+/// The share of the rows that the busiest worker makes, strips being shared out whole.
+double busiest_rows(int64_t rows, int64_t strip, int64_t partitions) {
+  const int64_t strips = ceil_div(rows, strip);
+  int64_t most = 0;
+  for (int64_t part = 0; part < partitions; ++part) {
+    const int64_t from = part * strips / partitions, to = (part + 1) * strips / partitions;
+    most = std::max(most, std::min(to * strip, rows) - std::min(from * strip, rows));
+  }
+  return double(most) / double(rows);
+}
+
 /// Whether workers read parts of the value rather than all of it.
 bool is_divided(const Nest& nest, const NestSchedule& schedule, graph::ValueId value) {
   const int split = schedule.partition_axis;
@@ -290,7 +302,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   const int64_t last_rows = strips.stages.back().rows;
   const int64_t num_strips = ceil_div(last_rows, schedule.strip);
   if (schedule.partition_loop == static_cast<int>(schedule.outer.size())) {
-    share = busiest_share(num_strips, schedule.partitions);
+    share = busiest_rows(last_rows, schedule.strip, schedule.partitions);
   }
   const auto ring_bytes = double(fusion::ring_bytes(strips, storage));
   std::set<graph::ValueId> rings, others, divided;  // divided: each worker reads its part
@@ -344,10 +356,12 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     const double strips_equal =
         made / double(std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit)));
     cost.compute += share * blocks * std::max(1.0, strips_equal) * per_strip;
+    // Strips for which a stage has nothing to make cost next to nothing.
+    cost.compute +=
+        share * blocks * std::min(double(num_strips), std::max(1.0, made)) * rates.visit;
   }
   const double level = ring_bytes <= near_bytes ? rates.l2 : rates.l3;
   const double visits = blocks * double(num_strips);
-  cost.compute += share * visits * double(group.nests.size()) * rates.visit;
   const double first = first_visit_bytes / rates.cold;
   const double again = ring_bytes + revisited_bytes <= near_bytes ? 2 * rates.l2 : rates.l3;
   cost.streamed += std::max(first, share * visits * revisited_bytes / again);

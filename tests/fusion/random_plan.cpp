@@ -86,6 +86,7 @@ StripSchedule RandomPlans::random_strips(const Shape& points) {
   }
   strips.partition_loop = static_cast<int>(pick(0, static_cast<int64_t>(strips.outer.size())));
   strips.partitions = pick(1, 5);
+  if (variety_.partitions > 0) strips.partitions = variety_.partitions;
   return strips;
 }
 
@@ -110,7 +111,7 @@ std::optional<FusionGroup> RandomPlans::fuse(const FusionPlan& plan, size_t firs
       if (fusion::check_strip_tiles(group, *strips)) ++faults_;
       continue;
     }
-    vary(group, *strips);
+    if (variety_.vary_tiles) vary(group, *strips);
     storage = std::move(with_rings);
     return group;
   }

@@ -11,8 +11,15 @@ namespace corf::test {
 /// Random legal plans of a prepared graph.
 class RandomPlans {
  public:
+  struct Variety {
+    int64_t partitions = 0;  // of each group in strips; 0: by chance
+    bool vary_tiles = true;  // of the stages' schedules; else those that the search chooses
+  };
   RandomPlans(const graph::Graph& graph, const Machine& machine, uint32_t seed)
-      : graph_(graph), machine_(machine), random_(seed) {}
+      : RandomPlans(graph, machine, seed, Variety()) {}
+  RandomPlans(const graph::Graph& graph, const Machine& machine, uint32_t seed,
+              const Variety& variety)
+      : graph_(graph), machine_(machine), random_(seed), variety_(variety) {}
 
   /// A plan with at least one group in strips: which operators, outer loops with blocks, stream,
   /// strip length, split and the stages' schedules are chosen by chance. nullopt where no try was
@@ -32,6 +39,7 @@ class RandomPlans {
   const graph::Graph& graph_;
   const Machine& machine_;
   std::mt19937 random_;
+  const Variety variety_;
   int faults_ = 0;
 };
 
