@@ -306,7 +306,16 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   }
   const auto ring_bytes = double(fusion::ring_bytes(strips, storage));
   std::set<graph::ValueId> rings, others, divided;  // divided: each worker reads its part
-  std::map<graph::ValueId, double> revisited;  // bytes that each strip reads, whatever its rows
+  // What a strip reads whatever its rows: bytes of one strip, and of all of them.
+  struct Revisited {
+    double bytes = 0, all_bytes = 0;
+  };
+  std::map<graph::ValueId, Revisited> revisited;
+  // Strips in which the stage has something to make.
+  auto visits_of = [&](const fusion::StripStage& stage) {
+    const double units = std::max(1.0, double(stage.rows_made) / double(stage.unit));
+    return blocks * std::min(double(num_strips), units);
+  };
   for (const fusion::StripRing& ring : strips.rings) rings.insert(ring.value);
   const auto stream = static_cast<int>(schedule.outer.size());
   for (size_t s = 0; s < group.nests.size(); ++s) {
@@ -329,16 +338,17 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
       if (walked) {
         others.insert(load.value);
       } else {
-        revisited[load.value] = bytes;
+        revisited[load.value] = {bytes, bytes * visits_of(strips.stages[s])};
       }
     }
     for (const auto& store : nest.stores) {
       if (!rings.count(store.access.value)) others.insert(store.access.value);
     }
   }
-  double revisited_bytes = 0, first_visit_bytes = 0;
-  for (const auto& [value, bytes] : revisited) {
-    revisited_bytes += bytes;
+  double revisited_bytes = 0, all_visits_bytes = 0, first_visit_bytes = 0;
+  for (const auto& [value, read] : revisited) {
+    revisited_bytes += read.bytes;
+    all_visits_bytes += read.all_bytes;
     first_visit_bytes += (divided.count(value) ? share : 1) * bytes_of(graph, value);
   }
   // What is read once a strip drives out itself, but not rings, which are used right away.
@@ -357,14 +367,12 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         made / double(std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit)));
     cost.compute += share * blocks * std::max(1.0, strips_equal) * per_strip;
     // Strips for which a stage has nothing to make cost next to nothing.
-    cost.compute +=
-        share * blocks * std::min(double(num_strips), std::max(1.0, made)) * rates.visit;
+    cost.compute += share * visits_of(stage) * rates.visit;
   }
   const double level = ring_bytes <= near_bytes ? rates.l2 : rates.l3;
-  const double visits = blocks * double(num_strips);
   const double first = first_visit_bytes / rates.cold;
   const double again = ring_bytes + revisited_bytes <= near_bytes ? 2 * rates.l2 : rates.l3;
-  cost.streamed += std::max(first, share * visits * revisited_bytes / again);
+  cost.streamed += std::max(first, share * all_visits_bytes / again);
   for (const fusion::StripRing& ring : strips.rings) {
     // Written once and read once.
     const double bytes = bytes_of(graph, ring.value);

@@ -61,7 +61,8 @@ class RuntimeLibraryTest(CommandTest):
         functions = exported(RUNTIME)
         self.assertTrue(all(name.startswith("corf_") for name in functions), functions)
         self.assertLess(functions, exported(LIBRARY))
-        compiling = {"corf_session_load_bytes", "corf_session_inspect", "corf_string_free",
+        compiling = {"corf_session_load_bytes", "corf_session_inspect", "corf_session_tune",
+                     "corf_string_free",
                      "corf_array_parse_onnx", "corf_array_free", "corf_array_tensor"}
         missing = exported(LIBRARY) - functions
         judging = re.compile("compar|expla")
