@@ -220,11 +220,14 @@ double bytes_of(const graph::Graph& graph, graph::ValueId value) {
   return double(num_elems(info.shape) * size_bytes(info.dtype));
 }
 
+/// Whether a materialised value is in no cache any more when it is read again.
+bool is_far(double bytes, const Machine& machine) { return bytes > double(machine.l3_bytes) / 2; }
+
 /// Bytes a cycle at which a worker reads a materialised value again.
 double rate(double bytes, const Machine& machine) {
   const Rates rates = rates_of(machine);
   if (bytes / machine.threads <= double(machine.l2_bytes) / 4) return rates.l2;
-  return bytes <= double(machine.l3_bytes) / 2 ? rates.l3 : rates.dram;
+  return is_far(bytes, machine) ? rates.dram : rates.l3;
 }
 
 /// The share of the whole work that the busiest worker does.
@@ -276,8 +279,12 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
         cost.streamed += (is_divided(nest, schedule, value) ? share : 1) * bytes / rates.cold;
         continue;
       }
-      // What is written is first read, and leaves the cache once more.
-      const double times = written ? 2 : 1;
+      // What is written is first read, and leaves the cache once more. The factors of a contraction
+      // are read element by element, a few rows at a time: where they are in no cache, that waits
+      // for most of them.
+      constexpr double kWaits = 4;
+      const bool waits = !written && nest.is_contraction() && is_far(bytes, machine);
+      const double times = written ? 2 : waits ? kWaits : 1;
       cost.memory += share * times * bytes / rate(bytes, machine);
     }
     cost.barrier += rates.barrier;
