@@ -223,6 +223,16 @@ double bytes_of(const graph::Graph& graph, graph::ValueId value) {
 /// Whether a materialised value is in no cache any more when it is read again.
 bool is_far(double bytes, const Machine& machine) { return bytes > double(machine.l3_bytes) / 2; }
 
+/// What is written is first read, and leaves the cache once more.
+constexpr double kPassesToWrite = 2;
+
+/// The factors of a contraction are read element by element, a few rows at a time: where they are
+/// in no cache, that waits for most of them.
+double passes_to_read(const Nest& nest, double bytes, const Machine& machine) {
+  constexpr double kWaits = 4;
+  return nest.is_contraction() && is_far(bytes, machine) ? kWaits : 1;
+}
+
 /// Bytes a cycle at which a worker reads a materialised value again.
 double rate(double bytes, const Machine& machine) {
   const Rates rates = rates_of(machine);
@@ -279,12 +289,7 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
         cost.streamed += (is_divided(nest, schedule, value) ? share : 1) * bytes / rates.cold;
         continue;
       }
-      // What is written is first read, and leaves the cache once more. The factors of a contraction
-      // are read element by element, a few rows at a time: where they are in no cache, that waits
-      // for most of them.
-      constexpr double kWaits = 4;
-      const bool waits = !written && nest.is_contraction() && is_far(bytes, machine);
-      const double times = written ? 2 : waits ? kWaits : 1;
+      const double times = written ? kPassesToWrite : passes_to_read(nest, bytes, machine);
       cost.memory += share * times * bytes / rate(bytes, machine);
     }
     cost.barrier += rates.barrier;
@@ -312,7 +317,8 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     share = busiest_rows(last_rows, schedule.strip, schedule.partitions);
   }
   const auto ring_bytes = double(fusion::ring_bytes(strips, storage));
-  std::set<graph::ValueId> rings, others, divided;  // divided: each worker reads its part
+  std::set<graph::ValueId> rings, divided;  // divided: each worker reads its part
+  std::map<graph::ValueId, double> others;  // how often their bytes pass
   // What a strip reads whatever its rows: bytes of one strip, and of all of them.
   struct Revisited {
     double bytes = 0, all_bytes = 0;
@@ -343,13 +349,14 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         }
       }
       if (walked) {
-        others.insert(load.value);
+        double& passes = others[load.value];
+        passes = std::max(passes, passes_to_read(nest, bytes_of(graph, load.value), machine));
       } else {
         revisited[load.value] = {bytes, bytes * visits_of(strips.stages[s])};
       }
     }
     for (const auto& store : nest.stores) {
-      if (!rings.count(store.access.value)) others.insert(store.access.value);
+      if (!rings.count(store.access.value)) others[store.access.value] = kPassesToWrite;
     }
   }
   double revisited_bytes = 0, all_visits_bytes = 0, first_visit_bytes = 0;
@@ -387,9 +394,9 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     const bool near = root.size_elems * size_bytes(root.dtype) <= machine.l1_bytes / 2;
     cost.memory += share * 2 * bytes / (near ? rates.l1 : level);
   }
-  for (graph::ValueId value : others) {
+  for (const auto& [value, passes] : others) {
     const double bytes = bytes_of(graph, value);
-    cost.memory += share * bytes / rate(bytes, machine);
+    cost.memory += share * passes * bytes / rate(bytes, machine);
   }
   cost.barrier = rates.barrier;
   return cost;

@@ -148,7 +148,9 @@ class StripChooser {
     fusion::StoragePlan storage = storage_;
     fusion::place_rings(graph_, *strips, storage);
     // Beyond that the rings are no better than memory.
-    if (fusion::ring_bytes(*strips, storage) > machine_.l2_bytes) return false;
+    const int64_t share_of_l3 = machine_.l3_bytes / (2 * machine_.threads);
+    const int64_t most_bytes = std::max(machine_.l2_bytes, share_of_l3);
+    if (fusion::ring_bytes(*strips, storage) > most_bytes) return false;
     if (!schedule_stages(graph_, storage, machine_, *strips, group)) return false;
     const double time = time_(storage, group, &*strips);
     const auto at = std::find_if(best_.begin(), best_.end(),
