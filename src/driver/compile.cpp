@@ -36,6 +36,16 @@ codegen::EmitOptions emit_options(const Pipeline& pipeline) {
   return options;
 }
 
+rewrite::WinogradOptions winograd_options(const Machine& machine) {
+  rewrite::WinogradOptions options;
+  if (machine.fma_gflops_all > 0 && machine.dram_gbps_all > 0) {
+    // Two operations with each weight of four bytes; about half of the bandwidth is to be had.
+    constexpr double kShare = 0.5;
+    options.points_to_stream = 2 * machine.fma_gflops_all / (kShare * machine.dram_gbps_all);
+  }
+  return options;
+}
+
 /// The plan that `tune` has left; nullopt if there is none that fits this version.
 std::optional<fusion::FusionPlan> tuned_plan(const Pipeline& pipeline,
                                              const CompileOptions& options) {
@@ -79,7 +89,7 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
   CORF_ASSIGN(graph::Graph rewritten, rewrite::rewrite(std::move(imported), rewriting));
   dump.stage("rewrite", [&] { return graph::to_string(rewritten); });
   if (options.winograd) {
-    CORF_ASSIGN(rewritten, rewrite::winograd(rewritten));
+    CORF_ASSIGN(rewritten, rewrite::winograd(rewritten, winograd_options(pipeline.machine)));
     dump.stage("winograd", [&] { return graph::to_string(rewritten); });
   }
   pipeline.graph = fusion::prepare(rewritten);

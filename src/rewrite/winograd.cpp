@@ -238,7 +238,7 @@ bool rewrite_convolution(Rebuild& rebuild, const Node& old_node, const WinogradO
   const std::optional<Convolution> conv = match_convolution(graph, node);
   if (!conv) return false;
   const int m = options.output_tile ? options.output_tile(conv->shape)
-                                    : default_output_tile(conv->shape, options.largest_error);
+                                    : default_output_tile(conv->shape, options);
   if (m == 0) return false;
   rebuild.replace(old_node.outputs[0], Expansion(graph, node, *conv, m).run());
   return true;
@@ -301,25 +301,24 @@ double winograd_error_bound(int m, int64_t channels) {
 
 double typical_error(int m) { return m == 2 ? 1e-6 : m == 4 ? 5e-6 : 5e-5; }
 
-int default_output_tile(const WinogradShape& shape, double largest_error) {
+int default_output_tile(const WinogradShape& shape, const WinogradOptions& options) {
   constexpr int64_t kFewestChannels = 16, kFewestTiles = 4;
   if (std::min(shape.channels, shape.outputs) < kFewestChannels) return 0;
   // In multiply-adds of a contraction; what the transforms do to an element costs several of them,
   // since they do little with each that they load.
   constexpr double kTransform = 3;
   const auto channels = double(shape.channels), outputs = double(shape.outputs);
-  // Weights that no cache keeps come from memory, in the time of so many points' arithmetic.
-  constexpr double kPointsToStream = 24, kKeptBytes = 2 << 20;
+  constexpr double kKeptBytes = 2 << 20;
   auto products = [&](double points, double weights) {
     const bool kept = 4 * weights * channels * outputs <= kKeptBytes;
-    return weights * channels * outputs * std::max(points, kept ? 0 : kPointsToStream);
+    return weights * channels * outputs * std::max(points, kept ? 0 : options.points_to_stream);
   };
   const auto batch = double(shape.batch);
   double least = 0.8 * products(batch * double(shape.height * shape.width), 9);
   int best = 0;
   for (int m : {2, 4, 6}) {
     const int64_t tiles = ceil_div(shape.height, m) * ceil_div(shape.width, m);
-    if (typical_error(m) > largest_error || tiles * shape.batch < kFewestTiles) continue;
+    if (typical_error(m) > options.largest_error || tiles * shape.batch < kFewestTiles) continue;
     const double t = m + 2;
     const double transforms = kTransform * (2 * t * t * t * channels + (t + m) * t * m * outputs);
     const double all = batch * double(tiles);

@@ -18,11 +18,14 @@ struct WinogradOptions {
   std::function<int(const WinogradShape&)> output_tile;
   /// For the default choice: the largest typical_error() to accept.
   double largest_error = 1e-5;
+  /// For the default choice: weights that no cache keeps come from memory, in the time of the
+  /// arithmetic of so many points.
+  double points_to_stream = 24;
 };
 
 /// The tile with the least estimated work, where that is less than the direct convolution's; none
 /// for few channels, whose transforms would cost more than they save.
-int default_output_tile(const WinogradShape& shape, double largest_error);
+int default_output_tile(const WinogradShape& shape, const WinogradOptions& options);
 
 /// The matrices of F(m, 3) over the points 0, 1, -1, 2, -2, 1/2, -1/2 (as many as it takes) and
 /// infinity: y = A ((G g) * (B d)), for t = m + 2 elements d and the 3 taps g. All of B and A is

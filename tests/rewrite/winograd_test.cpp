@@ -140,15 +140,25 @@ TEST(Winograd, ThePredicateSeesTheShapeAndDecides) {
   EXPECT_EQ(graph::to_string(*after), graph::to_string(graph));
 }
 
+int default_tile(const WinogradShape& shape, double largest_error, double points_to_stream = 24) {
+  return default_output_tile(shape, {nullptr, largest_error, points_to_stream});
+}
+
 TEST(Winograd, TheDefaultKeepsWithinTheErrorAndNeedsChannels) {
   const WinogradShape large{1, 64, 64, 56, 56};
-  EXPECT_EQ(default_output_tile(large, 1e-5), 4);
-  EXPECT_EQ(default_output_tile(large, 2e-6), 2);
-  EXPECT_EQ(default_output_tile(large, 1e-8), 0);
-  EXPECT_EQ(default_output_tile({1, 256, 256, 60, 60}, 1e-4), 6);
-  EXPECT_EQ(default_output_tile({1, 8, 64, 56, 56}, 1e-4), 0);
-  EXPECT_EQ(default_output_tile({1, 64, 3, 56, 56}, 1e-4), 0);
-  EXPECT_EQ(default_output_tile({1, 64, 64, 1, 1}, 1e-4), 0);
+  EXPECT_EQ(default_tile(large, 1e-5), 4);
+  EXPECT_EQ(default_tile(large, 2e-6), 2);
+  EXPECT_EQ(default_tile(large, 1e-8), 0);
+  EXPECT_EQ(default_tile({1, 256, 256, 60, 60}, 1e-4), 6);
+  EXPECT_EQ(default_tile({1, 8, 64, 56, 56}, 1e-4), 0);
+  EXPECT_EQ(default_tile({1, 64, 3, 56, 56}, 1e-4), 0);
+  EXPECT_EQ(default_tile({1, 64, 64, 1, 1}, 1e-4), 0);
+}
+
+TEST(Winograd, TheDefaultDependsOnWhatWeightsTakeToArrive) {
+  const WinogradShape small{1, 512, 512, 7, 7};
+  EXPECT_EQ(default_tile(small, 1e-5, 24), 0);
+  EXPECT_EQ(default_tile(small, 1e-5, 12), 2);
 }
 
 }  // namespace
