@@ -1,0 +1,387 @@
+#include "search/choose_tile.h"
+
+#include <limits>
+#include <optional>
+
+#include "search/schedule_step.h"
+
+namespace corf::search {
+namespace {
+
+class TileChooser : ScheduleStep {
+ public:
+  using ScheduleStep::ScheduleStep;
+
+  void run() {
+    choose_vector_axis();
+    if (choose_coefficients()) {
+      tile_coefficients();
+    } else if (nest_.reduce_op < 0) {
+      tile_elementwise();
+    } else if (schedule_.vector_axis >= 0 && nest_.axes[schedule_.vector_axis].reduction) {
+      tile_vector_reduction();
+    } else if (outer_product_axis() >= 0 || is_matrix_vector()) {
+      tile_outer_product();
+    } else {
+      tile_window();
+    }
+  }
+
+ private:
+  /// Cost of reading or writing along `axis`: free in steps of 0 or 1, dear otherwise.
+  double access_cost(const Access& access, int axis, bool packable) const {
+    for (const Access::Guard& guard : access.guards) {
+      if (index::depends_on(guard.expr, axis)) return 6;
+    }
+    if (!depends(access, axis)) return 0.3;
+    Linear linear = index::to_linear(access.address);
+    if (index::depends_on(linear.rest, axis)) return 12;
+    if (linear.coefficient(axis) == 1) return 1;
+    if (packable) return 1;
+    return contiguous_axis(access, axis) >= 0 ? 3 : 12;
+  }
+
+  /// A window's loads would go through registers at every step.
+  double load_cost(int number, int axis) const {
+    const NestOp& op = nest_.ops[number];
+    const bool packable = is_packed(nest_, storage_, op.access, axis);
+    const double cost = access_cost(nest_.loads[op.access], axis, packable);
+    return number < nest_.reduce_op && cost == 3 ? 12 : cost;
+  }
+
+  /// Another parallel axis along which the elements follow one another: tiles of both go through
+  /// registers; -1 if there is none.
+  int contiguous_axis(const Access& access, int axis) const {
+    if (std::any_of(access.guards.begin(), access.guards.end(), [&](const Access::Guard& guard) {
+          return index::depends_on(guard.expr, axis);
+        })) {
+      return -1;
+    }
+    const Linear linear = index::to_linear(access.address);
+    for (int other = 0; other < num_axes(); ++other) {
+      if (other == axis || nest_.axes[other].reduction || extent(other) < 4) continue;
+      if (linear.coefficient(other) == 1) return other;
+    }
+    return -1;
+  }
+
+  /// The partner of the vector axis where some access runs along it instead.
+  int transposed_axis() const {
+    const int v = schedule_.vector_axis;
+    auto partner = [&](const Access& access) {
+      const Linear linear = index::to_linear(access.address);
+      const int64_t stride = linear.coefficient(v);
+      return stride == 0 || stride == 1 ? -1 : contiguous_axis(access, v);
+    };
+    for (const Access& load : nest_.loads) {
+      if (int axis = partner(load); axis >= 0) return axis;
+    }
+    for (const Nest::Store& store : nest_.stores) {
+      if (int axis = partner(store.access); axis >= 0) return axis;
+    }
+    return -1;
+  }
+
+  void choose_vector_axis() {
+    double best = std::numeric_limits<double>::max();
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      double cost = 0;
+      bool reduction = nest_.axes[axis].reduction;
+      if ((reduction && is_arg_reduction()) || granules_[axis] != 0) continue;
+      // What happens once a sum matters the less the longer it is; lanes are then added up.
+      const double steps = std::max<double>(1, reduction_points() / double(lanes_));
+      for (int i = 0; i < static_cast<int>(nest_.ops.size()); ++i) {
+        if (nest_.ops[i].kind != NestOp::Kind::kLoad) continue;
+        const double one = load_cost(i, axis) + (reduction ? 0.2 : 0);
+        cost += i > nest_.reduce_op ? one / steps : one;
+      }
+      for (const Nest::Store& store : nest_.stores) {
+        cost += (reduction ? 8 : access_cost(store.access, axis, false)) / steps;
+      }
+      int64_t n = extent(axis);
+      double used = double(n) / double(vector_ops(n) * lanes_);
+      cost /= std::max(used, 1e-3);
+      if (cost < best - 1e-9 ||
+          (cost < best + 1e-9 && extent(axis) > extent(schedule_.vector_axis))) {
+        best = cost;
+        schedule_.vector_axis = axis;
+      }
+    }
+    if (schedule_.vector_axis >= 0) schedule_.vector_tile = extent(schedule_.vector_axis);
+  }
+
+  /// A sum scaled by tables that the code can hold: its vectors run along the axis that is
+  /// innermost in what is scaled and in the store.
+  bool choose_coefficients() {
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      auto sum = fusion::scaled_sum(nest_, storage_, axis);
+      if (!sum || !fits_tile(*sum)) continue;
+      if (!runs_along(nest_.loads[nest_.ops[sum->op].access], axis)) continue;
+      if (!can_store_along(nest_.stores[0].access, axis)) continue;
+      scaled_sum_ = std::move(sum);
+      schedule_.vector_axis = axis;
+      return true;
+    }
+    return false;
+  }
+
+  /// The axis' neighbours are neighbours in memory, all of them there.
+  bool runs_along(const Access& access, int axis) const {
+    const Linear linear = index::to_linear(access.address);
+    return linear.coefficient(axis) == 1 && !index::depends_on(linear.rest, axis) &&
+           std::none_of(
+               access.guards.begin(), access.guards.end(),
+               [&](const Access::Guard& guard) { return index::depends_on(guard.expr, axis); });
+  }
+
+  /// Stores may go through registers where their elements follow one another along another axis.
+  bool can_store_along(const Access& access, int axis) const {
+    return runs_along(access, axis) ||
+           (depends(access, axis) && contiguous_axis(access, axis) >= 0);
+  }
+
+  /// Whether the sum's axes are short enough to lie inside of a register tile. One table's sums are
+  /// registers; between two tables, values pass through the first level.
+  bool fits_tile(const fusion::ScaledSum& sum) const {
+    constexpr int64_t kLongestAxis = 16, kMostSums = 64;
+    int64_t sums = 1;
+    for (const auto& table : sum.tables) {
+      if (extent(table.reduction_axis) > kLongestAxis) return false;
+      sums *= extent(table.parallel_axis);
+    }
+    return sum.tables.size() == 1 ? sums + 4 <= machine_.num_vector_registers() : sums <= kMostSums;
+  }
+
+  /// All sums of one vector at once, so that each element that is loaded serves them all; more
+  /// vectors where registers allow.
+  void tile_coefficients() {
+    const int registers = machine_.num_vector_registers();
+    constexpr int kHeldCoefficients = 4;
+    int64_t sums = 1;
+    for (const auto& table : scaled_sum_->tables) {
+      schedule_.unrolled_reductions.push_back(table.reduction_axis);
+      schedule_.register_tile.push_back({table.parallel_axis, extent(table.parallel_axis)});
+      sums *= extent(table.parallel_axis);
+    }
+    const int64_t n = extent(schedule_.vector_axis);
+    const bool two = 2 * sums + 2 + kHeldCoefficients <= registers && n >= 2 * lanes_;
+    schedule_.vector_tile = std::min(n, two ? 2 * lanes_ : lanes_);
+  }
+
+  /// Cuts `n` into equal tiles of at most `most`.
+  static int64_t even_tile(int64_t n, int64_t most) {
+    if (n <= most) return n;
+    int64_t tiles = ceil_div(n, most);
+    return ceil_div(n, tiles);
+  }
+
+  void tile_elementwise() {
+    const int v = schedule_.vector_axis;
+    if (v < 0) return;
+    if (const int other = transposed_axis(); other >= 0) {
+      schedule_.vector_tile = std::min(extent(v), lanes_);
+      const int64_t tile = fitting(other, std::min(extent(other), lanes_));
+      if (tile > 1) schedule_.register_tile.push_back({other, tile});
+      return;
+    }
+    const int64_t widest = 4 * lanes_;
+    schedule_.vector_tile = std::min(extent(v), widest);
+    if (schedule_.vector_tile >= 2 * lanes_) return;
+    // Short vectors: several points of the next axis at once.
+    int next = best_tile_axis([&](int) { return true; });
+    if (next >= 0)
+      schedule_.register_tile.push_back({next, fitting(next, even_tile(extent(next), 4))});
+  }
+
+  /// The parallel axis with the smallest step in the stores that satisfies `accept`.
+  template <typename Accept>
+  int best_tile_axis(Accept accept) const {
+    int best = -1;
+    int64_t best_step = std::numeric_limits<int64_t>::max();
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      if (axis == schedule_.vector_axis || nest_.axes[axis].reduction || !accept(axis)) continue;
+      if (granules_[axis] == 1) continue;
+      int64_t step = std::abs(index::to_linear(nest_.stores[0].access.address).coefficient(axis));
+      if (step < best_step || best < 0) best = axis, best_step = step;
+    }
+    return best;
+  }
+
+  void tile_vector_reduction() {
+    const int v = schedule_.vector_axis;
+    schedule_.vector_tile = std::min<int64_t>(extent(v), 4 * lanes_);
+    for (int vectors = 4; vectors >= 1; --vectors) {
+      if (extent(v) % (vectors * lanes_) == 0) {
+        schedule_.vector_tile = vectors * lanes_;
+        break;
+      }
+    }
+  }
+
+  /// The axis whose points share the vectors of one operand: pixels of a convolution, rows of a
+  /// matrix product.
+  int outer_product_axis() const {
+    int along = 0, across = 0;
+    if (!operands(along, across)) return -1;
+    return best_tile_axis([&](int axis) {
+      return depends(nest_.loads[across], axis) && !depends(nest_.loads[along], axis);
+    });
+  }
+
+  bool is_matrix_vector() const {
+    int along = 0, across = 0;
+    return operands(along, across);
+  }
+
+  /// A register tile of a contraction: vectors along the vector axis, points along one or two axes.
+  struct OuterProductTile {
+    int64_t vectors = 1, rows = 1, outer_rows = 1;
+  };
+
+  /// Minimises instruction slots over the whole nest: FMAs, loads, tails and idle workers.
+  void tile_outer_product() {
+    const int v = schedule_.vector_axis, p = outer_product_axis();
+    int along = 0, across = 0;
+    operands(along, across);
+    // A second axis helps where the first one is short.
+    const int q = p < 0 ? -1 : best_tile_axis([&](int axis) {
+      return axis != p && depends(nest_.loads[across], axis) && !depends(nest_.loads[along], axis);
+    });
+    const int64_t points = p >= 0 ? extent(p) : 1;
+    const int64_t outer_most = q >= 0 && points <= 16 ? std::min<int64_t>(extent(q), 4) : 1;
+    const int registers = machine_.num_vector_registers();
+    double best = std::numeric_limits<double>::max();
+    OuterProductTile chosen;
+    for (int64_t vectors = 1; vectors <= std::min<int64_t>(vector_ops(extent(v)), 12); ++vectors) {
+      for (int64_t outer_rows = 1; outer_rows <= outer_most; ++outer_rows) {
+        for (int64_t rows = 1; rows <= std::min<int64_t>(points, 30); ++rows) {
+          if (!fits(p, rows) || !fits(q, outer_rows)) continue;
+          const int64_t all_rows = rows * outer_rows;
+          int64_t needed = vectors * all_rows + vectors + (vectors > 1 && all_rows > 1 ? 1 : 0);
+          if (needed > registers - (vectors == 1 ? 1 : 0)) continue;
+          const OuterProductTile tile{vectors, rows, outer_rows};
+          double cost = outer_product_cost(tile, p, q);
+          if (cost < best) best = cost, chosen = tile;
+        }
+      }
+    }
+    schedule_.vector_tile = std::min(extent(v), chosen.vectors * lanes_);
+    if (chosen.rows > 1) schedule_.register_tile.push_back({p, chosen.rows});
+    if (chosen.outer_rows > 1) schedule_.register_tile.push_back({q, chosen.outer_rows});
+    const int64_t sums = chosen.vectors * chosen.rows * chosen.outer_rows;
+    schedule_.reduction_unroll = sums < 12 ? 2 : 1;
+  }
+
+  /// Calls f(size, count) for the whole tiles of an axis and for the one that is left over.
+  template <typename F>
+  static void for_tiles(int64_t extent, int64_t size, F f) {
+    if (extent / size > 0) f(size, extent / size);
+    if (extent % size > 0) f(extent % size, int64_t{1});
+  }
+
+  double outer_product_cost(const OuterProductTile& tile, int p, int q) const {
+    const double k = reduction_points();
+    const int64_t all_vectors = vector_ops(extent(schedule_.vector_axis));
+    const double panel_bytes = k * double(tile.vectors * machine_.vector_bytes());
+    // A panel that does not stay in the first level is read from the second by every tile.
+    const double far_load = panel_bytes > double(machine_.l1_bytes) / 2 ? 0.3 : 0;
+    double cost = 0;
+    for_tiles(all_vectors, tile.vectors, [&](int64_t vectors, int64_t panels) {
+      for_tiles(p >= 0 ? extent(p) : 1, tile.rows, [&](int64_t rows, int64_t row_tiles) {
+        for_tiles(q >= 0 ? extent(q) : 1, tile.outer_rows, [&](int64_t outer, int64_t outers) {
+          const double fmas = double(vectors * rows * outer);
+          const double loads = double(vectors + rows * outer);
+          // Eight independent sums hide the latency of an FMA at two a cycle.
+          // As many loads as FMAs keep the two from overlapping fully.
+          double per_step = std::max({fmas, 1.12 * loads, 8.0}) + 0.05 * loads;
+          per_step += far_load * double(vectors);
+          const double stores = p >= 0 ? store_slots(vectors, rows, p) * double(outer) : fmas;
+          cost += double(panels * row_tiles * outers) * (per_step * k + 3.0 * fmas + stores + 12.0);
+        });
+      });
+    });
+    return cost / balance_with(tile, p, q);
+  }
+
+  /// Slots to store a tile of that many vectors and rows along axis p. Where memory runs along p
+  /// the tile is transposed in registers and leaves in runs of up to a vector's length.
+  double store_slots(int64_t vectors, int64_t rows, int p) const {
+    double slots = 0;
+    for (const Nest::Store& store : nest_.stores) {
+      const Linear linear = index::to_linear(store.access.address);
+      const bool transposed = linear.coefficient(schedule_.vector_axis) != 1 &&
+                              linear.coefficient(p) == 1 && store.access.guards.empty();
+      if (!transposed) {
+        slots += double(vectors * rows);
+        continue;
+      }
+      int64_t runs = rows / lanes_;
+      for (int64_t rest = rows % lanes_; rest > 0; rest &= rest - 1) ++runs;
+      slots += double(vectors) * (2.0 * double(lanes_ * runs) + 4.0 * double(rows));
+    }
+    return slots;
+  }
+
+  /// The share of the workers' time that is used, split along the best axis.
+  double balance_with(const OuterProductTile& tile, int p, int q) const {
+    const int64_t workers = machine_.threads;
+    double best = 0;
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      if (nest_.axes[axis].reduction) continue;
+      int64_t tiles = extent(axis);
+      if (axis == p) tiles = ceil_div(tiles, tile.rows);
+      if (axis == q) tiles = ceil_div(tiles, tile.outer_rows);
+      if (axis == schedule_.vector_axis) tiles = ceil_div(vector_ops(tiles), tile.vectors);
+      best = std::max(best, double(tiles) / double(ceil_div(tiles, workers) * workers));
+    }
+    return std::max(best, 1.0 / double(workers));
+  }
+
+  /// Depthwise convolutions and pools: the window's columns are unrolled, and its rows too as long
+  /// as the weights fit the registers; neighbouring outputs share what they load.
+  void tile_window() {
+    const int v = schedule_.vector_axis;
+    if (v < 0) return;
+    const int registers = machine_.num_vector_registers();
+    std::vector<int> windows;
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      if (nest_.axes[axis].reduction && extent(axis) <= 7 && !is_arg_reduction()) {
+        windows.push_back(axis);
+      }
+    }
+    auto step = [&](int axis) {
+      return std::abs(index::to_linear(nest_.loads[0].address).coefficient(axis));
+    };
+    std::sort(windows.begin(), windows.end(), [&](int a, int b) { return step(a) < step(b); });
+    int64_t taps = 1;
+    for (int axis : windows) {
+      if (taps * extent(axis) > registers - 12 && taps > 1) break;
+      if (taps * extent(axis) > 16) break;
+      taps *= extent(axis);
+      schedule_.unrolled_reductions.push_back(axis);
+    }
+    if (windows.empty()) {
+      schedule_.vector_tile = std::min<int64_t>(extent(v), 4 * lanes_);
+      return;
+    }
+    schedule_.vector_tile = std::min<int64_t>(extent(v), lanes_);
+    int64_t room = std::max<int64_t>(1, registers - 4 - taps);
+    int p = best_tile_axis([&](int axis) { return depends(nest_.loads[0], axis); });
+    if (p >= 0) {
+      const int64_t tile = fitting(p, even_tile(extent(p), std::min<int64_t>(room, 8)));
+      schedule_.register_tile.push_back({p, tile});
+    }
+  }
+
+  std::optional<fusion::ScaledSum> scaled_sum_;  // whose tables a tile holds whole
+};
+
+}  // namespace
+
+void choose_tile(const fusion::Nest& nest, const fusion::StoragePlan& storage,
+                 const Machine& machine, const std::vector<int64_t>& granules,
+                 fusion::NestSchedule& schedule) {
+  TileChooser(nest, storage, machine, granules, schedule).run();
+}
+
+}  // namespace corf::search

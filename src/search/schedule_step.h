@@ -1,0 +1,93 @@
+#pragma once
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "fusion/plan.h"
+#include "support/checked.h"
+#include "target/machine.h"
+
+namespace corf::search {
+
+/// What the steps of choosing a nest's schedule share: the nest, the machine, the schedule so far.
+class ScheduleStep {
+ public:
+  /// `granules`: of each axis, what the extent of a tile must divide, or 0.
+  ScheduleStep(const fusion::Nest& nest, const fusion::StoragePlan& storage, const Machine& machine,
+               std::vector<int64_t> granules, fusion::NestSchedule& schedule)
+      : nest_(nest),
+        storage_(storage),
+        machine_(machine),
+        granules_(std::move(granules)),
+        lanes_(machine.f32_lanes()),
+        schedule_(schedule) {}
+
+ protected:
+  using Access = fusion::Access;
+  using Linear = index::Linear;
+  using Nest = fusion::Nest;
+  using NestOp = fusion::NestOp;
+
+  static bool depends(const Access& access, int axis) {
+    return index::depends_on(access.address, axis);
+  }
+  static bool depends_with_guards(const Access& access, int axis) {
+    return depends(access, axis) ||
+           std::any_of(access.guards.begin(), access.guards.end(), [&](const Access::Guard& guard) {
+             return index::depends_on(guard.expr, axis);
+           });
+  }
+  int num_axes() const { return static_cast<int>(nest_.axes.size()); }
+
+  int64_t extent(int axis) const { return nest_.axes[axis].extent; }
+
+  /// Whether tiles of that size end where strips do.
+  bool fits(int axis, int64_t tile) const {
+    return axis < 0 || tile == 1 || granules_[axis] == 0 || granules_[axis] % tile == 0;
+  }
+
+  int64_t fitting(int axis, int64_t tile) const {
+    while (!fits(axis, tile)) --tile;
+    return tile;
+  }
+
+  /// Its steps follow one another: the first (or last) of equal values wins.
+  bool is_arg_reduction() const {
+    return nest_.combiner == graph::Combiner::kArgMax || nest_.combiner == graph::Combiner::kArgMin;
+  }
+
+  double reduction_points() const {
+    double points = 1;
+    for (const auto& axis : nest_.axes) points *= axis.reduction ? double(axis.extent) : 1;
+    return points;
+  }
+
+  /// Vector instructions for `n` elements: full registers, then narrower pieces.
+  int64_t vector_ops(int64_t n) const {
+    int64_t full = n / lanes_, rest = n % lanes_;
+    if (rest == 0) return std::max<int64_t>(full, 1);
+    return full + 1;
+  }
+
+  /// The two loads of a contraction: the one along the vector axis and the one across it.
+  bool operands(int& along, int& across) const {
+    if (!nest_.is_contraction()) return false;
+    const NestOp& product = nest_.ops[nest_.ops[nest_.reduce_op].args[0]];
+    int a = nest_.ops[product.args[0]].access, b = nest_.ops[product.args[1]].access;
+    bool a_along = depends_with_guards(nest_.loads[a], schedule_.vector_axis);
+    bool b_along = depends_with_guards(nest_.loads[b], schedule_.vector_axis);
+    if (a_along == b_along) return false;
+    along = a_along ? a : b;
+    across = a_along ? b : a;
+    return true;
+  }
+
+  const fusion::Nest& nest_;
+  const fusion::StoragePlan& storage_;
+  const Machine& machine_;
+  const std::vector<int64_t> granules_;
+  const int64_t lanes_;
+  fusion::NestSchedule& schedule_;
+};
+
+}  // namespace corf::search
