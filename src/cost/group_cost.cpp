@@ -311,12 +311,18 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
       share = busiest_share(count, schedule.partitions);
     }
   }
+  // Chunks take partial results from memory and leave them there.
+  double partial_bytes = 0;
+  if (schedule.scatter) {
+    blocks *= double(strips.num_chunks);
+    partial_bytes = 4 * double(num_elems(points)) / double(schedule.partitions);
+  }
   const int64_t last_rows = strips.stages.back().rows;
   const int64_t num_strips = ceil_div(last_rows, schedule.strip);
   if (schedule.partition_loop == static_cast<int>(schedule.outer.size())) {
     share = busiest_rows(last_rows, schedule.strip, schedule.partitions);
   }
-  const auto ring_bytes = double(fusion::ring_bytes(strips, storage));
+  const double ring_bytes = double(fusion::ring_bytes(strips, storage)) + partial_bytes;
   std::set<graph::ValueId> rings, divided;  // divided: each worker reads its part
   std::map<graph::ValueId, double> others;  // how often their bytes pass
   // What a strip reads whatever its rows: bytes of one strip, and of all of them.
@@ -330,27 +336,33 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     return blocks * std::min(double(num_strips), units);
   };
   for (const fusion::StripRing& ring : strips.rings) rings.insert(ring.value);
-  const auto stream = static_cast<int>(schedule.outer.size());
+  const auto stream = static_cast<int>(strips.stages.back().outer_dims.size());
+  const int chunks = schedule.scatter ? stream - 1 : -1;
   for (size_t s = 0; s < group.nests.size(); ++s) {
     const Nest& nest = group.nests[s].nest;
     for (const Access& load : nest.loads) {
       if (rings.count(load.value)) continue;
       double bytes = bytes_of(graph, load.value);
-      bool walked = false;
+      bool walked = false, in_chunks = false;
       for (size_t axis = 0; axis < nest.axes.size(); ++axis) {
         const int shared = nest.axes[axis].shared;
         if (shared < 0 || !index::depends_on(load.address, static_cast<int>(axis))) continue;
         if (shared == stream) {
           walked = true;
         } else {
-          if (shared == schedule.partition_loop) divided.insert(load.value);
+          if (shared == chunks) in_chunks = true;
+          if (shared == schedule.partition_loop && shared != chunks) divided.insert(load.value);
           const auto block = double(strips.stages[s].outer_blocks[shared]);
           bytes *= std::min(1.0, block / double(nest.axes[axis].extent * nest.axes[axis].unit));
         }
       }
       if (walked) {
         double& passes = others[load.value];
-        passes = std::max(passes, passes_to_read(nest, bytes_of(graph, load.value), machine));
+        double times = passes_to_read(nest, bytes_of(graph, load.value), machine);
+        // The last stage reads the rest in the last chunk.
+        const bool every_chunk = schedule.scatter && !in_chunks && s + 1 < group.nests.size();
+        if (every_chunk) times *= double(strips.num_chunks);
+        passes = std::max(passes, times);
       } else {
         revisited[load.value] = {bytes, bytes * visits_of(strips.stages[s])};
       }
@@ -398,6 +410,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     const double bytes = bytes_of(graph, value);
     cost.memory += share * passes * bytes / rate(bytes, machine);
   }
+  cost.memory += 2 * double(strips.num_chunks - 1) * partial_bytes / level;
   cost.barrier = rates.barrier;
   return cost;
 }

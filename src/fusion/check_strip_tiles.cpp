@@ -16,16 +16,20 @@ Status check_strip_tiles(const FusionGroup& group, const StripAnalysis& strips) 
     auto fits = [&](int axis, int64_t tile) {
       const NestAxis& walked = nest.axes[axis];
       if (walked.shared < 0 || tile == 1) return true;
-      if (walked.shared < static_cast<int>(group.strips->outer.size())) {
+      if (walked.shared < static_cast<int>(strips.stages[s].outer_dims.size())) {
         const int64_t block = strips.stages[s].outer_blocks[walked.shared];
         return block % (tile * walked.unit) == 0 || block >= walked.extent * walked.unit;
       }
       return strips.stages[s].granule % (tile * walked.unit) == 0;
     };
     const int v = schedule.vector_axis;
-    if (v >= 0 && !fits(v, schedule.vector_tile)) return fault(v);
+    const bool scattered = v >= 0 && nest.axes[v].reduction && nest.axes[v].shared >= 0;
+    if (scattered || (v >= 0 && !fits(v, schedule.vector_tile))) return fault(v);
     for (const auto& tiled : schedule.register_tile) {
       if (!fits(tiled.axis, tiled.extent)) return fault(tiled.axis);
+    }
+    for (int axis : schedule.unrolled_reductions) {
+      if (nest.axes[axis].shared >= 0) return fault(axis);
     }
     const int b = schedule.block_axis;
     if (b >= 0 && nest.axes[b].shared >= 0) return fault(b);

@@ -63,22 +63,31 @@ struct Stage {
   std::vector<graph::ValueId> stored;  // values that other stages or groups read
 };
 
-/// How the stages of a group share their outer loops ("rows outermost" of design section 1). The
-/// last stage's dimensions are named; those of the others follow from the index maps between them.
+/// How the stages of a group share their outer loops. The last stage's dimensions are named; those
+/// of the others follow from the index maps between them.
 ///
 ///   for block of the outer dimensions:
-///     for strip of the stream dimension:
-///       each stage in turn: those of its rows that the strip needs and that are not yet there
+///     for chunk of the scattered reduction axis, if there is one:
+///       for strip of the stream dimension:
+///         each stage in turn: those of its rows that the strip needs and that are not yet there
 ///
-/// Values between the stages live in rings of a few rows, in the worker's scratch memory.
+/// Values between the stages live in rings of a few rows, in the worker's scratch memory. Without
+/// a scattered axis these are rows of all channels ("rows outermost" of design section 1). With
+/// one, only a chunk of the intermediate's channels is alive ("channel chunks outermost"): each
+/// chunk is added to partial sums of the last stage, which finishes them in the last chunk.
 struct StripSchedule {
   struct Outer {
     int dim = 0;        // of the last stage's output; every stage walks it in step
     int64_t block = 1;  // points
   };
   std::vector<Outer> outer;  // outermost first
-  int stream_dim = 0;        // of the last stage's output
-  int64_t strip = 1;         // its rows
+  struct Scatter {
+    int axis = 0;       // a reduction axis of the last stage's nest, as build_nest numbers it
+    int64_t chunk = 1;  // its steps
+  };
+  std::optional<Scatter> scatter;
+  int stream_dim = 0;  // of the last stage's output
+  int64_t strip = 1;   // its rows
   /// The loop that is split among workers: a position in `outer`, or outer.size() for the stream,
   /// whose seams are computed on both sides.
   int partition_loop = 0;

@@ -1,3 +1,4 @@
+// Longer than 500 lines because all steps of the analysis share its tables of stages and reads.
 #include "fusion/strips.h"
 
 #include <algorithm>
@@ -95,6 +96,28 @@ class Analyzer {
     }
     stage.stream_dim = schedule_.stream_dim;
     stage.rows = points(last)[stage.stream_dim];
+    return schedule_.scatter ? place_scatter(*schedule_.scatter) : Status{};
+  }
+
+  /// Partial results of the last stage are sums (or products, least or greatest values) of some of
+  /// its reduction's steps.
+  Status place_scatter(const StripSchedule::Scatter& scatter) {
+    const int last = num_stages() - 1;
+    const std::vector<NestAxis>& axes = nests_[last]->axes;
+    if (scatter.axis < 0 || scatter.axis >= static_cast<int>(axes.size()) ||
+        !axes[scatter.axis].reduction) {
+      return fault(last, "no such reduction axis to scatter");
+    }
+    const graph::Combiner combiner = nests_[last]->combiner;
+    if (combiner == graph::Combiner::kArgMax || combiner == graph::Combiner::kArgMin) {
+      return fault(last, "positions of extremes have no partial results");
+    }
+    if (scatter.chunk < 1 || scatter.chunk >= axes[scatter.axis].extent) {
+      return fault(last, "a scattered axis takes several chunks");
+    }
+    result_.stages[last].outer_dims.push_back(scatter.axis);
+    result_.stages[last].outer_blocks.push_back(scatter.chunk);
+    result_.num_chunks = corf::ceil_div(axes[scatter.axis].extent, scatter.chunk);
     return {};
   }
 
@@ -132,7 +155,7 @@ class Analyzer {
             if (divisor == 0 || consumer.outer_blocks[i] % divisor != 0) {
               return fault(s, "an outer dimension is not walked block by block");
             }
-            if ((points(c)[dim] - 1) / divisor >= points(s)[d]) {
+            if ((nests_[c]->axes[dim].extent - 1) / divisor >= points(s)[d]) {
               return fault(s, "an outer dimension goes on beyond it");
             }
             found = static_cast<int>(d);
@@ -158,8 +181,10 @@ class Analyzer {
     }
     if (stage.stream_dim < 0) return fault(s, "no later stage reads it");
     for (ValueId value : group_.stages[s].stored) {
-      for (int dim : stage.outer_dims) {
-        if (is_innermost(value, dim)) return fault(s, "an outer dimension runs along the vectors");
+      for (size_t i = 0; i < schedule_.outer.size(); ++i) {
+        if (is_innermost(value, stage.outer_dims[i])) {
+          return fault(s, "an outer dimension runs along the vectors");
+        }
       }
     }
     stage.rows = points(s)[stage.stream_dim];
@@ -383,10 +408,10 @@ class Analyzer {
 
   /// Whether the loops over blocks reach all points of the stage.
   bool covers_outer_dims(const StripStage& stage, const Shape& points) const {
-    const Shape& last = this->points(num_stages() - 1);
+    const std::vector<NestAxis>& axes = nests_.back()->axes;
+    const StripStage& last = result_.stages.back();
     for (size_t i = 0; i < stage.outer_dims.size(); ++i) {
-      const auto& outer = schedule_.outer[i];
-      const int64_t blocks = corf::ceil_div(last[outer.dim], outer.block);
+      const int64_t blocks = corf::ceil_div(axes[last.outer_dims[i]].extent, last.outer_blocks[i]);
       if (blocks * stage.outer_blocks[i] < points[stage.outer_dims[i]]) return false;
     }
     return true;
@@ -444,7 +469,8 @@ class Analyzer {
       if (stage.overlaps && partitions > 1) {
         return fault(s, "what other groups read would be written by two workers");
       }
-      if (covered[s] != stage.rows || !covers_outer_dims(stage, points(s))) {
+      if (covered[s] != stage.rows ||
+          (s + 1 < num_stages() && !covers_outer_dims(stage, points(s)))) {
         return fault(s, "rows that other groups read are not made");
       }
     }

@@ -13,8 +13,10 @@ constexpr int kStripVariable = 1;      // 0 <= strip < StripAnalysis::num_strips
 
 /// How one stage takes part in the strips. Rows are coordinates of its stream dimension.
 struct StripStage {
-  std::vector<int> outer_dims;        // of its points, by outer loop
-  std::vector<int64_t> outer_blocks;  // points of a block, by outer loop
+  /// By outer loop, the loop of chunks being the last: dimension of its points (of the last stage,
+  /// the scattered axis), and points of a block.
+  std::vector<int> outer_dims;
+  std::vector<int64_t> outer_blocks;
   int stream_dim = -1;
   int64_t rows = 0;  // extent of the stream dimension
   int64_t unit = 1;  // rows that its nest makes at once
@@ -39,7 +41,8 @@ struct StripRing {
 struct StripAnalysis {
   std::vector<StripStage> stages;
   std::vector<StripRing> rings;
-  Expr num_strips;  // of a partition
+  Expr num_strips;         // of a partition
+  int64_t num_chunks = 1;  // of the scattered axis
 };
 
 /// What the analyses of one graph's groups have in common, by a stage's first node.

@@ -187,6 +187,13 @@ class PlanParser {
       outer.block = scanner_.integer("points");
       strips.outer.push_back(outer);
     }
+    if (scanner_.accept("scatter")) {
+      StripSchedule::Scatter scatter;
+      scatter.axis = static_cast<int>(scanner_.integer("an axis"));
+      scanner_.expect("by");
+      scatter.chunk = scanner_.integer("steps");
+      strips.scatter = scatter;
+    }
     scanner_.expect("split");
     strips.partition_loop = static_cast<int>(scanner_.integer("a loop"));
     strips.partitions = scanner_.integer("partitions");
@@ -314,6 +321,9 @@ std::string to_string(const graph::Graph& graph, const FusionPlan& plan) {
       text += fmt::format("  strips {} by {}", group.strips->stream_dim, group.strips->strip);
       for (const auto& outer : group.strips->outer) {
         text += fmt::format(" outer {} by {}", outer.dim, outer.block);
+      }
+      if (const auto& scatter = group.strips->scatter) {
+        text += fmt::format(" scatter {} by {}", scatter->axis, scatter->chunk);
       }
       text += fmt::format(" split {} {}\n", group.strips->partition_loop, group.strips->partitions);
     }

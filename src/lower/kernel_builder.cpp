@@ -98,9 +98,13 @@ KernelBuilder::Place KernelBuilder::place(int root, bool written) {
 
 void KernelBuilder::place_ring(int root, DType dtype, int64_t size_elems,
                                const index::Expr& shift) {
+  rings_[root] = {new_scratch("ring", dtype, size_elems), shift};
+}
+
+int KernelBuilder::new_scratch(const std::string& name, DType dtype, int64_t size_elems) {
   const auto number = static_cast<int>(kernel_.scratch.size());
-  kernel_.scratch.push_back({"ring" + std::to_string(number), dtype, size_elems});
-  rings_[root] = {kFirstScratch + number, shift};
+  kernel_.scratch.push_back({name + std::to_string(number), dtype, size_elems});
+  return kFirstScratch + number;
 }
 
 void KernelBuilder::finish() {

@@ -55,6 +55,8 @@ class KernelBuilder {
   Place place(int root, bool written);
   /// Puts a ring into scratch memory; `shift` is the address of what lies at its front.
   void place_ring(int root, DType dtype, int64_t size_elems, const index::Expr& shift);
+  /// Memory of the worker's own.
+  int new_scratch(const std::string& name, DType dtype, int64_t size_elems);
   /// To be called once, when everything is bound: numbers the scratch behind the buffers.
   void finish();
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <optional>
 
-#include "lower/tile_emitter.h"
 #include "support/checked.h"
 
 namespace corf::lower {
@@ -17,7 +16,8 @@ using loop::Stmt;
 class NestLowering {
  public:
   NestLowering(const Nest& nest, const NestSchedule& schedule,
-               const std::map<int, AxisRange>& ranges, KernelBuilder& builder)
+               const std::map<int, AxisRange>& ranges, KernelBuilder& builder,
+               const ReductionPart* part)
       : nest_(nest),
         schedule_(schedule),
         ranges_(ranges),
@@ -26,6 +26,7 @@ class NestLowering {
     const size_t n = nest.axes.size();
     base_.assign(n, Expr(0));
     extent_.assign(n, 1);
+    emitter_.set_part(part);
   }
 
   std::vector<Stmt> run() {
@@ -162,8 +163,9 @@ void lower_nest(const Nest& nest, const NestSchedule& schedule, KernelBuilder& b
 }
 
 std::vector<Stmt> nest_loops(const Nest& nest, const NestSchedule& schedule,
-                             const std::map<int, AxisRange>& ranges, KernelBuilder& builder) {
-  return NestLowering(nest, schedule, ranges, builder).run();
+                             const std::map<int, AxisRange>& ranges, KernelBuilder& builder,
+                             const ReductionPart* part) {
+  return NestLowering(nest, schedule, ranges, builder, part).run();
 }
 
 }  // namespace corf::lower

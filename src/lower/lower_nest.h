@@ -4,6 +4,7 @@
 
 #include "fusion/plan.h"
 #include "lower/kernel_builder.h"
+#include "lower/tile_emitter.h"
 
 namespace corf::lower {
 
@@ -12,14 +13,11 @@ namespace corf::lower {
 void lower_nest(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
                 KernelBuilder& builder);
 
-/// Part of an axis, in the axis' own steps.
-struct AxisRange {
-  index::Expr begin, end;
-};
 /// The loops of a scheduled nest over part of its points: `ranges` by axis. Ranges begin and end
-/// where the axis' tiles do.
+/// where the axis' tiles do. `part`: of the reduction; nullptr: all of it.
 std::vector<loop::Stmt> nest_loops(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
-                                   const std::map<int, AxisRange>& ranges, KernelBuilder& builder);
+                                   const std::map<int, AxisRange>& ranges, KernelBuilder& builder,
+                                   const ReductionPart* part = nullptr);
 
 /// Zeroes the margins around `value`, split among `partitions`.
 std::vector<loop::Stmt> zero_margins(graph::ValueId value, int64_t partitions,

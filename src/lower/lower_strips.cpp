@@ -30,8 +30,12 @@ class StripLowering {
     for (size_t i = 0; i < schedule_.outer.size(); ++i) {
       outer_.push_back(builder_.new_variable("block"));
     }
+    if (schedule_.scatter) {
+      outer_.push_back(builder_.new_variable("chunk"));
+    }
     strip_ = builder_.new_variable("strip");
     for (const StripRing& ring : strips_.rings) place(ring);
+    if (schedule_.scatter) place_partial_sums();
     std::vector<Stmt>& body = builder_.kernel().body;
     append(body, zero_stored_margins());
     for (const StripRing& ring : strips_.rings) append(body, zero_sides(ring));
@@ -150,14 +154,13 @@ class StripLowering {
       result.push_back(strip_loop());
       return result;
     }
-    const StripStage& last = strips_.stages.back();
-    const int64_t extent = points(strips_.stages.size() - 1)[last.outer_dims[loop]];
-    const Expr count(ceil_div(extent, schedule_.outer[loop].block));
+    const bool chunks = loop == schedule_.outer.size();
+    const Expr count(chunks ? strips_.num_chunks : num_blocks(loop));
     loop::For blocks_loop;
     blocks_loop.var = outer_[loop];
     blocks_loop.lo = Expr(0);
     blocks_loop.hi = count;
-    if (schedule_.partition_loop == static_cast<int>(loop)) {
+    if (!chunks && schedule_.partition_loop == static_cast<int>(loop)) {
       const Expr part = Expr::variable(KernelBuilder::kPartition), parts(schedule_.partitions);
       blocks_loop.lo = floor_div(part * count, parts);
       blocks_loop.hi = floor_div((part + Expr(1)) * count, parts);
@@ -167,8 +170,10 @@ class StripLowering {
     return result;
   }
 
-  const Shape& points(size_t stage) const {
-    return builder_.buffers().graph().values[group_.stages[stage].stored[0]].shape;
+  int64_t num_blocks(size_t loop) const {
+    const graph::ValueId result = group_.stages.back().stored[0];
+    const Shape& points = builder_.buffers().graph().values[result].shape;
+    return ceil_div(points[schedule_.outer[loop].dim], schedule_.outer[loop].block);
   }
 
   Stmt strip_loop() {
@@ -180,10 +185,91 @@ class StripLowering {
       for (const StripRing& ring : strips_.rings) {
         if (ring.stage == static_cast<int>(s)) append(loop.body, zero_beyond(ring));
       }
+      if (schedule_.scatter && s + 1 == group_.nests.size()) {
+        append(loop.body, scatter());
+        continue;
+      }
       append(loop.body,
              nest_loops(group_.nests[s].nest, group_.nests[s].schedule, ranges_of(s), builder_));
     }
     return loop;
+  }
+
+  /// Memory for the last stage's partial results: all that a worker has of them in one run through
+  /// the chunks, in the order of the last stage's loops.
+  void place_partial_sums() {
+    const auto& [nest, schedule] = group_.nests.back();
+    const StripStage& stage = strips_.stages.back();
+    const auto stream = static_cast<int>(outer_.size());
+    std::vector<int> order;  // innermost first
+    for (auto axis = schedule.parallel_order.rbegin(); axis != schedule.parallel_order.rend();
+         ++axis) {
+      if (*axis != schedule.vector_axis) order.push_back(*axis);
+    }
+    const int v = schedule.vector_axis;
+    if (v >= 0 && !nest.axes[v].reduction) order.insert(order.begin(), v);
+    int64_t size = 1;
+    part_.address = part_.shift = Expr(0);
+    for (int axis : order) {
+      const fusion::NestAxis& walked = nest.axes[axis];
+      int64_t extent = walked.extent;
+      Expr begin(0);
+      if (walked.shared == stream) {
+        begin = ceil_div(here(stage.begin), walked.unit);
+        extent = std::min(extent, ceil_div(partition_rows(), walked.unit));
+      } else if (walked.shared >= 0) {
+        const int64_t block = stage.outer_blocks[walked.shared] / walked.unit;
+        begin = Expr::variable(outer_[walked.shared]) * Expr(block);
+        extent = std::min(extent, block);
+      }
+      part_.address = part_.address + Expr::variable(axis) * Expr(size);
+      part_.shift = part_.shift + begin * Expr(size);
+      // Whole cache lines for the points around the vectors.
+      constexpr int64_t kLineElems = 16;
+      size *= axis == order.front() && extent >= kLineElems ? round_up(extent, kLineElems) : extent;
+    }
+    const DType dtype = nest.ops[nest.reduce_op].dtype;
+    part_.buffer = builder_.new_scratch("partial", dtype, size);
+    for (size_t axis = 0; axis < nest.axes.size(); ++axis) {
+      const fusion::NestAxis& walked = nest.axes[axis];
+      if (walked.reduction && walked.shared >= 0) part_.axis = static_cast<int>(axis);
+    }
+    part_.range = ranges_of(group_.nests.size() - 1).at(part_.axis);
+    const fusion::NestAxis& cut = nest.axes[part_.axis];
+    part_.steps = stage.outer_blocks.back() / cut.unit;
+    part_.equal = cut.extent % part_.steps == 0;
+  }
+
+  /// The most rows of the last stage that one partition makes.
+  int64_t partition_rows() const {
+    const StripStage& stage = strips_.stages.back();
+    const bool split = schedule_.partition_loop == static_cast<int>(schedule_.outer.size());
+    const int64_t strips = ceil_div(stage.rows, schedule_.strip);
+    return ceil_div(strips, split ? schedule_.partitions : 1) * schedule_.strip;
+  }
+
+  /// The last stage, whose sums begin in the first chunk and are finished in the last one.
+  std::vector<Stmt> scatter() {
+    const auto& [nest, schedule] = group_.nests.back();
+    const std::map<int, AxisRange> ranges = ranges_of(group_.nests.size() - 1);
+    const Expr chunk = Expr::variable(outer_.back()), next = chunk + Expr(1);
+    const Expr last(strips_.num_chunks - 1);
+    std::vector<Stmt> result;
+    auto add = [&](bool is_first, bool is_last, const Expr& lo, const Expr& hi) {
+      ReductionPart part = part_;
+      part.first = is_first;
+      part.last = is_last;
+      loop::For when;  // runs once or never
+      when.var = builder_.new_variable("when");
+      when.lo = lo;
+      when.hi = hi;
+      when.body = nest_loops(nest, schedule, ranges, builder_, &part);
+      result.push_back(std::move(when));
+    };
+    add(true, false, chunk, min(next, Expr(1)));
+    if (strips_.num_chunks > 2) add(false, false, max(chunk, Expr(1)), min(next, last));
+    add(false, true, max(chunk, last), next);
+    return result;
   }
 
   std::map<int, AxisRange> ranges_of(size_t s) const {
@@ -233,6 +319,7 @@ class StripLowering {
   KernelBuilder& builder_;
   std::vector<int> outer_;  // variables of the blocks' loops
   int strip_ = -1;          // variable of the strips' loop
+  ReductionPart part_;      // of the scattered axis
 };
 
 }  // namespace

@@ -104,6 +104,14 @@ loop::Tile TileEmitter::emit_tile(const std::vector<Expr>& base,
   loop::Tile result;
   result.axes = axes;
   if (nest_.reduce_op >= 0) emit_reduction(result.body);
+  if (part_ && !part_->last) {
+    loop::TileStore partial;
+    partial.buffer = part_->buffer;
+    partial.offset = at_point(part_->address, result.body) - part_->shift;
+    partial.value = registers_[nest_.reduce_op];
+    result.body.push_back(std::move(partial));
+    return result;
+  }
   for (const Nest::Store& store : nest_.stores) {
     Register value = emit(store.op, result.body);
     loop::TileStore out;

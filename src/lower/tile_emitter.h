@@ -10,6 +10,24 @@
 
 namespace corf::lower {
 
+/// Part of an axis, in the axis' own steps.
+struct AxisRange {
+  index::Expr begin, end;
+};
+
+/// Some steps of a nest's reduction. What they yield is combined with what the parts before left in
+/// memory; the last part goes on with what follows the reduction.
+struct ReductionPart {
+  int axis = 0;  // that is cut into parts
+  AxisRange range;
+  int64_t steps = 1;  // the most in a part
+  bool equal = true;  // all parts have as many
+  bool first = false, last = false;
+  int buffer = 0;       // of the kernel, for the results of parts
+  index::Expr address;  // there, over the nest's axes, less `shift`
+  index::Expr shift;
+};
+
 /// Writes the tiles of a scheduled nest: loads, the reduction's loops and accumulators, what
 /// follows it, and stores.
 class TileEmitter {
@@ -29,6 +47,9 @@ class TileEmitter {
     int64_t tile_points = 1;
   };
   void set_progress(PanelProgress progress) { progress_ = std::move(progress); }
+
+  /// The tiles that are emitted next take that part of the reduction.
+  void set_part(const ReductionPart* part) { part_ = part; }
 
  private:
   using Expr = index::Expr;
@@ -54,6 +75,7 @@ class TileEmitter {
   bool emit_scaled_sum(Statements& out);
   void hoist(int number, Statements& out);
   int64_t reduction_step(int axis) const;
+  int64_t reduction_extent(int axis) const;
   void choose_sum_blocks(DType dtype);
   void sum_block(Statements& out, const std::function<void()>& emit_loops);
   void reduction_loops(size_t level, Statements& out);
@@ -79,7 +101,8 @@ class TileEmitter {
   int64_t block_steps_ = 0;  // 0: all of that level
   bool inside_block_ = false;
   PanelProgress progress_;
-  std::optional<loop::Guard> limit_;  // lanes beyond the end of a vectorised reduction
+  const ReductionPart* part_ = nullptr;  // nullptr: all of the reduction
+  std::optional<loop::Guard> limit_;     // lanes beyond the end of a vectorised reduction
 };
 
 }  // namespace corf::lower

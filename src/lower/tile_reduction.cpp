@@ -18,6 +18,19 @@ using loop::TileStmt;
 
 namespace {
 
+ScalarOp operation_of(Combiner combiner) {
+  switch (combiner) {
+    case Combiner::kProduct:
+      return ScalarOp::kMul;
+    case Combiner::kMin:
+      return ScalarOp::kMin;
+    case Combiner::kMax:
+      return ScalarOp::kMax;
+    default:
+      return ScalarOp::kAdd;
+  }
+}
+
 loop::Reduction reduction_of(Combiner combiner) {
   switch (combiner) {
     case Combiner::kProduct:
@@ -71,19 +84,28 @@ void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
   const bool lanes = schedule_.vector_axis >= 0 && nest_.axes[schedule_.vector_axis].reduction &&
                      lane_variable_ >= 0;
   if (lanes) axes.push_back(lane_variable_);
-  Register init = identity(nest_.combiner, dtype, out);
+  const Register neutral = identity(nest_.combiner, dtype, out);
+  Register before = -1;  // what the parts before have left
+  if (part_ && !part_->first) {
+    loop::TileLoad partial;
+    partial.buffer = part_->buffer;
+    partial.offset = at_point(part_->address, out) - part_->shift;
+    before = let(dtype, std::move(partial), out);
+  }
+  const Register init = before >= 0 && !lanes ? before : neutral;
+  choose_sum_blocks(dtype);
   accumulator_ = builder_.new_register();
-  out.push_back(loop::TileAccumulator{accumulator_, dtype, axes, init});
+  const Register begin = block_level_ >= 0 ? neutral : init;
+  out.push_back(loop::TileAccumulator{accumulator_, dtype, axes, begin});
   if (is_arg()) {
     Register zero = constant(0, 0, DType::kI64, out);
     position_ = builder_.new_register();
     out.push_back(loop::TileAccumulator{position_, DType::kI64, axes, zero});
   }
-  choose_sum_blocks(dtype);
   total_ = accumulator_;
   if (block_level_ >= 0) {
     total_ = builder_.new_register();
-    zero_ = init;
+    zero_ = neutral;
     out.push_back(loop::TileAccumulator{total_, dtype, axes, init});
   }
   reduction_loops(0, out);
@@ -91,6 +113,10 @@ void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
   if (lanes) {
     result =
         let(dtype, loop::TileReduce{reduction_of(nest_.combiner), total_, lane_variable_}, out);
+    if (before >= 0) {
+      const ScalarOp combine = operation_of(nest_.combiner);
+      result = let(dtype, loop::TileApply{combine, {before, result}}, out);
+    }
   }
   registers_[nest_.reduce_op] = result;
 }
@@ -140,6 +166,10 @@ void TileEmitter::hoist(int number, std::vector<TileStmt>& out) {
   for (int arg : op.args) hoist(arg, out);
 }
 
+int64_t TileEmitter::reduction_extent(int axis) const {
+  return part_ && axis == part_->axis ? part_->steps : nest_.axes[axis].extent;
+}
+
 int64_t TileEmitter::reduction_step(int axis) const {
   return axis == schedule_.vector_axis ? schedule_.vector_tile : 1;
 }
@@ -153,7 +183,7 @@ void TileEmitter::choose_sum_blocks(DType dtype) {
   block_level_ = -1;
   block_steps_ = 0;
   const std::vector<int>& order = schedule_.reduction_order;
-  auto steps = [&](int axis) { return ceil_div(nest_.axes[axis].extent, reduction_step(axis)); };
+  auto steps = [&](int axis) { return ceil_div(reduction_extent(axis), reduction_step(axis)); };
   int64_t all = 1;
   for (int axis : order) all *= steps(axis);
   if (nest_.combiner != Combiner::kSum || !is_float(dtype) || all <= longest) return;
@@ -189,11 +219,14 @@ void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
     return;
   }
   const int axis = schedule_.reduction_order[level];
-  const int64_t extent = nest_.axes[axis].extent;
+  const int64_t extent = reduction_extent(axis);
   const bool lanes = axis == schedule_.vector_axis;
+  const bool in_part = part_ && axis == part_->axis;
+  const Expr origin = in_part ? part_->range.begin : Expr(0);
   const int64_t step = reduction_step(axis);
   const Expr lane = lanes && lane_variable_ >= 0 ? Expr::variable(lane_variable_) : Expr(0);
   const int64_t whole = extent / step * step;
+  const Expr end = in_part && !part_->equal ? part_->range.end - origin : Expr(whole);
   auto scoped = [&](const std::function<void()>& emit_body) {
     std::vector<Register> outside = registers_;
     auto bound = bound_;
@@ -212,7 +245,7 @@ void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
     // Copies of a loop whose length is not known need a second loop, and its registers.
     const bool known = lo.is_constant() && hi.is_constant();
     loop.unroll = innermost && known ? schedule_.reduction_unroll : 1;
-    point_[axis] = start + Expr::variable(loop.var) + lane;
+    point_[axis] = origin + start + Expr::variable(loop.var) + lane;
     scoped([&] { reduction_loops(level + 1, loop.body); });
     into.push_back(std::move(loop));
   };
@@ -220,15 +253,15 @@ void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
     loop::TileLoop blocks;
     blocks.var = builder_.new_variable(nest_.axes[axis].name + "_block");
     blocks.lo = Expr(0);
-    blocks.hi = Expr(whole);
+    blocks.hi = end;
     blocks.step = block_steps_ * step;
     const Expr start = Expr::variable(blocks.var);
-    const bool even = whole % blocks.step == 0;
-    const Expr length = even ? Expr(blocks.step) : min(Expr(blocks.step), Expr(whole) - start);
+    const bool even = end.is_constant() && whole % blocks.step == 0;
+    const Expr length = even ? Expr(blocks.step) : min(Expr(blocks.step), end - start);
     sum_block(blocks.body, [&] { emit_loop(start, Expr(0), length, blocks.body); });
     out.push_back(std::move(blocks));
   } else if (whole > 0) {
-    emit_loop(Expr(0), Expr(0), Expr(whole), out);
+    emit_loop(Expr(0), Expr(0), end, out);
   }
   if (whole == extent) return;
   // Lanes beyond the end load nothing and count as the identity.

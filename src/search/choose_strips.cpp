@@ -36,11 +36,11 @@ class StripChooser {
 
   StripChoice run() {
     for (const StripSchedule& loops : loop_candidates()) {
-      int too_short = 0;
-      for (int64_t strip : strip_candidates(loops)) {
-        StripSchedule schedule = loops;
-        schedule.strip = strip;
-        if (!try_schedule(schedule) && !best_.empty() && ++too_short == 2) break;
+      try_strips(loops);
+      for (const StripSchedule::Scatter& scatter : scatter_candidates()) {
+        StripSchedule chunks = loops;
+        chunks.scatter = scatter;
+        if (is_legal(chunks)) try_strips(chunks);
       }
     }
     return {legal_, std::move(best_)};
@@ -48,6 +48,36 @@ class StripChooser {
 
  private:
   const Shape& points() const { return graph_.values[group_.stages.back().stored[0]].shape; }
+
+  void try_strips(const StripSchedule& loops) {
+    int too_short = 0;
+    for (int64_t strip : strip_candidates(loops)) {
+      StripSchedule schedule = loops;
+      schedule.strip = strip;
+      if (!try_schedule(schedule) && !best_.empty() && ++too_short == 2) break;
+    }
+  }
+
+  /// Chunks of the last stage's longest reduction axis: whole vectors of intermediate channels.
+  std::vector<StripSchedule::Scatter> scatter_candidates() {
+    const fusion::Nest& nest = cache_.nests.at(group_.stages.back().nodes[0]);
+    StripSchedule::Scatter scatter{-1, 0};
+    int64_t longest = 0;
+    for (int axis = 0; axis < static_cast<int>(nest.axes.size()); ++axis) {
+      if (!nest.axes[axis].reduction || nest.axes[axis].extent <= longest) continue;
+      longest = nest.axes[axis].extent;
+      scatter.axis = axis;
+    }
+    std::vector<StripSchedule::Scatter> candidates;
+    for (int64_t parts : {2, 3, 4, 6, 8, 12, 16}) {
+      scatter.chunk = round_up(ceil_div(longest, parts), machine_.f32_lanes());
+      if (scatter.chunk >= longest) continue;
+      if (candidates.empty() || scatter.chunk < candidates.back().chunk) {
+        candidates.push_back(scatter);
+      }
+    }
+    return candidates;
+  }
 
   /// Streams along each dimension that all stages can walk; dimensions that lie further out are
   /// outer loops where they can be, or are left to the stages.
@@ -177,7 +207,6 @@ class StripChooser {
 
 bool schedule_stages(const graph::Graph& graph, const fusion::StoragePlan& storage,
                      const Machine& machine, const StripAnalysis& strips, FusionGroup& group) {
-  const StripSchedule& schedule = *group.strips;
   group.nests.clear();
   std::vector<fusion::Nest> nests = fusion::group_nests(graph, storage, group, &strips);
   for (size_t s = 0; s < nests.size(); ++s) {
@@ -185,7 +214,7 @@ bool schedule_stages(const graph::Graph& graph, const fusion::StoragePlan& stora
     std::vector<int64_t> extents, granules;
     for (const fusion::NestAxis& axis : nests[s].axes) {
       extents.push_back(fusion::extent_in_strip(stage, axis));
-      const bool is_stream = axis.shared == static_cast<int>(schedule.outer.size());
+      const bool is_stream = axis.shared == static_cast<int>(stage.outer_dims.size());
       const bool in_blocks = axis.shared >= 0 && extents.back() < axis.extent;
       granules.push_back(is_stream ? stage.granule / stage.unit : in_blocks ? extents.back() : 0);
     }

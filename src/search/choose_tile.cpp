@@ -87,7 +87,9 @@ class TileChooser : ScheduleStep {
     for (int axis = 0; axis < num_axes(); ++axis) {
       double cost = 0;
       bool reduction = nest_.axes[axis].reduction;
-      if ((reduction && is_arg_reduction()) || granules_[axis] != 0) continue;
+      if (reduction && (is_arg_reduction() || granules_[axis] != 0)) continue;
+      // Chunks of channels are whole vectors.
+      if (granules_[axis] % lanes_ != 0) continue;
       // What happens once a sum matters the less the longer it is; lanes are then added up.
       const double steps = std::max<double>(1, reduction_points() / double(lanes_));
       for (int i = 0; i < static_cast<int>(nest_.ops.size()); ++i) {
@@ -184,7 +186,8 @@ class TileChooser : ScheduleStep {
       if (tile > 1) schedule_.register_tile.push_back({other, tile});
       return;
     }
-    const int64_t widest = 4 * lanes_;
+    int64_t widest = 4 * lanes_;
+    while (!fits(v, widest)) widest -= lanes_;
     schedule_.vector_tile = std::min(extent(v), widest);
     if (schedule_.vector_tile >= 2 * lanes_) return;
     // Short vectors: several points of the next axis at once.
@@ -253,6 +256,7 @@ class TileChooser : ScheduleStep {
     double best = std::numeric_limits<double>::max();
     OuterProductTile chosen;
     for (int64_t vectors = 1; vectors <= std::min<int64_t>(vector_ops(extent(v)), 12); ++vectors) {
+      if (!fits(v, vectors * lanes_)) continue;
       for (int64_t outer_rows = 1; outer_rows <= outer_most; ++outer_rows) {
         for (int64_t rows = 1; rows <= std::min<int64_t>(points, 30); ++rows) {
           if (!fits(p, rows) || !fits(q, outer_rows)) continue;

@@ -140,11 +140,25 @@ class Fusing {
         for (graph::NodeId consumer : group.stages[s].nodes) {
           const auto& inputs = graph_.nodes[consumer].inputs;
           if (!std::count(inputs.begin(), inputs.end(), ring.value)) continue;
-          group.links.push_back({ring.value, producer, consumer, fusion::LinkStrategy::kStream,
-                                 fmt::format("ring of {} rows", ring.rows)});
+          group.links.push_back(link_of(group, strips, ring, s, producer, consumer));
         }
       }
     }
+  }
+
+  /// Of a ring that stage `reader` reads.
+  static fusion::Link link_of(const FusionGroup& group, const fusion::StripAnalysis& strips,
+                              const fusion::StripRing& ring, size_t reader, graph::NodeId producer,
+                              graph::NodeId consumer) {
+    fusion::Link link{ring.value, producer, consumer, fusion::LinkStrategy::kStream,
+                      fmt::format("ring of {} rows", ring.rows)};
+    if (!group.strips->scatter) return link;
+    link.why +=
+        fmt::format(", {} channels at a time", strips.stages[ring.stage].outer_blocks.back());
+    if (reader + 1 < group.stages.size()) return link;
+    link.strategy = fusion::LinkStrategy::kScatter;
+    link.why += fmt::format(", added to partial results {} times", strips.num_chunks);
+    return link;
   }
 
   const graph::Graph& graph_;

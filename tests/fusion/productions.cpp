@@ -13,7 +13,7 @@ class Walk {
   Walk(const loop::Kernel& kernel, const fusion::FusionGroup& group,
        const fusion::StripAnalysis& strips, const fusion::StoragePlan& storage)
       : kernel_(kernel),
-        num_outer_(group.strips->outer.size()),
+        num_outer_(group.strips->outer.size() + (group.strips->scatter ? 1 : 0)),
         strips_(strips),
         storage_(storage),
         values_(kernel.var_names.size()),
@@ -41,7 +41,8 @@ class Walk {
       for (const loop::TileStmt& inner : tile.body) {
         const auto* store = std::get_if<loop::TileStore>(&inner);
         const int ring = store ? store->buffer - static_cast<int>(kernel_.buffers.size()) : -1;
-        if (ring >= 0 && !stores_zeros(tile)) points(tile, 0, *store, ring);
+        if (ring < 0 || ring >= static_cast<int>(counts_.size())) continue;
+        if (!stores_zeros(tile)) points(tile, 0, *store, ring);
       }
     }
   }

@@ -84,6 +84,11 @@ StripSchedule RandomPlans::random_strips(const Shape& points) {
     if (!chance(0.3)) continue;
     strips.outer.push_back({dim, chance(0.4) ? 1 : pick(1, points[dim] + 1)});
   }
+  if (chance(0.5)) {
+    // Some axis of the last stage; one that is no reduction's is refused.
+    const auto rank = static_cast<int64_t>(points.size());
+    strips.scatter = StripSchedule::Scatter{static_cast<int>(pick(rank, rank + 2)), pick(1, 9)};
+  }
   strips.partition_loop = static_cast<int>(pick(0, static_cast<int64_t>(strips.outer.size())));
   strips.partitions = pick(1, 5);
   if (variety_.partitions > 0) strips.partitions = variety_.partitions;
