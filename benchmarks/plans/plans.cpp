@@ -162,7 +162,7 @@ int main(int argc, char** argv) {
   CLI::App app("Ranks random legal plans by prediction and by measurement.");
   app.add_option("MODEL", settings.models, "Models (.onnx)")->required();
   app.add_option("--threads", settings.threads, "Workers")->capture_default_str();
-  app.add_option("--isa", settings.isa, "sse2, avx2 or avx512");
+  app.add_option("--isa", settings.isa, "sse2, avx2, avx512 or amx");
   app.add_option("--plans", settings.plans, "Random plans of each model")->capture_default_str();
   app.add_option("--seed", settings.seed, "Of the plans")->capture_default_str();
   app.add_flag("--list", settings.list, "Print each plan's times");

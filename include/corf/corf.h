@@ -122,7 +122,7 @@ CORF_API void corf_options_free(corf_options* options);
  * key           value                             default
  * "threads"     workers, 1 to 1024; 0: as many as the CPUs that the process may use
  *                                                 "0"
- * "isa"         sse2, avx2, avx512                the widest of the machine
+ * "isa"         sse2, avx2, avx512, amx           the widest of the machine
  * "plan"        auto: what corf_session_tune has found, else by prediction; unfused: every operator
  *               alone
  * "plan_cache"  folder of tuned plans; empty: none are looked for

@@ -11,16 +11,19 @@ struct IsaTraits {
   Isa isa = Isa::kSse2;
 
   std::string_view cpu() const {
-    return isa == Isa::kAvx512 ? "x86-64-v4" : isa == Isa::kAvx2 ? "x86-64-v3" : "x86-64";
+    return isa >= Isa::kAvx512 ? "x86-64-v4" : isa == Isa::kAvx2 ? "x86-64-v3" : "x86-64";
   }
-  int f32_lanes() const { return isa == Isa::kAvx512 ? 16 : isa == Isa::kAvx2 ? 8 : 4; }
+  /// What the instruction set has beyond the CPU's name.
+  std::string_view features() const { return has_matrix_unit() ? "+amx-tile,+amx-bf16" : ""; }
+  int f32_lanes() const { return isa >= Isa::kAvx512 ? 16 : isa == Isa::kAvx2 ? 8 : 4; }
+  bool has_matrix_unit() const { return isa == Isa::kAmx; }
   bool has_fma() const { return isa != Isa::kSse2; }
   /// Rounding instructions (SSE4.1); without them LLVM would call the C library.
   bool has_rounding() const { return isa != Isa::kSse2; }
   bool has_f16_conversion() const { return isa != Isa::kSse2; }
   /// Whether vectors of elements of this size are loaded and stored under a mask at full speed.
   bool has_masks(int64_t elem_bytes) const {
-    return isa == Isa::kAvx512 || (isa == Isa::kAvx2 && elem_bytes >= 4);
+    return isa >= Isa::kAvx512 || (isa == Isa::kAvx2 && elem_bytes >= 4);
   }
 };
 

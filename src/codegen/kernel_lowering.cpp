@@ -1,6 +1,7 @@
 #include "codegen/kernel_lowering.h"
 
 #include "codegen/function_state.h"
+#include "codegen/matrix_tile.h"
 #include "codegen/tile_lowering.h"
 
 namespace corf::codegen {
@@ -8,7 +9,13 @@ namespace {
 
 void lower(const std::vector<loop::Stmt>& body, FunctionState& function);
 
-void lower(const loop::Tile& tile, FunctionState& function) { lower_tile(function, tile); }
+void lower(const loop::Tile& tile, FunctionState& function) {
+  if (tile.matrix && function.isa.has_matrix_unit()) {
+    lower_matrix_tile(function, tile);
+  } else {
+    lower_tile(function, tile);
+  }
+}
 
 void lower(const loop::For& loop, FunctionState& function) {
   function.emit_loop(loop.var, loop.lo, loop.hi, loop.step, 1, {}, [&](Values) {
@@ -28,7 +35,10 @@ void lower(const std::vector<loop::Stmt>& body, FunctionState& function) {
 void lower_kernel(const loop::Kernel& kernel, const IsaTraits& isa, const std::string& symbol,
                   llvm::Module& module) {
   FunctionState function(module, kernel, isa, symbol);
+  const bool matrix = uses_matrix_unit(kernel, isa);
+  if (matrix) open_matrix_unit(function);
   lower(kernel.body, function);
+  if (matrix) close_matrix_unit(function);
   function.finish();
 }
 

@@ -56,7 +56,7 @@ Result<std::unique_ptr<ModuleCompiler>> ModuleCompiler::create(const IsaTraits& 
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
   std::unique_ptr<llvm::TargetMachine> machine(
-      target->createTargetMachine(triple_argument, isa.cpu(), "", options, llvm::Reloc::PIC_,
+      target->createTargetMachine(triple_argument, isa.cpu(), isa.features(), options, llvm::Reloc::PIC_,
                                   llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
   if (!machine) return make_error(ErrorCode::kInternal, "LLVM cannot target {}", isa.cpu());
   return std::unique_ptr<ModuleCompiler>(new ModuleCompiler(isa, std::move(machine)));
@@ -78,6 +78,7 @@ void ModuleCompiler::set_attributes(llvm::Module& module) const {
   for (llvm::Function& function : module) {
     if (function.isDeclaration()) continue;
     function.addFnAttr("target-cpu", isa_.cpu());
+    if (!isa_.features().empty()) function.addFnAttr("target-features", isa_.features());
     if (host != "generic" && !host.empty()) function.addFnAttr("tune-cpu", host);
     function.addFnAttr("prefer-vector-width", width);
     function.addFnAttr("min-legal-vector-width", width);

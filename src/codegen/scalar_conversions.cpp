@@ -68,6 +68,13 @@ Value* ScalarOps::to_memory(Value* value, DType dtype) {
     return builder_.CreateZExt(value,
                                with_lanes(builder_.getInt8Ty(), num_lanes(value->getType())));
   }
+  if (dtype == DType::kBF16) {
+    // Registers hold bfloat16 numbers as f32: nothing is left to round.
+    const int lanes = num_lanes(value->getType());
+    Value* bits = builder_.CreateBitCast(value, with_lanes(builder_.getInt32Ty(), lanes));
+    return builder_.CreateTrunc(builder_.CreateLShr(bits, 16),
+                                with_lanes(builder_.getInt16Ty(), lanes));
+  }
   return is_rounded(dtype) ? narrow(value, dtype) : value;
 }
 

@@ -78,6 +78,11 @@ Value* ScalarOps::apply(ScalarOp op, DType dtype, DType arg_dtype, std::span<Val
   switch (op) {
     case ScalarOp::kCast:
       return cast(args[0], arg_dtype, dtype);
+    case ScalarOp::kTruncate: {
+      llvm::Type* bits = with_lanes(builder_.getInt32Ty(), num_lanes(args[0]->getType()));
+      Value* upper = builder_.CreateAnd(builder_.CreateBitCast(args[0], bits), 0xffff0000);
+      return builder_.CreateBitCast(upper, args[0]->getType());
+    }
     case ScalarOp::kSelect:
       return builder_.CreateSelect(args[0], args[1], args[2]);
     case ScalarOp::kLess:

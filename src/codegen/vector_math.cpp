@@ -68,7 +68,7 @@ Value* VectorMath::power_of_two(Value* like, Value* n) {
 
 Value* VectorMath::scale(Value* value, const Reduced& reduced) {
   const int lanes = num_lanes(value->getType());
-  if (isa_.isa == Isa::kAvx512 && (lanes == 16 || lanes == 8 || lanes == 4)) {
+  if (isa_.isa >= Isa::kAvx512 && (lanes == 16 || lanes == 8 || lanes == 4)) {
     Value* nothing = llvm::Constant::getNullValue(value->getType());
     llvm::SmallVector<Value*, 5> args{value, reduced.n, nothing};
     if (lanes == 16) {
@@ -107,7 +107,7 @@ Value* VectorMath::small_exp(Value* r) {
 Value* VectorMath::divide(Value* numerator, Value* divisor, Value* lost) {
   Value* quotient = nullptr;
   Value* inverse = nullptr;
-  if (isa_.isa == Isa::kAvx512 && num_lanes(divisor->getType()) == 16) {
+  if (isa_.isa >= Isa::kAvx512 && num_lanes(divisor->getType()) == 16) {
     // Good to 14 bits; the step below doubles them.
     Value* nothing = llvm::Constant::getNullValue(divisor->getType());
     inverse = builder_.CreateIntrinsic(llvm::Intrinsic::x86_avx512_rcp14_ps_512, {},

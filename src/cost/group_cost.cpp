@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "fusion/matrix.h"
 #include "support/checked.h"
 
 namespace corf::cost {
@@ -80,6 +81,7 @@ class NestCycles {
         rates_(rates_of(machine)) {}
 
   double run() const {
+    if (schedule_.matrix) return matrix();
     double tiles = 1, rows_used = 1;
     for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
       if (nest_.axes[axis].reduction || axis == schedule_.vector_axis) continue;
@@ -136,6 +138,21 @@ class NestCycles {
   }
 
  private:
+  double matrix() const {
+    const auto shape = fusion::matrix_shape(nest_, storage_, schedule_);
+    if (!shape) return 0;
+    double outside = 0;  // slots of a vector of results
+    for (int i = nest_.reduce_op; i < static_cast<int>(nest_.ops.size()); ++i) {
+      const NestOp& op = nest_.ops[i];
+      if (op.kind == NestOp::Kind::kApply) outside += slots_of(op.op);
+      if (op.kind == NestOp::Kind::kLoad) outside += access_slots(nest_.loads[op.access]);
+    }
+    for (const auto& store : nest_.stores) outside += access_slots(store.access);
+    const fusion::MatrixWork work = fusion::matrix_work(nest_, schedule_, *shape, extents_);
+    return machine_.matrix_product_cycles(work.sums) * work.products +
+           machine_.split_cycles() * work.vectors + work.results * (2 + outside / 2);
+  }
+
   int64_t tile_of(int axis) const {
     for (const auto& tiled : schedule_.register_tile) {
       if (tiled.axis == axis) return std::min(tiled.extent, extents_[axis]);

@@ -43,6 +43,9 @@ struct NestSchedule {
   int partition_axis = -1;
   int64_t partitions = 1;
   int reduction_unroll = 1;             // of the innermost reduction loop
+  /// A contraction on the matrix unit (fusion/matrix.h): the axes behind the vector axis in
+  /// parallel_order are the rows of a block, of `block_axis` as many tiles as that says.
+  bool matrix = false;
   Prefetch prefetch = Prefetch::kNone;  // of the packed operand of a contraction
 };
 

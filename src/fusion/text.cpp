@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "fusion/check_plan.h"
+#include "fusion/matrix.h"
 #include "fusion/group_nests.h"
 #include "fusion/strips.h"
 #include "index/scanner.h"
@@ -63,8 +64,9 @@ std::string print_schedule(const ScheduledNest& scheduled) {
     tile.push_back(fmt::format("{} {}", axis_name(nest, tiled.axis), tiled.extent));
   }
   return fmt::format(
-      "  schedule vector {} {} tile {} unroll {} reduce {} steps {} prefetch {} order {} block {} "
-      "{} split {} {}\n",
+      "  schedule {}vector {} {} tile {} unroll {} reduce {} steps {} prefetch {} order {} block "
+      "{} {} split {} {}\n",
+      s.matrix ? "matrix " : "",
       axis_name(nest, s.vector_axis), s.vector_tile,
       tile.empty() ? "-" : fmt::format("{}", fmt::join(tile, ", ")),
       axis_list(nest, s.unrolled_reductions), axis_list(nest, s.reduction_order),
@@ -251,6 +253,7 @@ class PlanParser {
 
   NestSchedule parse_schedule(const Nest& nest) {
     NestSchedule s;
+    s.matrix = scanner_.accept("matrix");
     scanner_.expect("vector");
     s.vector_axis = optional_axis(nest);
     s.vector_tile = scanner_.integer("lanes");
@@ -278,7 +281,9 @@ class PlanParser {
     s.partition_axis = optional_axis(nest);
     s.partitions = scanner_.integer("partitions");
     if (!scanner_.failed()) {
-      if (Status legal = check_schedule(nest, s); !legal) scanner_.fail(legal.error().message);
+      Status legal = check_schedule(nest, s);
+      if (legal) legal = check_matrix(nest, plan_.storage, s);
+      if (!legal) scanner_.fail(legal.error().message);
     }
     return s;
   }

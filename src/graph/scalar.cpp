@@ -11,7 +11,7 @@ struct ScalarOpInfo {
   std::string_view name;
   int num_args;
 };
-constexpr std::array<ScalarOpInfo, static_cast<size_t>(ScalarOp::kIsInf) + 1> kInfo = {{
+constexpr std::array<ScalarOpInfo, static_cast<size_t>(ScalarOp::kTruncate) + 1> kInfo = {{
     {"operand", 0},    {"constant", 0},    {"index", 0},  {"cast", 1},   {"add", 2},
     {"sub", 2},        {"mul", 2},         {"div", 2},    {"min", 2},    {"max", 2},
     {"mod", 2},        {"fmod", 2},        {"pow", 2},    {"neg", 1},    {"abs", 1},
@@ -22,6 +22,7 @@ constexpr std::array<ScalarOpInfo, static_cast<size_t>(ScalarOp::kIsInf) + 1> kI
     {"asinh", 1},      {"acosh", 1},       {"atanh", 1},  {"less", 2},   {"less_equal", 2},
     {"equal", 2},      {"and", 2},         {"or", 2},     {"xor", 2},    {"not", 1},
     {"shift_left", 2}, {"shift_right", 2}, {"select", 3}, {"is_nan", 1}, {"is_inf", 1},
+    {"truncate", 1},
 }};
 
 const ScalarOpInfo& info(ScalarOp op) {

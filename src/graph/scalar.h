@@ -63,6 +63,7 @@ enum class ScalarOp : uint8_t {
   kSelect,  // args: condition, if true, if false
   kIsNan,
   kIsInf,
+  kTruncate,  // f32 to bf16 towards zero: its upper half. In kernels only
 };
 
 std::string_view to_string(ScalarOp op);

@@ -78,6 +78,8 @@ Status verify_scalar(const Graph& graph, const Node& node, const Compute& comput
     case ScalarOp::kConstant:
     case ScalarOp::kCast:
       return {};
+    case ScalarOp::kTruncate:
+      return wrong("only kernels truncate");
     case ScalarOp::kSelect:
       if (types[0] != DType::kBool) return wrong("its condition must be a bool");
       if (types[1] != types[2] || types[1] != s.dtype) return wrong("its types differ");

@@ -397,6 +397,8 @@ class PartitionRun {
   bool run(const TileStmtCode& stmt, const ApplyCode& apply) {
     if (apply.op == ScalarOp::kCast) {
       cast(stmt, apply);
+    } else if (apply.op == ScalarOp::kTruncate) {
+      truncate(stmt, apply);
     } else if (apply.op == ScalarOp::kSelect) {
       select(stmt, apply);
     } else if (is_comparison(apply.op) || apply.op == ScalarOp::kIsNan ||
@@ -406,6 +408,17 @@ class PartitionRun {
       arithmetic(stmt, apply);
     }
     return true;
+  }
+
+  void truncate(const TileStmtCode& stmt, const ApplyCode& apply) {
+    float* out = target<float>(stmt);
+    const float* a = elements<float>(apply.args[0]);
+    for (int64_t i = 0; i < stmt.points; ++i) {
+      uint32_t bits = 0;
+      std::memcpy(&bits, &a[apply.args[0].elements[i]], sizeof bits);
+      bits &= 0xffff0000;
+      std::memcpy(&out[i], &bits, sizeof bits);
+    }
   }
 
   void arithmetic(const TileStmtCode& stmt, const ApplyCode& apply) {

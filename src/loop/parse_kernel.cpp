@@ -203,6 +203,7 @@ class KernelParser {
       axis.vector = s_.accept("vector");
       tile.axes.push_back(axis);
     });
+    tile.matrix = s_.accept("matrix");
     tile.body = block<TileStmt>([this] { return tile_stmt(); });
     return tile;
   }

@@ -183,10 +183,10 @@ class KernelPrinter {
                      block(s.body);
                    },
                    [&](const Tile& s) {
-                     line(fmt::format("tile ({}) {{", joined(s.axes, [this](const TileAxis& a) {
+                     line(fmt::format("tile ({}) {}{{", joined(s.axes, [this](const TileAxis& a) {
                                         return fmt::format("{}: {}{}", variable(a.var), a.extent,
                                                            a.vector ? " vector" : "");
-                                      })));
+                                      }), s.matrix ? "matrix " : ""));
                      block(s.body);
                    }},
         stmt);

@@ -137,6 +137,9 @@ struct For;
 struct Tile {
   std::vector<TileAxis> axes;
   std::vector<TileStmt> body;
+  /// The terms of its sums may be taken in any order and grouping, denormals as zeros, each product
+  /// exact: as the matrix unit takes them (codegen/matrix_tile.h).
+  bool matrix = false;
 };
 using Stmt = std::variant<For, Tile>;
 /// for var = lo; var < hi; var += step; never entered if hi <= lo.

@@ -25,6 +25,8 @@ std::string check_types(ScalarOp op, DType result, const std::vector<DType>& arg
       return "this operation cannot be applied";
     case ScalarOp::kCast:
       return "";
+    case ScalarOp::kTruncate:
+      return result == DType::kBF16 && args[0] == DType::kF32 ? "" : "takes f32 and gives bf16";
     case ScalarOp::kLess:
     case ScalarOp::kLessEqual:
     case ScalarOp::kEqual:

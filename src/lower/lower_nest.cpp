@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "lower/matrix_block.h"
+#include "support/assert.h"
 #include "support/checked.h"
 
 namespace corf::lower {
@@ -27,10 +29,11 @@ class NestLowering {
     base_.assign(n, Expr(0));
     extent_.assign(n, 1);
     emitter_.set_part(part);
+    if (schedule.matrix) open_matrix();
   }
 
   std::vector<Stmt> run() {
-    if (schedule_.block_axis < 0) return loops(0);
+    if (schedule_.block_axis < 0) return guarded(loops(0));
     // Blocks of one axis outermost; its own loop then runs within the block.
     const int axis = schedule_.block_axis;
     Range range = tile_range(axis);
@@ -44,13 +47,74 @@ class NestLowering {
     blocks.body = loops(0);
     std::vector<Stmt> result;
     result.push_back(std::move(blocks));
-    return result;
+    return guarded(std::move(result));
   }
 
  private:
   struct Range {
     Expr lo, hi;  // in tiles
   };
+
+  void open_matrix() {
+    auto shape = fusion::matrix_shape(nest_, builder_.buffers().storage(), schedule_);
+    CORF_ASSERT(shape, "a schedule for the matrix unit does not fit its nest");
+    std::vector<int64_t> points(nest_.axes.size(), 1);
+    for (size_t axis = 0; axis < points.size(); ++axis) {
+      if (nest_.axes[axis].reduction) points[axis] = nest_.axes[axis].extent;
+    }
+    for (int axis : shape->inner) points[axis] = most_points(axis);
+    const auto& order = schedule_.parallel_order;
+    const auto v = std::find(order.begin(), order.end(), schedule_.vector_axis);
+    vector_level_ = static_cast<size_t>(v - order.begin());
+    block_axes_ = shape->inner;
+    matrix_.emplace(nest_, schedule_, std::move(*shape), std::move(points), builder_);
+  }
+
+  /// Of an axis in one block.
+  int64_t most_points(int axis) const {
+    const int64_t extent = nest_.axes[axis].extent, tile = tile_of(axis);
+    int64_t most = extent;
+    if (auto range = ranges_.find(axis); range != ranges_.end()) {
+      most = std::min(extent, range->second.most);
+    } else if (axis == schedule_.partition_axis) {
+      most = std::min(extent, ceil_div(ceil_div(extent, tile), schedule_.partitions) * tile);
+    }
+    if (axis == schedule_.block_axis) most = std::min(most, schedule_.block_tiles * tile);
+    return most;
+  }
+
+  /// Blocks of the matrix unit hold at least one row.
+  std::vector<Stmt> guarded(std::vector<Stmt> body) {
+    if (!matrix_) return body;
+    for (const auto& [axis, range] : ranges_) {
+      if (std::find(block_axes_.begin(), block_axes_.end(), axis) == block_axes_.end()) continue;
+      loop::For when;  // runs once or never
+      when.var = builder_.new_variable("when");
+      when.lo = Expr(0);
+      when.hi = min(Expr(1), range.end - range.begin);
+      when.body = std::move(body);
+      body.clear();
+      body.push_back(std::move(when));
+    }
+    return body;
+  }
+
+  /// The block's part of its axes, in their steps.
+  std::map<int, AxisRange> block_ranges() const {
+    std::map<int, AxisRange> ranges;
+    for (int axis : block_axes_) {
+      const Range range = range_of(axis);
+      const Expr tile(tile_of(axis)), extent(nest_.axes[axis].extent);
+      ranges[axis] = {range.lo * tile, min(range.hi * tile, extent)};
+    }
+    return ranges;
+  }
+
+  std::vector<Expr> block_base() const {
+    std::vector<Expr> base = base_;
+    for (const auto& [axis, range] : block_ranges()) base[axis] = range.begin;
+    return base;
+  }
 
   int64_t tile_of(int axis) const {
     if (axis == schedule_.vector_axis) return schedule_.vector_tile;
@@ -103,6 +167,13 @@ class NestLowering {
 
   std::vector<Stmt> loops(size_t level) {
     std::vector<Stmt> result;
+    if (matrix_ && level == vector_level_) {
+      result = matrix_->split(block_base(), block_ranges());
+    } else if (matrix_ && level == vector_level_ + 1) {
+      result = matrix_->multiply(block_base(), extent_[schedule_.vector_axis], block_ranges());
+      sums_ = matrix_->sums(block_base());
+      emitter_.set_part(&*sums_);
+    }
     if (level == schedule_.parallel_order.size()) {
       if (schedule_.prefetch == fusion::Prefetch::kPanel) emitter_.set_progress(progress());
       result.push_back(emitter_.emit_tile(base_, extent_));
@@ -142,6 +213,10 @@ class NestLowering {
   KernelBuilder& builder_;
   TileEmitter emitter_;
   std::optional<Range> block_;
+  std::optional<MatrixBlock> matrix_;
+  std::optional<ReductionPart> sums_;  // of the block at hand, on the matrix unit
+  size_t vector_level_ = 0;
+  std::vector<int> block_axes_;  // inside of the vector axis, on the matrix unit
   std::vector<Expr> base_;       // of each axis: where the tile begins
   std::vector<int64_t> extent_;  // of each axis in the tile at hand
 };

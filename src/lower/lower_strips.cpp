@@ -284,12 +284,13 @@ class StripLowering {
         const int64_t block = stage.outer_blocks[walked.shared] / walked.unit;
         const Expr begin = Expr::variable(outer_[walked.shared]) * Expr(block);
         ranges[axis] = {begin, min(begin + Expr(block), Expr(walked.extent))};
-        continue;
+      } else {
+        const Expr prev = here(stage.prev), done = here(stage.done);
+        ranges[axis] = walked.unit == 1
+                           ? AxisRange{prev, done}
+                           : AxisRange{ceil_div(prev, walked.unit), ceil_div(done, walked.unit)};
       }
-      const Expr prev = here(stage.prev), done = here(stage.done);
-      ranges[axis] = walked.unit == 1
-                         ? AxisRange{prev, done}
-                         : AxisRange{ceil_div(prev, walked.unit), ceil_div(done, walked.unit)};
+      ranges[axis].most = fusion::extent_in_strip(stage, walked);
     }
     return ranges;
   }

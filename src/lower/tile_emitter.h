@@ -10,9 +10,10 @@
 
 namespace corf::lower {
 
-/// Part of an axis, in the axis' own steps.
+/// Part of an axis, in the axis' own steps; at most so many.
 struct AxisRange {
   index::Expr begin, end;
+  int64_t most = 0;
 };
 
 /// Some steps of a nest's reduction. What they yield is combined with what the parts before left in

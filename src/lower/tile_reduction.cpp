@@ -79,7 +79,7 @@ void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
   const NestOp& reduce = nest_.ops[nest_.reduce_op];
   const int body = reduce.args[0];
   const DType dtype = nest_.ops[body].dtype;
-  hoist(body, out);
+  if (!part_ || part_->steps > 0) hoist(body, out);
   std::vector<int> axes = tile_variables_;
   const bool lanes = schedule_.vector_axis >= 0 && nest_.axes[schedule_.vector_axis].reduction &&
                      lane_variable_ >= 0;
@@ -91,6 +91,10 @@ void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
     partial.buffer = part_->buffer;
     partial.offset = at_point(part_->address, out) - part_->shift;
     before = let(dtype, std::move(partial), out);
+  }
+  if (part_ && part_->steps == 0) {
+    registers_[nest_.reduce_op] = before;
+    return;
   }
   const Register init = before >= 0 && !lanes ? before : neutral;
   choose_sum_blocks(dtype);

@@ -13,7 +13,7 @@ namespace corf::runtime {
 
 /// Position-independent code and constants without external symbols, and where each kernel starts.
 struct Image {
-  std::string isa;  // "avx512", "avx2", "sse2"
+  std::string isa;  // as to_string(Isa) has it
   std::vector<std::byte> bytes;
   struct Entry {
     std::string name;

@@ -1,6 +1,7 @@
 #include "search/choose_schedule.h"
 
 #include "search/choose_loops.h"
+#include "search/choose_matrix.h"
 #include "search/choose_tile.h"
 
 namespace corf::search {
@@ -11,6 +12,7 @@ fusion::NestSchedule choose(const fusion::Nest& nest, const fusion::StoragePlan&
   fusion::NestSchedule schedule;
   choose_tile(nest, storage, machine, granules, schedule);
   choose_loops(nest, storage, machine, schedule);
+  if (auto matrix = choose_matrix(nest, storage, machine, granules, schedule)) return *matrix;
   return schedule;
 }
 

@@ -43,7 +43,7 @@ Status Options::set(std::string_view key, std::string_view value) {
     const auto parsed = parse_isa(value);
     if (!parsed) {
       return make_error(ErrorCode::kInvalidArgument,
-                        "option isa: '{}' is not one of sse2, avx2, avx512", value);
+                        "option isa: '{}' is not one of sse2, avx2, avx512, amx", value);
     }
     if (!has_isa(*parsed)) {
       return make_error(ErrorCode::kInvalidArgument,

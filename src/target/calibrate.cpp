@@ -139,6 +139,15 @@ double measure_peak(const CalibrationKernels& kernels, int threads) {
          });
 }
 
+double measure_matrix_product_ns(const CalibrationKernels& kernels, int threads) {
+  if (kernels.multiply_matrices == nullptr) return 0;
+  constexpr int64_t kIterations = 2'000;
+  const auto products = static_cast<double>(kIterations * kernels.products_per_iteration);
+  const double rate = best_rate_of_all(
+      threads, products, [&](int) { return [&] { kernels.multiply_matrices(kIterations); }; });
+  return rate > 0 ? 1e9 * threads / rate : 0;
+}
+
 /// Every thread reads its own `bytes` again and again.
 double measure_bandwidth(const CalibrationKernels& kernels, int threads, int64_t bytes) {
   // Several passes between two looks at the clock where one takes only nanoseconds.
@@ -216,6 +225,7 @@ Machine calibrate(Machine machine, const CalibrateOptions& options) {
   const CalibrationKernels kernels = calibration_kernels(machine.isa);
   machine.fma_gflops_core = measure_peak(kernels, 1);
   machine.fma_gflops_all = measure_peak(kernels, machine.threads);
+  machine.matrix_product_ns = measure_matrix_product_ns(kernels, machine.threads);
   machine.l1_gbps_core = measure_bandwidth(kernels, 1, machine.l1_bytes / 2);
   machine.l2_gbps_core = measure_bandwidth(kernels, 1, machine.l2_bytes / 2);
   machine.l3_gbps_core =

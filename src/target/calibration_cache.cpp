@@ -13,11 +13,12 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 
-constexpr std::array<std::pair<const char*, double Machine::*>, 7> kMeasured = {{
+constexpr std::array<std::pair<const char*, double Machine::*>, 8> kMeasured = {{
     {"fma_gflops_core", &Machine::fma_gflops_core},
     {"fma_gflops_all", &Machine::fma_gflops_all},
+    {"matrix_product_ns", &Machine::matrix_product_ns},
     {"l1_gbps_core", &Machine::l1_gbps_core},
     {"l2_gbps_core", &Machine::l2_gbps_core},
     {"l3_gbps_core", &Machine::l3_gbps_core},

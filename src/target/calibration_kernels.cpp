@@ -105,10 +105,42 @@ float sum_sse2(const float* data, int64_t elems) {
   return lanes[0] + lanes[1] + lanes[2] + lanes[3];
 }
 
+/// What LDTILECFG reads: bytes of a row and rows of each register.
+struct alignas(64) TileShapes {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+__attribute__((target("amx-tile,amx-bf16"))) void multiply_matrices_amx(int64_t iterations) {
+  static const TileShapes shapes;
+  alignas(64) static const uint16_t factors[4][512] = {};
+  _tile_loadconfig(&shapes);
+  for (int64_t i = 0; i < iterations; ++i) {
+    _tile_loadd(4, factors[0], 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, factors[1], 64);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+    _tile_loadd(6, factors[2], 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_loadd(7, factors[3], 64);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_release();
+}
+constexpr int64_t kProductsAmx = 8;
+
 }  // namespace
 
 CalibrationKernels calibration_kernels(Isa isa) {
   switch (isa) {
+    case Isa::kAmx:
+      return {multiply_add_avx512, 2 * 16 * kAccumulators512, sum_avx512, multiply_matrices_amx,
+              kProductsAmx};
     case Isa::kAvx512:
       return {multiply_add_avx512, 2 * 16 * kAccumulators512, sum_avx512};
     case Isa::kAvx2:

@@ -4,6 +4,8 @@
 #include <array>
 #include <cpuid.h>
 #include <cstring>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 namespace corf {
 namespace {
@@ -25,8 +27,14 @@ __attribute__((target("xsave"))) uint64_t enabled_register_state() {
   return static_cast<uint64_t>(__builtin_ia32_xgetbv(0));
 }
 
+/// The registers of the matrix unit are saved for a process only once it has asked for them.
+bool may_use_matrix_unit() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
 Isa detect_best_isa() {
-  constexpr uint64_t kYmmState = 0x6, kZmmState = 0xe6;
+  constexpr uint64_t kYmmState = 0x6, kZmmState = 0xe6, kTileState = 0x60000;
   const CpuidRegisters basic = cpuid(1);
   const bool osxsave = bit(basic.ecx, 27), avx = bit(basic.ecx, 28), fma = bit(basic.ecx, 12);
   if (!osxsave || !avx || !fma) return Isa::kSse2;
@@ -36,8 +44,12 @@ Isa detect_best_isa() {
   if (!avx2 || (state & kYmmState) != kYmmState) return Isa::kSse2;
   const bool f = bit(extended.ebx, 16), dq = bit(extended.ebx, 17), bw = bit(extended.ebx, 30),
              vl = bit(extended.ebx, 31);
-  if (f && dq && bw && vl && (state & kZmmState) == kZmmState) return Isa::kAvx512;
-  return Isa::kAvx2;
+  if (!f || !dq || !bw || !vl || (state & kZmmState) != kZmmState) return Isa::kAvx2;
+  const bool tiles = bit(extended.edx, 24), bf16 = bit(extended.edx, 22);
+  if (tiles && bf16 && (state & kTileState) == kTileState && may_use_matrix_unit()) {
+    return Isa::kAmx;
+  }
+  return Isa::kAvx512;
 }
 
 std::string cpu_brand() {
@@ -83,12 +95,14 @@ std::string_view to_string(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAmx:
+      return "amx";
   }
   return "unknown";
 }
 
 std::optional<Isa> parse_isa(std::string_view text) {
-  for (const Isa isa : {Isa::kSse2, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : kIsas) {
     if (text == to_string(isa)) return isa;
   }
   return std::nullopt;
@@ -100,6 +114,15 @@ Isa best_isa() {
 }
 
 bool has_isa(Isa isa) { return isa <= best_isa(); }
+
+double Machine::matrix_product_cycles(double independent) const {
+  // The latency is about that of three products and a half.
+  constexpr double kUnmeasured = 20, kHidesLatency = 3.5;
+  const bool measured = matrix_product_ns > 0 && fma_gflops_core > 0;
+  const double cycles =
+      measured ? matrix_product_ns * fma_gflops_core / (4.0 * f32_lanes()) : kUnmeasured;
+  return cycles * std::max(1.0, kHidesLatency / independent);
+}
 
 Machine detect_machine(int threads, std::optional<Isa> isa) {
   Machine machine;

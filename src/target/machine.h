@@ -6,11 +6,15 @@
 
 namespace corf {
 
-enum class Isa : uint8_t { kSse2, kAvx2, kAvx512 };
+/// kAmx: kAvx512 and a matrix unit for bfloat16, with which products of f32 factors are taken in
+/// three parts each (fusion/matrix.h).
+enum class Isa : uint8_t { kSse2, kAvx2, kAvx512, kAmx };
+constexpr Isa kIsas[] = {Isa::kSse2, Isa::kAvx2, Isa::kAvx512, Isa::kAmx};
 
-std::string_view to_string(Isa isa);  // "sse2", "avx2", "avx512"
+std::string_view to_string(Isa isa);  // "sse2", "avx2", "avx512", "amx"
 std::optional<Isa> parse_isa(std::string_view text);
 /// The widest that CPU and operating system offer (avx512 needs f, bw, dq, vl; avx2 needs fma).
+/// Asks the operating system to let this process use the matrix unit where there is one.
 Isa best_isa();
 bool has_isa(Isa isa);
 
@@ -21,14 +25,22 @@ struct Machine {
   int64_t l1_bytes = 32 << 10, l2_bytes = 1 << 20, l3_bytes = 8 << 20;  // of a core; l3 shared
   std::string cpu_name;
 
-  int vector_bytes() const { return isa == Isa::kAvx512 ? 64 : isa == Isa::kAvx2 ? 32 : 16; }
-  int num_vector_registers() const { return isa == Isa::kAvx512 ? 32 : 16; }
+  int vector_bytes() const { return isa >= Isa::kAvx512 ? 64 : isa == Isa::kAvx2 ? 32 : 16; }
+  int num_vector_registers() const { return isa >= Isa::kAvx512 ? 32 : 16; }
   int f32_lanes() const { return vector_bytes() / 4; }
+  bool has_matrix_unit() const { return isa == Isa::kAmx; }
 
   // Measured by calibrate(): one core alone, and `threads` cores together.
   double fma_gflops_core = 0, fma_gflops_all = 0;
+  double matrix_product_ns = 0;  // of 16 x 32 by 32 x 16 bfloat16 numbers, all cores at work
   double l1_gbps_core = 0, l2_gbps_core = 0, l3_gbps_core = 0, dram_gbps_all = 0;
   double barrier_ns = 0;
+
+  /// Cycles (of two multiply-adds of a vector each) that a product on the matrix unit takes, of
+  /// which so many do not depend on each other.
+  double matrix_product_cycles(double independent) const;
+  /// Cycles to split a vector of 16 numbers into parts for the matrix unit.
+  static double split_cycles() { return 8; }
 };
 
 Machine detect_machine(int threads, std::optional<Isa> isa = std::nullopt);

@@ -27,7 +27,7 @@ struct KernelRun {
 
 inline std::vector<Isa> isas_to_test() {
   std::vector<Isa> isas;
-  for (Isa isa : {Isa::kSse2, Isa::kAvx2, Isa::kAvx512}) {
+  for (Isa isa : kIsas) {
     if (has_isa(isa)) {
       isas.push_back(isa);
     } else {

@@ -31,7 +31,8 @@ def instruction_sets():
     """Those that code can be generated for and run on this machine."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         flags = set(re.search("^flags.*", file.read(), re.MULTILINE)[0].split())
-    needed = {"sse2": {"sse2"}, "avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512vl"}}
+    needed = {"sse2": {"sse2"}, "avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512vl"},
+              "amx": {"amx_tile", "amx_bf16"}}
     return [isa for isa, needs in needed.items() if needs <= flags]
 
 

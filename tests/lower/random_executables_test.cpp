@@ -133,7 +133,7 @@ TEST_P(RandomExecutables, ConcurrentRunsDoNotDisturbEachOther) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Isas, RandomExecutables,
-                         testing::Values(Isa::kSse2, Isa::kAvx2, Isa::kAvx512),
+                         testing::ValuesIn(kIsas),
                          [](const auto& info) { return std::string(to_string(info.param)); });
 
 }  // namespace

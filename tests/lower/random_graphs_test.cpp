@@ -66,7 +66,7 @@ TEST_P(RandomGraphs, LoweredProgramsGiveTheReferencesBits) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, RandomGraphs, testing::Values(Isa::kSse2, Isa::kAvx2, Isa::kAvx512),
+INSTANTIATE_TEST_SUITE_P(Isas, RandomGraphs, testing::ValuesIn(kIsas),
                          [](const auto& info) { return std::string(to_string(info.param)); });
 
 }  // namespace

@@ -212,7 +212,7 @@ TEST_P(Winograd, AxesThatAreCutUnevenly) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, Winograd, testing::Values(Isa::kSse2, Isa::kAvx2, Isa::kAvx512),
+INSTANTIATE_TEST_SUITE_P(Isas, Winograd, testing::ValuesIn(kIsas),
                          [](const auto& info) { return std::string(to_string(info.param)); });
 
 }  // namespace

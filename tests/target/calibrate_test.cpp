@@ -50,14 +50,14 @@ TEST(CalibrationKernels, SumReadsEveryElementOnce) {
   for (int i = 0; i < 2048; ++i) data[i] = static_cast<float>(i % 7);
   float expected = 0;
   for (int i = 0; i < 2048; ++i) expected += data[i];
-  for (const Isa isa : {Isa::kSse2, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : kIsas) {
     if (!has_isa(isa)) continue;
     EXPECT_EQ(calibration_kernels(isa).sum(data, 2048), expected) << to_string(isa);
   }
 }
 
 TEST(CalibrationKernels, MultiplyAddsAreCounted) {
-  for (const Isa isa : {Isa::kSse2, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : kIsas) {
     if (!has_isa(isa)) continue;
     const CalibrationKernels kernels = calibration_kernels(isa);
     // x -> 0.999 x + 0.001 from 0, 1, 2 ...: every accumulator goes to 1.

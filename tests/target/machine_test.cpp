@@ -9,7 +9,7 @@ namespace corf {
 namespace {
 
 TEST(Isa, NamesParseBack) {
-  for (const Isa isa : {Isa::kSse2, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : kIsas) {
     EXPECT_EQ(parse_isa(to_string(isa)), isa);
   }
   EXPECT_EQ(parse_isa("neon"), std::nullopt);
@@ -34,10 +34,13 @@ TEST(Isa, BestIsWhatTheKernelLists) {
   const bool avx2 = has("avx2") && has("fma");
   const bool avx512 =
       avx2 && has("avx512f") && has("avx512bw") && has("avx512dq") && has("avx512vl");
+  // Whether the system lets a process use the matrix unit is not among the flags.
+  const bool amx = avx512 && has("amx_tile") && has("amx_bf16");
   EXPECT_EQ(has_isa(Isa::kAvx512), avx512);
+  EXPECT_LE(has_isa(Isa::kAmx), amx);
   EXPECT_EQ(has_isa(Isa::kAvx2), avx2);
   EXPECT_TRUE(has_isa(Isa::kSse2));
-  EXPECT_EQ(best_isa(), avx512 ? Isa::kAvx512 : avx2 ? Isa::kAvx2 : Isa::kSse2);
+  if (!has_isa(Isa::kAmx)) EXPECT_EQ(best_isa(), avx512 ? Isa::kAvx512 : avx2 ? Isa::kAvx2 : Isa::kSse2);
 }
 
 TEST(Machine, DescribesTheIsaAskedFor) {

@@ -1,0 +1,69 @@
+#pragma once
+#include <optional>
+#include <vector>
+
+#include "fusion/plan.h"
+
+namespace corf::fusion {
+
+/// f32 numbers are sums of three bfloat16 numbers, each the upper half of what is left. A product
+/// is taken as the six largest of the nine products of parts, each of them exact, summed up in f32:
+/// what is left out is below 2^-22 of the product, less than f32's own rounding of a sum.
+constexpr int kParts = 3;
+struct PartProduct {
+  int across = 0, along = 0;  // 0: the largest part
+};
+/// The smallest first; neighbours share a factor.
+constexpr PartProduct kPartProducts[] = {{2, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 2}, {0, 0}};
+
+/// What the matrix unit multiplies at once: 16 rows by 16 lanes over 32 channels.
+constexpr int64_t kMatrixRows = 16, kMatrixLanes = 16, kMatrixChannels = 32;
+
+/// A contraction as products of matrices. The operand that varies along the rows is split into
+/// parts line by line: a line holds the channels of one point, and the lines of a block that any
+/// row needs follow one another (a convolution's neighbouring rows share most of theirs).
+struct MatrixShape {
+  int across = -1, along = -1;  // loads: the one that is split in the kernel, the packed one
+  int channel_axis = -1;        // reduction axis along which the elements of a line follow
+  int64_t channels = 0;
+  std::vector<int> inner;      // the parallel axes of a block, outermost first
+  int64_t pitch = 0;           // elements between lines
+  std::vector<int64_t> lines;  // by axis: that a step moves; 0 of axes outside of the block
+  int64_t row_lines = 1;       // between the rows of a product
+  int row_axis = -1;           // whose points are such rows
+  /// Of a ring that turns: lines lie in rows of `stream_lines`, row y at y mod turning_rows.
+  struct Turning {
+    Expr row;  // over the nest's axes
+    int64_t turning_rows = 0, stream_lines = 0;
+    std::vector<int64_t> rows;  // by axis: that a step moves
+  };
+  std::optional<Turning> turning;
+
+  int64_t padded_channels() const;
+  /// Lines of a block that has so many points along each axis.
+  int64_t num_lines(const std::vector<int64_t>& points) const;
+  /// Whether all rows of a block are walked as one, the gaps between image rows included; if not,
+  /// each run of `row_axis` is walked on its own.
+  bool walks_gaps(const std::vector<int64_t>& points) const;
+  /// Tiles of kMatrixRows that the block takes.
+  int64_t row_tiles(const std::vector<int64_t>& points) const;
+};
+
+/// What a schedule for the matrix unit does with so many points along each axis.
+struct MatrixWork {
+  double products = 0;  // of the unit, each of kMatrixRows by kMatrixLanes
+  double sums = 1;      // independent ones at a time
+  double vectors = 0;   // of 16 numbers that are split into parts
+  double results = 0;   // vectors of sums that are taken up again
+};
+MatrixWork matrix_work(const Nest& nest, const NestSchedule& schedule, const MatrixShape& shape,
+                       const std::vector<int64_t>& points);
+
+/// nullopt if the contraction has no such form under the schedule's orders.
+std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& storage,
+                                        const NestSchedule& schedule);
+
+/// A schedule for the matrix unit fits its nest. Errors: kInvalidArgument.
+Status check_matrix(const Nest& nest, const StoragePlan& storage, const NestSchedule& schedule);
+
+}  // namespace corf::fusion

@@ -1,0 +1,81 @@
+#pragma once
+#include <map>
+#include <vector>
+
+#include "fusion/matrix.h"
+#include "lower/kernel_builder.h"
+#include "lower/tile_emitter.h"
+
+namespace corf::lower {
+
+/// A constant operand as the matrix unit reads it, split into bfloat16 parts:
+/// [axes in front][panel of lanes][step of the reduction][part][pair of channels][lane][2],
+/// with zeros for channels and lanes that do not exist.
+class PackedParts {
+ public:
+  PackedParts(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
+              const fusion::MatrixShape& shape, ProgramBuffers& buffers);
+
+  int buffer() const { return buffer_; }
+  /// Lanes of the panel that begins at a multiple of the vector tile and has so many.
+  static int64_t lanes_of(int64_t extent) { return round_up_lanes(extent); }
+  /// Where the panel begins.
+  index::Expr panel(const std::vector<index::Expr>& point, const index::Expr& tile_base) const;
+  /// Reduction axes in the order of steps, blocks of channels apart, which turn fastest.
+  const std::vector<int>& step_axes() const { return step_axes_; }
+
+ private:
+  static int64_t round_up_lanes(int64_t extent);
+  Tensor pack(const Tensor& source) const;
+
+  const fusion::Nest& nest_;
+  const fusion::MatrixShape& shape_;
+  const fusion::Access& access_;
+  int vector_axis_;
+  int64_t vector_tile_;
+  std::vector<int> outer_, step_axes_;
+  int64_t num_steps_ = 1;  // of a panel
+  int buffer_ = -1;
+};
+
+/// The parts of a nest on the matrix unit: splitting the lines of a block, and multiplying them by
+/// one panel of the other operand, into sums in scratch memory that the nest's tiles then take up.
+class MatrixBlock {
+ public:
+  /// `points`: of each axis, the most in a block.
+  MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
+              fusion::MatrixShape shape, std::vector<int64_t> points, KernelBuilder& builder);
+
+  /// `base`: of each axis, where the block begins; `ranges`: of the block's axes.
+  std::vector<loop::Stmt> split(const std::vector<index::Expr>& base,
+                                const std::map<int, AxisRange>& ranges);
+  /// For the panel that begins at base[vector axis] and has `lanes` lanes.
+  std::vector<loop::Stmt> multiply(const std::vector<index::Expr>& base, int64_t lanes,
+                                   const std::map<int, AxisRange>& ranges);
+  /// Where tiles find the sums of the block that begins at `base`.
+  ReductionPart sums(const std::vector<index::Expr>& base) const;
+
+ private:
+  using Expr = index::Expr;
+
+  index::Expr at(const Expr& expr, const std::vector<Expr>& point) const;
+  loop::Tile split_tile(const Expr& from, const Expr& line);
+  std::vector<loop::Stmt> row_loops(const Expr& rows, const Expr& first_row, const Expr& first_line,
+                                    const Expr& panel, int64_t lanes);
+  loop::Tile product(int64_t tiles, const Expr& row, const Expr& line, const Expr& panel,
+                     int64_t lanes);
+  int64_t row_step(int axis) const;
+  int64_t line_elems() const { return fusion::kParts * shape_.padded_channels(); }
+
+  const fusion::Nest& nest_;
+  const fusion::NestSchedule& schedule_;
+  const fusion::MatrixShape shape_;
+  const std::vector<int64_t> points_;
+  KernelBuilder& builder_;
+  PackedParts packed_;
+  bool walks_gaps_ = false;
+  int64_t sum_lanes_ = 0;       // pitch of the sums
+  int lines_ = -1, sums_ = -1;  // scratch
+};
+
+}  // namespace corf::lower
