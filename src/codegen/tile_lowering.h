@@ -139,6 +139,8 @@ class TileLowering {
                            llvm::Constant* padding);
   llvm::Value* load_vector(int buffer, const Address& address, const Piece& piece,
                            const Condition& condition, llvm::Constant* padding);
+  bool store_halves(const loop::TileStore& store, Offset& offset, const Values& values,
+                    const Point& point, int piece);
   void store_piece(const loop::TileStore& store, Offset& offset, llvm::Value* value,
                    const Condition& condition, const Point& point, int piece);
   llvm::Value* pointer(int buffer, const Address& address);

@@ -333,6 +333,11 @@ void TileLowering::execute(const loop::TileStore& store) {
     for (int piece = 0; piece < num_pieces; ++piece) {
       const Condition& where = conditions[static_cast<size_t>(piece)];
       if (where.never) continue;
+      if (piece + 1 < num_pieces && store.guards.empty() &&
+          store_halves(store, offset, values, point, piece)) {
+        ++piece;
+        continue;
+      }
       if (where.scalar != branched_on) {
         join();
         branched_on = where.scalar;
@@ -350,6 +355,34 @@ void TileLowering::execute(const loop::TileStore& store) {
     join();
   }
   forget_loads_of(store.buffer);
+}
+
+/// Two whole pieces of bfloat16 numbers, which registers hold as the upper halves of f32, leave as
+/// one vector. False if the pieces are not of that kind.
+bool TileLowering::store_halves(const loop::TileStore& store, Offset& offset, const Values& values,
+                                const Point& point, int piece) {
+  const DType dtype = f_.kernel.buffer_dtype(store.buffer);
+  const DType value_dtype = registers_[static_cast<size_t>(store.value)].dtype;
+  if (dtype != DType::kBF16 || value_dtype != DType::kBF16) return false;
+  const Piece &low = pieces_[static_cast<size_t>(piece)],
+              &high = pieces_[static_cast<size_t>(piece) + 1];
+  if (low.active < f_.isa.f32_lanes() || high.active < f_.isa.f32_lanes()) return false;
+  const Location location = locate(offset, store.buffer, point, piece);
+  if (location.per_lane || location.vector_stride != 1) return false;
+  auto* halves = llvm::FixedVectorType::get(builder_.getInt16Ty(),
+                                            2 * static_cast<unsigned>(f_.isa.f32_lanes()));
+  Value* first = builder_.CreateBitCast(values[static_cast<size_t>(piece)], halves);
+  Value* second = builder_.CreateBitCast(values[static_cast<size_t>(piece) + 1], halves);
+  std::vector<int> upper;
+  for (int i = 1; i < 4 * f_.isa.f32_lanes(); i += 2) upper.push_back(i);
+  Address start = location.address;
+  start.constant += low.start;
+  f_.annotate(
+      builder_.CreateAlignedStore(builder_.CreateShuffleVector(first, second, upper),
+                                  pointer(store.buffer, start),
+                                  llvm::Align(static_cast<uint64_t>(size_bytes(dtype)))),
+      store.buffer);
+  return true;
 }
 
 void TileLowering::store_piece(const loop::TileStore& store, Offset& offset, Value* value,

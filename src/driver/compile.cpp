@@ -59,6 +59,21 @@ std::optional<fusion::FusionPlan> tuned_plan(const Pipeline& pipeline,
   return std::nullopt;
 }
 
+/// Errors: kUnsupported if the plan needs more than the instruction set has.
+Status check_machine(const fusion::FusionPlan& plan, const Machine& machine) {
+  if (machine.has_matrix_unit()) return {};
+  for (const fusion::FusionGroup& group : plan.groups) {
+    for (const fusion::ScheduledNest& scheduled : group.nests) {
+      if (!scheduled.schedule.matrix) continue;
+      return make_error(ErrorCode::kUnsupported,
+                        "the plan has schedules for a matrix unit, which {} lacks; make it with "
+                        "the instruction set that it runs on",
+                        to_string(machine.isa));
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 std::optional<Stage> parse_stage(std::string_view text) {
@@ -104,6 +119,7 @@ Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage l
   Dumper dump(options);
   if (options.plan_text) {
     CORF_ASSIGN(pipeline.plan, fusion::parse_plan(pipeline.graph, *options.plan_text));
+    CORF_RETURN_IF_ERROR(check_machine(pipeline.plan, pipeline.machine));
   } else if (options.plan == PlanMode::kUnfused) {
     pipeline.plan = search::find_unfused_plan(pipeline.graph, pipeline.machine);
   } else if (std::optional<fusion::FusionPlan> tuned = tuned_plan(pipeline, options)) {

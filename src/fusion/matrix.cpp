@@ -23,7 +23,7 @@ std::optional<Expr> find_modulo(const Expr& expr) {
 }
 
 /// How the operand's ring turns; false if that has another form.
-bool find_turning(const Access& access, int64_t pitch, MatrixShape& shape) {
+bool find_turning(const Nest& nest, const Access& access, int64_t pitch, MatrixShape& shape) {
   if (!access.turned) return true;
   const Linear turned = index::to_linear(*access.turned), all = index::to_linear(access.address);
   if (turned.is_affine()) return true;
@@ -46,7 +46,18 @@ bool find_turning(const Access& access, int64_t pitch, MatrixShape& shape) {
     turning.rows[axis] = step;
   }
   if (turning.stream_lines == 0) return false;
+  Linear rest = turned;
+  rest.rest = Expr(0);
+  turning.rest = index::to_expr(rest);
   turning.rows.resize(shape.lines.size(), 0);
+  // What else moves stays within the row.
+  int64_t last = 0;
+  for (size_t axis = 0; axis < shape.lines.size(); ++axis) {
+    const int64_t in_row = shape.lines[axis] - turning.rows[axis] * turning.stream_lines;
+    if (in_row < 0) return false;
+    last += in_row * (nest.axes[axis].extent - 1);
+  }
+  if (last >= turning.stream_lines) return false;
   shape.turning = std::move(turning);
   return true;
 }
@@ -139,11 +150,11 @@ std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& sto
   shape.lines.assign(nest.axes.size(), 0);
   std::vector<int> moving = shape.inner;  // axes of the block that change lines
   for (int axis = 0; axis < static_cast<int>(nest.axes.size()); ++axis) {
-    if (!nest.axes[axis].reduction) continue;
-    if (address.coefficient(axis) == 1 && nest.axes[axis].extent > shape.channels) {
-      shape.channel_axis = axis;
-      shape.channels = nest.axes[axis].extent;
-    }
+    if (!nest.axes[axis].reduction || nest.axes[axis].extent <= shape.channels) continue;
+    if (address.coefficient(axis) < 1) return std::nullopt;
+    shape.channel_axis = axis;
+    shape.channels = nest.axes[axis].extent;
+    shape.channel_step = address.coefficient(axis);
   }
   if (shape.channel_axis < 0 || shape.inner.empty()) return std::nullopt;
   for (int axis = 0; axis < static_cast<int>(nest.axes.size()); ++axis) {
@@ -153,7 +164,7 @@ std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& sto
     if (address.coefficient(axis) < 0) return std::nullopt;
     shape.pitch = std::gcd(shape.pitch, address.coefficient(axis));
   }
-  if (shape.pitch < shape.channels) return std::nullopt;
+  if (shape.pitch < 1) return std::nullopt;
   for (int axis : moving) shape.lines[axis] = address.coefficient(axis) / shape.pitch;
   for (int axis : shape.inner) {
     if (shape.lines[axis] == 0) return std::nullopt;
@@ -165,7 +176,7 @@ std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& sto
   for (int axis : shape.inner) {
     if (shape.lines[axis] % shape.row_lines != 0) return std::nullopt;
   }
-  if (!find_turning(across, shape.pitch, shape)) return std::nullopt;
+  if (!find_turning(nest, across, shape.pitch, shape)) return std::nullopt;
   return shape;
 }
 
@@ -184,9 +195,14 @@ Status check_matrix(const Nest& nest, const StoragePlan& storage, const NestSche
   if (!whole || schedule.vector_tile > 2 * kMatrixLanes) {
     return fault("`matrix` takes one or two times 16 lanes");
   }
-  const int b = schedule.block_axis;
-  if (b >= 0 && std::find(shape->inner.begin(), shape->inner.end(), b) == shape->inner.end()) {
+  auto in_block = [&](int axis) {
+    return std::find(shape->inner.begin(), shape->inner.end(), axis) != shape->inner.end();
+  };
+  if (schedule.block_axis >= 0 && !in_block(schedule.block_axis)) {
     return fault("`matrix` takes blocks of an axis behind the vector axis");
+  }
+  for (const auto& tiled : schedule.register_tile) {
+    if (!in_block(tiled.axis)) return fault("`matrix` takes tiles of axes behind the vector axis");
   }
   return {};
 }

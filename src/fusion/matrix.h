@@ -22,10 +22,11 @@ constexpr int64_t kMatrixRows = 16, kMatrixLanes = 16, kMatrixChannels = 32;
 /// A contraction as products of matrices. The operand that varies along the rows is split into
 /// parts line by line: a line holds the channels of one point, and the lines of a block that any
 /// row needs follow one another (a convolution's neighbouring rows share most of theirs).
+/// Element c of line i is at `pitch * i + channel_step * c`.
 struct MatrixShape {
   int across = -1, along = -1;  // loads: the one that is split in the kernel, the packed one
-  int channel_axis = -1;        // reduction axis along which the elements of a line follow
-  int64_t channels = 0;
+  int channel_axis = -1;        // reduction axis that runs along the lines
+  int64_t channels = 0, channel_step = 1;
   std::vector<int> inner;      // the parallel axes of a block, outermost first
   int64_t pitch = 0;           // elements between lines
   std::vector<int64_t> lines;  // by axis: that a step moves; 0 of axes outside of the block
@@ -33,7 +34,7 @@ struct MatrixShape {
   int row_axis = -1;           // whose points are such rows
   /// Of a ring that turns: lines lie in rows of `stream_lines`, row y at y mod turning_rows.
   struct Turning {
-    Expr row;  // over the nest's axes
+    Expr row, rest;  // over the nest's axes; the address without the row
     int64_t turning_rows = 0, stream_lines = 0;
     std::vector<int64_t> rows;  // by axis: that a step moves
   };

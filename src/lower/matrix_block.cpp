@@ -147,8 +147,9 @@ MatrixBlock::MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& s
   // The last product may read rows behind the block's last.
   const int64_t rows = shape_.row_tiles(points_) * kMatrixRows;
   const int64_t spare = kTilesOfRows * kMatrixRows * shape_.row_lines;
+  num_lines_ = shape_.num_lines(points_) + spare;
   lines_ = builder.new_scratch("lines", DType::kBF16,
-                               (shape_.num_lines(points_) + spare) * line_elems());
+                               num_lines_ * kParts * shape_.padded_channels());
   sums_ = builder.new_scratch("sums", DType::kF32, (rows + kMatrixRows) * sum_lanes_);
 }
 
@@ -156,33 +157,79 @@ Expr MatrixBlock::at(const Expr& expr, const std::vector<Expr>& point) const {
   return index::substitute(expr, [&](int id) -> std::optional<Expr> { return point[id]; });
 }
 
-/// A line of f32 from `from` on becomes three of bfloat16.
-loop::Tile MatrixBlock::split_tile(const Expr& from, const Expr& line) {
+/// Where a part of a line lies: [32 channels each][line][part][channel], so that the rows of one
+/// product are close together.
+Expr MatrixBlock::in_lines(const Expr& channels, const Expr& line, int part,
+                           const Expr& channel) const {
+  return (channels * Expr(num_lines_) + line) * Expr(kParts * kMatrixChannels) +
+         Expr(part * kMatrixChannels) + channel;
+}
+
+/// 32 channels of f32 of each line from `from` on become three times as many of bfloat16; channels
+/// behind the last are zeros.
+loop::Tile MatrixBlock::split_tile(const Expr& from, const Expr& line, int64_t lines,
+                                   const Expr& channels, int64_t num_channels) {
   const KernelBuilder::Place place = builder_.place(nest_.loads[shape_.across].root, false);
-  const int64_t channels = shape_.padded_channels();
+  loop::Tile tile;
+  Expr number(0);
+  if (lines > 1) {
+    const int var = builder_.new_variable("line");
+    tile.axes.push_back({var, lines, false});
+    number = Expr::variable(var);
+  }
   const int lane = builder_.new_variable("channel");
   const Expr channel = Expr::variable(lane);
-  loop::Tile tile;
-  tile.axes.push_back({lane, channels, true});
+  tile.axes.push_back({lane, kMatrixChannels, true});
   auto let = [&](DType dtype, decltype(loop::TileLet::value) value) {
     const loop::Register reg = builder_.new_register();
     tile.body.push_back(loop::TileLet{reg, dtype, std::move(value)});
     return reg;
   };
-  loop::TileLoad load{place.buffer, from + channel, {}, 0};
-  if (shape_.channels < channels) load.guards.push_back({channel, 0, shape_.channels});
+  const Expr at = (channels * Expr(kMatrixChannels) + channel) * Expr(shape_.channel_step);
+  loop::TileLoad load{place.buffer, from + number * Expr(shape_.pitch) + at, {}, 0};
+  if (num_channels < kMatrixChannels) load.guards.push_back({channel, 0, num_channels});
   loop::Register rest = let(DType::kF32, std::move(load));
   for (int part = 0; part < kParts; ++part) {
     const loop::Register upper =
         let(DType::kBF16, loop::TileApply{graph::ScalarOp::kTruncate, {rest}});
-    tile.body.push_back(loop::TileStore{
-        lines_, line * Expr(line_elems()) + Expr(part * channels) + channel, {}, upper});
+    tile.body.push_back(
+        loop::TileStore{lines_, in_lines(channels, line + number, part, channel), {}, upper});
     if (part + 1 == kParts) break;
-    const loop::Register wide =
-        let(DType::kF32, loop::TileApply{graph::ScalarOp::kCast, {upper}});
+    const loop::Register wide = let(DType::kF32, loop::TileApply{graph::ScalarOp::kCast, {upper}});
     rest = let(DType::kF32, loop::TileApply{graph::ScalarOp::kSub, {rest, wide}});
   }
   return tile;
+}
+
+std::vector<Stmt> MatrixBlock::split_channels(const Expr& from, const Expr& line, int64_t lines) {
+  std::vector<Stmt> result;
+  const int64_t whole = shape_.channels / kMatrixChannels, rest = shape_.channels % kMatrixChannels;
+  if (whole > 0) {
+    loop::For blocks = new_loop(builder_.new_variable("channels"), Expr(0), Expr(whole));
+    blocks.body.push_back(
+        split_tile(from, line, lines, Expr::variable(blocks.var), kMatrixChannels));
+    result.push_back(std::move(blocks));
+  }
+  if (rest > 0) result.push_back(split_tile(from, line, lines, Expr(whole), rest));
+  return result;
+}
+
+/// `from`: of the first line. Where lines follow one another element by element, several go
+/// through registers at once.
+std::vector<Stmt> MatrixBlock::split_lines(const Expr& from, const Expr& first, const Expr& count) {
+  constexpr int64_t kTogether = 16;
+  const int64_t together = shape_.channel_step != 1 && shape_.pitch == 1 ? kTogether : 1;
+  std::vector<Stmt> result;
+  auto add = [&](const Expr& lo, const Expr& hi, int64_t lines) {
+    loop::For loop = new_loop(builder_.new_variable("lines"), lo, hi);
+    const Expr line = Expr::variable(loop.var) * Expr(lines);
+    loop.body = split_channels(from + line * Expr(shape_.pitch), first + line, lines);
+    result.push_back(std::move(loop));
+  };
+  const Expr groups = floor_div(count, Expr(together));
+  if (together > 1) add(Expr(0), groups, together);
+  add(together > 1 ? groups * Expr(together) : Expr(0), count, 1);
+  return result;
 }
 
 std::vector<Stmt> MatrixBlock::split(const std::vector<Expr>& base,
@@ -205,25 +252,18 @@ std::vector<Stmt> MatrixBlock::split(const std::vector<Expr>& base,
   for (size_t axis = 0; axis < point.size(); ++axis) {
     if (nest_.axes[axis].reduction) point[axis] = Expr(0);
   }
-  const int line = builder_.new_variable("line");
-  loop::For over_lines = new_loop(line, Expr(0), lines + Expr(1));
   if (!shape_.turning) {
     const Expr from = at(across.turned.value_or(across.address), point) - shift;
-    over_lines.body.push_back(split_tile(from + Expr::variable(line) * Expr(shape_.pitch),
-                                         Expr::variable(line)));
-    return {std::move(over_lines)};
+    return split_lines(from, Expr(0), lines + Expr(1));
   }
   const fusion::MatrixShape::Turning& turning = *shape_.turning;
-  const int row = builder_.new_variable("row");
-  const Expr first = at(turning.row, point), here = first + Expr::variable(row);
+  loop::For over_rows = new_loop(builder_.new_variable("row"), Expr(0), rows + Expr(1));
+  const Expr row = Expr::variable(over_rows.var);
+  const Expr first = at(turning.row, point);
   const int64_t stride = turning.stream_lines * shape_.pitch;
-  const Expr in_buffer_of_all = at(across.address, point) - first * Expr(stride);
-  const Expr from = in_buffer_of_all + mod(here, Expr(turning.turning_rows)) * Expr(stride) - shift;
-  over_lines.body.push_back(
-      split_tile(from + Expr::variable(line) * Expr(shape_.pitch),
-                 Expr::variable(row) * Expr(turning.stream_lines) + Expr::variable(line)));
-  loop::For over_rows = new_loop(row, Expr(0), rows + Expr(1));
-  over_rows.body.push_back(std::move(over_lines));
+  const Expr from = at(turning.rest, point) +
+                    mod(first + row, Expr(turning.turning_rows)) * Expr(stride) - shift;
+  over_rows.body = split_lines(from, row * Expr(turning.stream_lines), lines + Expr(1));
   return {std::move(over_rows)};
 }
 
@@ -343,8 +383,7 @@ loop::Tile MatrixBlock::product(int64_t tiles, const Expr& row, const Expr& line
   std::vector<loop::Register> across, along;
   const int weights = builder_.bind(packed_.buffer(), false);
   for (int part = 0; part < kParts; ++part) {
-    across.push_back(load(lines_, at_line * Expr(line_elems()) + Expr(part * channels) +
-                                      block * Expr(kMatrixChannels) + channel));
+    across.push_back(load(lines_, in_lines(block, at_line, part, channel)));
     along.push_back(load(weights, panel + (step * Expr(kParts) + Expr(part)) *
                                               Expr(kMatrixChannels * width) +
                                       Expr::variable(pair) * Expr(2 * width) +

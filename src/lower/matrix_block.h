@@ -59,13 +59,16 @@ class MatrixBlock {
   using Expr = index::Expr;
 
   index::Expr at(const Expr& expr, const std::vector<Expr>& point) const;
-  loop::Tile split_tile(const Expr& from, const Expr& line);
+  loop::Tile split_tile(const Expr& from, const Expr& line, int64_t lines, const Expr& channels,
+                        int64_t num_channels);
+  std::vector<loop::Stmt> split_channels(const Expr& from, const Expr& line, int64_t lines);
+  std::vector<loop::Stmt> split_lines(const Expr& from, const Expr& first, const Expr& count);
   std::vector<loop::Stmt> row_loops(const Expr& rows, const Expr& first_row, const Expr& first_line,
                                     const Expr& panel, int64_t lanes);
   loop::Tile product(int64_t tiles, const Expr& row, const Expr& line, const Expr& panel,
                      int64_t lanes);
   int64_t row_step(int axis) const;
-  int64_t line_elems() const { return fusion::kParts * shape_.padded_channels(); }
+  Expr in_lines(const Expr& channels, const Expr& line, int part, const Expr& channel) const;
 
   const fusion::Nest& nest_;
   const fusion::NestSchedule& schedule_;
@@ -74,6 +77,7 @@ class MatrixBlock {
   KernelBuilder& builder_;
   PackedParts packed_;
   bool walks_gaps_ = false;
+  int64_t num_lines_ = 0;
   int64_t sum_lanes_ = 0;       // pitch of the sums
   int lines_ = -1, sums_ = -1;  // scratch
 };

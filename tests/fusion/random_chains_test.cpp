@@ -134,9 +134,18 @@ std::string described(const Case& tested) {
          fusion::to_string(tested.pipeline.graph, tested.pipeline.plan);
 }
 
+bool uses_matrix_unit(const fusion::FusionPlan& plan) {
+  for (const fusion::FusionGroup& group : plan.groups) {
+    for (const fusion::ScheduledNest& scheduled : group.nests) {
+      if (scheduled.schedule.matrix) return true;
+    }
+  }
+  return false;
+}
+
 TEST(RandomChains, InterpretedStripsGiveTheReferencesBits) {
   const int64_t chains = num_chains(240);
-  int64_t fused = 0;
+  int64_t fused = 0, on_matrix_unit = 0;
   const uint32_t first = first_seed(0);
   for (uint32_t seed = first; seed < first + chains; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
@@ -146,6 +155,7 @@ TEST(RandomChains, InterpretedStripsGiveTheReferencesBits) {
       continue;
     }
     ++fused;
+    on_matrix_unit += uses_matrix_unit(tested.pipeline.plan);
     const Status verified = loop::verify(tested.pipeline.program);
     ASSERT_TRUE(verified) << verified.error().message << described(tested);
     auto actual = loop::interpret(tested.pipeline.program, tested.inputs);
@@ -161,6 +171,7 @@ TEST(RandomChains, InterpretedStripsGiveTheReferencesBits) {
   std::printf("%lld of %lld chains have a legal plan\n", static_cast<long long>(fused),
               static_cast<long long>(chains));
   EXPECT_GT(fused * 2, chains);
+  EXPECT_GT(on_matrix_unit * 20, chains);
 }
 
 TEST(RandomChains, CompiledStripsGiveTheReferencesBitsAtAnyThreadCount) {

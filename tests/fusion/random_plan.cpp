@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "fusion/matrix.h"
 #include "search/choose_strips.h"
 #include "search/find_plan.h"
 
@@ -116,26 +117,48 @@ std::optional<FusionGroup> RandomPlans::fuse(const FusionPlan& plan, size_t firs
       if (fusion::check_strip_tiles(group, *strips)) ++faults_;
       continue;
     }
-    if (variety_.vary_tiles) vary(group, *strips);
+    if (variety_.vary_tiles) vary(group, *strips, with_rings);
     storage = std::move(with_rings);
     return group;
   }
   return std::nullopt;
 }
 
-void RandomPlans::vary(FusionGroup& group, const StripAnalysis& strips) {
+void RandomPlans::vary(FusionGroup& group, const StripAnalysis& strips,
+                       const fusion::StoragePlan& storage) {
   for (fusion::ScheduledNest& scheduled : group.nests) {
     if (chance(0.3)) continue;
     for (int i = 0; i < kVariations; ++i) {
       NestSchedule before = scheduled.schedule;
-      scheduled.schedule = varied(scheduled.nest, before);
+      const bool matrix = machine_.has_matrix_unit() && chance(0.5);
+      scheduled.schedule =
+          matrix ? for_matrix_unit(scheduled.nest, before) : varied(scheduled.nest, before);
       const bool legal = fusion::check_schedule(scheduled.nest, scheduled.schedule).ok() &&
+                         fusion::check_matrix(scheduled.nest, storage, scheduled.schedule).ok() &&
                          fusion::check_strip_tiles(group, strips).ok();
       if (!legal || tile_points(scheduled.nest, scheduled.schedule) > kMostTilePoints) {
         scheduled.schedule = std::move(before);
       }
     }
   }
+}
+
+/// Legal where the nest is a product of packed constants and the order happens to be right.
+NestSchedule RandomPlans::for_matrix_unit(const fusion::Nest& nest, NestSchedule schedule) {
+  schedule.matrix = true;
+  schedule.prefetch = fusion::Prefetch::kNone;
+  auto& loops = schedule.reduction_order;
+  loops.insert(loops.end(), schedule.unrolled_reductions.begin(),
+               schedule.unrolled_reductions.end());
+  schedule.unrolled_reductions.clear();
+  if (schedule.vector_axis < 0) return schedule;
+  const int64_t extent = nest.axes[schedule.vector_axis].extent;
+  schedule.vector_tile = std::min(extent, chance(0.5) ? int64_t{16} : int64_t{32});
+  auto& order = schedule.parallel_order;
+  if (chance(0.7)) std::shuffle(order.begin(), order.end(), random_);
+  schedule.block_axis = chance(0.5) ? -1 : order.back();
+  schedule.block_tiles = schedule.block_axis < 0 ? 0 : pick(1, 4);
+  return schedule;
 }
 
 /// One change, legal or not.

@@ -33,7 +33,9 @@ class RandomPlans {
   fusion::StripSchedule random_strips(const Shape& points);
   std::optional<fusion::FusionGroup> fuse(const fusion::FusionPlan& plan, size_t first, size_t end,
                                           fusion::StoragePlan& storage);
-  void vary(fusion::FusionGroup& group, const fusion::StripAnalysis& strips);
+  void vary(fusion::FusionGroup& group, const fusion::StripAnalysis& strips,
+            const fusion::StoragePlan& storage);
+  fusion::NestSchedule for_matrix_unit(const fusion::Nest& nest, fusion::NestSchedule schedule);
   fusion::NestSchedule varied(const fusion::Nest& nest, fusion::NestSchedule schedule);
 
   const graph::Graph& graph_;
