@@ -47,8 +47,16 @@ class MatrixTileLowering {
       if (axis.var == sum.axes[1]) lanes_ = axis;
     }
     CORF_ASSERT(rows_.extent <= 2 * kRows && lanes_.extent <= 2 * kRows, "too large a product");
+    const auto begun = loads_.find(sum.init);
+    if (begun != loads_.end()) {
+      const loop::TileLoad& load = *begun->second;
+      move_sums(llvm::Intrinsic::x86_tileloadd64, load.buffer, load.offset);
+      return;
+    }
     for (int i = 0; i < row_tiles(); ++i) {
-      for (int j = 0; j < lane_tiles(); ++j) call(llvm::Intrinsic::x86_tilezero, {number(sum_of(i, j))});
+      for (int j = 0; j < lane_tiles(); ++j) {
+        call(llvm::Intrinsic::x86_tilezero, {number(sum_of(i, j))});
+      }
     }
   }
 
@@ -86,20 +94,30 @@ class MatrixTileLowering {
   }
 
   void execute(const loop::TileStore& store) {
-    Linear offset = index::to_linear(store.offset);
+    move_sums(llvm::Intrinsic::x86_tilestored64, store.buffer, store.offset);
+  }
+
+  /// Between memory and the accumulators.
+  void move_sums(llvm::Intrinsic::ID id, int buffer, const Expr& at) {
+    Linear offset = index::to_linear(at);
     const int64_t row_step = take(offset, rows_.var), lane_step = take(offset, lanes_.var);
     CORF_ASSERT(lane_step == 1, "sums lie lane by lane");
     for (int i = 0; i < row_tiles(); ++i) {
       for (int j = 0; j < lane_tiles(); ++j) {
-        llvm::Value* to = pointer(store.buffer, offset, i * kRows * row_step + j * kRows);
-        call(llvm::Intrinsic::x86_tilestored64,
-             {number(sum_of(i, j)), to, bytes(store.buffer, row_step)});
+        llvm::Value* tile = pointer(buffer, offset, i * kRows * row_step + j * kRows);
+        call(id, {number(sum_of(i, j)), tile, bytes(buffer, row_step)});
       }
     }
   }
 
   void execute(const loop::TileAssign&) { unknown(); }
-  void execute(const loop::TilePrefetch&) { unknown(); }
+  void execute(const loop::TilePrefetch& prefetch) {
+    constexpr int kRead = 0, kSecondLevel = 2, kData = 1;
+    llvm::Value* from = pointer(prefetch.buffer, index::to_linear(prefetch.offset), 0);
+    builder_.CreateIntrinsic(llvm::Intrinsic::prefetch, {from->getType()},
+                             {from, builder_.getInt32(kRead), builder_.getInt32(kSecondLevel),
+                              builder_.getInt32(kData)});
+  }
   void execute(const loop::TileBind&) { unknown(); }
   static void unknown() { CORF_ASSERT(false, "no statement of a tile for the matrix unit"); }
 

@@ -81,7 +81,7 @@ class NestCycles {
         rates_(rates_of(machine)) {}
 
   double run() const {
-    if (schedule_.matrix) return matrix();
+    if (schedule_.matrix != 0) return matrix();
     double tiles = 1, rows_used = 1;
     for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
       if (nest_.axes[axis].reduction || axis == schedule_.vector_axis) continue;

@@ -64,7 +64,7 @@ Status check_machine(const fusion::FusionPlan& plan, const Machine& machine) {
   if (machine.has_matrix_unit()) return {};
   for (const fusion::FusionGroup& group : plan.groups) {
     for (const fusion::ScheduledNest& scheduled : group.nests) {
-      if (!scheduled.schedule.matrix) continue;
+      if (scheduled.schedule.matrix == 0) continue;
       return make_error(ErrorCode::kUnsupported,
                         "the plan has schedules for a matrix unit, which {} lacks; make it with "
                         "the instruction set that it runs on",

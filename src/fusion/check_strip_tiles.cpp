@@ -23,7 +23,7 @@ Status check_strip_tiles(const FusionGroup& group, const StripAnalysis& strips) 
       return strips.stages[s].granule % (tile * walked.unit) == 0;
     };
     for (int axis : schedule.reduction_order) {
-      if (schedule.matrix && nest.axes[axis].shared >= 0) return fault(axis);
+      if (schedule.matrix != 0 && nest.axes[axis].shared >= 0) return fault(axis);
     }
     const int v = schedule.vector_axis;
     const bool scattered = v >= 0 && nest.axes[v].reduction && nest.axes[v].shared >= 0;

@@ -181,14 +181,18 @@ std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& sto
 }
 
 Status check_matrix(const Nest& nest, const StoragePlan& storage, const NestSchedule& schedule) {
-  if (!schedule.matrix) return {};
+  if (schedule.matrix == 0) return {};
   auto fault = [](std::string_view what) {
     return make_error(ErrorCode::kInvalidArgument, "the schedule does not fit its nest: {}", what);
   };
   const std::optional<MatrixShape> shape = matrix_shape(nest, storage, schedule);
   if (!shape) return fault("`matrix` takes a product of packed constants and of lines of channels");
-  if (!schedule.unrolled_reductions.empty() || schedule.prefetch != Prefetch::kNone) {
-    return fault("`matrix` takes neither `unroll` nor `prefetch`");
+  if (schedule.matrix < 1 || (schedule.matrix < shape->channels &&
+                              schedule.matrix % kMatrixChannels != 0)) {
+    return fault("`matrix` takes a multiple of 32 channels, or all of them");
+  }
+  if (!schedule.unrolled_reductions.empty() || schedule.prefetch == Prefetch::kAhead) {
+    return fault("`matrix` takes neither `unroll` nor `prefetch ahead`");
   }
   const bool whole = schedule.vector_tile % kMatrixLanes == 0 ||
                      schedule.vector_tile == nest.axes[schedule.vector_axis].extent;

@@ -44,8 +44,9 @@ struct NestSchedule {
   int64_t partitions = 1;
   int reduction_unroll = 1;             // of the innermost reduction loop
   /// A contraction on the matrix unit (fusion/matrix.h): the axes behind the vector axis in
-  /// parallel_order are the rows of a block, of `block_axis` as many tiles as that says.
-  bool matrix = false;
+  /// parallel_order are the rows of a block, of `block_axis` as many tiles as that says. The
+  /// number: of channels that are split at a time; 0: not on the matrix unit.
+  int64_t matrix = 0;
   Prefetch prefetch = Prefetch::kNone;  // of the packed operand of a contraction
 };
 

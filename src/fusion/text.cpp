@@ -66,7 +66,7 @@ std::string print_schedule(const ScheduledNest& scheduled) {
   return fmt::format(
       "  schedule {}vector {} {} tile {} unroll {} reduce {} steps {} prefetch {} order {} block "
       "{} {} split {} {}\n",
-      s.matrix ? "matrix " : "",
+      s.matrix ? fmt::format("matrix {} ", s.matrix) : "",
       axis_name(nest, s.vector_axis), s.vector_tile,
       tile.empty() ? "-" : fmt::format("{}", fmt::join(tile, ", ")),
       axis_list(nest, s.unrolled_reductions), axis_list(nest, s.reduction_order),
@@ -253,7 +253,7 @@ class PlanParser {
 
   NestSchedule parse_schedule(const Nest& nest) {
     NestSchedule s;
-    s.matrix = scanner_.accept("matrix");
+    if (scanner_.accept("matrix")) s.matrix = scanner_.integer("channels");
     scanner_.expect("vector");
     s.vector_axis = optional_axis(nest);
     s.vector_tile = scanner_.integer("lanes");

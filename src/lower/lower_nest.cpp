@@ -1,6 +1,7 @@
 #include "lower/lower_nest.h"
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 
 #include "lower/matrix_block.h"
@@ -29,7 +30,7 @@ class NestLowering {
     base_.assign(n, Expr(0));
     extent_.assign(n, 1);
     emitter_.set_part(part);
-    if (schedule.matrix) open_matrix();
+    if (schedule.matrix != 0) open_matrix();
   }
 
   std::vector<Stmt> run() {
@@ -63,6 +64,7 @@ class NestLowering {
       if (nest_.axes[axis].reduction) points[axis] = nest_.axes[axis].extent;
     }
     for (int axis : shape->inner) points[axis] = most_points(axis);
+    points[schedule_.vector_axis] = most_points(schedule_.vector_axis);
     const auto& order = schedule_.parallel_order;
     const auto v = std::find(order.begin(), order.end(), schedule_.vector_axis);
     vector_level_ = static_cast<size_t>(v - order.begin());
@@ -168,10 +170,10 @@ class NestLowering {
   std::vector<Stmt> loops(size_t level) {
     std::vector<Stmt> result;
     if (matrix_ && level == vector_level_) {
-      result = matrix_->split(block_base(), block_ranges());
+      result = products();
     } else if (matrix_ && level == vector_level_ + 1) {
-      result = matrix_->multiply(block_base(), extent_[schedule_.vector_axis], block_ranges());
-      sums_ = matrix_->sums(block_base());
+      if (matrix_->num_parts() == 1) result = multiply(Expr(0), /*adds=*/false);
+      sums_ = matrix_->sums(block_base(), first_lane());
       emitter_.set_part(&*sums_);
     }
     if (level == schedule_.parallel_order.size()) {
@@ -179,7 +181,13 @@ class NestLowering {
       result.push_back(emitter_.emit_tile(base_, extent_));
       return result;
     }
-    const int axis = schedule_.parallel_order[level];
+    for_tiles(schedule_.parallel_order[level], [&] { return loops(level + 1); }, result);
+    return result;
+  }
+
+  /// A loop over the axis' whole tiles, and the tile that is left over.
+  void for_tiles(int axis, const std::function<std::vector<Stmt>()>& body,
+                 std::vector<Stmt>& result) {
     const int64_t extent = nest_.axes[axis].extent, size = tile_of(axis);
     const int64_t full = extent / size, rest = extent % size;
     const Range range = range_of(axis);
@@ -187,7 +195,7 @@ class NestLowering {
       extent_[axis] = tile_size;
       if (lo.is_constant() && hi.is_constant() && hi.constant() - lo.constant() == 1) {
         base_[axis] = Expr(lo.constant() * size);
-        for (Stmt& stmt : loops(level + 1)) result.push_back(std::move(stmt));
+        for (Stmt& stmt : body()) result.push_back(std::move(stmt));
         return;
       }
       loop::For loop;
@@ -195,16 +203,44 @@ class NestLowering {
       loop.lo = lo;
       loop.hi = hi;
       base_[axis] = Expr::variable(loop.var) * Expr(size);
-      loop.body = loops(level + 1);
+      loop.body = body();
       result.push_back(std::move(loop));
     };
     if (rest == 0) {
       section(range.lo, range.hi, size);
-      return result;
+      return;
     }
     if (full > 0) section(range.lo, min(range.hi, Expr(full)), size);
     section(max(range.lo, Expr(full)), range.hi, rest);
+  }
+
+  /// Of the matrix unit, for one block: its lines are split, all of them or some channels at a
+  /// time; these are then multiplied by all panels before the next channels come.
+  std::vector<Stmt> products() {
+    const int64_t parts = matrix_->num_parts();
+    std::vector<Stmt> result = matrix_->split(block_base(), block_ranges(), Expr(0));
+    if (parts == 1) return result;
+    const int v = schedule_.vector_axis;
+    for_tiles(v, [&] { return multiply(Expr(0), /*adds=*/false); }, result);
+    loop::For others;
+    others.var = builder_.new_variable("part");
+    others.lo = Expr(1);
+    others.hi = Expr(parts);
+    const Expr part = Expr::variable(others.var);
+    others.body = matrix_->split(block_base(), block_ranges(), part);
+    for_tiles(v, [&] { return multiply(part, /*adds=*/true); }, others.body);
+    result.push_back(std::move(others));
     return result;
+  }
+
+  std::vector<Stmt> multiply(const Expr& part, bool adds) {
+    const int64_t lanes = extent_[schedule_.vector_axis];
+    return matrix_->multiply(block_base(), first_lane(), lanes, block_ranges(), part, adds);
+  }
+
+  Expr first_lane() const {
+    const int v = schedule_.vector_axis;
+    return tile_range(v).lo * Expr(tile_of(v));
   }
 
   const Nest& nest_;

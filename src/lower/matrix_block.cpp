@@ -143,15 +143,21 @@ MatrixBlock::MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& s
       builder_(builder),
       packed_(nest, schedule, shape_, builder.buffers()),
       walks_gaps_(shape_.walks_gaps(points_)),
+      num_rows_(shape_.row_tiles(points_) * kMatrixRows),
+      part_blocks_(std::min(ceil_div(schedule.matrix, kMatrixChannels),
+                            shape_.padded_channels() / kMatrixChannels)),
       sum_lanes_(PackedParts::lanes_of(schedule.vector_tile)) {
   // The last product may read rows behind the block's last.
-  const int64_t rows = shape_.row_tiles(points_) * kMatrixRows;
   const int64_t spare = kTilesOfRows * kMatrixRows * shape_.row_lines;
   num_lines_ = shape_.num_lines(points_) + spare;
   lines_ = builder.new_scratch("lines", DType::kBF16,
-                               num_lines_ * kParts * shape_.padded_channels());
-  sums_ = builder.new_scratch("sums", DType::kF32, (rows + kMatrixRows) * sum_lanes_);
+                               num_lines_ * kParts * part_blocks_ * kMatrixChannels);
+  const int64_t panels =
+      num_parts() == 1 ? 1 : ceil_div(points_[schedule.vector_axis], schedule.vector_tile);
+  sums_ = builder.new_scratch("sums", DType::kF32, panels * num_rows_ * sum_lanes_);
 }
+
+int64_t MatrixBlock::num_parts() const { return ceil_div(channel_blocks(), part_blocks_); }
 
 Expr MatrixBlock::at(const Expr& expr, const std::vector<Expr>& point) const {
   return index::substitute(expr, [&](int id) -> std::optional<Expr> { return point[id]; });
@@ -201,29 +207,37 @@ loop::Tile MatrixBlock::split_tile(const Expr& from, const Expr& line, int64_t l
   return tile;
 }
 
-std::vector<Stmt> MatrixBlock::split_channels(const Expr& from, const Expr& line, int64_t lines) {
+/// The channels of a part.
+std::vector<Stmt> MatrixBlock::split_channels(const Expr& from, const Expr& line, int64_t lines,
+                                              const Expr& part) {
   std::vector<Stmt> result;
   const int64_t whole = shape_.channels / kMatrixChannels, rest = shape_.channels % kMatrixChannels;
-  if (whole > 0) {
-    loop::For blocks = new_loop(builder_.new_variable("channels"), Expr(0), Expr(whole));
-    blocks.body.push_back(
-        split_tile(from, line, lines, Expr::variable(blocks.var), kMatrixChannels));
+  const Expr first = part * Expr(part_blocks_);
+  const Expr at = from + first * Expr(kMatrixChannels * shape_.channel_step);
+  auto add = [&](const Expr& lo, const Expr& hi, int64_t channels) {
+    loop::For blocks = new_loop(builder_.new_variable("channels"), lo, hi);
+    blocks.body.push_back(split_tile(at, line, lines, Expr::variable(blocks.var), channels));
     result.push_back(std::move(blocks));
+  };
+  // Whole blocks, and the last one in the part that has it.
+  if (whole > 0) add(Expr(0), min(Expr(part_blocks_), Expr(whole) - first), kMatrixChannels);
+  if (rest > 0) {
+    add(Expr(whole) - first, min(Expr(part_blocks_), Expr(whole + 1) - first), rest);
   }
-  if (rest > 0) result.push_back(split_tile(from, line, lines, Expr(whole), rest));
   return result;
 }
 
 /// `from`: of the first line. Where lines follow one another element by element, several go
 /// through registers at once.
-std::vector<Stmt> MatrixBlock::split_lines(const Expr& from, const Expr& first, const Expr& count) {
+std::vector<Stmt> MatrixBlock::split_lines(const Expr& from, const Expr& first, const Expr& count,
+                                           const Expr& part) {
   constexpr int64_t kTogether = 16;
   const int64_t together = shape_.channel_step != 1 && shape_.pitch == 1 ? kTogether : 1;
   std::vector<Stmt> result;
   auto add = [&](const Expr& lo, const Expr& hi, int64_t lines) {
     loop::For loop = new_loop(builder_.new_variable("lines"), lo, hi);
     const Expr line = Expr::variable(loop.var) * Expr(lines);
-    loop.body = split_channels(from + line * Expr(shape_.pitch), first + line, lines);
+    loop.body = split_channels(from + line * Expr(shape_.pitch), first + line, lines, part);
     result.push_back(std::move(loop));
   };
   const Expr groups = floor_div(count, Expr(together));
@@ -233,7 +247,7 @@ std::vector<Stmt> MatrixBlock::split_lines(const Expr& from, const Expr& first, 
 }
 
 std::vector<Stmt> MatrixBlock::split(const std::vector<Expr>& base,
-                                     const std::map<int, AxisRange>& ranges) {
+                                     const std::map<int, AxisRange>& ranges, const Expr& part) {
   const fusion::Access& across = nest_.loads[shape_.across];
   const Expr shift = builder_.place(across.root, false).shift;
   // Lines behind the first: of the ring's rows, and of what else moves.
@@ -254,7 +268,7 @@ std::vector<Stmt> MatrixBlock::split(const std::vector<Expr>& base,
   }
   if (!shape_.turning) {
     const Expr from = at(across.turned.value_or(across.address), point) - shift;
-    return split_lines(from, Expr(0), lines + Expr(1));
+    return split_lines(from, Expr(0), lines + Expr(1), part);
   }
   const fusion::MatrixShape::Turning& turning = *shape_.turning;
   loop::For over_rows = new_loop(builder_.new_variable("row"), Expr(0), rows + Expr(1));
@@ -263,7 +277,7 @@ std::vector<Stmt> MatrixBlock::split(const std::vector<Expr>& base,
   const int64_t stride = turning.stream_lines * shape_.pitch;
   const Expr from = at(turning.rest, point) +
                     mod(first + row, Expr(turning.turning_rows)) * Expr(stride) - shift;
-  over_rows.body = split_lines(from, row * Expr(turning.stream_lines), lines + Expr(1));
+  over_rows.body = split_lines(from, row * Expr(turning.stream_lines), lines + Expr(1), part);
   return {std::move(over_rows)};
 }
 
@@ -277,13 +291,19 @@ int64_t MatrixBlock::row_step(int axis) const {
   return step;
 }
 
-ReductionPart MatrixBlock::sums(const std::vector<Expr>& base) const {
+/// Where the sums of a panel begin.
+Expr MatrixBlock::panel_sums(const std::vector<Expr>& base, const Expr& first_lane) const {
+  if (num_parts() == 1) return Expr(0);
+  return (base[schedule_.vector_axis] - first_lane) * Expr(num_rows_);
+}
+
+ReductionPart MatrixBlock::sums(const std::vector<Expr>& base, const Expr& first_lane) const {
   ReductionPart part;
   part.steps = 0;
   part.last = true;
   part.buffer = sums_;
   part.address = Expr::variable(schedule_.vector_axis);
-  part.shift = base[schedule_.vector_axis];
+  part.shift = base[schedule_.vector_axis] - panel_sums(base, first_lane);
   for (int axis : shape_.inner) {
     part.address = part.address + Expr::variable(axis) * Expr(row_step(axis) * sum_lanes_);
     part.shift = part.shift + base[axis] * Expr(row_step(axis) * sum_lanes_);
@@ -291,14 +311,16 @@ ReductionPart MatrixBlock::sums(const std::vector<Expr>& base) const {
   return part;
 }
 
-std::vector<Stmt> MatrixBlock::multiply(const std::vector<Expr>& base, int64_t lanes,
-                                        const std::map<int, AxisRange>& ranges) {
-  const Expr panel = packed_.panel(base, base[schedule_.vector_axis]);
+std::vector<Stmt> MatrixBlock::multiply(const std::vector<Expr>& base, const Expr& first_lane,
+                                        int64_t lanes, const std::map<int, AxisRange>& ranges,
+                                        const Expr& part, bool adds) {
+  const Panel panel{packed_.panel(base, base[schedule_.vector_axis]), panel_sums(base, first_lane),
+                    lanes, part, adds};
   auto count = [&](int axis) { return ranges.at(axis).end - ranges.at(axis).begin; };
   if (walks_gaps_) {
     Expr rows(1);
     for (int axis : shape_.inner) rows = rows + (count(axis) - Expr(1)) * Expr(row_step(axis));
-    return row_loops(rows, Expr(0), Expr(0), panel, lanes);
+    return row_loops(rows, Expr(0), Expr(0), panel);
   }
   Expr row(0), line(0);
   std::vector<loop::For> loops;
@@ -308,7 +330,7 @@ std::vector<Stmt> MatrixBlock::multiply(const std::vector<Expr>& base, int64_t l
     row = row + Expr::variable(loops.back().var) * Expr(row_step(axis));
     line = line + Expr::variable(loops.back().var) * Expr(shape_.lines[axis]);
   }
-  std::vector<Stmt> body = row_loops(count(shape_.row_axis), row, line, panel, lanes);
+  std::vector<Stmt> body = row_loops(count(shape_.row_axis), row, line, panel);
   for (auto loop = loops.rbegin(); loop != loops.rend(); ++loop) {
     loop->body = std::move(body);
     body.clear();
@@ -317,10 +339,25 @@ std::vector<Stmt> MatrixBlock::multiply(const std::vector<Expr>& base, int64_t l
   return body;
 }
 
+/// Asks for a step's share of the next panel: the products of a panel share each of its steps.
+void MatrixBlock::prefetch_panel(const Panel& panel, const Expr& row, const Expr& step,
+                                 int64_t width, std::vector<loop::TileStmt>& out) {
+  constexpr int64_t kLineElems = 32, kRowsOfProduct = kTilesOfRows * kMatrixRows;
+  const int64_t step_elems = kParts * kMatrixChannels * width;
+  const int64_t products = ceil_div(num_rows_, kRowsOfProduct);
+  const int64_t lines = ceil_div(step_elems, kLineElems * products);
+  const Expr next = panel.weights + Expr(packed_.panel_elems(width));
+  const Expr from = next + step * Expr(step_elems) +
+                    floor_div(row, Expr(kRowsOfProduct)) * Expr(lines * kLineElems);
+  for (int64_t line = 0; line < lines; ++line) {
+    out.push_back(loop::TilePrefetch{builder_.bind(packed_.buffer(), false),
+                                     from + Expr(line * kLineElems)});
+  }
+}
+
 /// As many products of two tiles of rows as there are, and one of a tile that is left over.
 std::vector<Stmt> MatrixBlock::row_loops(const Expr& rows, const Expr& first_row,
-                                         const Expr& first_line, const Expr& panel,
-                                         int64_t lanes) {
+                                         const Expr& first_line, const Panel& panel) {
   const Expr tiles = ceil_div(rows, kMatrixRows);
   const Expr pairs = floor_div(tiles, Expr(kTilesOfRows)), end = pairs * Expr(kTilesOfRows);
   std::vector<Stmt> result;
@@ -328,8 +365,8 @@ std::vector<Stmt> MatrixBlock::row_loops(const Expr& rows, const Expr& first_row
     if (lo.is_constant() && hi.is_constant() && lo.constant() >= hi.constant()) return;
     loop::For loop = new_loop(builder_.new_variable("rows"), lo, hi);
     const Expr row = Expr::variable(loop.var) * Expr(count * kMatrixRows);
-    loop.body.push_back(product(count, first_row + row, first_line + row * Expr(shape_.row_lines),
-                                panel, lanes));
+    loop.body.push_back(
+        product(count, first_row + row, first_line + row * Expr(shape_.row_lines), panel));
     result.push_back(std::move(loop));
   };
   add(Expr(0), pairs, kTilesOfRows);
@@ -338,8 +375,8 @@ std::vector<Stmt> MatrixBlock::row_loops(const Expr& rows, const Expr& first_row
 }
 
 loop::Tile MatrixBlock::product(int64_t tiles, const Expr& row, const Expr& line,
-                                const Expr& panel, int64_t lanes) {
-  const int64_t width = PackedParts::lanes_of(lanes), channels = shape_.padded_channels();
+                                const Panel& panel) {
+  const int64_t width = PackedParts::lanes_of(panel.lanes);
   loop::Tile tile;
   tile.matrix = true;
   auto axis = [&](const char* name, int64_t extent, bool vector) {
@@ -350,29 +387,35 @@ loop::Tile MatrixBlock::product(int64_t tiles, const Expr& row, const Expr& line
   const int m = axis("m", tiles * kMatrixRows, false), pair = axis("pair", kMatrixChannels / 2, false),
             half = axis("half", 2, false), n = axis("n", width, true);
   const Expr channel = Expr::variable(pair) * Expr(2) + Expr::variable(half);
-  const loop::Register zero = builder_.new_register(), sum = builder_.new_register();
-  tile.body.push_back(loop::TileLet{zero, DType::kF32, loop::TileConstant{}});
-  tile.body.push_back(loop::TileAccumulator{sum, DType::kF32, {m, n}, zero});
+  const loop::Register init = builder_.new_register(), sum = builder_.new_register();
+  const Expr at_sums = panel.sums + (row + Expr::variable(m)) * Expr(sum_lanes_) + Expr::variable(n);
+  if (panel.adds) {
+    tile.body.push_back(loop::TileLet{init, DType::kF32, loop::TileLoad{sums_, at_sums, {}, 0}});
+  } else {
+    tile.body.push_back(loop::TileLet{init, DType::kF32, loop::TileConstant{}});
+  }
+  tile.body.push_back(loop::TileAccumulator{sum, DType::kF32, {m, n}, init});
 
   Expr at_line = line + Expr::variable(m) * Expr(shape_.row_lines), step(0);
   std::vector<loop::TileLoop> loops;
-  auto open = [&](const std::string& name, int64_t extent) {
-    if (extent == 1) return Expr(0);
+  auto open = [&](const std::string& name, const Expr& extent) {
+    if (extent.is_constant(1)) return Expr(0);
     loop::TileLoop loop;
     loop.var = builder_.new_variable(name);
     loop.lo = Expr(0);
-    loop.hi = Expr(extent);
+    loop.hi = extent;
     loops.push_back(std::move(loop));
     return Expr::variable(loops.back().var);
   };
   for (int reduction : packed_.step_axes()) {
     const int64_t extent = nest_.axes[reduction].extent;
-    const Expr at = open(nest_.axes[reduction].name, extent);
+    const Expr at = open(nest_.axes[reduction].name, Expr(extent));
     at_line = at_line + at * Expr(shape_.lines[reduction]);
     step = step * Expr(extent) + at;
   }
-  const Expr block = open("channels", channels / kMatrixChannels);
-  step = step * Expr(channels / kMatrixChannels) + block;
+  const Expr first = panel.part * Expr(part_blocks_);
+  const Expr block = open("channels", min(Expr(part_blocks_), Expr(channel_blocks()) - first));
+  step = step * Expr(channel_blocks()) + first + block;
 
   std::vector<loop::TileStmt> body;
   auto load = [&](int buffer, const Expr& offset) {
@@ -384,10 +427,13 @@ loop::Tile MatrixBlock::product(int64_t tiles, const Expr& row, const Expr& line
   const int weights = builder_.bind(packed_.buffer(), false);
   for (int part = 0; part < kParts; ++part) {
     across.push_back(load(lines_, in_lines(block, at_line, part, channel)));
-    along.push_back(load(weights, panel + (step * Expr(kParts) + Expr(part)) *
+    along.push_back(load(weights, panel.weights + (step * Expr(kParts) + Expr(part)) *
                                               Expr(kMatrixChannels * width) +
                                       Expr::variable(pair) * Expr(2 * width) +
                                       Expr::variable(n) * Expr(2) + Expr::variable(half)));
+  }
+  if (schedule_.prefetch == fusion::Prefetch::kPanel) {
+    prefetch_panel(panel, row, step, width, body);
   }
   for (const fusion::PartProduct& product : fusion::kPartProducts) {
     body.push_back(loop::TileUpdate{sum, loop::Reduction::kSum, across[product.across],
@@ -399,8 +445,7 @@ loop::Tile MatrixBlock::product(int64_t tiles, const Expr& row, const Expr& line
     body.push_back(std::move(*loop));
   }
   for (loop::TileStmt& stmt : body) tile.body.push_back(std::move(stmt));
-  tile.body.push_back(loop::TileStore{
-      sums_, (row + Expr::variable(m)) * Expr(sum_lanes_) + Expr::variable(n), {}, sum});
+  tile.body.push_back(loop::TileStore{sums_, at_sums, {}, sum});
   return tile;
 }
 

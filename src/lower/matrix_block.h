@@ -21,6 +21,9 @@ class PackedParts {
   static int64_t lanes_of(int64_t extent) { return round_up_lanes(extent); }
   /// Where the panel begins.
   index::Expr panel(const std::vector<index::Expr>& point, const index::Expr& tile_base) const;
+  int64_t panel_elems(int64_t lanes) const {
+    return lanes * num_steps_ * fusion::kParts * fusion::kMatrixChannels;
+  }
   /// Reduction axes in the order of steps, blocks of channels apart, which turn fastest.
   const std::vector<int>& step_axes() const { return step_axes_; }
 
@@ -46,14 +49,19 @@ class MatrixBlock {
   MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
               fusion::MatrixShape shape, std::vector<int64_t> points, KernelBuilder& builder);
 
+  /// How many times channels are split; sums of all panels then wait in memory.
+  int64_t num_parts() const;
   /// `base`: of each axis, where the block begins; `ranges`: of the block's axes.
   std::vector<loop::Stmt> split(const std::vector<index::Expr>& base,
-                                const std::map<int, AxisRange>& ranges);
-  /// For the panel that begins at base[vector axis] and has `lanes` lanes.
-  std::vector<loop::Stmt> multiply(const std::vector<index::Expr>& base, int64_t lanes,
-                                   const std::map<int, AxisRange>& ranges);
+                                const std::map<int, AxisRange>& ranges, const index::Expr& part);
+  /// For the panel that begins at base[vector axis], of a run of panels that begins at
+  /// `first_lane`, and has `lanes` lanes. `adds`: to what the parts before have left.
+  std::vector<loop::Stmt> multiply(const std::vector<index::Expr>& base,
+                                   const index::Expr& first_lane, int64_t lanes,
+                                   const std::map<int, AxisRange>& ranges, const index::Expr& part,
+                                   bool adds);
   /// Where tiles find the sums of the block that begins at `base`.
-  ReductionPart sums(const std::vector<index::Expr>& base) const;
+  ReductionPart sums(const std::vector<index::Expr>& base, const index::Expr& first_lane) const;
 
  private:
   using Expr = index::Expr;
@@ -61,13 +69,25 @@ class MatrixBlock {
   index::Expr at(const Expr& expr, const std::vector<Expr>& point) const;
   loop::Tile split_tile(const Expr& from, const Expr& line, int64_t lines, const Expr& channels,
                         int64_t num_channels);
-  std::vector<loop::Stmt> split_channels(const Expr& from, const Expr& line, int64_t lines);
-  std::vector<loop::Stmt> split_lines(const Expr& from, const Expr& first, const Expr& count);
+  std::vector<loop::Stmt> split_channels(const Expr& from, const Expr& line, int64_t lines,
+                                         const Expr& part);
+  std::vector<loop::Stmt> split_lines(const Expr& from, const Expr& first, const Expr& count,
+                                      const Expr& part);
+  /// What the products of one panel have in common.
+  struct Panel {
+    Expr weights, sums;  // where they begin
+    int64_t lanes = 0;
+    Expr part;
+    bool adds = false;
+  };
   std::vector<loop::Stmt> row_loops(const Expr& rows, const Expr& first_row, const Expr& first_line,
-                                    const Expr& panel, int64_t lanes);
-  loop::Tile product(int64_t tiles, const Expr& row, const Expr& line, const Expr& panel,
-                     int64_t lanes);
+                                    const Panel& panel);
+  loop::Tile product(int64_t tiles, const Expr& row, const Expr& line, const Panel& panel);
+  void prefetch_panel(const Panel& panel, const Expr& row, const Expr& step, int64_t width,
+                      std::vector<loop::TileStmt>& out);
   int64_t row_step(int axis) const;
+  int64_t channel_blocks() const { return shape_.padded_channels() / fusion::kMatrixChannels; }
+  Expr panel_sums(const std::vector<Expr>& base, const Expr& first_lane) const;
   Expr in_lines(const Expr& channels, const Expr& line, int part, const Expr& channel) const;
 
   const fusion::Nest& nest_;
@@ -77,7 +97,8 @@ class MatrixBlock {
   KernelBuilder& builder_;
   PackedParts packed_;
   bool walks_gaps_ = false;
-  int64_t num_lines_ = 0;
+  int64_t num_lines_ = 0, num_rows_ = 0;
+  int64_t part_blocks_ = 0;  // of 32 channels, that are split at a time
   int64_t sum_lanes_ = 0;       // pitch of the sums
   int lines_ = -1, sums_ = -1;  // scratch
 };

@@ -16,8 +16,8 @@ using fusion::NestSchedule;
 /// Fewer channels leave most of a product empty.
 constexpr int64_t kLeastChannels = 16;
 
-/// Rows of a block where nothing is gained by more.
-constexpr int64_t kEnoughRows = 256;
+/// Rows of a block where nothing is gained by more; channels of a part where little is.
+constexpr int64_t kEnoughRows = 256, kEnoughChannels = 256;
 
 class MatrixChooser : ScheduleStep {
  public:
@@ -46,6 +46,7 @@ class MatrixChooser : ScheduleStep {
       if (!shape || shape->channels < kLeastChannels) break;
       shape_ = *shape;
       inner_ = tried;
+      schedule_.matrix = shape_.padded_channels();
       if (block_bytes(extents()) > budget()) break;
     }
     if (inner_.empty()) return false;
@@ -66,7 +67,7 @@ class MatrixChooser : ScheduleStep {
   void start_over(int v) {
     schedule_ = NestSchedule{};
     schedule_.vector_axis = v;
-    schedule_.matrix = true;
+    schedule_.matrix = 1;  // until the shape is known
   }
 
   std::vector<int64_t> extents() const {
@@ -128,24 +129,41 @@ class MatrixChooser : ScheduleStep {
     if (tile > 1) schedule_.register_tile.push_back({p, tile});
   }
 
+  static constexpr double kPartBytes = 2.0 * fusion::kParts;  // of an element
+
+  /// Of what is split at a time.
   double block_bytes(const std::vector<int64_t>& points) const {
-    constexpr double kLineBytes = 2.0 * fusion::kParts;
-    return double(shape_.num_lines(points) * shape_.padded_channels()) * kLineBytes;
+    return double(shape_.num_lines(points) * schedule_.matrix) * kPartBytes;
   }
 
-  double packed_bytes() const {
-    double bytes = 2.0 * fusion::kParts * double(round_up(extent(schedule_.vector_axis), 16)) *
-                   double(shape_.padded_channels());
+  double packed_bytes(double lanes) const {
+    double bytes = kPartBytes * lanes * double(shape_.padded_channels());
     for (int axis = 0; axis < num_axes(); ++axis) {
       if (nest_.axes[axis].reduction && axis != shape_.channel_axis) bytes *= double(extent(axis));
     }
     return bytes;
   }
+  bool panels_stay() const {
+    return packed_bytes(double(extent(schedule_.vector_axis))) <= double(machine_.l2_bytes) / 3;
+  }
 
   /// Bytes of a block that stay near while all panels pass.
-  double budget() const {
-    const auto l2 = double(machine_.l2_bytes);
-    return packed_bytes() <= l2 / 3 ? l2 / 4 : l2 / 2;
+  double budget() const { return double(machine_.l2_bytes) / (panels_stay() ? 4 : 3); }
+
+  /// Cycles to bring the packed operand from memory, where all workers read at once.
+  double packed_cycles(int axis, int64_t parts) const {
+    if (machine_.dram_gbps_all <= 0 || machine_.fma_gflops_core <= 0) return 0;
+    double outer = 1;
+    for (int other = 0; other < num_axes(); ++other) {
+      if (depends(nest_.loads[shape_.along], other) && !nest_.axes[other].reduction &&
+          other != schedule_.vector_axis) {
+        outer *= double(extent(other));
+      }
+    }
+    const bool shared = axis >= 0 && !depends(nest_.loads[shape_.along], axis);
+    const double bytes = outer * packed_bytes(double(extent(schedule_.vector_axis))) *
+                         double(shared ? parts : 1);
+    return bytes / machine_.dram_gbps_all * machine_.fma_gflops_core / (4.0 * double(lanes_));
   }
 
   double cycles(const std::vector<int64_t>& points) const {
@@ -157,7 +175,7 @@ class MatrixChooser : ScheduleStep {
   /// Workers take parts of the axis that leaves the busiest one the least work.
   void choose_split() {
     const int64_t workers = machine_.threads;
-    double best = cycles(extents());
+    double best = cycles(extents()) + packed_cycles(-1, 1);
     if (workers == 1 || best < 4096) return;
     for (int axis : schedule_.parallel_order) {
       int64_t tile = axis == schedule_.vector_axis ? schedule_.vector_tile : 1;
@@ -168,7 +186,7 @@ class MatrixChooser : ScheduleStep {
       if (parts < 2) continue;
       std::vector<int64_t> points = extents();
       points[axis] = std::min(extent(axis), ceil_div(tiles, parts) * tile);
-      const double busiest = cycles(points);
+      const double busiest = cycles(points) + packed_cycles(axis, parts);
       if (busiest >= 0.98 * best) continue;
       best = busiest;
       schedule_.partition_axis = axis;
@@ -176,6 +194,8 @@ class MatrixChooser : ScheduleStep {
     }
   }
 
+  /// Rows of a block and channels of a part. Where all panels stay near, blocks are short; where
+  /// they do not, each is brought once for as many rows as there are.
   void choose_block() {
     const int axis = inner_.back();
     int64_t tile = 1;
@@ -183,28 +203,40 @@ class MatrixChooser : ScheduleStep {
       if (tiled.axis == axis) tile = tiled.extent;
     }
     std::vector<int64_t> points = extents();
-    if (axis == schedule_.partition_axis) {
-      points[axis] = std::min(extent(axis), ceil_div(ceil_div(extent(axis), tile),
-                                                     schedule_.partitions) * tile);
+    if (schedule_.partition_axis >= 0) {
+      int64_t& part = points[schedule_.partition_axis];
+      const int64_t unit = schedule_.partition_axis == axis ? tile : 1;
+      part = std::min(part, ceil_div(ceil_div(part, unit), schedule_.partitions) * unit);
     }
     const int64_t all = points[axis];
     double rows_of_one = 1;
     for (int other : inner_) rows_of_one *= other == axis ? 1 : double(points[other]);
     points[axis] = 1;
     const bool has_halo = shape_.num_lines(points) > rows_of_one * double(shape_.row_lines);
-    const bool panels_stay = packed_bytes() <= double(machine_.l2_bytes) / 3;
-    int64_t most = all;
+    const bool stay = panels_stay();
+    if (!stay) schedule_.matrix = std::min(schedule_.matrix, kEnoughChannels);
     auto too_large = [&](int64_t n) {
       points[axis] = n;
       if (block_bytes(points) > budget()) return true;
-      return panels_stay && !has_halo && rows_of_one * double(n) > kEnoughRows;
+      return stay && !has_halo && rows_of_one * double(n) > kEnoughRows;
     };
+    int64_t most = all;
     while (most > tile && too_large(most)) most = std::max(tile, most - tile);
-    if (most >= all) return;
-    // Equal blocks.
-    const int64_t blocks = ceil_div(all, most);
-    schedule_.block_axis = axis;
-    schedule_.block_tiles = ceil_div(ceil_div(all, blocks), tile);
+    if (most < all) {
+      // Equal blocks.
+      most = ceil_div(ceil_div(all, ceil_div(all, most)), tile) * tile;
+      schedule_.block_axis = axis;
+      schedule_.block_tiles = ceil_div(most, tile);
+    }
+    if (stay) return;
+    schedule_.prefetch = fusion::Prefetch::kPanel;
+    points[axis] = std::min(all, most);
+    const double line_bytes = double(shape_.num_lines(points)) * kPartBytes;
+    const int64_t channels = shape_.padded_channels();
+    const auto fitting_channels = std::max<int64_t>(
+        schedule_.matrix, static_cast<int64_t>(budget() / line_bytes) / 32 * 32);
+    const int64_t parts = ceil_div(channels, std::min(channels, fitting_channels));
+    schedule_.matrix = round_up(ceil_div(channels, parts), fusion::kMatrixChannels);
   }
 
   MatrixShape shape_;

@@ -117,10 +117,11 @@ bool has_isa(Isa isa) { return isa <= best_isa(); }
 
 double Machine::matrix_product_cycles(double independent) const {
   // The latency is about that of three products and a half.
-  constexpr double kUnmeasured = 20, kHidesLatency = 3.5;
+  constexpr double kUnmeasured = 30, kHidesLatency = 3.5, kFromSecondLevel = 1.6;
   const bool measured = matrix_product_ns > 0 && fma_gflops_core > 0;
   const double cycles =
-      measured ? matrix_product_ns * fma_gflops_core / (4.0 * f32_lanes()) : kUnmeasured;
+      measured ? kFromSecondLevel * matrix_product_ns * fma_gflops_core / (4.0 * f32_lanes())
+               : kUnmeasured;
   return cycles * std::max(1.0, kHidesLatency / independent);
 }
 

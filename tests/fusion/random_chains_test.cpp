@@ -137,7 +137,7 @@ std::string described(const Case& tested) {
 bool uses_matrix_unit(const fusion::FusionPlan& plan) {
   for (const fusion::FusionGroup& group : plan.groups) {
     for (const fusion::ScheduledNest& scheduled : group.nests) {
-      if (scheduled.schedule.matrix) return true;
+      if (scheduled.schedule.matrix != 0) return true;
     }
   }
   return false;
