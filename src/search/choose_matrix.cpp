@@ -16,8 +16,9 @@ using fusion::NestSchedule;
 /// Fewer channels leave most of a product empty.
 constexpr int64_t kLeastChannels = 16;
 
-/// Rows of a block where nothing is gained by more; channels of a part where little is.
-constexpr int64_t kEnoughRows = 256, kEnoughChannels = 256;
+/// Rows of a block where nothing is gained by more, and what is split should stay in the first
+/// level; channels of a part where little is gained.
+constexpr int64_t kEnoughRows = 64, kEnoughChannels = 256;
 
 class MatrixChooser : ScheduleStep {
  public:
@@ -56,11 +57,25 @@ class MatrixChooser : ScheduleStep {
     return true;
   }
 
+  /// Of the busiest worker.
   double cycles() const {
     std::vector<int64_t> points = extents();
     const int axis = schedule_.partition_axis;
     if (axis >= 0) points[axis] = ceil_div(points[axis], schedule_.partitions);
-    return cycles(points);
+    return cycles(points) + packed_cycles(axis, schedule_.partitions);
+  }
+
+  /// Vectors reach about that share of the peak, and read the packed operand as it is.
+  double cycles_of_vectors(const NestSchedule& vectors) const {
+    constexpr double kShareOfPeak = 0.75;
+    double points = 1;
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      points *= axis == vectors.vector_axis ? double(round_up(extent(axis), lanes_))
+                                            : double(extent(axis));
+    }
+    const double all = points / (2 * double(lanes_)) / kShareOfPeak;
+    return std::max(all / double(std::max<int64_t>(1, vectors.partitions)),
+                    packed_cycles(vectors.partition_axis, vectors.partitions) * 4 / kPartBytes);
   }
 
  private:
@@ -150,7 +165,8 @@ class MatrixChooser : ScheduleStep {
   /// Bytes of a block that stay near while all panels pass.
   double budget() const { return double(machine_.l2_bytes) / (panels_stay() ? 4 : 3); }
 
-  /// Cycles to bring the packed operand from memory, where all workers read at once.
+  /// Cycles to bring the packed operand from memory, where all workers read at once; the matrix
+  /// unit waits for most of them.
   double packed_cycles(int axis, int64_t parts) const {
     if (machine_.dram_gbps_all <= 0 || machine_.fma_gflops_core <= 0) return 0;
     double outer = 1;
@@ -163,7 +179,8 @@ class MatrixChooser : ScheduleStep {
     const bool shared = axis >= 0 && !depends(nest_.loads[shape_.along], axis);
     const double bytes = outer * packed_bytes(double(extent(schedule_.vector_axis))) *
                          double(shared ? parts : 1);
-    return bytes / machine_.dram_gbps_all * machine_.fma_gflops_core / (4.0 * double(lanes_));
+    constexpr double kShareOfBandwidth = 0.5;
+    return bytes / (kShareOfBandwidth * machine_.dram_gbps_all) * machine_.fma_gflops_core / (4.0 * double(lanes_));
   }
 
   double cycles(const std::vector<int64_t>& points) const {
@@ -254,17 +271,7 @@ std::optional<NestSchedule> choose_matrix(const fusion::Nest& nest,
   NestSchedule schedule = vectors;
   MatrixChooser chooser(nest, storage, machine, granules, schedule);
   if (!chooser.run()) return std::nullopt;
-  // Vectors reach about that share of the peak.
-  constexpr double kShareOfPeak = 0.75;
-  double points = 1;
-  for (int axis = 0; axis < static_cast<int>(nest.axes.size()); ++axis) {
-    const int64_t extent = nest.axes[axis].extent;
-    points *= axis == vectors.vector_axis ? double(round_up(extent, machine.f32_lanes()))
-                                          : double(extent);
-  }
-  const double of_vectors = points / (2 * machine.f32_lanes()) / kShareOfPeak /
-                            double(std::max<int64_t>(1, vectors.partitions));
-  if (chooser.cycles() > of_vectors) return std::nullopt;
+  if (chooser.cycles() > chooser.cycles_of_vectors(vectors)) return std::nullopt;
   return schedule;
 }
 
