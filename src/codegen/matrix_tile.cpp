@@ -27,7 +27,7 @@ class MatrixTileLowering {
  private:
   struct Load {
     int buffer = 0;
-    Linear offset;  // over what is not an axis of the tile
+    Linear offset;                                       // over what is not an axis of the tile
     int64_t row_step = 0, lane_step = 0, pair_step = 0;  // elements
   };
 

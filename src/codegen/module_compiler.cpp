@@ -55,9 +55,9 @@ Result<std::unique_ptr<ModuleCompiler>> ModuleCompiler::create(const IsaTraits& 
   if (!target) return make_error(ErrorCode::kInternal, "LLVM has no x86-64 target: {}", error);
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
-  std::unique_ptr<llvm::TargetMachine> machine(
-      target->createTargetMachine(triple_argument, isa.cpu(), isa.features(), options, llvm::Reloc::PIC_,
-                                  llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
+  std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(
+      triple_argument, isa.cpu(), isa.features(), options, llvm::Reloc::PIC_,
+      llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
   if (!machine) return make_error(ErrorCode::kInternal, "LLVM cannot target {}", isa.cpu());
   return std::unique_ptr<ModuleCompiler>(new ModuleCompiler(isa, std::move(machine)));
 }

@@ -377,11 +377,10 @@ bool TileLowering::store_halves(const loop::TileStore& store, Offset& offset, co
   for (int i = 1; i < 4 * f_.isa.f32_lanes(); i += 2) upper.push_back(i);
   Address start = location.address;
   start.constant += low.start;
-  f_.annotate(
-      builder_.CreateAlignedStore(builder_.CreateShuffleVector(first, second, upper),
-                                  pointer(store.buffer, start),
-                                  llvm::Align(static_cast<uint64_t>(size_bytes(dtype)))),
-      store.buffer);
+  f_.annotate(builder_.CreateAlignedStore(builder_.CreateShuffleVector(first, second, upper),
+                                          pointer(store.buffer, start),
+                                          llvm::Align(static_cast<uint64_t>(size_bytes(dtype)))),
+              store.buffer);
   return true;
 }
 

@@ -26,6 +26,7 @@ struct Rates {
   double cold;   // weights, which the rest of the network has driven out
   double panel;  // fetched ahead from the second level
   double l1, l2, l3, dram;
+  double passed;   // from a kernel to the next, within the second level
   double visit;    // cycles to begin a stage in a strip: bounds, what has to be near
   double barrier;  // cycles of a barrier, and of the caches that are cold behind it
 };
@@ -36,13 +37,22 @@ Rates rates_of(const Machine& machine) {
   constexpr double kVisit_ns = 215, kBarrier_ns = 1600;
   if (machine.fma_gflops_core <= 0 || machine.l2_gbps_core <= 0 || machine.l3_gbps_core <= 0 ||
       machine.dram_gbps_all <= 0) {
-    return {4, 24, 48, 16, 6, 2.5, 800, 6000};
+    return {4, 24, 48, 16, 12, 6, 14, 800, 6000};
   }
   const double cycle_ns = 4.0 * machine.f32_lanes() / machine.fma_gflops_core;
   const double l2 = 0.4 * machine.l2_gbps_core * cycle_ns;
-  const double l3 = std::min(l2, 0.35 * machine.l3_gbps_core * cycle_ns);
-  const double dram = std::min(l3, 0.5 * machine.dram_gbps_all / machine.threads * cycle_ns);
-  return {std::min(l3, 1.6 * dram), 1.5 * l2, 3 * l2, l2, l3, dram, kVisit_ns / cycle_ns,
+  const double l3 = std::min(l2, 1.1 * machine.l3_gbps_core * cycle_ns);
+  const double dram = std::min(l3, 0.95 * machine.dram_gbps_all / machine.threads * cycle_ns);
+  // Workers read parts of what others have written.
+  const double passed = std::max(l3, 0.6 * l2);
+  return {0.8 * dram,
+          1.5 * l2,
+          3 * l2,
+          l2,
+          l3,
+          dram,
+          passed,
+          kVisit_ns / cycle_ns,
           kBarrier_ns / cycle_ns};
 }
 
@@ -121,13 +131,17 @@ class NestCycles {
       step_cycles = vectors * scaled_sum_cycles(*sum);
     } else if (nest_.is_contraction()) {
       double loads = vectors + rows_used;
+      if (is_window()) loads = results / 2;  // neighbours share what they load
       for (int i = 0; i < nest_.reduce_op; ++i) {
         if (nest_.ops[i].kind != NestOp::Kind::kLoad) continue;
         const double slots = access_slots(nest_.loads[nest_.ops[i].access]);
         if (slots > 4) loads = std::max(loads, results * slots);  // element by element
       }
+      // As many loads as multiply-adds keep the two from overlapping fully.
+      constexpr double kLoads = 1.12, kStalls = 1.12;
       step_cycles =
-          std::max({results / 2, loads / 2, 4.0, panel_cycles(vectors, steps)}) + 0.03 * loads;
+          kStalls * std::max({results / 2, kLoads * loads / 2, 4.0, panel_cycles(vectors, steps)}) +
+          0.03 * loads;
     } else {
       step_cycles = std::max(results * (inside + 1) / 2, nest_.reduce_op >= 0 ? 2.0 : 0.0);
     }
@@ -151,6 +165,15 @@ class NestCycles {
     const fusion::MatrixWork work = fusion::matrix_work(nest_, schedule_, *shape, extents_);
     return machine_.matrix_product_cycles(work.sums) * work.products +
            machine_.split_cycles() * work.vectors + work.results * (2 + outside / 2);
+  }
+
+  /// Whether both factors run along the vectors: a depthwise convolution.
+  bool is_window() const {
+    const NestOp& product = nest_.ops[nest_.ops[nest_.reduce_op].args[0]];
+    return std::all_of(product.args.begin(), product.args.end(), [&](int arg) {
+      const Access& access = nest_.loads[nest_.ops[arg].access];
+      return index::depends_on(access.address, schedule_.vector_axis);
+    });
   }
 
   int64_t tile_of(int axis) const {
@@ -246,14 +269,14 @@ constexpr double kPassesToWrite = 2;
 /// The factors of a contraction are read element by element, a few rows at a time: where they are
 /// in no cache, that waits for most of them.
 double passes_to_read(const Nest& nest, double bytes, const Machine& machine) {
-  constexpr double kWaits = 4;
+  constexpr double kWaits = 1.3;
   return nest.is_contraction() && is_far(bytes, machine) ? kWaits : 1;
 }
 
 /// Bytes a cycle at which a worker reads a materialised value again.
 double rate(double bytes, const Machine& machine) {
   const Rates rates = rates_of(machine);
-  if (bytes / machine.threads <= double(machine.l2_bytes) / 4) return rates.l2;
+  if (bytes / machine.threads <= 0.75 * double(machine.l2_bytes)) return rates.passed;
   return is_far(bytes, machine) ? rates.dram : rates.l3;
 }
 

@@ -138,7 +138,8 @@ std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& sto
     const NestOp& factor = nest.ops[arg];
     if (factor.dtype != DType::kF32) return std::nullopt;
     const Access& access = nest.loads[factor.access];
-    if (!access.guards.empty() || !index::to_linear(access.address).is_affine()) return std::nullopt;
+    if (!access.guards.empty() || !index::to_linear(access.address).is_affine())
+      return std::nullopt;
     (is_packed(nest, storage, factor.access, v) ? shape.along : shape.across) = factor.access;
   }
   if (shape.along < 0 || shape.across < 0) return std::nullopt;
@@ -187,8 +188,8 @@ Status check_matrix(const Nest& nest, const StoragePlan& storage, const NestSche
   };
   const std::optional<MatrixShape> shape = matrix_shape(nest, storage, schedule);
   if (!shape) return fault("`matrix` takes a product of packed constants and of lines of channels");
-  if (schedule.matrix < 1 || (schedule.matrix < shape->channels &&
-                              schedule.matrix % kMatrixChannels != 0)) {
+  if (schedule.matrix < 1 ||
+      (schedule.matrix < shape->channels && schedule.matrix % kMatrixChannels != 0)) {
     return fault("`matrix` takes a multiple of 32 channels, or all of them");
   }
   if (!schedule.unrolled_reductions.empty() || schedule.prefetch == Prefetch::kAhead) {

@@ -8,7 +8,7 @@ namespace corf::fusion {
 
 /// f32 numbers are sums of three bfloat16 numbers, each the upper half of what is left. A product
 /// is taken as the six largest of the nine products of parts, each of them exact, summed up in f32:
-/// what is left out is below 2^-22 of the product, less than f32's own rounding of a sum.
+/// what is left out is below 2^-21 of the product.
 constexpr int kParts = 3;
 struct PartProduct {
   int across = 0, along = 0;  // 0: the largest part

@@ -42,7 +42,7 @@ struct NestSchedule {
   int64_t block_tiles = 0;  // the blocks' loop and its own run again
   int partition_axis = -1;
   int64_t partitions = 1;
-  int reduction_unroll = 1;             // of the innermost reduction loop
+  int reduction_unroll = 1;  // of the innermost reduction loop
   /// A contraction on the matrix unit (fusion/matrix.h): the axes behind the vector axis in
   /// parallel_order are the rows of a block, of `block_axis` as many tiles as that says. The
   /// number: of channels that are split at a time; 0: not on the matrix unit.

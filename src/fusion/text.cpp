@@ -6,8 +6,8 @@
 #include <optional>
 
 #include "fusion/check_plan.h"
-#include "fusion/matrix.h"
 #include "fusion/group_nests.h"
+#include "fusion/matrix.h"
 #include "fusion/strips.h"
 #include "index/scanner.h"
 
@@ -66,9 +66,8 @@ std::string print_schedule(const ScheduledNest& scheduled) {
   return fmt::format(
       "  schedule {}vector {} {} tile {} unroll {} reduce {} steps {} prefetch {} order {} block "
       "{} {} split {} {}\n",
-      s.matrix ? fmt::format("matrix {} ", s.matrix) : "",
-      axis_name(nest, s.vector_axis), s.vector_tile,
-      tile.empty() ? "-" : fmt::format("{}", fmt::join(tile, ", ")),
+      s.matrix ? fmt::format("matrix {} ", s.matrix) : "", axis_name(nest, s.vector_axis),
+      s.vector_tile, tile.empty() ? "-" : fmt::format("{}", fmt::join(tile, ", ")),
       axis_list(nest, s.unrolled_reductions), axis_list(nest, s.reduction_order),
       s.reduction_unroll, to_string(s.prefetch), axis_list(nest, s.parallel_order),
       axis_name(nest, s.block_axis), s.block_tiles, axis_name(nest, s.partition_axis),

@@ -11,7 +11,7 @@ struct ScalarOpInfo {
   std::string_view name;
   int num_args;
 };
-constexpr std::array<ScalarOpInfo, static_cast<size_t>(ScalarOp::kTruncate) + 1> kInfo = {{
+constexpr std::array<ScalarOpInfo, kNumScalarOps> kInfo = {{
     {"operand", 0},    {"constant", 0},    {"index", 0},  {"cast", 1},   {"add", 2},
     {"sub", 2},        {"mul", 2},         {"div", 2},    {"min", 2},    {"max", 2},
     {"mod", 2},        {"fmod", 2},        {"pow", 2},    {"neg", 1},    {"abs", 1},

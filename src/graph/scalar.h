@@ -66,6 +66,8 @@ enum class ScalarOp : uint8_t {
   kTruncate,  // f32 to bf16 towards zero: its upper half. In kernels only
 };
 
+constexpr int kNumScalarOps = static_cast<int>(ScalarOp::kTruncate) + 1;
+
 std::string_view to_string(ScalarOp op);
 std::optional<ScalarOp> parse_scalar_op(std::string_view text);
 int num_args(ScalarOp op);

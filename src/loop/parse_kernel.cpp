@@ -32,7 +32,7 @@ const std::map<std::string, graph::ScalarOp, std::less<>>& scalar_ops() {
   using graph::ScalarOp;
   static const auto* const table = [] {
     auto* ops = new std::map<std::string, ScalarOp, std::less<>>;
-    for (int i = 0; i <= static_cast<int>(ScalarOp::kIsInf); ++i) {
+    for (int i = 0; i < graph::kNumScalarOps; ++i) {
       const ScalarOp op = static_cast<ScalarOp>(i);
       if (op == ScalarOp::kOperand || op == ScalarOp::kConstant || op == ScalarOp::kIndex) continue;
       ops->emplace(graph::to_string(op), op);

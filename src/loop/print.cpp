@@ -176,20 +176,23 @@ class KernelPrinter {
   }
 
   void print(const Stmt& stmt) {
-    std::visit(
-        Overloaded{[&](const For& s) {
-                     line(fmt::format("for {} in [{}, {}) step {} {{", variable(s.var), expr(s.lo),
-                                      expr(s.hi), s.step));
-                     block(s.body);
-                   },
-                   [&](const Tile& s) {
-                     line(fmt::format("tile ({}) {}{{", joined(s.axes, [this](const TileAxis& a) {
-                                        return fmt::format("{}: {}{}", variable(a.var), a.extent,
-                                                           a.vector ? " vector" : "");
-                                      }), s.matrix ? "matrix " : ""));
-                     block(s.body);
-                   }},
-        stmt);
+    std::visit(Overloaded{[&](const For& s) {
+                            line(fmt::format("for {} in [{}, {}) step {} {{", variable(s.var),
+                                             expr(s.lo), expr(s.hi), s.step));
+                            block(s.body);
+                          },
+                          [&](const Tile& s) {
+                            line(fmt::format("tile ({}) {}{{",
+                                             joined(s.axes,
+                                                    [this](const TileAxis& a) {
+                                                      return fmt::format("{}: {}{}",
+                                                                         variable(a.var), a.extent,
+                                                                         a.vector ? " vector" : "");
+                                                    }),
+                                             s.matrix ? "matrix " : ""));
+                            block(s.body);
+                          }},
+               stmt);
   }
 
   template <typename S>

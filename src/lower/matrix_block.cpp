@@ -80,8 +80,8 @@ PackedParts::PackedParts(const fusion::Nest& nest, const fusion::NestSchedule& s
 
 Expr PackedParts::panel(const std::vector<Expr>& point, const Expr& tile_base) const {
   const int64_t extent = nest_.axes[vector_axis_].extent;
-  const int64_t lanes = extent / vector_tile_ * round_up_lanes(vector_tile_) +
-                        round_up_lanes(extent % vector_tile_);
+  const int64_t lanes =
+      extent / vector_tile_ * round_up_lanes(vector_tile_) + round_up_lanes(extent % vector_tile_);
   const int64_t lane_elems = num_steps_ * kParts * kMatrixChannels;
   Expr outer(0);
   for (int axis : outer_) outer = outer * Expr(nest_.axes[axis].extent) + point[axis];
@@ -101,8 +101,8 @@ Tensor PackedParts::pack(const Tensor& source) const {
       number /= nest_.axes[axes[i]].extent;
     }
   };
-  const int64_t all_lanes = extent / vector_tile_ * round_up_lanes(vector_tile_) +
-                            round_up_lanes(extent % vector_tile_);
+  const int64_t all_lanes =
+      extent / vector_tile_ * round_up_lanes(vector_tile_) + round_up_lanes(extent % vector_tile_);
   Tensor result(DType::kBF16, {outer_size * all_lanes * num_steps_ * kParts * kMatrixChannels});
   std::memset(result.bytes(), 0, static_cast<size_t>(result.num_elems()) * sizeof(uint16_t));
   auto* out = reinterpret_cast<uint16_t*>(result.bytes());
@@ -275,8 +275,8 @@ std::vector<Stmt> MatrixBlock::split(const std::vector<Expr>& base,
   const Expr row = Expr::variable(over_rows.var);
   const Expr first = at(turning.row, point);
   const int64_t stride = turning.stream_lines * shape_.pitch;
-  const Expr from = at(turning.rest, point) +
-                    mod(first + row, Expr(turning.turning_rows)) * Expr(stride) - shift;
+  const Expr from =
+      at(turning.rest, point) + mod(first + row, Expr(turning.turning_rows)) * Expr(stride) - shift;
   over_rows.body = split_lines(from, row * Expr(turning.stream_lines), lines + Expr(1), part);
   return {std::move(over_rows)};
 }
@@ -350,8 +350,8 @@ void MatrixBlock::prefetch_panel(const Panel& panel, const Expr& row, const Expr
   const Expr from = next + step * Expr(step_elems) +
                     floor_div(row, Expr(kRowsOfProduct)) * Expr(lines * kLineElems);
   for (int64_t line = 0; line < lines; ++line) {
-    out.push_back(loop::TilePrefetch{builder_.bind(packed_.buffer(), false),
-                                     from + Expr(line * kLineElems)});
+    out.push_back(
+        loop::TilePrefetch{builder_.bind(packed_.buffer(), false), from + Expr(line * kLineElems)});
   }
 }
 
@@ -384,11 +384,13 @@ loop::Tile MatrixBlock::product(int64_t tiles, const Expr& row, const Expr& line
     tile.axes.push_back({var, extent, vector});
     return var;
   };
-  const int m = axis("m", tiles * kMatrixRows, false), pair = axis("pair", kMatrixChannels / 2, false),
-            half = axis("half", 2, false), n = axis("n", width, true);
+  const int m = axis("m", tiles * kMatrixRows, false),
+            pair = axis("pair", kMatrixChannels / 2, false), half = axis("half", 2, false),
+            n = axis("n", width, true);
   const Expr channel = Expr::variable(pair) * Expr(2) + Expr::variable(half);
   const loop::Register init = builder_.new_register(), sum = builder_.new_register();
-  const Expr at_sums = panel.sums + (row + Expr::variable(m)) * Expr(sum_lanes_) + Expr::variable(n);
+  const Expr at_sums =
+      panel.sums + (row + Expr::variable(m)) * Expr(sum_lanes_) + Expr::variable(n);
   if (panel.adds) {
     tile.body.push_back(loop::TileLet{init, DType::kF32, loop::TileLoad{sums_, at_sums, {}, 0}});
   } else {
@@ -427,17 +429,18 @@ loop::Tile MatrixBlock::product(int64_t tiles, const Expr& row, const Expr& line
   const int weights = builder_.bind(packed_.buffer(), false);
   for (int part = 0; part < kParts; ++part) {
     across.push_back(load(lines_, in_lines(block, at_line, part, channel)));
-    along.push_back(load(weights, panel.weights + (step * Expr(kParts) + Expr(part)) *
-                                              Expr(kMatrixChannels * width) +
-                                      Expr::variable(pair) * Expr(2 * width) +
-                                      Expr::variable(n) * Expr(2) + Expr::variable(half)));
+    along.push_back(
+        load(weights, panel.weights +
+                          (step * Expr(kParts) + Expr(part)) * Expr(kMatrixChannels * width) +
+                          Expr::variable(pair) * Expr(2 * width) + Expr::variable(n) * Expr(2) +
+                          Expr::variable(half)));
   }
   if (schedule_.prefetch == fusion::Prefetch::kPanel) {
     prefetch_panel(panel, row, step, width, body);
   }
   for (const fusion::PartProduct& product : fusion::kPartProducts) {
-    body.push_back(loop::TileUpdate{sum, loop::Reduction::kSum, across[product.across],
-                                    along[product.along]});
+    body.push_back(
+        loop::TileUpdate{sum, loop::Reduction::kSum, across[product.across], along[product.along]});
   }
   for (auto loop = loops.rbegin(); loop != loops.rend(); ++loop) {
     loop->body = std::move(body);

@@ -98,7 +98,7 @@ class MatrixBlock {
   PackedParts packed_;
   bool walks_gaps_ = false;
   int64_t num_lines_ = 0, num_rows_ = 0;
-  int64_t part_blocks_ = 0;  // of 32 channels, that are split at a time
+  int64_t part_blocks_ = 0;     // of 32 channels, that are split at a time
   int64_t sum_lanes_ = 0;       // pitch of the sums
   int lines_ = -1, sums_ = -1;  // scratch
 };

@@ -110,9 +110,8 @@ class MatrixChooser : ScheduleStep {
       }
     }
     const Linear linear = index::to_linear(nest_.loads[across].address);
-    std::stable_sort(rows.begin(), rows.end(), [&](int a, int b) {
-      return linear.coefficient(a) < linear.coefficient(b);
-    });
+    std::stable_sort(rows.begin(), rows.end(),
+                     [&](int a, int b) { return linear.coefficient(a) < linear.coefficient(b); });
     return rows;
   }
 
@@ -177,10 +176,11 @@ class MatrixChooser : ScheduleStep {
       }
     }
     const bool shared = axis >= 0 && !depends(nest_.loads[shape_.along], axis);
-    const double bytes = outer * packed_bytes(double(extent(schedule_.vector_axis))) *
-                         double(shared ? parts : 1);
+    const double bytes =
+        outer * packed_bytes(double(extent(schedule_.vector_axis))) * double(shared ? parts : 1);
     constexpr double kShareOfBandwidth = 0.5;
-    return bytes / (kShareOfBandwidth * machine_.dram_gbps_all) * machine_.fma_gflops_core / (4.0 * double(lanes_));
+    return bytes / (kShareOfBandwidth * machine_.dram_gbps_all) * machine_.fma_gflops_core /
+           (4.0 * double(lanes_));
   }
 
   double cycles(const std::vector<int64_t>& points) const {
@@ -250,8 +250,8 @@ class MatrixChooser : ScheduleStep {
     points[axis] = std::min(all, most);
     const double line_bytes = double(shape_.num_lines(points)) * kPartBytes;
     const int64_t channels = shape_.padded_channels();
-    const auto fitting_channels = std::max<int64_t>(
-        schedule_.matrix, static_cast<int64_t>(budget() / line_bytes) / 32 * 32);
+    const auto fitting_channels =
+        std::max<int64_t>(schedule_.matrix, static_cast<int64_t>(budget() / line_bytes) / 32 * 32);
     const int64_t parts = ceil_div(channels, std::min(channels, fitting_channels));
     schedule_.matrix = round_up(ceil_div(channels, parts), fusion::kMatrixChannels);
   }

@@ -32,6 +32,7 @@ fusion::NestSchedule choose_stage_schedule(const fusion::Nest& nest,
   for (size_t axis = 0; axis < extents.size(); ++axis) in_strip.axes[axis].extent = extents[axis];
   Machine one_worker = machine;
   one_worker.threads = 1;
+  one_worker.dram_gbps_all = 0;  // strips read packed operands again and again
   return choose(in_strip, storage, one_worker, granules);
 }
 

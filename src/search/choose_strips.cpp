@@ -37,7 +37,7 @@ class StripChooser {
   StripChoice run() {
     for (const StripSchedule& loops : loop_candidates()) {
       try_strips(loops);
-      if (!getenv("CORF_NOSCATTER")) for (const StripSchedule::Scatter& scatter : scatter_candidates()) {
+      for (const StripSchedule::Scatter& scatter : scatter_candidates()) {
         StripSchedule chunks = loops;
         chunks.scatter = scatter;
         if (is_legal(chunks)) try_strips(chunks);

@@ -132,8 +132,7 @@ TEST_P(RandomExecutables, ConcurrentRunsDoNotDisturbEachOther) {
   EXPECT_EQ(wrong, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, RandomExecutables,
-                         testing::ValuesIn(kIsas),
+INSTANTIATE_TEST_SUITE_P(Isas, RandomExecutables, testing::ValuesIn(kIsas),
                          [](const auto& info) { return std::string(to_string(info.param)); });
 
 }  // namespace
