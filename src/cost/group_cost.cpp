@@ -397,8 +397,12 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   }
   const double level = ring_bytes <= near_bytes ? rates.l2 : rates.l3;
   const double first = first_visit_bytes / rates.cold;
-  const double again = ring_bytes + revisited_bytes <= near_bytes ? 2 * rates.l2 : rates.l3;
-  cost.streamed += std::max(first, share * all_visits_bytes / again);
+  // Beyond what is sure to stay near, the more is read the more of it has gone.
+  const double too_much = (ring_bytes + revisited_bytes - near_bytes) / (1 - kL2Share) /
+                          double(machine.l2_bytes);
+  const double far_share = std::clamp(too_much, 0.0, 1.0);
+  const double again = (1 - far_share) / (2 * rates.l2) + far_share / rates.l3;
+  cost.streamed += std::max(first, share * all_visits_bytes * again);
   for (const fusion::StripRing& ring : strips.rings) {
     // Written once and read once.
     const double bytes = bytes_of(graph, ring.value);
