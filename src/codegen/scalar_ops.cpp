@@ -195,8 +195,8 @@ Value* ScalarOps::min_or_max(bool is_max, DType dtype, Value* a, Value* b) {
   // Which zero of different signs wins is left open: maxps, a comparison, a blend.
   llvm::FastMathFlags flags;
   flags.setNoSignedZeros();
-  return builder_.CreateBinaryIntrinsic(is_max ? llvm::Intrinsic::maximum : llvm::Intrinsic::minimum,
-                                        a, b, flags);
+  return builder_.CreateBinaryIntrinsic(
+      is_max ? llvm::Intrinsic::maximum : llvm::Intrinsic::minimum, a, b, flags);
 }
 
 Value* ScalarOps::round(ScalarOp op, Value* x) {

@@ -142,8 +142,7 @@ Value* VectorMath::exp(Value* x) {
   Value* remains = builder_.CreateFCmpUGE(x, constant(x, -104));  // or is a NaN
   if (!scales_under_mask(x)) x = builder_.CreateSelect(remains, x, constant(x, 0));
   Value* high = constant(x, 89);  // in front, so that a NaN stays
-  const Reduced reduced =
-      reduce(builder_.CreateSelect(builder_.CreateFCmpOLT(high, x), high, x));
+  const Reduced reduced = reduce(builder_.CreateSelect(builder_.CreateFCmpOLT(high, x), high, x));
   return scale(small_exp(reduced.r), reduced, remains);
 }
 

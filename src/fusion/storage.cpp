@@ -21,7 +21,6 @@ struct Margins {
   std::vector<int64_t> before, after;
 };
 
-
 /// A value that lies inside of a concatenation's storage.
 struct Binding {
   ValueId concat = -1;

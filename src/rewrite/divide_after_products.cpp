@@ -133,9 +133,8 @@ bool divide_later(Rebuild& rebuild, const Node& node) {
     division.body.apply(invert ? ScalarOp::kMul : ScalarOp::kDiv, dividend,
                         division.body.operand(1, dtype));
     const ValueId divisor = invert ? add_inverse(graph, quotient->divisor) : quotient->divisor;
-    rebuild.replace(node.outputs[0],
-                    graph.add_compute(quotient->node.name, std::move(division), {sums, divisor},
-                                      quotient->node.origin));
+    rebuild.replace(node.outputs[0], graph.add_compute(quotient->node.name, std::move(division),
+                                                       {sums, divisor}, quotient->node.origin));
     return true;
   }
   return false;
