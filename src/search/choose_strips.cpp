@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <functional>
-#include <limits>
 #include <map>
-#include <optional>
 
 #include "fusion/group_nests.h"
 #include "fusion/order.h"
@@ -55,18 +53,12 @@ class StripChooser {
   const Shape& points() const { return graph_.values[group_.stages.back().stored[0]].shape; }
 
   void try_strips(const StripSchedule& loops) {
-    // Lengths in a row that are no better than a longer one.
-    constexpr int kPatience = 4;
     int too_short = 0;
-    double best_time = std::numeric_limits<double>::max();
+    const int patience = points()[loops.stream_dim] >= kManyRows ? 4 : 2;
     for (int64_t strip : strip_candidates(loops)) {
       StripSchedule schedule = loops;
       schedule.strip = strip;
-      const std::optional<double> time = try_schedule(schedule);
-      if (!time) continue;
-      too_short = *time < best_time ? 0 : too_short + 1;
-      if (too_short == kPatience) break;
-      best_time = std::min(best_time, *time);
+      if (try_schedule(schedule) == Trial::kSlower && ++too_short == patience) break;
     }
   }
 
@@ -187,27 +179,28 @@ class StripChooser {
     return lengths;
   }
 
-  /// Keeps the schedule if it is among the best so far. Its predicted time; nothing where it cannot
-  /// be carried out, which says nothing about shorter strips.
-  std::optional<double> try_schedule(const StripSchedule& schedule) {
+  /// What became of a schedule. Strips that are too long for rings say nothing about shorter ones.
+  enum class Trial : uint8_t { kImpossible, kSlower, kAmongBest };
+
+  Trial try_schedule(const StripSchedule& schedule) {
     FusionGroup group = group_;
     group.strips = schedule;
     auto strips = fusion::analyze_strips(graph_, storage_, group, &cache_);
-    if (!strips || strips->rings.empty()) return {};
+    if (!strips || strips->rings.empty()) return Trial::kImpossible;
     fusion::StoragePlan storage = storage_;
     fusion::place_rings(graph_, *strips, storage);
     // Beyond that the rings are no better than memory.
     const int64_t share_of_l3 = machine_.l3_bytes / (2 * machine_.threads);
     const int64_t most_bytes = std::max(machine_.l2_bytes, share_of_l3);
-    if (fusion::ring_bytes(*strips, storage) > most_bytes) return {};
-    if (!schedule_stages(graph_, storage, machine_, *strips, group)) return {};
+    if (fusion::ring_bytes(*strips, storage) > most_bytes) return Trial::kImpossible;
+    if (!schedule_stages(graph_, storage, machine_, *strips, group)) return Trial::kImpossible;
     const double time = time_(storage, group, &*strips);
     const auto at = std::find_if(best_.begin(), best_.end(),
                                  [&](const TimedGroup& other) { return time < other.time; });
-    if (at == best_.end() && best_.size() == num_best_) return time;
+    if (at == best_.end() && best_.size() == num_best_) return Trial::kSlower;
     best_.insert(at, TimedGroup{std::move(group), time});
     if (best_.size() > num_best_) best_.pop_back();
-    return time;
+    return Trial::kAmongBest;
   }
 
   const graph::Graph& graph_;

@@ -273,8 +273,7 @@ class TileChooser : ScheduleStep {
     if (chosen.rows > 1) schedule_.register_tile.push_back({p, chosen.rows});
     if (chosen.outer_rows > 1) schedule_.register_tile.push_back({q, chosen.outer_rows});
     const int64_t sums = chosen.vectors * chosen.rows * chosen.outer_rows;
-    // The loop's own instructions take the place of multiply-adds.
-    schedule_.reduction_unroll = sums < 12 ? 4 : 2;
+    schedule_.reduction_unroll = sums < 12 ? 2 : 1;
   }
 
   /// Calls f(size, count) for the whole tiles of an axis and for the one that is left over.
