@@ -157,7 +157,8 @@ class LoopChooser : ScheduleStep {
   void unroll_long_products() {
     constexpr int64_t kLongLoop = 64;
     int along = 0, across = 0;
-    if (!operands(along, across) || is_packed(nest_, storage_, along, schedule_.vector_axis)) return;
+    if (!operands(along, across) || is_packed(nest_, storage_, along, schedule_.vector_axis))
+      return;
     if (schedule_.reduction_order.size() != 1 || !schedule_.unrolled_reductions.empty()) return;
     const int64_t steps = extent(schedule_.reduction_order[0]);
     if (steps < kLongLoop || steps % 2 != 0) return;
