@@ -57,6 +57,7 @@ TEST(FindPlan, LongAttentionsAreOneKernel) {
     ASSERT_EQ(plan.groups.size(), 1u) << rows;
     ASSERT_TRUE(plan.groups[0].strips) << rows;
     EXPECT_EQ(plan.groups[0].stages.size(), 5u) << rows;
+    EXPECT_EQ(plan.groups[0].strips->outer.size(), 1u) << rows;
     EXPECT_LT(plan.groups[0].strips->strip, rows);
   }
 }
