@@ -99,7 +99,7 @@ Value* VectorMath::scale(Value* value, const Reduced& reduced, Value* nonzero) {
 
 bool VectorMath::scales_under_mask(Value* value) const {
   const int lanes = num_lanes(value->getType());
-  return isa_.isa == Isa::kAvx512 && (lanes == 16 || lanes == 8 || lanes == 4);
+  return isa_.isa >= Isa::kAvx512 && (lanes == 16 || lanes == 8 || lanes == 4);
 }
 
 // Polynomials: minimax fits by Remez exchange in 40 digits, coefficients rounded to f32.
