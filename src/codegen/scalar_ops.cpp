@@ -197,7 +197,11 @@ Value* ScalarOps::min_or_max(bool is_max, DType dtype, Value* a, Value* b) {
   // with a constant that is not NaN in front, one instruction propagates the other's NaN.
   if (is_constant_not_nan(a)) return pick(a, b);
   if (is_constant_not_nan(b)) return pick(b, a);
-  return builder_.CreateSelect(builder_.CreateFCmpUNO(a, a), a, pick(a, b));
+  // Which zero of different signs wins is left open: maxps, a comparison, a blend.
+  llvm::FastMathFlags flags;
+  flags.setNoSignedZeros();
+  return builder_.CreateBinaryIntrinsic(
+      is_max ? llvm::Intrinsic::maximum : llvm::Intrinsic::minimum, a, b, flags);
 }
 
 Value* ScalarOps::round(ScalarOp op, Value* x) {

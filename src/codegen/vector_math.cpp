@@ -1,5 +1,6 @@
 #include "codegen/vector_math.h"
 
+#include <algorithm>
 #include <llvm/IR/Intrinsics.h>
 #include <llvm/IR/IntrinsicsX86.h>
 
@@ -66,17 +67,24 @@ Value* VectorMath::power_of_two(Value* like, Value* n) {
   return builder_.CreateBitCast(builder_.CreateShl(exponent, 23), like->getType());
 }
 
-Value* VectorMath::scale(Value* value, const Reduced& reduced) {
+Value* VectorMath::scale(Value* value, const Reduced& reduced, Value* nonzero) {
   const int lanes = num_lanes(value->getType());
-  if (isa_.isa >= Isa::kAvx512 && (lanes == 16 || lanes == 8 || lanes == 4)) {
-    Value* nothing = llvm::Constant::getNullValue(value->getType());
-    llvm::SmallVector<Value*, 5> args{value, reduced.n, nothing};
+  if (scales_under_mask(value)) {
+    Value* zero = llvm::Constant::getNullValue(value->getType());
+    Type* mask_type = builder_.getIntNTy(static_cast<unsigned>(std::max(lanes, 8)));
+    Value* mask = llvm::Constant::getAllOnesValue(mask_type);
+    if (nonzero) {
+      if (lanes == 4) {
+        nonzero = builder_.CreateShuffleVector(
+            nonzero, llvm::Constant::getNullValue(nonzero->getType()), {0, 1, 2, 3, 4, 5, 6, 7});
+      }
+      mask = builder_.CreateBitCast(nonzero, mask_type);
+    }
+    llvm::SmallVector<Value*, 5> args{value, reduced.n, zero, mask};
     if (lanes == 16) {
-      args.push_back(builder_.getInt16(0xffff));
       args.push_back(builder_.getInt32(4));  // the current rounding mode
       return builder_.CreateIntrinsic(llvm::Intrinsic::x86_avx512_mask_scalef_ps_512, {}, args);
     }
-    args.push_back(builder_.getInt8(0xff));
     return builder_.CreateIntrinsic(lanes == 8 ? llvm::Intrinsic::x86_avx512_mask_scalef_ps_256
                                                : llvm::Intrinsic::x86_avx512_mask_scalef_ps_128,
                                     {}, args);
@@ -84,8 +92,14 @@ Value* VectorMath::scale(Value* value, const Reduced& reduced) {
   // In two steps, the first of which is exact: 2^n itself may be out of range.
   Value* half = builder_.CreateAShr(reduced.bits, 1);
   Value* rest = builder_.CreateSub(reduced.bits, half);
-  return builder_.CreateFMul(builder_.CreateFMul(value, power_of_two(value, half)),
-                             power_of_two(value, rest));
+  Value* result = builder_.CreateFMul(builder_.CreateFMul(value, power_of_two(value, half)),
+                                      power_of_two(value, rest));
+  return nonzero ? builder_.CreateSelect(nonzero, result, constant(value, 0)) : result;
+}
+
+bool VectorMath::scales_under_mask(Value* value) const {
+  const int lanes = num_lanes(value->getType());
+  return isa_.isa >= Isa::kAvx512 && (lanes == 16 || lanes == 8 || lanes == 4);
 }
 
 // Polynomials: minimax fits by Remez exchange in 40 digits, coefficients rounded to f32.
@@ -123,12 +137,13 @@ Value* VectorMath::divide(Value* numerator, Value* divisor, Value* lost) {
 
 Value* VectorMath::exp(Value* x) {
   // Beyond these the result is 0 or infinity. Zeros (what masks of attention give) are put in: to
-  // underflow costs the processor more than a hundred cycles.
-  Value* vanishes = builder_.CreateFCmpOLT(x, constant(x, -104));
-  const Reduced reduced =
-      reduce(clamp(builder_.CreateSelect(vanishes, constant(x, 0), x), -104, 89));
-  Value* result = scale(small_exp(reduced.r), reduced);
-  return builder_.CreateSelect(vanishes, constant(x, 0), result);
+  // underflow costs the processor more than a hundred cycles. Lanes that a mask keeps from being
+  // scaled do not underflow, whatever is in them.
+  Value* remains = builder_.CreateFCmpUGE(x, constant(x, -104));  // or is a NaN
+  if (!scales_under_mask(x)) x = builder_.CreateSelect(remains, x, constant(x, 0));
+  Value* high = constant(x, 89);  // in front, so that a NaN stays
+  const Reduced reduced = reduce(builder_.CreateSelect(builder_.CreateFCmpOLT(high, x), high, x));
+  return scale(small_exp(reduced.r), reduced, remains);
 }
 
 Value* VectorMath::sigmoid(Value* x) {

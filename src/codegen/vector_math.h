@@ -36,8 +36,11 @@ class VectorMath {
     llvm::Value* r;
   };
   Reduced reduce(llvm::Value* x);
-  /// value * 2^n, one rounding even where the result is a denormal; |n| <= 250.
-  llvm::Value* scale(llvm::Value* value, const Reduced& reduced);
+  /// value * 2^n, one rounding even where the result is a denormal; |n| <= 250. Where `nonzero`,
+  /// if there is one, does not hold, the result is 0.
+  llvm::Value* scale(llvm::Value* value, const Reduced& reduced, llvm::Value* nonzero = nullptr);
+  /// Whether scale() leaves out what is 0, whatever its operands are there.
+  bool scales_under_mask(llvm::Value* value) const;
   /// 2^n as a float for an integer n in [-126, 127].
   llvm::Value* power_of_two(llvm::Value* like, llvm::Value* n);
   /// (e^r - 1 - r) / r^2 for |r| <= ln 2 / 2; the error in e^r - 1 is below 2^-26 of it.

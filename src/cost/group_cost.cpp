@@ -435,22 +435,29 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     // Strips for which a stage has nothing to make cost next to nothing.
     cost.compute += share * visits_of(stage) * rates.visit;
   }
-  const double level = ring_bytes <= near_bytes ? rates.l2 : rates.l3;
+  // Cycles for a byte that lies among so many: beyond what is sure to stay near, the more there are
+  // the more of them have gone.
+  auto byte_cycles = [&](double bytes, double near_rate) {
+    const double too_many = (bytes - near_bytes) / (double(machine.l2_bytes) - near_bytes);
+    const double gone = std::clamp(too_many, 0.0, 1.0);
+    return (1 - gone) / near_rate + gone / rates.l3;
+  };
+  const double level = byte_cycles(ring_bytes, rates.l2);
   const double first = first_visit_bytes / rates.cold;
-  const double again = ring_bytes + revisited_bytes <= near_bytes ? 2 * rates.l2 : rates.l3;
-  cost.streamed += std::max(first, share * all_visits_bytes / again);
+  const double again = byte_cycles(ring_bytes + revisited_bytes, 2 * rates.l2);
+  cost.streamed += std::max(first, share * all_visits_bytes * again);
   for (const fusion::StripRing& ring : strips.rings) {
     // Written once and read once.
     const double bytes = bytes_of(graph, ring.value);
     const Root& root = storage.roots[storage.values[ring.value].root];
     const bool near = root.size_elems * size_bytes(root.dtype) <= machine.l1_bytes / 2;
-    cost.memory += share * 2 * bytes / (near ? rates.l1 : level);
+    cost.memory += share * 2 * bytes * (near ? 1 / rates.l1 : level);
   }
   for (const auto& [value, passes] : others) {
     const double bytes = bytes_of(graph, value);
     cost.memory += share * passes * bytes / rate(bytes, machine);
   }
-  cost.memory += 2 * double(strips.num_chunks - 1) * partial_bytes / level;
+  cost.memory += 2 * double(strips.num_chunks - 1) * partial_bytes * level;
   cost.barrier = rates.barrier;
   return cost;
 }

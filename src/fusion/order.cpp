@@ -252,6 +252,14 @@ DimOrder order_of_strides(const std::vector<int64_t>& strides) {
   return order;
 }
 
+void spread_over_cache_sets(Shape& extents, const DimOrder& order, DType dtype) {
+  constexpr int64_t kSetsBytes = 2048, kLineBytes = 64;
+  if (extents.size() < 2) return;
+  int64_t& inner = extents[order.back()];
+  if (inner * size_bytes(dtype) % kSetsBytes != 0 || num_elems(extents) == inner) return;
+  inner += kLineBytes / size_bytes(dtype);
+}
+
 std::vector<DimOrder> choose_orders(const Graph& graph) {
   std::vector<DimOrder> orders(graph.values.size());
   for (const Node& node : graph.nodes) {

@@ -21,6 +21,7 @@ Shape ring_extents(const Graph& graph, const StripAnalysis& strips, const StripR
     extent = std::min(extent, stage.outer_blocks[i]);
   }
   extents[stage.stream_dim] = ring.rows;
+  spread_over_cache_sets(extents, order_of_strides(place.strides), graph.values[ring.value].dtype);
   return extents;
 }
 

@@ -21,8 +21,6 @@ struct Margins {
   std::vector<int64_t> before, after;
 };
 
-constexpr int64_t kLineBytes = 64;
-
 /// A value that lies inside of a concatenation's storage.
 struct Binding {
   ValueId concat = -1;
@@ -188,8 +186,8 @@ class StoragePlanner {
     Storage& storage = plan_.values[value];
     Shape extents = shape(value);
     for (size_t d = 0; d < extents.size(); ++d) extents[d] += margins.before[d] + margins.after[d];
-    if (aliases_in_cache(value, extents)) {
-      extents[orders_[value].back()] += kLineBytes / size_bytes(graph_.values[value].dtype);
+    if (!dense_[value]) {
+      spread_over_cache_sets(extents, orders_[value], graph_.values[value].dtype);
     }
     storage.strides = dense_strides(extents, orders_[value]);
     storage.margin_before = margins.before;
@@ -199,15 +197,6 @@ class StoragePlanner {
       storage.offset += margins.before[d] * storage.strides[d];
     }
     storage.root = add_root(value, num_elems(extents));
-  }
-
-  /// Neighbouring points (pixels, rows) a multiple of 2 KiB apart share few sets of the first cache
-  /// level, which a register tile's points then overflow: one line more between them spreads them.
-  bool aliases_in_cache(ValueId value, const Shape& extents) const {
-    if (extents.size() < 2 || dense_[value]) return false;
-    const DimOrder& order = orders_[value];
-    const int64_t inner_bytes = extents[order.back()] * size_bytes(graph_.values[value].dtype);
-    return inner_bytes % 2048 == 0 && num_elems(extents) > extents[order.back()];
   }
 
   int add_root(ValueId value, int64_t size_elems) {

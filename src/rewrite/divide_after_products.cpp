@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "graph/operators.h"
 #include "rewrite/rebuild.h"
 #include "rewrite/remove_dead_nodes.h"
 #include "rewrite/structure.h"
@@ -76,6 +77,24 @@ std::optional<Quotient> match_quotient(Rebuild& rebuild, const Compute& product,
   return result;
 }
 
+/// A sum of products has been rounded so often that once more, for the divisor's inverse, does not
+/// matter; divisions of whole vectors are slow.
+bool is_worth_inverting(const Shape& quotients, const Shape& divisors) {
+  constexpr int64_t kQuotients = 8;
+  return num_elems(quotients) >= kQuotients * num_elems(divisors);
+}
+
+ValueId add_inverse(Graph& graph, ValueId divisor) {
+  const Node sum = graph.producer(divisor);
+  return graph::elementwise(
+      graph, sum.name + "/inverse", {divisor},
+      [](ScalarBody& body, const std::vector<int>& x) {
+        const DType dtype = body.nodes[x[0]].dtype;
+        return body.apply(ScalarOp::kDiv, body.constant(1, dtype), x[0]);
+      },
+      sum.origin);
+}
+
 bool divide_later(Rebuild& rebuild, const Node& node) {
   const auto* compute = std::get_if<Compute>(&node.op);
   if (!compute || compute->combiner != Combiner::kSum || node.inputs.size() != 2 ||
@@ -110,10 +129,12 @@ bool divide_later(Rebuild& rebuild, const Node& node) {
     division.operands[1].map = quotient->divisor_map;
     const DType dtype = compute->body.result_dtype();
     const int dividend = division.body.operand(0, dtype);
-    division.body.apply(ScalarOp::kDiv, dividend, division.body.operand(1, dtype));
-    rebuild.replace(node.outputs[0],
-                    graph.add_compute(quotient->node.name, std::move(division),
-                                      {sums, quotient->divisor}, quotient->node.origin));
+    const bool invert = is_worth_inverting(shape, graph.values[quotient->divisor].shape);
+    division.body.apply(invert ? ScalarOp::kMul : ScalarOp::kDiv, dividend,
+                        division.body.operand(1, dtype));
+    const ValueId divisor = invert ? add_inverse(graph, quotient->divisor) : quotient->divisor;
+    rebuild.replace(node.outputs[0], graph.add_compute(quotient->node.name, std::move(division),
+                                                       {sums, divisor}, quotient->node.origin));
     return true;
   }
   return false;

@@ -17,6 +17,7 @@ class LoopChooser : ScheduleStep {
     order_loops();
     split();
     choose_prefetch();
+    unroll_long_products();
   }
 
  private:
@@ -148,6 +149,20 @@ class LoopChooser : ScheduleStep {
     const double elems = double(schedule_.vector_tile) / tiles;
     const int steps = elems <= 4 ? 4 : elems <= 8 ? 2 : 1;
     schedule_.reduction_unroll = std::max(schedule_.reduction_unroll, steps);
+  }
+
+  /// A loop's own instructions take the place of multiply-adds: a long one over factors that lie as
+  /// they were computed has two steps. Where a panel is packed there is less to add up, and copies
+  /// would only press on the registers.
+  void unroll_long_products() {
+    constexpr int64_t kLongLoop = 64;
+    int along = 0, across = 0;
+    if (!operands(along, across) || is_packed(nest_, storage_, along, schedule_.vector_axis))
+      return;
+    if (schedule_.reduction_order.size() != 1 || !schedule_.unrolled_reductions.empty()) return;
+    const int64_t steps = extent(schedule_.reduction_order[0]);
+    if (steps < kLongLoop || steps % 2 != 0) return;
+    schedule_.reduction_unroll = std::max(schedule_.reduction_unroll, 2);
   }
 
   void move_vector_axis_before_tiled() {

@@ -1,6 +1,7 @@
 #include "search/choose_strips.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 
 #include "fusion/group_nests.h"
@@ -18,8 +19,10 @@ using fusion::StripSchedule;
 /// Dimensions that are tried as the stream: the outermost that the stages can walk.
 constexpr int kMostStreams = 2;
 
-/// Strips of that many rows and more can be whole register tiles and still be shared out evenly.
-constexpr int64_t kManyRows = 256, kRowsOfTiles = 8;
+/// Of that many rows and more, strips can be whole register tiles and still be shared out evenly:
+/// a multiple of 8, or of 24, which tiles of 4, 6, 8 and 12 rows divide.
+constexpr int64_t kManyRows = 256;
+constexpr int64_t kRowsOfTiles[] = {24, 8};
 
 class StripChooser {
  public:
@@ -51,10 +54,11 @@ class StripChooser {
 
   void try_strips(const StripSchedule& loops) {
     int too_short = 0;
+    const int patience = points()[loops.stream_dim] >= kManyRows ? 4 : 2;
     for (int64_t strip : strip_candidates(loops)) {
       StripSchedule schedule = loops;
       schedule.strip = strip;
-      if (!try_schedule(schedule) && !best_.empty() && ++too_short == 2) break;
+      if (try_schedule(schedule) == Trial::kSlower && ++too_short == patience) break;
     }
   }
 
@@ -162,33 +166,41 @@ class StripChooser {
         loops.partition_loop == static_cast<int>(loops.outer.size()) ? loops.partitions : 1;
     std::vector<int64_t> lengths;
     for (int64_t per_part : {1, 2, 3, 4, 6, 8, 14, 28, 56, 112}) {
-      int64_t length = round_up(ceil_div(rows, parts * per_part), units_.at(loops.stream_dim));
-      if (rows >= kManyRows) length = round_up(length, kRowsOfTiles);
-      if (lengths.empty() || length < lengths.back()) lengths.push_back(length);
+      const int64_t length =
+          round_up(ceil_div(rows, parts * per_part), units_.at(loops.stream_dim));
+      if (rows < kManyRows) {
+        lengths.push_back(length);
+        continue;
+      }
+      for (int64_t tiles : kRowsOfTiles) lengths.push_back(round_up(length, tiles));
     }
+    std::sort(lengths.begin(), lengths.end(), std::greater<>());
+    lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
     return lengths;
   }
 
-  /// Whether the schedule is among the best so far.
-  bool try_schedule(const StripSchedule& schedule) {
+  /// What became of a schedule. Strips that are too long for rings say nothing about shorter ones.
+  enum class Trial : uint8_t { kImpossible, kSlower, kAmongBest };
+
+  Trial try_schedule(const StripSchedule& schedule) {
     FusionGroup group = group_;
     group.strips = schedule;
     auto strips = fusion::analyze_strips(graph_, storage_, group, &cache_);
-    if (!strips || strips->rings.empty()) return false;
+    if (!strips || strips->rings.empty()) return Trial::kImpossible;
     fusion::StoragePlan storage = storage_;
     fusion::place_rings(graph_, *strips, storage);
     // Beyond that the rings are no better than memory.
     const int64_t share_of_l3 = machine_.l3_bytes / (2 * machine_.threads);
     const int64_t most_bytes = std::max(machine_.l2_bytes, share_of_l3);
-    if (fusion::ring_bytes(*strips, storage) > most_bytes) return false;
-    if (!schedule_stages(graph_, storage, machine_, *strips, group)) return false;
+    if (fusion::ring_bytes(*strips, storage) > most_bytes) return Trial::kImpossible;
+    if (!schedule_stages(graph_, storage, machine_, *strips, group)) return Trial::kImpossible;
     const double time = time_(storage, group, &*strips);
     const auto at = std::find_if(best_.begin(), best_.end(),
                                  [&](const TimedGroup& other) { return time < other.time; });
-    if (at == best_.end() && best_.size() == num_best_) return false;
+    if (at == best_.end() && best_.size() == num_best_) return Trial::kSlower;
     best_.insert(at, TimedGroup{std::move(group), time});
     if (best_.size() > num_best_) best_.pop_back();
-    return true;
+    return Trial::kAmongBest;
   }
 
   const graph::Graph& graph_;

@@ -213,6 +213,21 @@ TEST(Strips, RingsTakeThePlaceOfTheIntermediate) {
   EXPECT_EQ(again->rings[0].kept_rows, strips.rings[0].kept_rows);
 }
 
+/// Rows of 2 KiB would all begin in the same set of the first cache level.
+TEST(Strips, RingsSpreadTheirRowsOverCacheSets) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {10, 8});
+  const ValueId mid = graph::matmul(graph, "first", x, graph.add_constant("w1", ones({8, 512})));
+  const ValueId y = graph::matmul(graph, "second", mid, graph.add_constant("w2", ones({512, 4})));
+  Chain chain(graph, y, 2);
+  const StripAnalysis strips = chain.legal(stream(0, 4));
+  StoragePlan storage = chain.plan.storage;
+  place_rings(chain.graph, strips, storage);
+  const Storage& place = storage.values[strips.rings[0].value];
+  EXPECT_EQ(place.strides, (std::vector<int64_t>{512 + 16, 1}));
+  EXPECT_EQ(storage.roots[place.root].size_elems, 4 * (512 + 16));
+}
+
 TEST(Strips, ProductsWalkTheirRows) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {10, 8});

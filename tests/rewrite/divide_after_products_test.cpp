@@ -35,6 +35,18 @@ TEST(DivideAfterProducts, OfASoftmaxAndFewerColumns) {
   expect_same_results(graph, after);
 }
 
+TEST(DivideAfterProducts, MultipliesManyColumnsByTheInverse) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {2, 5, 16});
+  const ValueId v = graph.add_input("v", DType::kF32, {2, 16, 8});
+  set_output(graph, graph::matmul(graph, "product", normalised(graph, x), v));
+  const Graph after = apply(divide_after_products, graph);
+  EXPECT_EQ(last_compute(after).body.nodes.back().op, ScalarOp::kMul);
+  EXPECT_EQ(last_compute(after).combiner, Combiner::kNone);
+  EXPECT_EQ(count_nodes<Compute>(after), 5);
+  expect_same_results(graph, after);
+}
+
 TEST(DivideAfterProducts, NotOfMoreColumns) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {5, 4});

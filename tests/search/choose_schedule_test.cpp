@@ -107,5 +107,19 @@ TEST(ChooseSchedule, HeadsSideBySideInARowNeedNoCopies) {
   EXPECT_EQ(nest.axes[static_cast<size_t>(schedule.vector_axis)].extent, 64);
 }
 
+TEST(ChooseSchedule, LongProductsOfComputedFactorsTakeTwoSteps) {
+  auto steps_of = [](int64_t k) {
+    graph::Graph graph;
+    const ValueId x = graph.add_input("x", DType::kF32, {96, k});
+    const ValueId y = graph.add_input("y", DType::kF32, {k, 64});
+    graph.outputs = {graph::matmul(graph, "product", x, y)};
+    graph.output_names = {"z"};
+    return contraction(fusion::prepare(graph), wide_machine(1)).schedule.reduction_unroll;
+  };
+  EXPECT_EQ(steps_of(64), 2);
+  EXPECT_EQ(steps_of(65), 1);
+  EXPECT_EQ(contraction(product(96, 64, 64, 0), wide_machine(1)).schedule.reduction_unroll, 1);
+}
+
 }  // namespace
 }  // namespace corf::search
