@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "fusion/matrix.h"
@@ -139,9 +140,11 @@ class NestCycles {
       }
       // As many loads as multiply-adds keep the two from overlapping fully.
       constexpr double kLoads = 1.12, kStalls = 1.12;
-      step_cycles =
-          kStalls * std::max({results / 2, kLoads * loads / 2, 4.0, panel_cycles(vectors, steps)}) +
-          0.03 * loads;
+      const std::optional<double> panel = panel_cycles(vectors, steps);
+      const double bound = std::max({results / 2, kLoads * loads / 2, 4.0, panel.value_or(0)});
+      step_cycles = kStalls * bound + 0.03 * loads;
+      // The loop's own instructions, and rows of a factor that are apart: small tiles suffer most.
+      if (!panel) step_cycles += 0.5;
     } else {
       step_cycles = std::max(results * (inside + 1) / 2, nest_.reduce_op >= 0 ? 2.0 : 0.0);
     }
@@ -198,8 +201,9 @@ class NestCycles {
   }
 
   /// Cycles of a step to bring the vectors of the packed operand near: once for all tiles that use
-  /// the panel if it then stays in the first level, for each tile otherwise.
-  double panel_cycles(double vectors, double steps) const {
+  /// the panel if it then stays in the first level, for each tile otherwise; nullopt where nothing
+  /// is packed.
+  std::optional<double> panel_cycles(double vectors, double steps) const {
     const int v = schedule_.vector_axis;
     for (size_t i = 0; i < nest_.loads.size(); ++i) {
       const Access& load = nest_.loads[i];
@@ -215,7 +219,7 @@ class NestCycles {
       const bool stays = bytes * steps <= double(machine_.l1_bytes) / 2;
       return bytes / rates_.panel / (stays ? reuse : 1);
     }
-    return 0;
+    return {};
   }
 
   /// Slots to load or store one vector: more where its elements are apart.

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <map>
+#include <optional>
 
 #include "fusion/group_nests.h"
 #include "fusion/order.h"
@@ -53,12 +55,19 @@ class StripChooser {
   const Shape& points() const { return graph_.values[group_.stages.back().stored[0]].shape; }
 
   void try_strips(const StripSchedule& loops) {
+    // The longest strips of many rows outgrow the caches by far: they tell little of shorter ones.
+    const bool many = points()[loops.stream_dim] >= kManyRows;
+    const int patience = many ? 4 : 2;
     int too_short = 0;
-    const int patience = points()[loops.stream_dim] >= kManyRows ? 4 : 2;
+    double least = std::numeric_limits<double>::max();
     for (int64_t strip : strip_candidates(loops)) {
       StripSchedule schedule = loops;
       schedule.strip = strip;
-      if (try_schedule(schedule) == Trial::kSlower && ++too_short == patience) break;
+      const std::optional<double> time = try_schedule(schedule);
+      if (!time || *time <= best_.back().time) continue;
+      too_short = many && *time < least ? 0 : too_short + 1;
+      if (too_short == patience) break;
+      least = std::min(least, *time);
     }
   }
 
@@ -179,28 +188,27 @@ class StripChooser {
     return lengths;
   }
 
-  /// What became of a schedule. Strips that are too long for rings say nothing about shorter ones.
-  enum class Trial : uint8_t { kImpossible, kSlower, kAmongBest };
-
-  Trial try_schedule(const StripSchedule& schedule) {
+  /// Keeps the schedule if it is among the best so far. Its time; nothing if it cannot be carried
+  /// out: strips that are too long for rings say nothing about shorter ones.
+  std::optional<double> try_schedule(const StripSchedule& schedule) {
     FusionGroup group = group_;
     group.strips = schedule;
     auto strips = fusion::analyze_strips(graph_, storage_, group, &cache_);
-    if (!strips || strips->rings.empty()) return Trial::kImpossible;
+    if (!strips || strips->rings.empty()) return {};
     fusion::StoragePlan storage = storage_;
     fusion::place_rings(graph_, *strips, storage);
     // Beyond that the rings are no better than memory.
     const int64_t share_of_l3 = machine_.l3_bytes / (2 * machine_.threads);
     const int64_t most_bytes = std::max(machine_.l2_bytes, share_of_l3);
-    if (fusion::ring_bytes(*strips, storage) > most_bytes) return Trial::kImpossible;
-    if (!schedule_stages(graph_, storage, machine_, *strips, group)) return Trial::kImpossible;
+    if (fusion::ring_bytes(*strips, storage) > most_bytes) return {};
+    if (!schedule_stages(graph_, storage, machine_, *strips, group)) return {};
     const double time = time_(storage, group, &*strips);
     const auto at = std::find_if(best_.begin(), best_.end(),
                                  [&](const TimedGroup& other) { return time < other.time; });
-    if (at == best_.end() && best_.size() == num_best_) return Trial::kSlower;
+    if (at == best_.end() && best_.size() == num_best_) return time;
     best_.insert(at, TimedGroup{std::move(group), time});
     if (best_.size() > num_best_) best_.pop_back();
-    return Trial::kAmongBest;
+    return time;
   }
 
   const graph::Graph& graph_;
