@@ -64,7 +64,7 @@ bool find_turning(const Nest& nest, const Access& access, int64_t pitch, MatrixS
 
 }  // namespace
 
-int64_t MatrixShape::padded_channels() const { return round_up(channels, kMatrixChannels); }
+int64_t MatrixShape::channel_blocks() const { return ceil_div(channels, kMatrixChannels); }
 
 int64_t MatrixShape::num_lines(const std::vector<int64_t>& points) const {
   int64_t last = 0;
@@ -72,35 +72,33 @@ int64_t MatrixShape::num_lines(const std::vector<int64_t>& points) const {
   return last + 1;
 }
 
+int64_t MatrixShape::tiles_with_gaps(const std::vector<int64_t>& points) const {
+  int64_t last = 0;
+  for (int axis : inner) last += (points[axis] - 1) * lines[axis] / row_lines;
+  return ceil_div(last + 1, kMatrixRows);
+}
+
+int64_t MatrixShape::tiles_of_runs(const std::vector<int64_t>& points) const {
+  int64_t runs = 1;
+  for (int axis : inner) runs *= axis == row_axis ? 1 : points[axis];
+  return runs * ceil_div(points[row_axis], kMatrixRows);
+}
+
 bool MatrixShape::walks_gaps(const std::vector<int64_t>& points) const {
-  int64_t last = 0, runs = 1;
-  for (int axis : inner) {
-    last += (points[axis] - 1) * lines[axis] / row_lines;
-    if (axis != row_axis) runs *= points[axis];
-  }
-  return ceil_div(last + 1, kMatrixRows) <= runs * ceil_div(points[row_axis], kMatrixRows);
+  return tiles_with_gaps(points) <= tiles_of_runs(points);
 }
 
 int64_t MatrixShape::row_tiles(const std::vector<int64_t>& points) const {
-  int64_t last = 0, runs = 1;
-  for (int axis : inner) {
-    last += (points[axis] - 1) * lines[axis] / row_lines;
-    if (axis != row_axis) runs *= points[axis];
-  }
-  return std::min(ceil_div(last + 1, kMatrixRows), runs * ceil_div(points[row_axis], kMatrixRows));
+  return std::min(tiles_with_gaps(points), tiles_of_runs(points));
 }
 
 MatrixWork matrix_work(const Nest& nest, const NestSchedule& schedule, const MatrixShape& shape,
                        const std::vector<int64_t>& points) {
   std::vector<int64_t> in_block = points;
-  double blocks = 1, outer = 1, steps = double(shape.padded_channels() / kMatrixChannels);
+  double blocks = 1, outer = 1, steps = double(shape.channel_blocks());
   const int v = schedule.vector_axis, b = schedule.block_axis;
   if (b >= 0) {
-    int64_t tile = 1;
-    for (const auto& tiled : schedule.register_tile) {
-      if (tiled.axis == b) tile = tiled.extent;
-    }
-    in_block[b] = std::min(points[b], schedule.block_tiles * tile);
+    in_block[b] = std::min(points[b], schedule.block_tiles * schedule.tile_extent(b));
     blocks = double(points[b]) / double(in_block[b]);
   }
   double block_points = 1;

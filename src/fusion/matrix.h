@@ -40,7 +40,8 @@ struct MatrixShape {
   };
   std::optional<Turning> turning;
 
-  int64_t padded_channels() const;
+  int64_t channel_blocks() const;  // of kMatrixChannels, the last one filled up
+  int64_t padded_channels() const { return channel_blocks() * kMatrixChannels; }
   /// Lines of a block that has so many points along each axis.
   int64_t num_lines(const std::vector<int64_t>& points) const;
   /// Whether all rows of a block are walked as one, the gaps between image rows included; if not,
@@ -48,6 +49,10 @@ struct MatrixShape {
   bool walks_gaps(const std::vector<int64_t>& points) const;
   /// Tiles of kMatrixRows that the block takes.
   int64_t row_tiles(const std::vector<int64_t>& points) const;
+
+ private:
+  int64_t tiles_with_gaps(const std::vector<int64_t>& points) const;
+  int64_t tiles_of_runs(const std::vector<int64_t>& points) const;
 };
 
 /// What a schedule for the matrix unit does with so many points along each axis.

@@ -38,6 +38,14 @@ std::string_view to_string(Prefetch prefetch) {
   return "";
 }
 
+int64_t NestSchedule::tile_extent(int axis) const {
+  if (axis == vector_axis) return vector_tile;
+  for (const TiledAxis& tiled : register_tile) {
+    if (tiled.axis == axis) return tiled.extent;
+  }
+  return 1;
+}
+
 Status check_schedule(const Nest& nest, const NestSchedule& schedule) {
   const int n = static_cast<int>(nest.axes.size());
   auto fault = [](std::string_view what) {

@@ -47,6 +47,9 @@ struct NestSchedule {
   /// parallel_order are the rows of a block, of `block_axis` as many tiles as that says. The
   /// number: of channels that are split at a time; 0: not on the matrix unit.
   int64_t matrix = 0;
+
+  /// Points of a tile along a parallel axis.
+  int64_t tile_extent(int axis) const;
   Prefetch prefetch = Prefetch::kNone;  // of the packed operand of a contraction
 };
 

@@ -118,13 +118,7 @@ class NestLowering {
     return base;
   }
 
-  int64_t tile_of(int axis) const {
-    if (axis == schedule_.vector_axis) return schedule_.vector_tile;
-    for (const auto& tiled : schedule_.register_tile) {
-      if (tiled.axis == axis) return tiled.extent;
-    }
-    return 1;
-  }
+  int64_t tile_of(int axis) const { return schedule_.tile_extent(axis); }
 
   Range tile_range(int axis) const {
     const int64_t tile = tile_of(axis);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <functional>
 #include <optional>
 
 #include "support/checked.h"
@@ -44,7 +43,13 @@ loop::For new_loop(int var, Expr lo, Expr hi) {
 
 // ---- the packed operand ------------------------------------------------------------------------
 
-int64_t PackedParts::round_up_lanes(int64_t extent) { return round_up(extent, kMatrixLanes); }
+int64_t PackedParts::lanes_of(int64_t extent) { return round_up(extent, kMatrixLanes); }
+
+/// Of all panels.
+int64_t PackedParts::all_lanes() const {
+  const int64_t extent = nest_.axes[vector_axis_].extent;
+  return extent / vector_tile_ * lanes_of(vector_tile_) + lanes_of(extent % vector_tile_);
+}
 
 PackedParts::PackedParts(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
                          const fusion::MatrixShape& shape, ProgramBuffers& buffers)
@@ -64,7 +69,7 @@ PackedParts::PackedParts(const fusion::Nest& nest, const fusion::NestSchedule& s
     step_axes_.push_back(axis);
     num_steps_ *= nest.axes[axis].extent;
   }
-  num_steps_ *= shape.padded_channels() / kMatrixChannels;
+  num_steps_ *= shape.channel_blocks();
   for (const std::vector<int>* axes : {&outer_, &step_axes_}) {
     key += "|";
     for (int axis : *axes) {
@@ -79,21 +84,20 @@ PackedParts::PackedParts(const fusion::Nest& nest, const fusion::NestSchedule& s
 }
 
 Expr PackedParts::panel(const std::vector<Expr>& point, const Expr& tile_base) const {
-  const int64_t extent = nest_.axes[vector_axis_].extent;
-  const int64_t lanes =
-      extent / vector_tile_ * round_up_lanes(vector_tile_) + round_up_lanes(extent % vector_tile_);
-  const int64_t lane_elems = num_steps_ * kParts * kMatrixChannels;
   Expr outer(0);
   for (int axis : outer_) outer = outer * Expr(nest_.axes[axis].extent) + point[axis];
   // All panels but the last have whole tiles.
-  return outer * Expr(lanes * lane_elems) + tile_base * Expr(lane_elems);
+  return outer * Expr(panel_elems(all_lanes())) + tile_base * Expr(panel_elems(1));
 }
 
 Tensor PackedParts::pack(const Tensor& source) const {
   const int64_t extent = nest_.axes[vector_axis_].extent;
   int64_t outer_size = 1;
   for (int axis : outer_) outer_size *= nest_.axes[axis].extent;
-  const int64_t channel_blocks = shape_.padded_channels() / kMatrixChannels;
+  const int64_t channel_blocks = shape_.channel_blocks();
+  const index::Linear address = index::to_linear(access_.address);
+  const int64_t channel_step = address.coefficient(shape_.channel_axis),
+                lane_step = address.coefficient(vector_axis_);
   std::vector<int64_t> point(nest_.axes.size(), 0);
   auto set_digits = [&](const std::vector<int>& axes, int64_t number) {
     for (size_t i = axes.size(); i-- > 0;) {
@@ -101,9 +105,7 @@ Tensor PackedParts::pack(const Tensor& source) const {
       number /= nest_.axes[axes[i]].extent;
     }
   };
-  const int64_t all_lanes =
-      extent / vector_tile_ * round_up_lanes(vector_tile_) + round_up_lanes(extent % vector_tile_);
-  Tensor result(DType::kBF16, {outer_size * all_lanes * num_steps_ * kParts * kMatrixChannels});
+  Tensor result(DType::kBF16, {outer_size * panel_elems(all_lanes())});
   std::memset(result.bytes(), 0, static_cast<size_t>(result.num_elems()) * sizeof(uint16_t));
   auto* out = reinterpret_cast<uint16_t*>(result.bytes());
   const float* data = source.data<float>();
@@ -111,15 +113,16 @@ Tensor PackedParts::pack(const Tensor& source) const {
     set_digits(outer_, o);
     for (int64_t base = 0; base < extent; base += vector_tile_) {
       const int64_t width = std::min(vector_tile_, extent - base);
-      const int64_t lanes = round_up_lanes(width), part_elems = kMatrixChannels * lanes;
+      const int64_t lanes = lanes_of(width), part_elems = kMatrixChannels * lanes;
       for (int64_t step = 0; step < num_steps_; ++step) {
         set_digits(step_axes_, step / channel_blocks);
         const int64_t first = step % channel_blocks * kMatrixChannels;
+        point[shape_.channel_axis] = first;
+        point[vector_axis_] = base;
+        const float* from = data + index::evaluate(access_.address, point);
         for (int64_t k = 0; k < std::min(kMatrixChannels, shape_.channels - first); ++k) {
-          point[shape_.channel_axis] = first + k;
           for (int64_t lane = 0; lane < width; ++lane) {
-            point[vector_axis_] = base + lane;
-            float value = data[index::evaluate(access_.address, point)];
+            float value = from[k * channel_step + lane * lane_step];
             uint16_t* at = out + k / 2 * lanes * 2 + lane * 2 + k % 2;
             for (int part = 0; part < kParts; ++part) at[part * part_elems] = upper_half(value);
           }
@@ -144,8 +147,7 @@ MatrixBlock::MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& s
       packed_(nest, schedule, shape_, builder.buffers()),
       walks_gaps_(shape_.walks_gaps(points_)),
       num_rows_(shape_.row_tiles(points_) * kMatrixRows),
-      part_blocks_(std::min(ceil_div(schedule.matrix, kMatrixChannels),
-                            shape_.padded_channels() / kMatrixChannels)),
+      part_blocks_(std::min(ceil_div(schedule.matrix, kMatrixChannels), shape_.channel_blocks())),
       sum_lanes_(PackedParts::lanes_of(schedule.vector_tile)) {
   // The last product may read rows behind the block's last.
   const int64_t spare = kTilesOfRows * kMatrixRows * shape_.row_lines;
@@ -157,7 +159,7 @@ MatrixBlock::MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& s
   sums_ = builder.new_scratch("sums", DType::kF32, panels * num_rows_ * sum_lanes_);
 }
 
-int64_t MatrixBlock::num_parts() const { return ceil_div(channel_blocks(), part_blocks_); }
+int64_t MatrixBlock::num_parts() const { return ceil_div(shape_.channel_blocks(), part_blocks_); }
 
 Expr MatrixBlock::at(const Expr& expr, const std::vector<Expr>& point) const {
   return index::substitute(expr, [&](int id) -> std::optional<Expr> { return point[id]; });
@@ -416,8 +418,9 @@ loop::Tile MatrixBlock::product(int64_t tiles, const Expr& row, const Expr& line
     step = step * Expr(extent) + at;
   }
   const Expr first = panel.part * Expr(part_blocks_);
-  const Expr block = open("channels", min(Expr(part_blocks_), Expr(channel_blocks()) - first));
-  step = step * Expr(channel_blocks()) + first + block;
+  const Expr block =
+      open("channels", min(Expr(part_blocks_), Expr(shape_.channel_blocks()) - first));
+  step = step * Expr(shape_.channel_blocks()) + first + block;
 
   std::vector<loop::TileStmt> body;
   auto load = [&](int buffer, const Expr& offset) {

@@ -17,8 +17,8 @@ class PackedParts {
               const fusion::MatrixShape& shape, ProgramBuffers& buffers);
 
   int buffer() const { return buffer_; }
-  /// Lanes of the panel that begins at a multiple of the vector tile and has so many.
-  static int64_t lanes_of(int64_t extent) { return round_up_lanes(extent); }
+  /// Lanes of a panel for so many.
+  static int64_t lanes_of(int64_t extent);
   /// Where the panel begins.
   index::Expr panel(const std::vector<index::Expr>& point, const index::Expr& tile_base) const;
   int64_t panel_elems(int64_t lanes) const {
@@ -28,7 +28,7 @@ class PackedParts {
   const std::vector<int>& step_axes() const { return step_axes_; }
 
  private:
-  static int64_t round_up_lanes(int64_t extent);
+  int64_t all_lanes() const;
   Tensor pack(const Tensor& source) const;
 
   const fusion::Nest& nest_;
@@ -86,7 +86,6 @@ class MatrixBlock {
   void prefetch_panel(const Panel& panel, const Expr& row, const Expr& step, int64_t width,
                       std::vector<loop::TileStmt>& out);
   int64_t row_step(int axis) const;
-  int64_t channel_blocks() const { return shape_.padded_channels() / fusion::kMatrixChannels; }
   Expr panel_sums(const std::vector<Expr>& base, const Expr& first_lane) const;
   Expr in_lines(const Expr& channels, const Expr& line, int part, const Expr& channel) const;
 

@@ -47,15 +47,7 @@ class LoopChooser : ScheduleStep {
                      });
   }
 
-  int64_t tile_extent(int axis) const {
-    if (axis == schedule_.vector_axis) return schedule_.vector_tile;
-    for (const auto& tiled : schedule_.register_tile) {
-      if (tiled.axis == axis) return tiled.extent;
-    }
-    return 1;
-  }
-
-  int64_t num_tiles(int axis) const { return ceil_div(extent(axis), tile_extent(axis)); }
+  int64_t num_tiles(int axis) const { return ceil_div(extent(axis), schedule_.tile_extent(axis)); }
 
   /// Distinct elements that a load touches over the axes for which `inside` holds.
   template <typename Inside>

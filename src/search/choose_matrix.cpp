@@ -1,7 +1,6 @@
 #include "search/choose_matrix.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "fusion/matrix.h"
 #include "search/schedule_step.h"
@@ -150,16 +149,14 @@ class MatrixChooser : ScheduleStep {
     return double(shape_.num_lines(points) * schedule_.matrix) * kPartBytes;
   }
 
-  double packed_bytes(double lanes) const {
-    double bytes = kPartBytes * lanes * double(shape_.padded_channels());
+  double packed_bytes() const {
+    double bytes = kPartBytes * double(extent(schedule_.vector_axis) * shape_.padded_channels());
     for (int axis = 0; axis < num_axes(); ++axis) {
       if (nest_.axes[axis].reduction && axis != shape_.channel_axis) bytes *= double(extent(axis));
     }
     return bytes;
   }
-  bool panels_stay() const {
-    return packed_bytes(double(extent(schedule_.vector_axis))) <= double(machine_.l2_bytes) / 3;
-  }
+  bool panels_stay() const { return packed_bytes() <= double(machine_.l2_bytes) / 3; }
 
   /// Bytes of a block that stay near while all panels pass.
   double budget() const { return double(machine_.l2_bytes) / (panels_stay() ? 4 : 3); }
@@ -176,8 +173,7 @@ class MatrixChooser : ScheduleStep {
       }
     }
     const bool shared = axis >= 0 && !depends(nest_.loads[shape_.along], axis);
-    const double bytes =
-        outer * packed_bytes(double(extent(schedule_.vector_axis))) * double(shared ? parts : 1);
+    const double bytes = outer * packed_bytes() * double(shared ? parts : 1);
     constexpr double kShareOfBandwidth = 0.5;
     return bytes / (kShareOfBandwidth * machine_.dram_gbps_all) * machine_.fma_gflops_core /
            (4.0 * double(lanes_));
@@ -195,10 +191,7 @@ class MatrixChooser : ScheduleStep {
     double best = cycles(extents()) + packed_cycles(-1, 1);
     if (workers == 1 || best < 4096) return;
     for (int axis : schedule_.parallel_order) {
-      int64_t tile = axis == schedule_.vector_axis ? schedule_.vector_tile : 1;
-      for (const auto& tiled : schedule_.register_tile) {
-        if (tiled.axis == axis) tile = tiled.extent;
-      }
+      const int64_t tile = schedule_.tile_extent(axis);
       const int64_t tiles = ceil_div(extent(axis), tile), parts = std::min(workers, tiles);
       if (parts < 2) continue;
       std::vector<int64_t> points = extents();
@@ -215,10 +208,7 @@ class MatrixChooser : ScheduleStep {
   /// they do not, each is brought once for as many rows as there are.
   void choose_block() {
     const int axis = inner_.back();
-    int64_t tile = 1;
-    for (const auto& tiled : schedule_.register_tile) {
-      if (tiled.axis == axis) tile = tiled.extent;
-    }
+    const int64_t tile = schedule_.tile_extent(axis);
     std::vector<int64_t> points = extents();
     if (schedule_.partition_axis >= 0) {
       int64_t& part = points[schedule_.partition_axis];
@@ -250,10 +240,11 @@ class MatrixChooser : ScheduleStep {
     points[axis] = std::min(all, most);
     const double line_bytes = double(shape_.num_lines(points)) * kPartBytes;
     const int64_t channels = shape_.padded_channels();
-    const auto fitting_channels =
-        std::max<int64_t>(schedule_.matrix, static_cast<int64_t>(budget() / line_bytes) / 32 * 32);
+    constexpr int64_t kBlock = fusion::kMatrixChannels;
+    const auto fitting_channels = std::max<int64_t>(
+        schedule_.matrix, static_cast<int64_t>(budget() / line_bytes) / kBlock * kBlock);
     const int64_t parts = ceil_div(channels, std::min(channels, fitting_channels));
-    schedule_.matrix = round_up(ceil_div(channels, parts), fusion::kMatrixChannels);
+    schedule_.matrix = round_up(ceil_div(channels, parts), kBlock);
   }
 
   MatrixShape shape_;
