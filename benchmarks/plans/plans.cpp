@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <fmt/format.h>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
@@ -13,6 +14,7 @@
 #include "cost/group_cost.h"
 #include "driver/measure_group.h"
 #include "driver/pipeline.h"
+#include "driver/prediction.h"
 #include "fusion/strips.h"
 #include "fusion/text.h"
 #include "onnx/import.h"
@@ -46,12 +48,19 @@ struct Prediction {
 
 Prediction predict(const driver::Pipeline& pipeline, const fusion::FusionPlan& plan) {
   Prediction sum;
+  std::map<int, int64_t> spans;  // of the groups so far
+  const fusion::WrittenSpans written = [&](int root) {
+    const auto at = spans.find(root);
+    return at == spans.end() ? std::nullopt : std::optional(at->second);
+  };
   for (const fusion::FusionGroup& group : plan.groups) {
     if (group.nests.empty()) continue;
     std::optional<fusion::StripAnalysis> strips;
     if (group.strips) strips = *fusion::analyze_strips(pipeline.graph, plan.storage, group);
-    const cost::GroupCost cost = cost::predict(pipeline.graph, plan.storage, group,
-                                               strips ? &*strips : nullptr, pipeline.machine);
+    const fusion::StripAnalysis* const analysis = strips ? &*strips : nullptr;
+    const cost::GroupCost cost =
+        cost::predict(pipeline.graph, plan.storage, group, analysis, pipeline.machine, written);
+    for (const auto& [root, span] : fusion::written_spans(group, analysis)) spans[root] = span;
     sum.total += cost.total();
     sum.compute += cost.compute;
     sum.streamed += cost.streamed;
@@ -93,12 +102,9 @@ Result<Row> measure(const std::string& file, const Settings& settings) {
   CORF_ASSIGN(const driver::Pipeline pipeline,
               driver::run_pipeline(*model, options, driver::Stage::kGraph));
   std::vector<fusion::FusionPlan> plans;
-  plans.push_back(search::find_plan(
-      pipeline.graph, pipeline.machine,
-      [&](const auto& storage, const auto& group, const fusion::StripAnalysis* strips) {
-        return cost::predict(pipeline.graph, storage, group, strips, pipeline.machine).total();
-      }));
-  plans.push_back(search::find_unfused_plan(pipeline.graph, pipeline.machine));
+  const search::GroupTime time = driver::prediction(pipeline.graph, pipeline.machine);
+  plans.push_back(search::find_plan(pipeline.graph, pipeline.machine, time));
+  plans.push_back(search::find_unfused_plan(pipeline.graph, pipeline.machine, time));
   std::set<std::string> known;
   for (const auto& plan : plans) known.insert(fusion::to_string(pipeline.graph, plan));
   const test::RandomPlans::Variety variety{settings.threads, /*vary_tiles=*/false};

@@ -5,6 +5,8 @@
 #include <optional>
 #include <set>
 
+#include "cost/nest_cycles.h"
+#include "cost/rates.h"
 #include "fusion/matrix.h"
 #include "support/checked.h"
 
@@ -14,244 +16,11 @@ namespace {
 using fusion::Access;
 using fusion::FusionGroup;
 using fusion::Nest;
-using fusion::NestOp;
 using fusion::NestSchedule;
 using fusion::Root;
-using graph::ScalarOp;
 
 constexpr double kL2Share = 0.55;  // of the second level that one kernel can count on
-
-/// Bytes that one core reads in a cycle, all of them busy, and what does not depend on data. A
-/// cycle is the time of two multiply-adds of a whole vector.
-struct Rates {
-  double cold;   // weights, which the rest of the network has driven out
-  double panel;  // fetched ahead from the second level
-  double l1, l2, l3, dram;
-  double passed;   // from a kernel to the next, within the second level
-  double visit;    // cycles to begin a stage in a strip: bounds, what has to be near
-  double barrier;  // cycles of a barrier, and of the caches that are cold behind it
-};
-
-/// What a kernel sees of the measured bandwidths is a part of them, since it writes too and does
-/// not read all the time. Where nothing was measured, figures of a core with two units.
-Rates rates_of(const Machine& machine) {
-  constexpr double kVisit_ns = 215, kBarrier_ns = 1600;
-  if (machine.fma_gflops_core <= 0 || machine.l2_gbps_core <= 0 || machine.l3_gbps_core <= 0 ||
-      machine.dram_gbps_all <= 0) {
-    return {4, 24, 48, 16, 12, 6, 14, 800, 6000};
-  }
-  const double cycle_ns = 4.0 * machine.f32_lanes() / machine.fma_gflops_core;
-  const double l2 = 0.4 * machine.l2_gbps_core * cycle_ns;
-  const double l3 = std::min(l2, 1.1 * machine.l3_gbps_core * cycle_ns);
-  const double dram = std::min(l3, 0.95 * machine.dram_gbps_all / machine.threads * cycle_ns);
-  // Workers read parts of what others have written.
-  const double passed = std::max(l3, 0.6 * l2);
-  return {0.8 * dram,
-          1.5 * l2,
-          3 * l2,
-          l2,
-          l3,
-          dram,
-          passed,
-          kVisit_ns / cycle_ns,
-          kBarrier_ns / cycle_ns};
-}
-
-/// Instruction slots of an operation on one vector.
-double slots_of(ScalarOp op) {
-  switch (op) {
-    case ScalarOp::kExp:
-    case ScalarOp::kLog:
-      return 20;
-    case ScalarOp::kErf:
-    case ScalarOp::kTanh:
-    case ScalarOp::kSigmoid:
-      return 30;
-    case ScalarOp::kPow:
-    case ScalarOp::kSin:
-    case ScalarOp::kCos:
-      return 60;
-    case ScalarOp::kDiv:
-    case ScalarOp::kSqrt:
-      return 10;
-    default:
-      return 1;
-  }
-}
-
-/// Cycles of one worker that walks the whole nest with `extents` points along its axes.
-class NestCycles {
- public:
-  NestCycles(const fusion::StoragePlan& storage, const Nest& nest, const NestSchedule& schedule,
-             std::vector<int64_t> extents, const Machine& machine)
-      : storage_(storage),
-        nest_(nest),
-        schedule_(schedule),
-        extents_(std::move(extents)),
-        machine_(machine),
-        rates_(rates_of(machine)) {}
-
-  double run() const {
-    if (schedule_.matrix != 0) return matrix();
-    double tiles = 1, rows_used = 1;
-    for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
-      if (nest_.axes[axis].reduction || axis == schedule_.vector_axis) continue;
-      const int64_t tile = tile_of(axis);
-      const auto count = double(ceil_div(extents_[axis], tile));
-      tiles *= count;
-      rows_used *= double(extents_[axis]) / count;
-    }
-    const int v = schedule_.vector_axis;
-    const double lanes = machine_.f32_lanes();
-    double vectors = 1, vector_tiles = 1;
-    if (v >= 0 && !nest_.axes[v].reduction) {
-      const int64_t all = ceil_div(extents_[v], machine_.f32_lanes());
-      const int64_t tile = std::max<int64_t>(1, schedule_.vector_tile / machine_.f32_lanes());
-      vector_tiles = double(ceil_div(all, tile));
-      vectors = double(all) / vector_tiles;
-    }
-    double steps = 1;
-    for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
-      if (nest_.axes[axis].reduction) steps *= double(extents_[axis]);
-    }
-    if (v >= 0 && nest_.axes[v].reduction) steps = std::max(1.0, steps / lanes);
-    double inside = 0, outside = 0;  // slots of a vector of points
-    for (int i = 0; i < static_cast<int>(nest_.ops.size()); ++i) {
-      const NestOp& op = nest_.ops[i];
-      double slots = op.kind == NestOp::Kind::kApply ? slots_of(op.op) : 0;
-      if (op.kind == NestOp::Kind::kLoad) {
-        const Access& load = nest_.loads[op.access];
-        slots = access_slots(load) * load_share(load, rows_used);
-      }
-      (i < nest_.reduce_op ? inside : outside) += slots;
-    }
-    const double results = vectors * rows_used;
-    double step_cycles;
-    if (const auto sum = fusion::scaled_sum(nest_, storage_, v)) {
-      steps = 1;
-      step_cycles = vectors * scaled_sum_cycles(*sum);
-    } else if (nest_.is_contraction()) {
-      double loads = vectors + rows_used;
-      if (is_window()) loads = results / 2;  // neighbours share what they load
-      for (int i = 0; i < nest_.reduce_op; ++i) {
-        if (nest_.ops[i].kind != NestOp::Kind::kLoad) continue;
-        const double slots = access_slots(nest_.loads[nest_.ops[i].access]);
-        if (slots > 4) loads = std::max(loads, results * slots);  // element by element
-      }
-      // As many loads as multiply-adds keep the two from overlapping fully.
-      constexpr double kLoads = 1.12, kStalls = 1.12;
-      const std::optional<double> panel = panel_cycles(vectors, steps);
-      const double bound = std::max({results / 2, kLoads * loads / 2, 4.0, panel.value_or(0)});
-      step_cycles = kStalls * bound + 0.03 * loads;
-      // The loop's own instructions, and rows of a factor that are apart: small tiles suffer most.
-      if (!panel) step_cycles += 0.5;
-    } else {
-      step_cycles = std::max(results * (inside + 1) / 2, nest_.reduce_op >= 0 ? 2.0 : 0.0);
-    }
-    for (const auto& store : nest_.stores) outside += access_slots(store.access);
-    const double after = results * outside / 2 + 6;
-    const double reduction = nest_.reduce_op >= 0 ? steps * step_cycles + results : 0;
-    return tiles * vector_tiles * (reduction + after);
-  }
-
- private:
-  double matrix() const {
-    const auto shape = fusion::matrix_shape(nest_, storage_, schedule_);
-    if (!shape) return 0;
-    double outside = 0;  // slots of a vector of results
-    for (int i = nest_.reduce_op; i < static_cast<int>(nest_.ops.size()); ++i) {
-      const NestOp& op = nest_.ops[i];
-      if (op.kind == NestOp::Kind::kApply) outside += slots_of(op.op);
-      if (op.kind == NestOp::Kind::kLoad) outside += access_slots(nest_.loads[op.access]);
-    }
-    for (const auto& store : nest_.stores) outside += access_slots(store.access);
-    const fusion::MatrixWork work = fusion::matrix_work(nest_, schedule_, *shape, extents_);
-    return machine_.matrix_product_cycles(work.sums) * work.products +
-           machine_.split_cycles() * work.vectors + work.results * (2 + outside / 2);
-  }
-
-  /// Whether both factors run along the vectors: a depthwise convolution.
-  bool is_window() const {
-    const NestOp& product = nest_.ops[nest_.ops[nest_.reduce_op].args[0]];
-    return std::all_of(product.args.begin(), product.args.end(), [&](int arg) {
-      const Access& access = nest_.loads[nest_.ops[arg].access];
-      return index::depends_on(access.address, schedule_.vector_axis);
-    });
-  }
-
-  int64_t tile_of(int axis) const {
-    for (const auto& tiled : schedule_.register_tile) {
-      if (tiled.axis == axis) return std::min(tiled.extent, extents_[axis]);
-    }
-    return 1;
-  }
-
-  /// Cycles to take the whole sum for one vector of the points that a tile holds.
-  double scaled_sum_cycles(const fusion::ScaledSum& sum) const {
-    constexpr double kTerms = 0.7;  // the share of a table's entries that are not zero
-    double values = 1, cycles = 0;
-    for (const auto& table : sum.tables) values *= double(extents_[table.reduction_axis]);
-    const Access& scaled = nest_.loads[nest_.ops[sum.op].access];
-    cycles += values * access_slots(scaled) / 2;
-    for (const auto& table : sum.tables) {
-      cycles += kTerms * values * double(extents_[table.parallel_axis]) / 2;
-      values *= double(extents_[table.parallel_axis]) / double(extents_[table.reduction_axis]);
-    }
-    return cycles;
-  }
-
-  /// Cycles of a step to bring the vectors of the packed operand near: once for all tiles that use
-  /// the panel if it then stays in the first level, for each tile otherwise; nullopt where nothing
-  /// is packed.
-  std::optional<double> panel_cycles(double vectors, double steps) const {
-    const int v = schedule_.vector_axis;
-    for (size_t i = 0; i < nest_.loads.size(); ++i) {
-      const Access& load = nest_.loads[i];
-      if (!fusion::is_packed(nest_, storage_, static_cast<int>(i), v)) continue;
-      double reuse = 1;
-      for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
-        if (nest_.axes[axis].reduction || axis == v || index::depends_on(load.address, axis)) {
-          continue;
-        }
-        reuse *= double(ceil_div(extents_[axis], tile_of(axis)));
-      }
-      const double bytes = vectors * double(machine_.vector_bytes());
-      const bool stays = bytes * steps <= double(machine_.l1_bytes) / 2;
-      return bytes / rates_.panel / (stays ? reuse : 1);
-    }
-    return {};
-  }
-
-  /// Slots to load or store one vector: more where its elements are apart.
-  double access_slots(const Access& access) const {
-    const int v = schedule_.vector_axis;
-    if (v < 0 || !index::depends_on(access.address, v)) return 1;
-    const index::Linear linear = index::to_linear(access.address);
-    const bool packable = storage_.roots[access.root].kind == Root::Kind::kConstant;
-    if (linear.coefficient(v) == 1 || packable) return 1;
-    for (const auto& tiled : schedule_.register_tile) {
-      if (linear.coefficient(tiled.axis) != 1) continue;
-      if (tiled.extent >= 8) return 4;
-      if (tiled.extent >= 4) return 7;
-    }
-    return 1.5 * double(machine_.f32_lanes());
-  }
-
-  /// Loads that do not move along the register tile are shared by its rows.
-  double load_share(const Access& access, double rows) const {
-    for (const auto& tiled : schedule_.register_tile) {
-      if (index::depends_on(access.address, tiled.axis)) return 1;
-    }
-    return 1 / rows;
-  }
-
-  const fusion::StoragePlan& storage_;
-  const Nest& nest_;
-  const NestSchedule& schedule_;
-  const std::vector<int64_t> extents_;
-  const Machine& machine_;
-  const Rates rates_;
-};
+constexpr double kPartBytes = 2.0 * fusion::kParts / sizeof(float);  // for a byte of f32
 
 std::vector<int64_t> extents_of(const Nest& nest) {
   std::vector<int64_t> extents;
@@ -277,12 +46,44 @@ double passes_to_read(const Nest& nest, double bytes, const Machine& machine) {
   return nest.is_contraction() && is_far(bytes, machine) ? kWaits : 1;
 }
 
+bool stays_in_second_level(double bytes, const Machine& machine) {
+  return bytes / machine.threads <= 0.75 * double(machine.l2_bytes);
+}
+
 /// Bytes a cycle at which a worker reads a materialised value again.
 double rate(double bytes, const Machine& machine) {
   const Rates rates = rates_of(machine);
-  if (bytes / machine.threads <= 0.75 * double(machine.l2_bytes)) return rates.passed;
+  if (stays_in_second_level(bytes, machine)) return rates.passed;
   return is_far(bytes, machine) ? rates.dram : rates.l3;
 }
+
+/// What it costs a worker to read materialised values again.
+class Reading {
+ public:
+  /// `share`: of the loops, that the busiest worker walks.
+  Reading(const Machine& machine, const fusion::WrittenSpans& written, double share)
+      : machine_(machine), rates_(rates_of(machine)), written_(written), share_(share) {}
+
+  /// `passes`: over so many bytes.
+  void add(double passes, double bytes, int root, int64_t read_span, GroupCost& cost) const {
+    const std::optional<int64_t> span = written_ ? written_(root) : std::nullopt;
+    const double mine = read_span == 0 ? bytes : share_ * bytes;
+    if (!span || !stays_in_second_level(bytes, machine_)) {
+      cost.memory += passes * mine / rate(bytes, machine_);
+      return;
+    }
+    const bool own = fusion::same_split(*span, read_span);
+    const double near = own || machine_.threads == 1 ? mine : mine / machine_.threads;
+    cost.memory += passes * near / rates_.l2;
+    cost.remote += (mine - near) / rates_.remote;
+  }
+
+ private:
+  const Machine& machine_;
+  const Rates rates_;
+  const fusion::WrittenSpans& written_;
+  const double share_;
+};
 
 /// The share of the whole work that the busiest worker does.
 double busiest_share(int64_t pieces, int64_t partitions) {
@@ -309,32 +110,41 @@ bool is_divided(const Nest& nest, const NestSchedule& schedule, graph::ValueId v
 }
 
 GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                         const FusionGroup& group, const Machine& machine) {
+                         const FusionGroup& group, const Machine& machine,
+                         const fusion::WrittenSpans& written) {
   const Rates rates = rates_of(machine);
   GroupCost cost;
-  for (const auto& [nest, schedule] : group.nests) {
+  for (size_t n = 0; n < group.nests.size(); ++n) {
+    const auto& [nest, schedule] = group.nests[n];
+    // Of the busiest worker.
+    std::vector<int64_t> extents = extents_of(nest);
     double share = 1;
-    if (schedule.partition_axis >= 0) {
-      int64_t tile = schedule.partition_axis == schedule.vector_axis ? schedule.vector_tile : 1;
-      for (const auto& tiled : schedule.register_tile) {
-        if (tiled.axis == schedule.partition_axis) tile = tiled.extent;
-      }
-      const int64_t extent = nest.axes[schedule.partition_axis].extent;
-      share = busiest_share(ceil_div(extent, tile), schedule.partitions);
+    if (const int axis = schedule.partition_axis; axis >= 0) {
+      const int64_t tile = schedule.tile_extent(axis), tiles = ceil_div(extents[axis], tile);
+      share = busiest_share(tiles, schedule.partitions);
+      extents[axis] = std::min(extents[axis], ceil_div(tiles, schedule.partitions) * tile);
     }
-    cost.compute += share * NestCycles(storage, nest, schedule, extents_of(nest), machine).run();
-    std::map<graph::ValueId, bool> values;  // whether it is the group's own result
-    for (const Access& load : nest.loads) values.emplace(load.value, false);
-    for (const auto& store : nest.stores) values[store.access.value] = true;
-    for (const auto& [value, written] : values) {
-      const double bytes = bytes_of(graph, value);
-      if (storage.roots[storage.values[value].root].kind == Root::Kind::kConstant) {
-        // Every worker reads what its part of the nest needs.
-        cost.streamed += (is_divided(nest, schedule, value) ? share : 1) * bytes / rates.cold;
+    cost.compute += nest_cycles(storage, nest, schedule, extents, machine);
+    const Reading reading(machine, written, share);
+    std::set<graph::ValueId> values;
+    for (const auto& store : nest.stores) {
+      const double bytes = bytes_of(graph, store.access.value);
+      if (!values.insert(store.access.value).second) continue;
+      cost.memory += share * kPassesToWrite * bytes / rate(bytes, machine);
+    }
+    for (const Access& load : nest.loads) {
+      if (!values.insert(load.value).second) continue;
+      const double bytes = bytes_of(graph, load.value);
+      if (storage.roots[storage.values[load.value].root].kind == Root::Kind::kConstant) {
+        // Every worker reads what its part of the nest needs; the matrix unit waits for its parts.
+        const double cold =
+            (is_divided(nest, schedule, load.value) ? share : 1) * bytes / rates.cold;
+        (schedule.matrix != 0 ? cost.compute : cost.streamed) +=
+            schedule.matrix != 0 ? kPartBytes * cold : cold;
         continue;
       }
-      const double times = written ? kPassesToWrite : passes_to_read(nest, bytes, machine);
-      cost.memory += share * times * bytes / rate(bytes, machine);
+      reading.add(passes_to_read(nest, bytes, machine), bytes, load.root,
+                  fusion::split_span(group, nullptr, n, load), cost);
     }
     cost.barrier += rates.barrier;
   }
@@ -343,7 +153,7 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
 
 GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& storage,
                          const FusionGroup& group, const fusion::StripAnalysis& strips,
-                         const Machine& machine) {
+                         const Machine& machine, const fusion::WrittenSpans& written) {
   const Rates rates = rates_of(machine);
   const fusion::StripSchedule& schedule = *group.strips;
   const Shape& points = graph.values[group.stages.back().stored[0]].shape;
@@ -368,10 +178,17 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   }
   const double ring_bytes = double(fusion::ring_bytes(strips, storage)) + partial_bytes;
   std::set<graph::ValueId> rings, divided;  // divided: each worker reads its part
-  std::map<graph::ValueId, double> others;  // how often their bytes pass
+  std::map<graph::ValueId, double> writes;  // passes of what other groups read
+  struct Read {
+    double passes = 0;
+    int root = -1;
+    int64_t span = 0;
+  };
+  std::map<graph::ValueId, Read> reads;  // of what other groups have written
   // What a strip reads whatever its rows: bytes of one strip, and of all of them.
   struct Revisited {
     double bytes = 0, all_bytes = 0;
+    bool waited_for = false;  // by the matrix unit, of bytes in parts
   };
   std::map<graph::ValueId, Revisited> revisited;
   // Strips in which the stage has something to make.
@@ -401,26 +218,26 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         }
       }
       if (walked) {
-        double& passes = others[load.value];
+        Read& read = reads[load.value];
         double times = passes_to_read(nest, bytes_of(graph, load.value), machine);
         // The last stage reads the rest in the last chunk.
         const bool every_chunk = schedule.scatter && !in_chunks && s + 1 < group.nests.size();
         if (every_chunk) times *= double(strips.num_chunks);
-        passes = std::max(passes, times);
+        read.passes = std::max(read.passes, times);
+        read.root = load.root;
+        read.span = std::max(read.span, fusion::split_span(group, &strips, s, load));
       } else {
-        revisited[load.value] = {bytes, bytes * visits_of(strips.stages[s])};
+        const bool matrix = group.nests[s].schedule.matrix != 0;
+        if (matrix) bytes *= kPartBytes;
+        revisited[load.value] = {bytes, bytes * visits_of(strips.stages[s]), matrix};
       }
     }
     for (const auto& store : nest.stores) {
-      if (!rings.count(store.access.value)) others[store.access.value] = kPassesToWrite;
+      if (!rings.count(store.access.value)) writes[store.access.value] = kPassesToWrite;
     }
   }
-  double revisited_bytes = 0, all_visits_bytes = 0, first_visit_bytes = 0;
-  for (const auto& [value, read] : revisited) {
-    revisited_bytes += read.bytes;
-    all_visits_bytes += read.all_bytes;
-    first_visit_bytes += (divided.count(value) ? share : 1) * bytes_of(graph, value);
-  }
+  double revisited_bytes = 0;
+  for (const auto& [value, read] : revisited) revisited_bytes += read.bytes;
   // What is read once a strip drives out itself, but not rings, which are used right away.
   const double near_bytes = kL2Share * double(machine.l2_bytes);
   GroupCost cost;
@@ -432,7 +249,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
       extents.push_back(fusion::extent_in_strip(stage, axis));
     }
     const double made = double(stage.rows_made) / double(stage.unit);
-    const double per_strip = NestCycles(storage, nest, stage_schedule, extents, machine).run();
+    const double per_strip = nest_cycles(storage, nest, stage_schedule, extents, machine);
     const double strips_equal =
         made / double(std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit)));
     cost.compute += share * blocks * std::max(1.0, strips_equal) * per_strip;
@@ -447,9 +264,19 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     return (1 - gone) / near_rate + gone / rates.l3;
   };
   const double level = byte_cycles(ring_bytes, rates.l2);
-  const double first = first_visit_bytes / rates.cold;
   const double again = byte_cycles(ring_bytes + revisited_bytes, 2 * rates.l2);
-  cost.streamed += std::max(first, share * all_visits_bytes * again);
+  double streamed_first = 0, streamed_again = 0;
+  for (const auto& [value, read] : revisited) {
+    const double all = bytes_of(graph, value) * (read.waited_for ? kPartBytes : 1);
+    const double first = (divided.count(value) ? share : 1) * all / rates.cold;
+    if (read.waited_for) {
+      cost.compute += std::max(first, share * read.all_bytes * again);
+    } else {
+      streamed_first += first;
+      streamed_again += share * read.all_bytes * again;
+    }
+  }
+  cost.streamed += std::max(streamed_first, streamed_again);
   for (const fusion::StripRing& ring : strips.rings) {
     // Written once and read once.
     const double bytes = bytes_of(graph, ring.value);
@@ -457,9 +284,14 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     const bool near = root.size_elems * size_bytes(root.dtype) <= machine.l1_bytes / 2;
     cost.memory += share * 2 * bytes * (near ? 1 / rates.l1 : level);
   }
-  for (const auto& [value, passes] : others) {
+  for (const auto& [value, passes] : writes) {
     const double bytes = bytes_of(graph, value);
     cost.memory += share * passes * bytes / rate(bytes, machine);
+  }
+  const Reading reading(machine, written, share);
+  for (const auto& [value, read] : reads) {
+    if (writes.count(value)) continue;
+    reading.add(read.passes, bytes_of(graph, value), read.root, read.span, cost);
   }
   cost.memory += 2 * double(strips.num_chunks - 1) * partial_bytes * level;
   cost.barrier = rates.barrier;
@@ -469,14 +301,14 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
 }  // namespace
 
 double GroupCost::total() const {
-  return std::max(compute, streamed + memory / 2) + memory / 2 + barrier;
+  return std::max(compute, streamed + memory / 2) + memory / 2 + remote + barrier;
 }
 
 GroupCost predict(const graph::Graph& graph, const fusion::StoragePlan& storage,
                   const FusionGroup& group, const fusion::StripAnalysis* strips,
-                  const Machine& machine) {
-  if (strips) return predict_strips(graph, storage, group, *strips, machine);
-  return predict_single(graph, storage, group, machine);
+                  const Machine& machine, const fusion::WrittenSpans& written) {
+  if (strips) return predict_strips(graph, storage, group, *strips, machine, written);
+  return predict_single(graph, storage, group, machine, written);
 }
 
 }  // namespace corf::cost

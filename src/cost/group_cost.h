@@ -1,5 +1,6 @@
 #pragma once
 #include "fusion/plan.h"
+#include "fusion/split_span.h"
 #include "fusion/strips.h"
 #include "target/machine.h"
 
@@ -10,17 +11,19 @@ struct GroupCost {
   double compute = 0;   // instructions of the tiles
   double streamed = 0;  // weights: read ahead, while the tiles compute
   double memory = 0;    // activations: bytes over the bandwidth of the level that they come from
+  double remote = 0;    // activations that other workers have written
   double barrier = 0;
   /// Half of what activations cost hides behind the arithmetic.
   double total() const;
 };
 
 /// Analytic prediction for a group whose nests have schedules. `strips`: of a group that has them.
+/// `written`: how the workers shared out the values that the group reads, if that is known.
 /// Compute: instruction slots of every tile, tails included. Memory: each operand once, rings and
 /// what a strip reads again from the level that holds them.
 /// Source: design section 4 "Group level".
 GroupCost predict(const graph::Graph& graph, const fusion::StoragePlan& storage,
                   const fusion::FusionGroup& group, const fusion::StripAnalysis* strips,
-                  const Machine& machine);
+                  const Machine& machine, const fusion::WrittenSpans& written = nullptr);
 
 }  // namespace corf::cost

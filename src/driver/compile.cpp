@@ -3,10 +3,11 @@
 #include <chrono>
 
 #include "codegen/emit.h"
-#include "cost/group_cost.h"
 #include "driver/dump.h"
 #include "driver/pipeline.h"
 #include "driver/plan_cache.h"
+#include "driver/prediction.h"
+#include "fusion/matrix.h"
 #include "fusion/prepare.h"
 #include "fusion/text.h"
 #include "graph/text.h"
@@ -38,10 +39,25 @@ codegen::EmitOptions emit_options(const Pipeline& pipeline) {
 
 rewrite::WinogradOptions winograd_options(const Machine& machine) {
   rewrite::WinogradOptions options;
-  if (machine.fma_gflops_all > 0 && machine.dram_gbps_all > 0) {
-    // Two operations with each weight of four bytes; about half of the bandwidth is to be had.
-    constexpr double kShare = 0.5;
-    options.points_to_stream = 2 * machine.fma_gflops_all / (kShare * machine.dram_gbps_all);
+  auto points_to_stream = [&](double weight_bytes, double share_of_bandwidth, double fallback) {
+    if (machine.fma_gflops_all <= 0 || machine.dram_gbps_all <= 0) return fallback;
+    const double operations = 2;  // with each weight
+    return weight_bytes * machine.fma_gflops_all /
+           (operations * share_of_bandwidth * machine.dram_gbps_all);
+  };
+  // About half of the bandwidth is to be had.
+  options.vectors.points_to_stream =
+      points_to_stream(sizeof(float), 0.5, options.vectors.points_to_stream);
+  if (machine.has_matrix_unit()) {
+    // A product is six of the unit's, each of a tile of sums by 32 channels.
+    constexpr int64_t kProduct =
+        fusion::kMatrixRows * fusion::kMatrixLanes * fusion::kMatrixChannels;
+    const double cycles =
+        double(std::size(fusion::kPartProducts)) * machine.matrix_product_cycles(4);
+    auto& unit = options.matrix_unit.emplace();
+    unit.waits = true;
+    unit.speed = double(kProduct) / (cycles * 2 * machine.f32_lanes());
+    unit.points_to_stream = unit.speed * points_to_stream(2.0 * fusion::kParts, 0.8, 32);
   }
   return options;
 }
@@ -121,15 +137,13 @@ Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage l
     CORF_ASSIGN(pipeline.plan, fusion::parse_plan(pipeline.graph, *options.plan_text));
     CORF_RETURN_IF_ERROR(check_machine(pipeline.plan, pipeline.machine));
   } else if (options.plan == PlanMode::kUnfused) {
-    pipeline.plan = search::find_unfused_plan(pipeline.graph, pipeline.machine);
+    pipeline.plan = search::find_unfused_plan(pipeline.graph, pipeline.machine,
+                                              prediction(pipeline.graph, pipeline.machine));
   } else if (std::optional<fusion::FusionPlan> tuned = tuned_plan(pipeline, options)) {
     pipeline.plan = std::move(*tuned);
   } else {
-    pipeline.plan = search::find_plan(
-        pipeline.graph, pipeline.machine,
-        [&](const auto& storage, const auto& group, const fusion::StripAnalysis* strips) {
-          return cost::predict(pipeline.graph, storage, group, strips, pipeline.machine).total();
-        });
+    pipeline.plan = search::find_plan(pipeline.graph, pipeline.machine,
+                                      prediction(pipeline.graph, pipeline.machine));
   }
   dump.stage("plan", [&] { return fusion::to_string(pipeline.graph, pipeline.plan); });
   if (last == Stage::kPlan) return {};

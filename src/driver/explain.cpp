@@ -4,8 +4,8 @@
 #include <map>
 #include <set>
 
-#include "cost/group_cost.h"
 #include "driver/pipeline.h"
+#include "driver/prediction.h"
 #include "fusion/order.h"
 #include "fusion/strips.h"
 #include "mapping/analyze.h"
@@ -26,9 +26,7 @@ class Explainer {
         plan_(pipeline.plan),
         options_(options),
         separate_(fusion::plan_storage(pipeline.graph)),
-        time_([this](const auto& storage, const auto& group, const fusion::StripAnalysis* strips) {
-          return cost::predict(graph_, storage, group, strips, machine_).total();
-        }) {}
+        time_(prediction(pipeline.graph, pipeline.machine)) {}
 
   Result<std::vector<ExplainedGroup>> run() {
     for (size_t g = 0; g < plan_.groups.size(); ++g) CORF_RETURN_IF_ERROR(add_group(g));
@@ -63,7 +61,14 @@ class Explainer {
       for (const fusion::StripRing& ring : strips->rings) ring_rows_[ring.value] = ring.rows;
     }
     if (group.kind == fusion::GroupKind::kCompute) {
-      explained.predicted_cycles = time_(plan_.storage, group, strips ? &*strips : nullptr);
+      const fusion::StripAnalysis* const analysis = strips ? &*strips : nullptr;
+      explained.predicted_cycles = time_(plan_.storage, group, analysis, [this](int root) {
+        const auto at = written_.find(root);
+        return at == written_.end() ? std::nullopt : std::optional(at->second);
+      });
+      for (const auto& [root, span] : fusion::written_spans(group, analysis)) {
+        written_[root] = span;
+      }
     }
     result_.push_back(std::move(explained));
     return {};
@@ -158,6 +163,7 @@ class Explainer {
   const CompileOptions& options_;
   fusion::StoragePlan separate_;  // as if every operator ran alone
   search::GroupTime time_;
+  std::map<int, int64_t> written_;  // spans of the groups so far
   fusion::StripCache cache_;
   std::map<graph::NodeId, Place> places_;
   std::map<graph::ValueId, int64_t> ring_rows_;

@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <chrono>
 
-#include "cost/group_cost.h"
 #include "driver/measure_group.h"
 #include "driver/pipeline.h"
 #include "driver/plan_cache.h"
+#include "driver/prediction.h"
 #include "fusion/text.h"
 #include "search/find_plan.h"
 #include "support/write_file.h"
@@ -22,7 +22,10 @@ double seconds_since(Clock::time_point start) {
 class MeasuredSearch {
  public:
   MeasuredSearch(const Pipeline& pipeline, const TuneOptions& options)
-      : pipeline_(pipeline), options_(options), start_(Clock::now()) {}
+      : pipeline_(pipeline),
+        options_(options),
+        prediction_(prediction(pipeline.graph, pipeline.machine)),
+        start_(Clock::now()) {}
 
   /// Measures with `timer` until that share of the time limit has passed.
   Result<fusion::FusionPlan> run(GroupTimer& timer, double until_share) {
@@ -39,26 +42,24 @@ class MeasuredSearch {
       return std::nullopt;
     };
     fusion::FusionPlan plan =
-        search::find_plan(pipeline_.graph, pipeline_.machine, prediction(), measured);
+        search::find_plan(pipeline_.graph, pipeline_.machine, prediction_, measured);
     if (!failure.ok()) return failure.error();
     out_of_time_ |= !measures;
     return plan;
   }
 
   fusion::FusionPlan predicted() const {
-    return search::find_plan(pipeline_.graph, pipeline_.machine, prediction());
+    return search::find_plan(pipeline_.graph, pipeline_.machine, prediction_);
+  }
+  fusion::FusionPlan unfused() const {
+    return search::find_unfused_plan(pipeline_.graph, pipeline_.machine, prediction_);
   }
   bool out_of_time() const { return out_of_time_; }
 
  private:
-  search::GroupTime prediction() const {
-    return [this](const auto& storage, const auto& group, const fusion::StripAnalysis* strips) {
-      return cost::predict(pipeline_.graph, storage, group, strips, pipeline_.machine).total();
-    };
-  }
-
   const Pipeline& pipeline_;
   const TuneOptions& options_;
+  const search::GroupTime prediction_;
   const Clock::time_point start_;
   bool out_of_time_ = false;
 };
@@ -76,7 +77,7 @@ Result<Tuned> tune(const onnx::Model& model, const CompileOptions& options,
   MeasuredSearch search(pipeline, tuning);
   std::vector<fusion::FusionPlan> plans;
   plans.push_back(search.predicted());
-  plans.push_back(search::find_unfused_plan(pipeline.graph, pipeline.machine));
+  plans.push_back(search.unfused());
   CORF_ASSIGN(plans.emplace_back(), search.run(warm, 0.5));
   CORF_ASSIGN(plans.emplace_back(), search.run(emptied, 1));
   CORF_ASSIGN(const std::vector<double> times_ms, warm.measure_plans(plans));

@@ -304,23 +304,29 @@ double typical_error(int m) { return m == 2 ? 1e-6 : m == 4 ? 5e-6 : 5e-5; }
 int default_output_tile(const WinogradShape& shape, const WinogradOptions& options) {
   constexpr int64_t kFewestChannels = 16, kFewestTiles = 4;
   if (std::min(shape.channels, shape.outputs) < kFewestChannels) return 0;
+  constexpr int64_t kFillUnit = 64;
+  const bool unit = options.matrix_unit && std::min(shape.channels, shape.outputs) >= kFillUnit;
+  const WinogradOptions::Contractions& runs = unit ? *options.matrix_unit : options.vectors;
   // In multiply-adds of a contraction; what the transforms do to an element costs several of them,
   // since they do little with each that they load.
-  constexpr double kTransform = 3;
+  const double transform = 3 * runs.speed;
   const auto channels = double(shape.channels), outputs = double(shape.outputs);
   constexpr double kKeptBytes = 2 << 20;
   auto products = [&](double points, double weights) {
     const bool kept = 4 * weights * channels * outputs <= kKeptBytes;
-    return weights * channels * outputs * std::max(points, kept ? 0 : options.points_to_stream);
+    const double all = runs.waits ? points + runs.points_to_stream
+                                  : std::max(points, kept ? 0 : runs.points_to_stream);
+    return weights * channels * outputs * all;
   };
   const auto batch = double(shape.batch);
-  double least = 0.8 * products(batch * double(shape.height * shape.width), 9);
+  constexpr double kLeastGain = 1.28;  // what passes between the operators is not counted
+  double least = 1 / kLeastGain * products(batch * double(shape.height * shape.width), 9);
   int best = 0;
   for (int m : {2, 4, 6}) {
     const int64_t tiles = ceil_div(shape.height, m) * ceil_div(shape.width, m);
     if (typical_error(m) > options.largest_error || tiles * shape.batch < kFewestTiles) continue;
     const double t = m + 2;
-    const double transforms = kTransform * (2 * t * t * t * channels + (t + m) * t * m * outputs);
+    const double transforms = transform * (2 * t * t * t * channels + (t + m) * t * m * outputs);
     const double all = batch * double(tiles);
     const double work = products(all, t * t) + all * transforms;
     if (work < least) least = work, best = m;

@@ -1,5 +1,6 @@
 #pragma once
 #include <functional>
+#include <optional>
 
 #include "graph/graph.h"
 #include "support/result.h"
@@ -18,9 +19,18 @@ struct WinogradOptions {
   std::function<int(const WinogradShape&)> output_tile;
   /// For the default choice: the largest typical_error() to accept.
   double largest_error = 1e-5;
-  /// For the default choice: weights that no cache keeps come from memory, in the time of the
-  /// arithmetic of so many points.
-  double points_to_stream = 24;
+  /// For the default choice: how contractions run.
+  struct Contractions {
+    /// Weights that no cache keeps come from memory in the time of the arithmetic of so many
+    /// points: behind the arithmetic, or while it waits.
+    double points_to_stream = 24;
+    bool waits = false;
+    /// How many times as fast a multiply-add is as one of vectors, of which transforms are made.
+    double speed = 1;
+  };
+  Contractions vectors;
+  /// Where there is a matrix unit: of convolutions that have channels enough to fill it.
+  std::optional<Contractions> matrix_unit;
 };
 
 /// The tile with the least estimated work, where that is less than the direct convolution's; none

@@ -12,10 +12,10 @@ class LoopChooser : ScheduleStep {
  public:
   using ScheduleStep::ScheduleStep;
 
-  void run() {
+  void run(std::optional<int> split_axis) {
     order_reductions();
     order_loops();
-    split();
+    split(split_axis);
     choose_prefetch();
     unroll_long_products();
   }
@@ -182,7 +182,7 @@ class LoopChooser : ScheduleStep {
     order.insert(std::find(order.begin(), order.end(), axis), schedule_.vector_axis);
   }
 
-  void split() {
+  void split(std::optional<int> wanted) {
     double points = reduction_points();
     for (const auto& axis : nest_.axes) points *= axis.reduction ? 1 : double(axis.extent);
     double work = points * std::max<double>(1, double(nest_.ops.size()) / 4);
@@ -190,6 +190,7 @@ class LoopChooser : ScheduleStep {
     if (workers == 1 || work < 4096) return;
     double best = 0;
     for (int axis : schedule_.parallel_order) {
+      if (wanted && axis != *wanted) continue;
       int64_t tiles = num_tiles(axis);
       double balance = double(tiles) / double(ceil_div(tiles, workers) * workers);
       // What every worker has to read costs; of equals the outermost, so that parts are contiguous.
@@ -217,8 +218,9 @@ class LoopChooser : ScheduleStep {
 }  // namespace
 
 void choose_loops(const fusion::Nest& nest, const fusion::StoragePlan& storage,
-                  const Machine& machine, fusion::NestSchedule& schedule) {
-  LoopChooser(nest, storage, machine, {}, schedule).run();
+                  const Machine& machine, std::optional<int> split_axis,
+                  fusion::NestSchedule& schedule) {
+  LoopChooser(nest, storage, machine, {}, schedule).run(split_axis);
 }
 
 }  // namespace corf::search

@@ -26,7 +26,7 @@ class MatrixChooser : ScheduleStep {
       : ScheduleStep(nest, storage, machine, std::move(granules), schedule) {}
 
   /// False if the nest has no such form.
-  bool run() {
+  bool run(std::optional<int> split_axis) {
     const int v = schedule_.vector_axis;
     int along = 0, across = 0;
     if (v < 0 || nest_.axes[v].reduction || !operands(along, across)) return false;
@@ -51,7 +51,7 @@ class MatrixChooser : ScheduleStep {
     }
     if (inner_.empty()) return false;
     set_order(inner_);
-    choose_split();
+    choose_split(split_axis);
     choose_block();
     return true;
   }
@@ -186,11 +186,12 @@ class MatrixChooser : ScheduleStep {
   }
 
   /// Workers take parts of the axis that leaves the busiest one the least work.
-  void choose_split() {
+  void choose_split(std::optional<int> wanted) {
     const int64_t workers = machine_.threads;
     double best = cycles(extents()) + packed_cycles(-1, 1);
     if (workers == 1 || best < 4096) return;
     for (int axis : schedule_.parallel_order) {
+      if (wanted && axis != *wanted) continue;
       const int64_t tile = schedule_.tile_extent(axis);
       const int64_t tiles = ceil_div(extent(axis), tile), parts = std::min(workers, tiles);
       if (parts < 2) continue;
@@ -257,11 +258,12 @@ std::optional<NestSchedule> choose_matrix(const fusion::Nest& nest,
                                           const fusion::StoragePlan& storage,
                                           const Machine& machine,
                                           const std::vector<int64_t>& granules,
+                                          std::optional<int> split_axis,
                                           const NestSchedule& vectors) {
   if (!machine.has_matrix_unit()) return std::nullopt;
   NestSchedule schedule = vectors;
   MatrixChooser chooser(nest, storage, machine, granules, schedule);
-  if (!chooser.run()) return std::nullopt;
+  if (!chooser.run(split_axis)) return std::nullopt;
   // What must be gained: the unit is predicted less well than vectors.
   constexpr double kLeastGain = 1.2;
   if (kLeastGain * chooser.cycles() > chooser.cycles_of_vectors(vectors)) return std::nullopt;

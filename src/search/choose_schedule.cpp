@@ -8,19 +8,21 @@ namespace corf::search {
 namespace {
 
 fusion::NestSchedule choose(const fusion::Nest& nest, const fusion::StoragePlan& storage,
-                            const Machine& machine, const std::vector<int64_t>& granules) {
+                            const Machine& machine, const std::vector<int64_t>& granules,
+                            std::optional<int> split_axis = std::nullopt) {
   fusion::NestSchedule schedule;
   choose_tile(nest, storage, machine, granules, schedule);
-  choose_loops(nest, storage, machine, schedule);
-  if (auto matrix = choose_matrix(nest, storage, machine, granules, schedule)) return *matrix;
+  choose_loops(nest, storage, machine, split_axis, schedule);
+  if (auto matrix = choose_matrix(nest, storage, machine, granules, split_axis, schedule))
+    return *matrix;
   return schedule;
 }
 
 }  // namespace
 
 fusion::NestSchedule choose_schedule(const fusion::Nest& nest, const fusion::StoragePlan& storage,
-                                     const Machine& machine) {
-  return choose(nest, storage, machine, std::vector<int64_t>(nest.axes.size(), 0));
+                                     const Machine& machine, std::optional<int> split_axis) {
+  return choose(nest, storage, machine, std::vector<int64_t>(nest.axes.size(), 0), split_axis);
 }
 
 fusion::NestSchedule choose_stage_schedule(const fusion::Nest& nest,

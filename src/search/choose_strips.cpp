@@ -202,7 +202,7 @@ class StripChooser {
     const int64_t most_bytes = std::max(machine_.l2_bytes, share_of_l3);
     if (fusion::ring_bytes(*strips, storage) > most_bytes) return {};
     if (!schedule_stages(graph_, storage, machine_, *strips, group)) return {};
-    const double time = time_(storage, group, &*strips);
+    const double time = time_(storage, group, &*strips, nullptr);
     const auto at = std::find_if(best_.begin(), best_.end(),
                                  [&](const TimedGroup& other) { return time < other.time; });
     if (at == best_.end() && best_.size() == num_best_) return time;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <limits>
+#include <map>
+#include <optional>
 
 #include "fusion/group_nests.h"
 #include "search/choose_schedule.h"
@@ -14,47 +16,55 @@ namespace {
 using fusion::FusionGroup;
 using fusion::FusionPlan;
 
-/// A way to run groups [first, last) of the unfused plan as one.
+/// A way to run groups [first, end) of the unfused plan as one.
 struct Segment {
   size_t first = 0;
   FusionGroup group;
+  double time = 0;  // whoever wrote what it reads
+};
+
+/// The best known way to run all groups before some end, given how the last of them shares out what
+/// it writes.
+struct State {
   double time = 0;
+  FusionGroup group;             // the last one
+  std::map<int, int64_t> spans;  // of the buffers that it writes
+  const State* before = nullptr;
 };
 
 class Fusing {
  public:
   Fusing(const graph::Graph& graph, const Machine& machine, const GroupTime& time,
-         const MeasuredTime& measured, FusionPlan unfused)
+         const MeasuredTime& measured, FusionPlan unfused, size_t most_stages)
       : graph_(graph),
         machine_(machine),
         time_(time),
         measured_(measured),
+        most_stages_(most_stages),
         plan_(std::move(unfused)) {}
 
   FusionPlan run() {
     const size_t n = plan_.groups.size();
-    constexpr double kNever = std::numeric_limits<double>::max();
-    std::vector<double> best(n + 1, kNever), predicted(n + 1, kNever);
-    std::vector<Segment> chosen(n + 1);
-    best[0] = predicted[0] = 0;
+    std::vector<double> predicted(n + 1, std::numeric_limits<double>::max());
+    std::vector<std::vector<State>> states(n + 1);
+    predicted[0] = 0;
+    states[0].emplace_back();
     for (size_t end = 1; end <= n; ++end) {
       std::vector<Segment> segments = segments_before(end);
       for (const Segment& segment : segments) {
         predicted[end] = std::min(predicted[end], predicted[segment.first] + segment.time);
       }
       for (Segment& segment : segments) {
-        if (measured_) {
-          if (predicted[segment.first] + segment.time > kWorthMeasuring * predicted[end]) continue;
-          segment.time = measure(segment);
-        }
-        if (best[segment.first] + segment.time >= best[end]) continue;
-        best[end] = best[segment.first] + segment.time;
-        chosen[end] = std::move(segment);
+        const bool in_question =
+            predicted[segment.first] + segment.time <= kWorthMeasuring * predicted[end];
+        if (measured_ && !in_question) continue;
+        if (measured_) segment.time = measure(segment);
+        extend(states[segment.first], segment, states[end]);
       }
     }
     std::vector<FusionGroup> groups;
-    for (size_t end = n; end > 0; end = chosen[end].first) {
-      groups.push_back(std::move(chosen[end].group));
+    for (const State* state = &best_of(states[n]); state->before; state = state->before) {
+      groups.push_back(state->group);
     }
     plan_.groups.assign(std::make_move_iterator(groups.rbegin()),
                         std::make_move_iterator(groups.rend()));
@@ -68,14 +78,22 @@ class Fusing {
   /// What is predicted to take so many times as long as the best is not measured.
   static constexpr double kWorthMeasuring = 1.35;
   static constexpr size_t kMeasuredStrips = 3;
+  /// Ways to share out the last group that are kept: by channels, by rows, and not at all.
+  static constexpr size_t kMostStates = 3;
+
+  static const State& best_of(const std::vector<State>& states) {
+    return *std::min_element(states.begin(), states.end(),
+                             [](const State& a, const State& b) { return a.time < b.time; });
+  }
 
   /// The ways to run the groups that end before `end`, with predicted times; alone comes first.
   std::vector<Segment> segments_before(size_t end) {
-    const FusionGroup& single = plan_.groups[end - 1];
-    const bool timed = !single.nests.empty();
     std::vector<Segment> segments;
-    segments.push_back({end - 1, single, timed ? time_(plan_.storage, single, nullptr) : 0});
-    for (size_t first = end - 1; first-- > 0 && end - first <= kMaxStages;) {
+    for (FusionGroup& group : ways_alone(plan_.groups[end - 1])) {
+      const double time = group.nests.empty() ? 0 : time_(plan_.storage, group, nullptr, nullptr);
+      segments.push_back({end - 1, std::move(group), time});
+    }
+    for (size_t first = end - 1; first-- > 0 && end - first <= most_stages_;) {
       if (!is_compute(first) || !is_compute(end - 1)) break;
       if (!feeds(first, end)) break;
       StripChoice choice = fuse(first, end);
@@ -85,6 +103,63 @@ class Fusing {
       }
     }
     return segments;
+  }
+
+  /// As it is in the unfused plan, and with other axes shared out among the workers.
+  std::vector<FusionGroup> ways_alone(const FusionGroup& group) const {
+    std::vector<FusionGroup> ways{group};
+    if (measured_ || group.nests.size() != 1) return ways;
+    const auto& [nest, schedule] = group.nests[0];
+    if (schedule.partition_axis < 0) return ways;
+    for (int axis : schedule.parallel_order) {
+      if (axis == schedule.partition_axis) continue;
+      fusion::NestSchedule other = choose_schedule(nest, plan_.storage, machine_, axis);
+      if (other.partition_axis != axis) continue;
+      ways.push_back(group);
+      ways.back().nests[0].schedule = std::move(other);
+    }
+    return ways;
+  }
+
+  /// The segment behind each of the states; `after` keeps the best for each way to share it out.
+  void extend(const std::vector<State>& states, const Segment& segment,
+              std::vector<State>& after) const {
+    fusion::StoragePlan storage = plan_.storage;
+    std::optional<fusion::StripAnalysis> strips;
+    if (segment.group.strips) {
+      strips = *fusion::analyze_strips(graph_, storage, segment.group);
+      fusion::place_rings(graph_, *strips, storage);
+    }
+    const fusion::StripAnalysis* const analysis = strips ? &*strips : nullptr;
+    const std::map<int, int64_t> spans = fusion::written_spans(segment.group, analysis);
+    for (const State& state : states) {
+      State next{state.time + segment.time, {}, spans, &state};
+      if (!measured_ && !segment.group.nests.empty()) {
+        const double time =
+            time_(storage, segment.group, analysis, [&](int root) { return span_of(state, root); });
+        next.time = state.time + (strips ? kLeastGain : 1) * time;
+      }
+      const auto same = std::find_if(after.begin(), after.end(),
+                                     [&](const State& other) { return other.spans == next.spans; });
+      if (same != after.end() && same->time <= next.time) continue;
+      next.group = segment.group;
+      if (same != after.end()) {
+        *same = std::move(next);
+        continue;
+      }
+      after.push_back(std::move(next));
+      if (after.size() <= kMostStates) continue;
+      after.erase(std::max_element(after.begin(), after.end(),
+                                   [](const State& a, const State& b) { return a.time < b.time; }));
+    }
+  }
+
+  static std::optional<int64_t> span_of(const State& last, int root) {
+    for (const State* state = &last; state; state = state->before) {
+      const auto at = state->spans.find(root);
+      if (at != state->spans.end()) return at->second;
+    }
+    return std::nullopt;
   }
 
   /// Where nothing can be measured any more, predictions are corrected by what was.
@@ -165,6 +240,7 @@ class Fusing {
   const Machine& machine_;
   const GroupTime& time_;
   const MeasuredTime& measured_;
+  const size_t most_stages_;
   double measured_sum_ = 0, predicted_sum_ = 0;
   fusion::StripCache cache_;
   FusionPlan plan_;
@@ -172,7 +248,8 @@ class Fusing {
 
 }  // namespace
 
-FusionPlan find_unfused_plan(const graph::Graph& graph, const Machine& machine) {
+FusionPlan find_unfused_plan(const graph::Graph& graph, const Machine& machine,
+                             const GroupTime& time) {
   FusionPlan plan = fusion::plan_unfused(graph);
   for (FusionGroup& group : plan.groups) {
     for (fusion::Nest& nest : fusion::group_nests(graph, plan.storage, group, nullptr)) {
@@ -180,12 +257,15 @@ FusionPlan find_unfused_plan(const graph::Graph& graph, const Machine& machine) 
       group.nests.push_back({std::move(nest), std::move(schedule)});
     }
   }
-  return plan;
+  if (!time) return plan;
+  return Fusing(graph, machine, time, nullptr, std::move(plan), 1).run();
 }
 
 FusionPlan find_plan(const graph::Graph& graph, const Machine& machine, const GroupTime& time,
                      const MeasuredTime& measured) {
-  return Fusing(graph, machine, time, measured, find_unfused_plan(graph, machine)).run();
+  // What is measured alone says nothing of who wrote the operands.
+  FusionPlan unfused = find_unfused_plan(graph, machine, measured ? time : nullptr);
+  return Fusing(graph, machine, time, measured, std::move(unfused), kMaxStages).run();
 }
 
 }  // namespace corf::search

@@ -3,16 +3,17 @@
 #include <optional>
 
 #include "fusion/plan.h"
+#include "fusion/split_span.h"
 #include "fusion/strips.h"
 #include "target/machine.h"
 
 namespace corf::search {
 
 /// Predicted or measured time of a group whose nests have schedules, in any unit. `strips`: of a
-/// group that has them.
+/// group that has them; `written`: how the values that it reads were shared out, or null.
 using GroupTime =
     std::function<double(const fusion::StoragePlan& storage, const fusion::FusionGroup& group,
-                         const fusion::StripAnalysis* strips)>;
+                         const fusion::StripAnalysis* strips, const fusion::WrittenSpans& written)>;
 
 /// Measured time of such a group, in the unit of GroupTime; nullopt if there is no time to measure.
 using MeasuredTime = std::function<std::optional<double>(const fusion::StoragePlan& storage,
@@ -24,13 +25,17 @@ constexpr size_t kMaxStages = 12;
 /// What fusing must promise: times are predicted less well for strips than for single nests.
 constexpr double kLeastGain = 1.06;
 
-/// Every complex operator in a kernel of its own, with a schedule for each nest.
-fusion::FusionPlan find_unfused_plan(const graph::Graph& graph, const Machine& machine);
+/// Every complex operator in a kernel of its own, with a schedule for each nest. With `time`, what
+/// kernels share out among the workers fits what those before have left in their caches.
+fusion::FusionPlan find_unfused_plan(const graph::Graph& graph, const Machine& machine,
+                                     const GroupTime& time = nullptr);
 
 /// The best plan known for a prepared graph: groups, layouts, and a schedule for each nest.
-/// Consecutive groups of the unfused plan are joined where that takes less time: exact over the
-/// cuts of their order, by dynamic programming. With `measured`, what is predicted to be among the
-/// best is measured, and the measured times decide. Source: design section 4 "Network level".
+/// Consecutive groups of the unfused plan are joined where that takes less time, by dynamic
+/// programming over the cuts of their order: exact but for what a group's time depends on who wrote
+/// the values that it reads, of which the best few ways to share out the group before are kept.
+/// With `measured`, what is predicted to be among the best is measured, and the measured times
+/// decide. Source: design section 4 "Network level".
 fusion::FusionPlan find_plan(const graph::Graph& graph, const Machine& machine,
                              const GroupTime& time, const MeasuredTime& measured = nullptr);
 

@@ -83,7 +83,7 @@ INSTANTIATE_TEST_SUITE_P(, MeasureGroup, testing::Values(Caches::kWarm, Caches::
 TEST(FindPlan, FollowsMeasuredTimes) {
   const Graph graph = two_products();
   const Machine machine = detect_machine(2);
-  const search::GroupTime equal = [](const auto&, const auto& group, const auto*) {
+  const search::GroupTime equal = [](const auto&, const auto& group, const auto*, const auto&) {
     return double(group.stages.size());
   };
   for (bool fuse : {false, true}) {
@@ -101,7 +101,8 @@ TEST(FindPlan, FollowsMeasuredTimes) {
 TEST(FindPlan, GoesOnByPredictionWhereNothingIsMeasured) {
   const Graph graph = two_products();
   const Machine machine = detect_machine(2);
-  const search::GroupTime alone_is_best = [](const auto&, const auto& group, const auto*) {
+  const search::GroupTime alone_is_best = [](const auto&, const auto& group, const auto*,
+                                             const auto&) {
     return group.stages.size() > 1 ? 10.0 : 1.0;
   };
   const fusion::FusionPlan plan =

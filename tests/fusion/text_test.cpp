@@ -45,7 +45,7 @@ FusionPlan unfused_plan(const Graph& g) { return search::find_unfused_plan(g, de
 /// With strips wherever they are possible: a group costs the same whatever it holds.
 FusionPlan joined_plan(const Graph& g) {
   return search::find_plan(g, detect_machine(2),
-                           [](const auto&, const auto&, const auto*) { return 1.0; });
+                           [](const auto&, const auto&, const auto*, const auto&) { return 1.0; });
 }
 
 void expect_round_trip(const Graph& g, const FusionPlan& plan) {

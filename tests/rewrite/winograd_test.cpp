@@ -141,7 +141,7 @@ TEST(Winograd, ThePredicateSeesTheShapeAndDecides) {
 }
 
 int default_tile(const WinogradShape& shape, double largest_error, double points_to_stream = 24) {
-  return default_output_tile(shape, {nullptr, largest_error, points_to_stream});
+  return default_output_tile(shape, {nullptr, largest_error, {points_to_stream}, std::nullopt});
 }
 
 TEST(Winograd, TheDefaultKeepsWithinTheErrorAndNeedsChannels) {

@@ -56,8 +56,8 @@ TEST(FindPlan, LongAttentionsAreOneKernel) {
     const fusion::FusionPlan plan =
         find_plan(graph, machine,
                   [&](const fusion::StoragePlan& storage, const fusion::FusionGroup& group,
-                      const fusion::StripAnalysis* strips) {
-                    return cost::predict(graph, storage, group, strips, machine).total();
+                      const fusion::StripAnalysis* strips, const fusion::WrittenSpans& written) {
+                    return cost::predict(graph, storage, group, strips, machine, written).total();
                   });
     ASSERT_EQ(plan.groups.size(), 1u) << rows;
     ASSERT_TRUE(plan.groups[0].strips) << rows;

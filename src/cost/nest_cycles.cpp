@@ -1,0 +1,228 @@
+#include "cost/nest_cycles.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "cost/rates.h"
+#include "fusion/matrix.h"
+#include "support/checked.h"
+
+namespace corf::cost {
+namespace {
+
+using fusion::Access;
+using fusion::Nest;
+using fusion::NestOp;
+using fusion::NestSchedule;
+using fusion::Root;
+using graph::ScalarOp;
+
+/// Instruction slots of an operation on one vector.
+double slots_of(ScalarOp op) {
+  switch (op) {
+    case ScalarOp::kExp:
+    case ScalarOp::kLog:
+      return 20;
+    case ScalarOp::kErf:
+    case ScalarOp::kTanh:
+    case ScalarOp::kSigmoid:
+      return 30;
+    case ScalarOp::kPow:
+    case ScalarOp::kSin:
+    case ScalarOp::kCos:
+      return 60;
+    case ScalarOp::kDiv:
+    case ScalarOp::kSqrt:
+      return 10;
+    default:
+      return 1;
+  }
+}
+
+class NestCycles {
+ public:
+  NestCycles(const fusion::StoragePlan& storage, const Nest& nest, const NestSchedule& schedule,
+             std::vector<int64_t> extents, const Machine& machine)
+      : storage_(storage),
+        nest_(nest),
+        schedule_(schedule),
+        extents_(std::move(extents)),
+        machine_(machine),
+        rates_(rates_of(machine)) {}
+
+  double run() const {
+    if (schedule_.matrix != 0) return matrix();
+    double tiles = 1, rows_used = 1;
+    for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
+      if (nest_.axes[axis].reduction || axis == schedule_.vector_axis) continue;
+      const int64_t tile = tile_of(axis);
+      const auto count = double(ceil_div(extents_[axis], tile));
+      tiles *= count;
+      rows_used *= double(extents_[axis]) / count;
+    }
+    const int v = schedule_.vector_axis;
+    const double lanes = machine_.f32_lanes();
+    double vectors = 1, vector_tiles = 1;
+    if (v >= 0 && !nest_.axes[v].reduction) {
+      const int64_t all = ceil_div(extents_[v], machine_.f32_lanes());
+      const int64_t tile = std::max<int64_t>(1, schedule_.vector_tile / machine_.f32_lanes());
+      vector_tiles = double(ceil_div(all, tile));
+      vectors = double(all) / vector_tiles;
+    }
+    double steps = 1;
+    for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
+      if (nest_.axes[axis].reduction) steps *= double(extents_[axis]);
+    }
+    if (v >= 0 && nest_.axes[v].reduction) steps = std::max(1.0, steps / lanes);
+    double inside = 0, outside = 0;  // slots of a vector of points
+    for (int i = 0; i < static_cast<int>(nest_.ops.size()); ++i) {
+      const NestOp& op = nest_.ops[i];
+      double slots = op.kind == NestOp::Kind::kApply ? slots_of(op.op) : 0;
+      if (op.kind == NestOp::Kind::kLoad) {
+        const Access& load = nest_.loads[op.access];
+        slots = access_slots(load) * load_share(load, rows_used);
+      }
+      (i < nest_.reduce_op ? inside : outside) += slots;
+    }
+    const double results = vectors * rows_used;
+    double step_cycles;
+    const auto sum = fusion::scaled_sum(nest_, storage_, v);
+    if (sum && schedule_.reduction_order.empty()) {  // taken axis by axis, all of it in the tile
+      steps = 1;
+      step_cycles = vectors * scaled_sum_cycles(*sum);
+    } else if (nest_.is_contraction()) {
+      double loads = vectors + rows_used;
+      if (is_window()) loads = results / 2;  // neighbours share what they load
+      for (int i = 0; i < nest_.reduce_op; ++i) {
+        if (nest_.ops[i].kind != NestOp::Kind::kLoad) continue;
+        const double slots = access_slots(nest_.loads[nest_.ops[i].access]);
+        if (slots > 4) loads = std::max(loads, results * slots);  // element by element
+      }
+      // As many loads as multiply-adds keep the two from overlapping fully.
+      constexpr double kLoads = 1.12, kStalls = 1.12;
+      const std::optional<double> panel = panel_cycles(vectors, steps);
+      const double bound = std::max({results / 2, kLoads * loads / 2, 4.0, panel.value_or(0)});
+      step_cycles = kStalls * bound + 0.03 * loads;
+      // The loop's own instructions, and rows of a factor that are apart: small tiles suffer most.
+      if (!panel) step_cycles += 0.5;
+    } else {
+      step_cycles = std::max(results * (inside + 1) / 2, nest_.reduce_op >= 0 ? 2.0 : 0.0);
+    }
+    for (const auto& store : nest_.stores) outside += access_slots(store.access);
+    const double after = results * outside / 2 + 6;
+    const double reduction = nest_.reduce_op >= 0 ? steps * step_cycles + results : 0;
+    return tiles * vector_tiles * (reduction + after);
+  }
+
+ private:
+  double matrix() const {
+    const auto shape = fusion::matrix_shape(nest_, storage_, schedule_);
+    if (!shape) return 0;
+    double outside = 0;  // slots of a vector of results
+    for (int i = nest_.reduce_op; i < static_cast<int>(nest_.ops.size()); ++i) {
+      const NestOp& op = nest_.ops[i];
+      if (op.kind == NestOp::Kind::kApply) outside += slots_of(op.op);
+      if (op.kind == NestOp::Kind::kLoad) outside += access_slots(nest_.loads[op.access]);
+    }
+    for (const auto& store : nest_.stores) outside += access_slots(store.access);
+    const fusion::MatrixWork work = fusion::matrix_work(nest_, schedule_, *shape, extents_);
+    return machine_.matrix_product_cycles(work.sums) * work.products +
+           machine_.split_cycles() * work.vectors + work.results * (2 + outside / 2);
+  }
+
+  /// Whether both factors run along the vectors: a depthwise convolution.
+  bool is_window() const {
+    const NestOp& product = nest_.ops[nest_.ops[nest_.reduce_op].args[0]];
+    return std::all_of(product.args.begin(), product.args.end(), [&](int arg) {
+      const Access& access = nest_.loads[nest_.ops[arg].access];
+      return index::depends_on(access.address, schedule_.vector_axis);
+    });
+  }
+
+  int64_t tile_of(int axis) const {
+    for (const auto& tiled : schedule_.register_tile) {
+      if (tiled.axis == axis) return std::min(tiled.extent, extents_[axis]);
+    }
+    return 1;
+  }
+
+  /// Cycles to take the whole sum for one vector of the points that a tile holds.
+  double scaled_sum_cycles(const fusion::ScaledSum& sum) const {
+    constexpr double kTerms = 0.7;  // the share of a table's entries that are not zero
+    double values = 1, cycles = 0;
+    for (const auto& tiled : schedule_.register_tile) values *= double(tile_of(tiled.axis));
+    for (const auto& table : sum.tables) {
+      values *= double(extents_[table.reduction_axis]) / double(tile_of(table.parallel_axis));
+    }
+    const Access& scaled = nest_.loads[nest_.ops[sum.op].access];
+    cycles += values * access_slots(scaled) / 2;
+    for (const auto& table : sum.tables) {
+      const auto sums = double(tile_of(table.parallel_axis));
+      cycles += kTerms * values * sums / 2;
+      values *= sums / double(extents_[table.reduction_axis]);
+    }
+    return cycles;
+  }
+
+  /// Cycles of a step to bring the vectors of the packed operand near: once for all tiles that use
+  /// the panel if it then stays in the first level, for each tile otherwise; nullopt where nothing
+  /// is packed.
+  std::optional<double> panel_cycles(double vectors, double steps) const {
+    const int v = schedule_.vector_axis;
+    for (size_t i = 0; i < nest_.loads.size(); ++i) {
+      const Access& load = nest_.loads[i];
+      if (!fusion::is_packed(nest_, storage_, static_cast<int>(i), v)) continue;
+      double reuse = 1;
+      for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
+        if (nest_.axes[axis].reduction || axis == v || index::depends_on(load.address, axis)) {
+          continue;
+        }
+        reuse *= double(ceil_div(extents_[axis], tile_of(axis)));
+      }
+      const double bytes = vectors * double(machine_.vector_bytes());
+      const bool stays = bytes * steps <= double(machine_.l1_bytes) / 2;
+      return bytes / rates_.panel / (stays ? reuse : 1);
+    }
+    return {};
+  }
+
+  /// Slots to load or store one vector: more where its elements are apart.
+  double access_slots(const Access& access) const {
+    const int v = schedule_.vector_axis;
+    if (v < 0 || !index::depends_on(access.address, v)) return 1;
+    const index::Linear linear = index::to_linear(access.address);
+    const bool packable = storage_.roots[access.root].kind == Root::Kind::kConstant;
+    if (linear.coefficient(v) == 1 || packable) return 1;
+    for (const auto& tiled : schedule_.register_tile) {
+      if (linear.coefficient(tiled.axis) != 1) continue;
+      if (tiled.extent >= 8) return 4;
+      if (tiled.extent >= 4) return 7;
+    }
+    return 1.5 * double(machine_.f32_lanes());
+  }
+
+  /// Loads that do not move along the register tile are shared by its rows.
+  double load_share(const Access& access, double rows) const {
+    for (const auto& tiled : schedule_.register_tile) {
+      if (index::depends_on(access.address, tiled.axis)) return 1;
+    }
+    return 1 / rows;
+  }
+
+  const fusion::StoragePlan& storage_;
+  const Nest& nest_;
+  const NestSchedule& schedule_;
+  const std::vector<int64_t> extents_;
+  const Machine& machine_;
+  const Rates rates_;
+};
+
+}  // namespace
+
+double nest_cycles(const fusion::StoragePlan& storage, const Nest& nest,
+                   const NestSchedule& schedule, std::vector<int64_t> extents,
+                   const Machine& machine) {
+  return NestCycles(storage, nest, schedule, std::move(extents), machine).run();
+}
+
+}  // namespace corf::cost

@@ -1,0 +1,22 @@
+#pragma once
+#include "target/machine.h"
+
+namespace corf::cost {
+
+/// Bytes that one core reads in a cycle, all of them busy, and what does not depend on data. A
+/// cycle is the time of two multiply-adds of a whole vector.
+struct Rates {
+  double cold;   // weights, which the rest of the network has driven out
+  double panel;  // fetched ahead from the second level
+  double l1, l2, l3, dram;
+  double passed;   // from a kernel to the next, within the second level, parts of it to others
+  double remote;   // what another core has written, and the wait when that core writes it anew
+  double visit;    // cycles to begin a stage in a strip: bounds, what has to be near
+  double barrier;  // cycles of a barrier, and of the caches that are cold behind it
+};
+
+/// What a kernel sees of the measured bandwidths is a part of them, since it writes too and does
+/// not read all the time. Where nothing was measured, figures of a core with two units.
+Rates rates_of(const Machine& machine);
+
+}  // namespace corf::cost

@@ -1,0 +1,15 @@
+#include "driver/prediction.h"
+
+#include "cost/group_cost.h"
+
+namespace corf::driver {
+
+search::GroupTime prediction(const graph::Graph& graph, const Machine& machine) {
+  return
+      [&graph, &machine](const fusion::StoragePlan& storage, const fusion::FusionGroup& group,
+                         const fusion::StripAnalysis* strips, const fusion::WrittenSpans& written) {
+        return cost::predict(graph, storage, group, strips, machine, written).total();
+      };
+}
+
+}  // namespace corf::driver
