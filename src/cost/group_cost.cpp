@@ -258,19 +258,22 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   }
   // Cycles for a byte that lies among so many: beyond what is sure to stay near, the more there are
   // the more of them have gone.
-  auto byte_cycles = [&](double bytes, double near_rate) {
+  auto gone = [&](double bytes) {
     const double too_many = (bytes - near_bytes) / (double(machine.l2_bytes) - near_bytes);
-    const double gone = std::clamp(too_many, 0.0, 1.0);
-    return (1 - gone) / near_rate + gone / rates.l3;
+    return std::clamp(too_many, 0.0, 1.0);
+  };
+  auto byte_cycles = [&](double bytes, double near_rate) {
+    return (1 - gone(bytes)) / near_rate + gone(bytes) / rates.l3;
   };
   const double level = byte_cycles(ring_bytes, rates.l2);
   const double again = byte_cycles(ring_bytes + revisited_bytes, 2 * rates.l2);
+  const double waits_again = gone(ring_bytes + revisited_bytes) / rates.l3;
   double streamed_first = 0, streamed_again = 0;
   for (const auto& [value, read] : revisited) {
     const double all = bytes_of(graph, value) * (read.waited_for ? kPartBytes : 1);
     const double first = (divided.count(value) ? share : 1) * all / rates.cold;
     if (read.waited_for) {
-      cost.compute += std::max(first, share * read.all_bytes * again);
+      cost.compute += std::max(first, share * read.all_bytes * waits_again);
     } else {
       streamed_first += first;
       streamed_again += share * read.all_bytes * again;
