@@ -57,6 +57,11 @@ double rate(double bytes, const Machine& machine) {
   return is_far(bytes, machine) ? rates.dram : rates.l3;
 }
 
+/// Bytes a cycle at which a worker writes one: what others have read of it costs its reader.
+double write_rate(double bytes, const Machine& machine) {
+  return stays_in_second_level(bytes, machine) ? rates_of(machine).l2 : rate(bytes, machine);
+}
+
 /// What it costs a worker to read materialised values again.
 class Reading {
  public:
@@ -130,7 +135,7 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
     for (const auto& store : nest.stores) {
       const double bytes = bytes_of(graph, store.access.value);
       if (!values.insert(store.access.value).second) continue;
-      cost.memory += share * kPassesToWrite * bytes / rate(bytes, machine);
+      cost.memory += share * kPassesToWrite * bytes / write_rate(bytes, machine);
     }
     for (const Access& load : nest.loads) {
       if (!values.insert(load.value).second) continue;
@@ -289,7 +294,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   }
   for (const auto& [value, passes] : writes) {
     const double bytes = bytes_of(graph, value);
-    cost.memory += share * passes * bytes / rate(bytes, machine);
+    cost.memory += share * passes * bytes / write_rate(bytes, machine);
   }
   const Reading reading(machine, written, share);
   for (const auto& [value, read] : reads) {

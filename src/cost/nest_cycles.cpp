@@ -127,6 +127,7 @@ class NestCycles {
     for (const auto& store : nest_.stores) outside += access_slots(store.access);
     const fusion::MatrixWork work = fusion::matrix_work(nest_, schedule_, *shape, extents_);
     return machine_.matrix_product_cycles(work.sums) * work.products +
+           machine_.panel_cycles(work.panel_bytes, work.passes) +
            machine_.split_cycles() * work.vectors + work.results * (2 + outside / 2);
   }
 

@@ -122,6 +122,9 @@ MatrixWork matrix_work(const Nest& nest, const NestSchedule& schedule, const Mat
   work.vectors =
       outer * blocks * double(shape.num_lines(in_block) * shape.padded_channels()) / kMatrixLanes;
   work.results = outer * blocks * block_points * lane_tiles;
+  work.passes = blocks;
+  work.panel_bytes =
+      outer * lane_tiles * steps * 2.0 * kParts * double(kMatrixLanes * kMatrixChannels);
   return work;
 }
 

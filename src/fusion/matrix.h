@@ -57,10 +57,12 @@ struct MatrixShape {
 
 /// What a schedule for the matrix unit does with so many points along each axis.
 struct MatrixWork {
-  double products = 0;  // of the unit, each of kMatrixRows by kMatrixLanes
-  double sums = 1;      // independent ones at a time
-  double vectors = 0;   // of 16 numbers that are split into parts
-  double results = 0;   // vectors of sums that are taken up again
+  double products = 0;     // of the unit, each of kMatrixRows by kMatrixLanes
+  double sums = 1;         // independent ones at a time
+  double vectors = 0;      // of 16 numbers that are split into parts
+  double results = 0;      // vectors of sums that are taken up again
+  double passes = 0;       // over the packed operand, one for each block
+  double panel_bytes = 0;  // of the packed operand: its parts
 };
 MatrixWork matrix_work(const Nest& nest, const NestSchedule& schedule, const MatrixShape& shape,
                        const std::vector<int64_t>& points);

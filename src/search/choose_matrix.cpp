@@ -16,8 +16,9 @@ using fusion::NestSchedule;
 constexpr int64_t kLeastChannels = 16;
 
 /// Rows of a block where nothing is gained by more, and what is split should stay in the first
-/// level; channels of a part where little is gained.
-constexpr int64_t kEnoughRows = 64, kEnoughChannels = 256;
+/// level; more of them where going over all panels again costs; channels of a part where little is
+/// gained.
+constexpr int64_t kEnoughRows = 64, kManyRows = 256, kEnoughChannels = 256;
 
 class MatrixChooser : ScheduleStep {
  public:
@@ -182,6 +183,7 @@ class MatrixChooser : ScheduleStep {
   double cycles(const std::vector<int64_t>& points) const {
     const MatrixWork work = fusion::matrix_work(nest_, schedule_, shape_, points);
     return machine_.matrix_product_cycles(work.sums) * work.products +
+           machine_.panel_cycles(work.panel_bytes, work.passes) +
            Machine::split_cycles() * work.vectors + 3 * work.results;
   }
 
@@ -223,10 +225,12 @@ class MatrixChooser : ScheduleStep {
     const bool has_halo = shape_.num_lines(points) > rows_of_one * double(shape_.row_lines);
     const bool stay = panels_stay();
     if (!stay) schedule_.matrix = std::min(schedule_.matrix, kEnoughChannels);
+    const double enough_rows =
+        machine_.panel_cycles(packed_bytes(), 1) > 0 ? kManyRows : kEnoughRows;
     auto too_large = [&](int64_t n) {
       points[axis] = n;
       if (block_bytes(points) > budget()) return true;
-      return stay && !has_halo && rows_of_one * double(n) > kEnoughRows;
+      return stay && !has_halo && rows_of_one * double(n) > enough_rows;
     };
     int64_t most = all;
     while (most > tile && too_large(most)) most = std::max(tile, most - tile);

@@ -117,12 +117,19 @@ bool has_isa(Isa isa) { return isa <= best_isa(); }
 
 double Machine::matrix_product_cycles(double independent) const {
   // The latency is about that of three products and a half.
-  constexpr double kUnmeasured = 30, kHidesLatency = 3.5, kFromSecondLevel = 1.6;
+  constexpr double kUnmeasured = 30, kHidesLatency = 3.5, kFromSecondLevel = 1.5;
   const bool measured = matrix_product_ns > 0 && fma_gflops_core > 0;
   const double cycles =
       measured ? kFromSecondLevel * matrix_product_ns * fma_gflops_core / (4.0 * f32_lanes())
                : kUnmeasured;
   return cycles * std::max(1.0, kHidesLatency / independent);
+}
+
+double Machine::panel_cycles(double bytes, double passes) const {
+  constexpr double kShareOfBandwidth = 0.4;
+  if (8 * bytes <= double(l2_bytes) || l2_gbps_core <= 0 || fma_gflops_core <= 0) return 0;
+  const double ns = bytes * passes / (kShareOfBandwidth * l2_gbps_core);
+  return ns * fma_gflops_core / (4.0 * double(f32_lanes()));
 }
 
 Machine detect_machine(int threads, std::optional<Isa> isa) {
