@@ -118,6 +118,7 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
                          const FusionGroup& group, const Machine& machine,
                          const fusion::WrittenSpans& written) {
   const Rates rates = rates_of(machine);
+  const double cold_rate = weights_rate(machine, storage.constant_bytes);
   GroupCost cost;
   for (size_t n = 0; n < group.nests.size(); ++n) {
     const auto& [nest, schedule] = group.nests[n];
@@ -143,7 +144,7 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
       if (storage.roots[storage.values[load.value].root].kind == Root::Kind::kConstant) {
         // Every worker reads what its part of the nest needs; the matrix unit waits for its parts.
         const double cold =
-            (is_divided(nest, schedule, load.value) ? share : 1) * bytes / rates.cold;
+            (is_divided(nest, schedule, load.value) ? share : 1) * bytes / cold_rate;
         (schedule.matrix != 0 ? cost.compute : cost.streamed) +=
             schedule.matrix != 0 ? kPartBytes * cold : cold;
         continue;
@@ -270,13 +271,19 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   auto byte_cycles = [&](double bytes, double near_rate) {
     return (1 - gone(bytes)) / near_rate + gone(bytes) / rates.l3;
   };
-  const double level = byte_cycles(ring_bytes, rates.l2);
+  // What a strip reads and writes of other groups' values goes through the caches beside the rings.
+  double passing_bytes = 0;
+  for (const auto& [value, passes] : writes) passing_bytes += bytes_of(graph, value);
+  for (const auto& [value, read] : reads) passing_bytes += bytes_of(graph, value);
+  passing_bytes /= blocks * double(num_strips);
+  const double level = byte_cycles(ring_bytes + passing_bytes, rates.l2);
+  const double cold_rate = weights_rate(machine, storage.constant_bytes);
   const double again = byte_cycles(ring_bytes + revisited_bytes, 2 * rates.l2);
   const double waits_again = gone(ring_bytes + revisited_bytes) / rates.l3;
   double streamed_first = 0, streamed_again = 0;
   for (const auto& [value, read] : revisited) {
     const double all = bytes_of(graph, value) * (read.waited_for ? kPartBytes : 1);
-    const double first = (divided.count(value) ? share : 1) * all / rates.cold;
+    const double first = (divided.count(value) ? share : 1) * all / cold_rate;
     if (read.waited_for) {
       cost.compute += std::max(first, share * read.all_bytes * waits_again);
     } else {

@@ -5,10 +5,10 @@
 namespace corf::cost {
 
 Rates rates_of(const Machine& machine) {
-  constexpr double kVisit_ns = 215, kBarrier_ns = 1600;
+  constexpr double kVisit_ns = 130, kBarrier_ns = 1600;
   if (machine.fma_gflops_core <= 0 || machine.l2_gbps_core <= 0 || machine.l3_gbps_core <= 0 ||
       machine.dram_gbps_all <= 0) {
-    return {4, 24, 48, 16, 12, 6, 14, 5, 800, 6000};
+    return {24, 48, 16, 12, 6, 14, 5, 800, 6000};
   }
   const double cycle_ns = 4.0 * machine.f32_lanes() / machine.fma_gflops_core;
   const double l2 = 0.4 * machine.l2_gbps_core * cycle_ns;
@@ -16,8 +16,7 @@ Rates rates_of(const Machine& machine) {
   const double dram = std::min(l3, 0.95 * machine.dram_gbps_all / machine.threads * cycle_ns);
   // Workers read parts of what others have written.
   const double passed = std::max(l3, 0.6 * l2);
-  return {0.8 * dram,
-          1.5 * l2,
+  return {1.5 * l2,
           3 * l2,
           l2,
           l3,
@@ -26,6 +25,13 @@ Rates rates_of(const Machine& machine) {
           0.4 * l3,
           kVisit_ns / cycle_ns,
           kBarrier_ns / cycle_ns};
+}
+
+double weights_rate(const Machine& machine, int64_t all_bytes) {
+  constexpr double kUnmeasured = 4;
+  const double gbps = machine.constants_gbps(all_bytes) / machine.threads;
+  if (machine.fma_gflops_core <= 0 || gbps <= 0) return kUnmeasured;
+  return gbps * 4.0 * double(machine.f32_lanes()) / machine.fma_gflops_core;
 }
 
 }  // namespace corf::cost

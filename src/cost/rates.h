@@ -6,7 +6,6 @@ namespace corf::cost {
 /// Bytes that one core reads in a cycle, all of them busy, and what does not depend on data. A
 /// cycle is the time of two multiply-adds of a whole vector.
 struct Rates {
-  double cold;   // weights, which the rest of the network has driven out
   double panel;  // fetched ahead from the second level
   double l1, l2, l3, dram;
   double passed;   // from a kernel to the next, within the second level, parts of it to others
@@ -18,5 +17,8 @@ struct Rates {
 /// What a kernel sees of the measured bandwidths is a part of them, since it writes too and does
 /// not read all the time. Where nothing was measured, figures of a core with two units.
 Rates rates_of(const Machine& machine);
+
+/// Bytes a cycle at which a worker gets to weights, of which the whole network has so many.
+double weights_rate(const Machine& machine, int64_t all_bytes);
 
 }  // namespace corf::cost

@@ -53,6 +53,10 @@ class StoragePlanner {
     }
     for (NodeId id = 0; id < static_cast<NodeId>(graph_.nodes.size()); ++id) place_view(id);
     place_outputs();
+    for (const Root& root : plan_.roots) {
+      if (root.kind != Root::Kind::kConstant) continue;
+      plan_.constant_bytes += root.size_elems * size_bytes(root.dtype);
+    }
     return std::move(plan_);
   }
 

@@ -44,6 +44,7 @@ struct StoragePlan {
   /// Graph outputs (numbers) that are copied from their value's storage at the end.
   std::vector<int> copied_outputs;
   std::vector<int> output_roots;  // by output number
+  int64_t constant_bytes = 0;     // of all kConstant roots
 };
 
 /// Activations are channels-last where convolutions and pools read or write them: the dimension

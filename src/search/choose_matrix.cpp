@@ -175,9 +175,9 @@ class MatrixChooser : ScheduleStep {
     }
     const bool shared = axis >= 0 && !depends(nest_.loads[shape_.along], axis);
     const double bytes = outer * packed_bytes() * double(shared ? parts : 1);
-    constexpr double kShareOfBandwidth = 0.5;
-    return bytes / (kShareOfBandwidth * machine_.dram_gbps_all) * machine_.fma_gflops_core /
-           (4.0 * double(lanes_));
+    constexpr double kShareOfBandwidth = 0.66;
+    const double gbps = kShareOfBandwidth * machine_.constants_gbps(storage_.constant_bytes);
+    return bytes / gbps * machine_.fma_gflops_core / (4.0 * double(lanes_));
   }
 
   double cycles(const std::vector<int64_t>& points) const {
