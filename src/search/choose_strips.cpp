@@ -55,9 +55,8 @@ class StripChooser {
   const Shape& points() const { return graph_.values[group_.stages.back().stored[0]].shape; }
 
   void try_strips(const StripSchedule& loops) {
-    // The longest strips of many rows outgrow the caches by far: they tell little of shorter ones.
-    const bool many = points()[loops.stream_dim] >= kManyRows;
-    const int patience = many ? 4 : 2;
+    // The longest strips outgrow the caches by far: they tell little of shorter ones.
+    constexpr int kPatience = 4;
     int too_short = 0;
     double least = std::numeric_limits<double>::max();
     for (int64_t strip : strip_candidates(loops)) {
@@ -65,8 +64,8 @@ class StripChooser {
       schedule.strip = strip;
       const std::optional<double> time = try_schedule(schedule);
       if (!time || *time <= best_.back().time) continue;
-      too_short = many && *time < least ? 0 : too_short + 1;
-      if (too_short == patience) break;
+      too_short = *time < least ? 0 : too_short + 1;
+      if (too_short == kPatience) break;
       least = std::min(least, *time);
     }
   }

@@ -124,6 +124,10 @@ class Fusing {
   /// The segment behind each of the states; `after` keeps the best for each way to share it out.
   void extend(const std::vector<State>& states, const Segment& segment,
               std::vector<State>& after) const {
+    // Who wrote the operands does not change times by more.
+    constexpr double kMostGain = 0.7;
+    const double least = best_of(states).time + kMostGain * segment.time;
+    if (!after.empty() && least > best_of(after).time) return;
     fusion::StoragePlan storage = plan_.storage;
     std::optional<fusion::StripAnalysis> strips;
     if (segment.group.strips) {
