@@ -150,7 +150,12 @@ class TileLowering {
   // (tile_transpose.cpp).
   int transposed_axis(const Offset& offset, loop::AxisSet axes,
                       const std::vector<loop::Guard>& guards) const;
-  int transposed_group(int axis, int64_t from, int lanes) const;
+  /// Points that go through registers together, as vectors of so many lanes.
+  struct TransposedGroup {
+    int points = 0, lanes = 0;
+  };
+  TransposedGroup transposed_group(int axis, int64_t from, int lanes, DType dtype) const;
+  llvm::Value* first_lanes(const TransposedGroup& group) const;
   void store_transposed(const loop::TileStore& store, Offset& offset, loop::AxisSet axes, int axis);
   llvm::Value* load_transposed(RegisterState& state, const loop::TileLoad& load, Point point,
                                int piece, int axis);

@@ -96,10 +96,22 @@ int TileLowering::transposed_axis(const Offset& offset, AxisSet axes,
   return -1;
 }
 
-/// How many points from `from` on go through registers together: a power of two.
-int TileLowering::transposed_group(int axis, int64_t from, int lanes) const {
+/// From `from` on. Lanes are a power of two; where a mask can leave out those that no point has,
+/// all points that are left go together.
+TileLowering::TransposedGroup TileLowering::transposed_group(int axis, int64_t from, int lanes,
+                                                             DType dtype) const {
   const auto left = static_cast<uint64_t>(info_.extents[static_cast<size_t>(axis)] - from);
-  return static_cast<int>(std::bit_floor(std::min(left, static_cast<uint64_t>(lanes))));
+  const uint64_t points = std::min(left, static_cast<uint64_t>(lanes));
+  const uint64_t group = f_.isa.has_masks(size_bytes(dtype)) ? points : std::bit_floor(points);
+  return {static_cast<int>(group), static_cast<int>(std::bit_ceil(group))};
+}
+
+/// A mask; null if all lanes have a point.
+Value* TileLowering::first_lanes(const TransposedGroup& group) const {
+  if (group.points == group.lanes) return nullptr;
+  std::vector<llvm::Constant*> bits;
+  for (int i = 0; i < group.lanes; ++i) bits.push_back(builder_.getInt1(i < group.points));
+  return llvm::ConstantVector::get(bits);
 }
 
 void TileLowering::store_transposed(const loop::TileStore& store, Offset& offset, AxisSet axes,
@@ -111,23 +123,30 @@ void TileLowering::store_transposed(const loop::TileStore& store, Offset& offset
   for (Point point : points(unrolled(axes) & ~(AxisSet{1} << axis))) {
     for (int piece = 0; piece < static_cast<int>(pieces_.size()); ++piece) {
       const Piece& part = pieces_[static_cast<size_t>(piece)];
-      int group = 0;
-      for (int64_t from = 0; from < info_.extents[at]; from += group) {
-        group = transposed_group(axis, from, part.lanes);
+      TransposedGroup group;
+      for (int64_t from = 0; from < info_.extents[at]; from += group.points) {
+        group = transposed_group(axis, from, part.lanes, dtype);
+        Value* const mask = first_lanes(group);
         Values rows;
-        for (int i = 0; i < group; ++i) {
+        for (int i = 0; i < group.points; ++i) {
           point[at] = from + i;
           Value* value = spread(this->value(store.value, point, piece), piece);
           rows.push_back(ops_.to_memory(ops_.cast(value, value_dtype, dtype), dtype));
         }
         point[at] = from;
         const Location location = locate(offset, store.buffer, point, piece);
+        while (static_cast<int>(rows.size()) < group.lanes) {
+          rows.push_back(llvm::PoisonValue::get(rows[0]->getType()));
+        }
         const Values columns = transpose_wide(builder_, rows, part.lanes);
         for (int i = 0; i < part.active; ++i) {
           Address address = location.address;
           address.constant += location.vector_stride * (part.start + i);
-          f_.annotate(builder_.CreateAlignedStore(columns[static_cast<size_t>(i)],
-                                                  pointer(store.buffer, address), align),
+          Value* const column = columns[static_cast<size_t>(i)];
+          Value* const to = pointer(store.buffer, address);
+          f_.annotate(mask ? static_cast<llvm::Instruction*>(
+                                 builder_.CreateMaskedStore(column, to, align, mask))
+                           : builder_.CreateAlignedStore(column, to, align),
                       store.buffer);
         }
       }
@@ -144,15 +163,16 @@ Value* TileLowering::load_transposed(RegisterState& state, const loop::TileLoad&
   const auto at = static_cast<size_t>(axis);
   const int64_t wanted = point[at];
   int64_t from = 0;
-  int group = transposed_group(axis, from, part.lanes);
-  while (from + group <= wanted) {
-    from += group;
-    group = transposed_group(axis, from, part.lanes);
+  TransposedGroup group = transposed_group(axis, from, part.lanes, dtype);
+  while (from + group.points <= wanted) {
+    from += group.points;
+    group = transposed_group(axis, from, part.lanes, dtype);
   }
+  Value* const mask = first_lanes(group);
   point[at] = from;
   const Location location = locate(state.offset, load.buffer, point, piece);
-  auto* type =
-      llvm::FixedVectorType::get(memory_type(f_.context(), dtype), static_cast<unsigned>(group));
+  auto* type = llvm::FixedVectorType::get(memory_type(f_.context(), dtype),
+                                          static_cast<unsigned>(group.lanes));
   Values columns;
   for (int i = 0; i < part.lanes; ++i) {
     if (i >= part.active) {
@@ -161,13 +181,17 @@ Value* TileLowering::load_transposed(RegisterState& state, const loop::TileLoad&
     }
     Address address = location.address;
     address.constant += location.vector_stride * (part.start + i);
-    auto* column = builder_.CreateAlignedLoad(type, pointer(load.buffer, address), align);
+    Value* const from_address = pointer(load.buffer, address);
+    llvm::Instruction* column =
+        mask ? static_cast<llvm::Instruction*>(builder_.CreateMaskedLoad(
+                   type, from_address, align, mask, llvm::PoisonValue::get(type)))
+             : builder_.CreateAlignedLoad(type, from_address, align);
     f_.annotate(column, load.buffer);
     columns.push_back(column);
   }
-  const Values rows = transpose_tall(builder_, columns, group);
+  const Values rows = transpose_tall(builder_, columns, group.lanes);
   Value* result = nullptr;
-  for (int i = 0; i < group; ++i) {
+  for (int i = 0; i < group.points; ++i) {
     point[at] = from + i;
     Value* row =
         ops_.cast(ops_.from_memory(rows[static_cast<size_t>(i)], dtype), dtype, state.dtype);
