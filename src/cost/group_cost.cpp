@@ -62,6 +62,20 @@ double write_rate(double bytes, const Machine& machine) {
   return stays_in_second_level(bytes, machine) ? rates_of(machine).l2 : rate(bytes, machine);
 }
 
+/// How many times the bytes of a value cost where a strip touches short runs of them: their first
+/// lines are not fetched ahead, and what shares a line with the next strip moves twice.
+double broken_runs(const Access& access, const Nest& nest, int stream,
+                   const fusion::StripStage& stage) {
+  constexpr double kLine = 64, kLinesNotAhead = 4;
+  double run = 0;  // elements
+  for (size_t axis = 0; axis < nest.axes.size(); ++axis) {
+    if (nest.axes[axis].shared != stream) continue;
+    const int64_t step = std::abs(index::to_linear(access.address).coefficient(int(axis)));
+    run = std::max(run, double(step * fusion::extent_in_strip(stage, nest.axes[axis])));
+  }
+  return run > 0 ? 1 + kLinesNotAhead * kLine / (sizeof(float) * run) : 1;
+}
+
 /// What it costs a worker to read materialised values again.
 class Reading {
  public:
@@ -229,6 +243,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         // The last stage reads the rest in the last chunk.
         const bool every_chunk = schedule.scatter && !in_chunks && s + 1 < group.nests.size();
         if (every_chunk) times *= double(strips.num_chunks);
+        times *= broken_runs(load, nest, stream, strips.stages[s]);
         read.passes = std::max(read.passes, times);
         read.root = load.root;
         read.span = std::max(read.span, fusion::split_span(group, &strips, s, load));
@@ -239,7 +254,9 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
       }
     }
     for (const auto& store : nest.stores) {
-      if (!rings.count(store.access.value)) writes[store.access.value] = kPassesToWrite;
+      if (rings.count(store.access.value)) continue;
+      writes[store.access.value] =
+          kPassesToWrite * broken_runs(store.access, nest, stream, strips.stages[s]);
     }
   }
   double revisited_bytes = 0;
