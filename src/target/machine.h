@@ -39,8 +39,8 @@ struct Machine {
   /// Cycles (of two multiply-adds of a vector each) that a product on the matrix unit takes, of
   /// which so many do not depend on each other.
   double matrix_product_cycles(double independent) const;
-  /// GB/s at which all workers together get to constants that a run of the whole model reads once, if
-  /// it has so many bytes of them: few enough are still near from the run before; 0 if unknown.
+  /// GB/s at which all workers together get to constants that a run of the whole model reads once,
+  /// if it has so many bytes of them: few enough are still near from the run before; 0 if unknown.
   double constants_gbps(int64_t all_bytes) const;
   /// Cycles in which the matrix unit waits for a packed operand of so many bytes, over which it
   /// goes so many times: for one that little else drives out of the second level, next to none.
