@@ -237,7 +237,8 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
           bytes *= std::min(1.0, block / double(nest.axes[axis].extent * nest.axes[axis].unit));
         }
       }
-      if (walked) {
+      const bool constant = storage.roots[load.root].kind == Root::Kind::kConstant;
+      if (walked && !constant) {
         Read& read = reads[load.value];
         double times = passes_to_read(nest, bytes_of(graph, load.value), machine);
         // The last stage reads the rest in the last chunk.
@@ -250,6 +251,10 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
       } else {
         const bool matrix = group.nests[s].schedule.matrix != 0;
         if (matrix) bytes *= kPartBytes;
+        if (walked) bytes /= double(num_strips);
+        const bool split_stream =
+            schedule.partition_loop == static_cast<int>(schedule.outer.size());
+        if (walked && split_stream) divided.insert(load.value);
         revisited[load.value] = {bytes, bytes * visits_of(strips.stages[s]), matrix};
       }
     }
