@@ -1,5 +1,7 @@
 #include "search/choose_loops.h"
 
+#include <set>
+
 #include "search/schedule_step.h"
 
 namespace corf::search {
@@ -16,6 +18,7 @@ class LoopChooser : ScheduleStep {
     order_reductions();
     order_loops();
     split(split_axis);
+    block_windows();
     choose_prefetch();
     unroll_long_products();
   }
@@ -73,7 +76,8 @@ class LoopChooser : ScheduleStep {
     const int v = schedule_.vector_axis;
     int along = 0, across = 0;
     if (v < 0 || nest_.axes[v].reduction || !operands(along, across)) {
-      if (!schedule_.unrolled_reductions.empty()) move_vector_axis_before_tiled();
+      has_windows_ = !schedule_.unrolled_reductions.empty();
+      if (has_windows_) move_vector_axis_before_tiled();
       return;
     }
     // A panel of one operand, reused by all points of a block of the other.
@@ -165,6 +169,74 @@ class LoopChooser : ScheduleStep {
     order.insert(std::find(order.begin(), order.end(), schedule_.register_tile[0].axis), v);
   }
 
+  /// Neighbouring windows overlap. What the next row of them reads again stays in the first level
+  /// if only so many vectors are taken at a time. Where everything comes from far away, or from the
+  /// caches of other workers, long runs of memory matter more.
+  void block_windows() {
+    const int v = schedule_.vector_axis;
+    if (!has_windows_ || schedule_.register_tile.empty()) return;
+    if (v < 0 || nest_.axes[v].reduction || nest_.axes[v].shared >= 0) return;
+    auto load = std::find_if(nest_.loads.begin(), nest_.loads.end(), [&](const Access& access) {
+      return !is_constant(access) && depends(access, v);
+    });
+    if (load == nest_.loads.end()) return;
+    double bytes = 0;
+    for (const Access& access : nest_.loads) bytes += is_constant(access) ? 0 : span_bytes(access);
+    for (const Nest::Store& store : nest_.stores) bytes += span_bytes(store.access);
+    if (bytes / machine_.threads > 0.75 * double(machine_.l2_bytes)) return;
+    const Linear linear = index::to_linear(load->address);
+    const std::set<int64_t> row = row_of_windows(linear);
+    if (row.empty() || !overlaps(row, linear)) return;
+    const auto row_bytes = 4 * static_cast<int64_t>(row.size()) * schedule_.vector_tile;
+    const int64_t tiles = std::max<int64_t>(1, machine_.l1_bytes / 2 / row_bytes);
+    if (tiles >= num_tiles(v)) return;
+    schedule_.block_axis = v;
+    schedule_.block_tiles = tiles;
+  }
+
+  /// From the first element that the nest touches to the last.
+  double span_bytes(const Access& access) const {
+    const Linear linear = index::to_linear(access.address);
+    double elems = 1;
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      elems += double(std::abs(linear.coefficient(axis)) * (extent(axis) - 1));
+    }
+    return 4 * elems;
+  }
+
+  /// Offsets of what the windows along the tiled axes read at one point of the vector axis; empty
+  /// if these are too many to stay near.
+  std::set<int64_t> row_of_windows(const Linear& linear) const {
+    std::set<int64_t> offsets{0};
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      const int64_t step = linear.coefficient(axis);
+      const bool tiled = schedule_.tile_extent(axis) > 1 && axis != schedule_.vector_axis;
+      if (step == 0 || !(tiled || nest_.axes[axis].reduction)) continue;
+      std::set<int64_t> longer;
+      for (int64_t i = 0; i < extent(axis); ++i) {
+        for (int64_t offset : offsets) longer.insert(offset + i * step);
+      }
+      offsets = std::move(longer);
+      if (static_cast<int64_t>(offsets.size()) * machine_.vector_bytes() > machine_.l1_bytes)
+        return {};
+    }
+    return offsets;
+  }
+
+  /// Whether a step of a loop around the vector axis' reads some of it again.
+  bool overlaps(const std::set<int64_t>& row, const Linear& linear) const {
+    for (int axis : schedule_.parallel_order) {
+      if (axis == schedule_.vector_axis) return false;
+      const int64_t step = linear.coefficient(axis);
+      if (num_tiles(axis) < 2 || step == 0) continue;
+      if (std::any_of(row.begin(), row.end(),
+                      [&](int64_t offset) { return row.count(offset + step) > 0; })) {
+        return true;
+      }
+    }
+    return false;
+  }
+
   /// Neither operand stays near: walk the points in blocks that do, panels inside.
   void block_rows(int across, double budget, double across_bytes) {
     auto& order = schedule_.parallel_order;
@@ -213,6 +285,8 @@ class LoopChooser : ScheduleStep {
     }
     return shared / total;
   }
+
+  bool has_windows_ = false;  // of an operator that is no contraction, unrolled in the tile
 };
 
 }  // namespace

@@ -371,9 +371,17 @@ class TileChooser : ScheduleStep {
     schedule_.vector_tile = std::min<int64_t>(extent(v), lanes_);
     int64_t room = std::max<int64_t>(1, registers - 4 - taps);
     int p = best_tile_axis([&](int axis) { return depends(nest_.loads[0], axis); });
+    int64_t sums = 1;
     if (p >= 0) {
-      const int64_t tile = fitting(p, even_tile(extent(p), std::min<int64_t>(room, 8)));
-      schedule_.register_tile.push_back({p, tile});
+      sums = fitting(p, even_tile(extent(p), std::min<int64_t>(room, 8)));
+      schedule_.register_tile.push_back({p, sums});
+    }
+    // A step of the window's loop adds to each sum several times, one waiting for the other: sums
+    // of a second vector fill the gaps.
+    const bool has_loop = schedule_.unrolled_reductions.size() < windows.size();
+    if (has_loop && 2 * sums + taps + 4 <= registers && extent(v) >= 2 * lanes_ &&
+        fits(v, 2 * lanes_)) {
+      schedule_.vector_tile = 2 * lanes_;
     }
   }
 

@@ -121,5 +121,34 @@ TEST(ChooseSchedule, LongProductsOfComputedFactorsTakeTwoSteps) {
   EXPECT_EQ(contraction(product(96, 64, 64, 0), wide_machine(1)).schedule.reduction_unroll, 1);
 }
 
+/// A depthwise convolution of an image of `pixels` squared, on the nest that reads channels last.
+fusion::ScheduledNest depthwise(int64_t channels, int64_t pixels, int64_t window,
+                                const Machine& machine) {
+  graph::Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {1, channels, pixels, pixels});
+  const ValueId w = graph.add_constant("w", ones({channels, 1, window, window}));
+  const int64_t pad = window / 2;
+  const graph::Window shape{{window, window}, {1, 1}, {1, 1}, {pad, pad}, {pad, pad}};
+  graph.outputs = {graph::conv(graph, "conv", x, w, shape, channels)};
+  graph.output_names = {"y"};
+  return contraction(fusion::prepare(graph), machine);
+}
+
+TEST(ChooseSchedule, WindowsWithALoopSumTwoVectors) {
+  EXPECT_EQ(depthwise(96, 14, 5, wide_machine(1)).schedule.vector_tile, 32);
+  // All of a small window is in the tile.
+  EXPECT_EQ(depthwise(96, 14, 3, wide_machine(1)).schedule.vector_tile, 16);
+}
+
+TEST(ChooseSchedule, RowsOfWindowsStayInTheFirstLevel) {
+  // Three rows of 16 points of a vector are 3 KiB: eight of them take half of the first level.
+  const auto [nest, schedule] = depthwise(512, 14, 3, wide_machine(1));
+  EXPECT_EQ(schedule.block_axis, schedule.vector_axis);
+  EXPECT_EQ(schedule.block_tiles, 8);
+  // Few channels stay near anyway; large images come from far away, in long runs.
+  EXPECT_EQ(depthwise(96, 14, 3, wide_machine(1)).schedule.block_axis, -1);
+  EXPECT_EQ(depthwise(512, 56, 3, wide_machine(1)).schedule.block_axis, -1);
+}
+
 }  // namespace
 }  // namespace corf::search
