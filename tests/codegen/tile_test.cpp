@@ -224,6 +224,25 @@ kernel shuffle(x: f32[36], y: f32[36] mut) partition part {
 })"));
 }
 
+/// Lanes that are apart in memory while points follow one another go through registers, points of
+/// any number together; buffers end at guard pages.
+TEST(Tile, TransposesAnyNumberOfPoints) {
+  for (int points = 4; points <= 20; ++points) {
+    for (int lanes : {5, 16, 24}) {
+      const std::string p = std::to_string(points), c = std::to_string(lanes);
+      const std::string size = std::to_string(points * lanes);
+      expect_as_interpreted(run_of("kernel stores(x: f32[" + size + "], y: f32[" + size +
+                                   "] mut) partition part {\n  tile (i: " + p + ", c: " + c +
+                                   " vector) {\n    %x = load f32 x[i*" + c +
+                                   " + c]\n    store y[c*" + p + " + i] = %x\n  }\n}"));
+      expect_as_interpreted(run_of("kernel loads(x: f32[" + size + "], y: f32[" + size +
+                                   "] mut) partition part {\n  tile (i: " + p + ", c: " + c +
+                                   " vector) {\n    %x = load f32 x[c*" + p +
+                                   " + i]\n    store y[i*" + c + " + c] = %x\n  }\n}"));
+    }
+  }
+}
+
 TEST(Tile, ReductionsOverLanesAndPoints) {
   for (int lanes : {1, 3, 8, 21, 32, 43}) {
     for (const char* reduction : {"sum", "max", "min"}) {

@@ -1,6 +1,7 @@
 #include "search/find_plan.h"
 
 #include <gtest/gtest.h>
+#include <map>
 
 #include "cost/group_cost.h"
 #include "fusion/prepare.h"
@@ -13,6 +14,21 @@ using graph::Combiner;
 using graph::ScalarBody;
 using graph::ScalarOp;
 using graph::ValueId;
+
+Machine measured_machine() {
+  Machine machine;
+  machine.isa = Isa::kAvx512;
+  machine.threads = 2;
+  machine.l1_bytes = 48 << 10;
+  machine.l2_bytes = 2 << 20;
+  machine.l3_bytes = 16 << 20;
+  machine.fma_gflops_core = 240;
+  machine.l1_gbps_core = 380;
+  machine.l2_gbps_core = 190;
+  machine.l3_gbps_core = 31;
+  machine.dram_gbps_all = 58;
+  return machine;
+}
 
 /// softmax(q k') v of `heads` heads of 64 columns, its keys transposed already.
 graph::Graph attention(int64_t heads, int64_t rows) {
@@ -40,17 +56,7 @@ graph::Graph attention(int64_t heads, int64_t rows) {
 /// Scores of all heads fit no cache, and neither do strips of all rows: the search goes on to
 /// shorter ones within each head.
 TEST(FindPlan, LongAttentionsAreOneKernel) {
-  Machine machine;
-  machine.isa = Isa::kAvx512;
-  machine.threads = 2;
-  machine.l1_bytes = 48 << 10;
-  machine.l2_bytes = 2 << 20;
-  machine.l3_bytes = 16 << 20;
-  machine.fma_gflops_core = 240;
-  machine.l1_gbps_core = 380;
-  machine.l2_gbps_core = 190;
-  machine.l3_gbps_core = 31;
-  machine.dram_gbps_all = 58;
+  const Machine machine = measured_machine();
   for (int64_t rows : {512, 1000, 2048}) {
     const graph::Graph graph = attention(8, rows);
     const fusion::FusionPlan plan =
@@ -65,6 +71,70 @@ TEST(FindPlan, LongAttentionsAreOneKernel) {
     EXPECT_EQ(plan.groups[0].strips->outer.size(), 1u) << rows;
     EXPECT_LT(plan.groups[0].strips->strip, rows);
   }
+}
+
+/// Rows [rows, k] times constant weights, one product after the other.
+graph::Graph products(int64_t rows, const std::vector<int64_t>& columns) {
+  graph::Graph graph;
+  ValueId x = graph.add_input("x", DType::kF32, {rows, columns[0]});
+  for (size_t i = 1; i < columns.size(); ++i) {
+    Tensor weights(DType::kF32, {columns[i - 1], columns[i]});
+    for (int64_t w = 0; w < weights.num_elems(); ++w) weights.set_f64(w, double(w % 3) - 1);
+    const std::string number = std::to_string(i);
+    x = graph::matmul(graph, "y" + number, x, graph.add_constant("w" + number, weights));
+  }
+  graph.outputs = {x};
+  graph.output_names = {"y"};
+  return fusion::prepare(graph);
+}
+
+/// What a worker has written is in its own caches: the next kernel shares out the same rows.
+TEST(FindPlan, KernelsShareOutWhatTheirWorkersHaveWritten) {
+  const Machine machine = measured_machine();
+  const graph::Graph graph = products(784, {512, 128, 512, 128, 512});
+  const fusion::FusionPlan plan = find_unfused_plan(
+      graph, machine,
+      [&](const fusion::StoragePlan& storage, const fusion::FusionGroup& group,
+          const fusion::StripAnalysis* strips, const fusion::WrittenSpans& written) {
+        return cost::predict(graph, storage, group, strips, machine, written).total();
+      });
+  ASSERT_EQ(plan.groups.size(), 4u);
+  std::map<int, int64_t> spans;
+  for (const fusion::FusionGroup& group : plan.groups) {
+    ASSERT_EQ(group.nests.size(), 1u);
+    for (const fusion::Access& load : group.nests[0].nest.loads) {
+      const auto written = spans.find(load.root);
+      if (written == spans.end()) continue;
+      EXPECT_TRUE(fusion::same_split(written->second, fusion::split_span(group, nullptr, 0, load)))
+          << "span written " << written->second;
+    }
+    spans.merge(fusion::written_spans(group, nullptr));
+  }
+  EXPECT_EQ(spans.size(), 4u);
+}
+
+/// Few rows of large weights: each worker reads its own part of them.
+TEST(FindPlan, LargeWeightsAreSharedOut) {
+  const Machine machine = measured_machine();
+  const graph::Graph graph = products(32, {2048, 2048, 2048});
+  const fusion::FusionPlan plan = find_unfused_plan(
+      graph, machine,
+      [&](const fusion::StoragePlan& storage, const fusion::FusionGroup& group,
+          const fusion::StripAnalysis* strips, const fusion::WrittenSpans& written) {
+        return cost::predict(graph, storage, group, strips, machine, written).total();
+      });
+  for (const fusion::FusionGroup& group : plan.groups) {
+    const auto& [nest, schedule] = group.nests[0];
+    ASSERT_GE(schedule.partition_axis, 0);
+    EXPECT_EQ(nest.axes[static_cast<size_t>(schedule.partition_axis)].extent, 2048);
+  }
+}
+
+TEST(SplitSpan, PaddingDoesNotPartWorkersFromTheirRows) {
+  EXPECT_TRUE(fusion::same_split(1000, 1000));
+  EXPECT_TRUE(fusion::same_split(1000, 900));
+  EXPECT_FALSE(fusion::same_split(1000, 500));
+  EXPECT_FALSE(fusion::same_split(0, 0));
 }
 
 }  // namespace
