@@ -207,6 +207,14 @@ class MatrixChooser : ScheduleStep {
     }
   }
 
+  /// Whether a panel is asked for while the one before is at work: it comes from memory, and there
+  /// are products enough to spread the requests over; too many at a time hold up the loads.
+  bool is_worth_fetching(const std::vector<int64_t>& points) const {
+    constexpr int64_t kFewestTiles = 6;
+    const bool far = 2 * storage_.constant_bytes > machine_.l3_bytes;
+    return far && shape_.row_tiles(points) >= kFewestTiles;
+  }
+
   /// Rows of a block and channels of a part. Where all panels stay near, blocks are short; where
   /// they do not, each is brought once for as many rows as there are.
   void choose_block() {
@@ -241,8 +249,8 @@ class MatrixChooser : ScheduleStep {
       schedule_.block_tiles = ceil_div(most, tile);
     }
     if (stay) return;
-    schedule_.prefetch = fusion::Prefetch::kPanel;
     points[axis] = std::min(all, most);
+    if (is_worth_fetching(points)) schedule_.prefetch = fusion::Prefetch::kPanel;
     const double line_bytes = double(shape_.num_lines(points)) * kPartBytes;
     const int64_t channels = shape_.padded_channels();
     constexpr int64_t kBlock = fusion::kMatrixChannels;
