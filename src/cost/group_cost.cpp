@@ -66,7 +66,7 @@ double write_rate(double bytes, const Machine& machine) {
 /// lines are not fetched ahead, and what shares a line with the next strip moves twice.
 double broken_runs(const Access& access, const Nest& nest, int stream,
                    const fusion::StripStage& stage) {
-  constexpr double kLine = 64, kLinesNotAhead = 4;
+  constexpr double kLine = 64, kLinesNotAhead = 2;
   double run = 0;  // elements
   for (size_t axis = 0; axis < nest.axes.size(); ++axis) {
     if (nest.axes[axis].shared != stream) continue;
@@ -208,6 +208,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   // What a strip reads whatever its rows: bytes of one strip, and of all of them.
   struct Revisited {
     double bytes = 0, all_bytes = 0;
+    bool cold = false;        // constants; activations count as read by the first visit
     bool waited_for = false;  // by the matrix unit, of bytes in parts
   };
   std::map<graph::ValueId, Revisited> revisited;
@@ -238,7 +239,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         }
       }
       const bool constant = storage.roots[load.root].kind == Root::Kind::kConstant;
-      if (walked && !constant) {
+      if (!constant) {
         Read& read = reads[load.value];
         double times = passes_to_read(nest, bytes_of(graph, load.value), machine);
         // The last stage reads the rest in the last chunk.
@@ -248,14 +249,16 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         read.passes = std::max(read.passes, times);
         read.root = load.root;
         read.span = std::max(read.span, fusion::split_span(group, &strips, s, load));
-      } else {
+      }
+      if (constant || !walked) {
         const bool matrix = group.nests[s].schedule.matrix != 0;
-        if (matrix) bytes *= kPartBytes;
+        if (matrix && constant) bytes *= kPartBytes;
         if (walked) bytes /= double(num_strips);
         const bool split_stream =
             schedule.partition_loop == static_cast<int>(schedule.outer.size());
         if (walked && split_stream) divided.insert(load.value);
-        revisited[load.value] = {bytes, bytes * visits_of(strips.stages[s]), matrix};
+        revisited[load.value] = {bytes, bytes * visits_of(strips.stages[s]), constant,
+                                 matrix && constant};
       }
     }
     for (const auto& store : nest.stores) {
@@ -305,7 +308,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   double streamed_first = 0, streamed_again = 0;
   for (const auto& [value, read] : revisited) {
     const double all = bytes_of(graph, value) * (read.waited_for ? kPartBytes : 1);
-    const double first = (divided.count(value) ? share : 1) * all / cold_rate;
+    const double first = read.cold ? (divided.count(value) ? share : 1) * all / cold_rate : 0;
     if (read.waited_for) {
       cost.compute += std::max(first, share * read.all_bytes * waits_again);
     } else {
