@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <fmt/format.h>
 #include <fstream>
-#include <map>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
@@ -48,19 +48,15 @@ struct Prediction {
 
 Prediction predict(const driver::Pipeline& pipeline, const fusion::FusionPlan& plan) {
   Prediction sum;
-  std::map<int, int64_t> spans;  // of the groups so far
-  const fusion::WrittenSpans written = [&](int root) {
-    const auto at = spans.find(root);
-    return at == spans.end() ? std::nullopt : std::optional(at->second);
-  };
+  fusion::SpansSoFar written;
   for (const fusion::FusionGroup& group : plan.groups) {
     if (group.nests.empty()) continue;
     std::optional<fusion::StripAnalysis> strips;
     if (group.strips) strips = *fusion::analyze_strips(pipeline.graph, plan.storage, group);
     const fusion::StripAnalysis* const analysis = strips ? &*strips : nullptr;
-    const cost::GroupCost cost =
-        cost::predict(pipeline.graph, plan.storage, group, analysis, pipeline.machine, written);
-    for (const auto& [root, span] : fusion::written_spans(group, analysis)) spans[root] = span;
+    const cost::GroupCost cost = cost::predict(pipeline.graph, plan.storage, group, analysis,
+                                               pipeline.machine, std::cref(written));
+    written.add(group, analysis);
     sum.total += cost.total();
     sum.compute += cost.compute;
     sum.streamed += cost.streamed;

@@ -145,17 +145,14 @@ class TileLowering {
                    const Condition& condition, const Point& point, int piece);
   llvm::Value* pointer(int buffer, const Address& address);
   llvm::Value* active_mask(const Piece& piece, llvm::Value* mask);
+  void store_vector(int buffer, const Address& address, llvm::Value* value, llvm::Value* mask);
 
   // Memory whose elements follow one another along another axis than the lanes
   // (tile_transpose.cpp).
   int transposed_axis(const Offset& offset, loop::AxisSet axes,
                       const std::vector<loop::Guard>& guards) const;
-  /// Points that go through registers together, as vectors of so many lanes.
-  struct TransposedGroup {
-    int points = 0, lanes = 0;
-  };
-  TransposedGroup transposed_group(int axis, int64_t from, int lanes, DType dtype) const;
-  llvm::Value* first_lanes(const TransposedGroup& group) const;
+  /// The points that go through registers together are the lanes of the group.
+  Piece transposed_group(int axis, int64_t from, int lanes, DType dtype) const;
   void store_transposed(const loop::TileStore& store, Offset& offset, loop::AxisSet axes, int axis);
   llvm::Value* load_transposed(RegisterState& state, const loop::TileLoad& load, Point point,
                                int piece, int axis);

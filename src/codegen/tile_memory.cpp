@@ -384,6 +384,17 @@ bool TileLowering::store_halves(const loop::TileStore& store, Offset& offset, co
   return true;
 }
 
+/// `mask`: of the lanes to store; null for all.
+void TileLowering::store_vector(int buffer, const Address& address, Value* value, Value* mask) {
+  const DType dtype = f_.kernel.buffer_dtype(buffer);
+  const llvm::Align align(static_cast<uint64_t>(size_bytes(dtype)));
+  Value* to = pointer(buffer, address);
+  llvm::Instruction* instruction =
+      mask ? static_cast<llvm::Instruction*>(builder_.CreateMaskedStore(value, to, align, mask))
+           : builder_.CreateAlignedStore(value, to, align);
+  f_.annotate(instruction, buffer);
+}
+
 void TileLowering::store_piece(const loop::TileStore& store, Offset& offset, Value* value,
                                const Condition& where, const Point& point, int piece) {
   const DType dtype = f_.kernel.buffer_dtype(store.buffer);
@@ -400,12 +411,7 @@ void TileLowering::store_piece(const loop::TileStore& store, Offset& offset, Val
   if (!location.per_lane && location.vector_stride == 1) {
     Address start = location.address;
     start.constant += part.start;
-    Value* to = pointer(store.buffer, start);
-    Value* mask = active_mask(part, where.mask);
-    llvm::Instruction* instruction =
-        mask ? static_cast<llvm::Instruction*>(builder_.CreateMaskedStore(value, to, align, mask))
-             : builder_.CreateAlignedStore(value, to, align);
-    f_.annotate(instruction, store.buffer);
+    store_vector(store.buffer, start, value, active_mask(part, where.mask));
     return;
   }
   for (int i = 0; i < part.active; ++i) {

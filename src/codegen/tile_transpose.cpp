@@ -98,37 +98,28 @@ int TileLowering::transposed_axis(const Offset& offset, AxisSet axes,
 
 /// From `from` on. Lanes are a power of two; where a mask can leave out those that no point has,
 /// all points that are left go together.
-TileLowering::TransposedGroup TileLowering::transposed_group(int axis, int64_t from, int lanes,
-                                                             DType dtype) const {
+TileLowering::Piece TileLowering::transposed_group(int axis, int64_t from, int lanes,
+                                                   DType dtype) const {
   const auto left = static_cast<uint64_t>(info_.extents[static_cast<size_t>(axis)] - from);
   const uint64_t points = std::min(left, static_cast<uint64_t>(lanes));
   const uint64_t group = f_.isa.has_masks(size_bytes(dtype)) ? points : std::bit_floor(points);
-  return {static_cast<int>(group), static_cast<int>(std::bit_ceil(group))};
-}
-
-/// A mask; null if all lanes have a point.
-Value* TileLowering::first_lanes(const TransposedGroup& group) const {
-  if (group.points == group.lanes) return nullptr;
-  std::vector<llvm::Constant*> bits;
-  for (int i = 0; i < group.lanes; ++i) bits.push_back(builder_.getInt1(i < group.points));
-  return llvm::ConstantVector::get(bits);
+  return {from, static_cast<int>(std::bit_ceil(group)), static_cast<int>(group)};
 }
 
 void TileLowering::store_transposed(const loop::TileStore& store, Offset& offset, AxisSet axes,
                                     int axis) {
   const DType dtype = f_.kernel.buffer_dtype(store.buffer);
   const DType value_dtype = registers_[static_cast<size_t>(store.value)].dtype;
-  const llvm::Align align(static_cast<uint64_t>(size_bytes(dtype)));
   const auto at = static_cast<size_t>(axis);
   for (Point point : points(unrolled(axes) & ~(AxisSet{1} << axis))) {
     for (int piece = 0; piece < static_cast<int>(pieces_.size()); ++piece) {
       const Piece& part = pieces_[static_cast<size_t>(piece)];
-      TransposedGroup group;
-      for (int64_t from = 0; from < info_.extents[at]; from += group.points) {
+      Piece group;
+      for (int64_t from = 0; from < info_.extents[at]; from += group.active) {
         group = transposed_group(axis, from, part.lanes, dtype);
-        Value* const mask = first_lanes(group);
+        Value* const mask = active_mask(group, nullptr);
         Values rows;
-        for (int i = 0; i < group.points; ++i) {
+        for (int i = 0; i < group.active; ++i) {
           point[at] = from + i;
           Value* value = spread(this->value(store.value, point, piece), piece);
           rows.push_back(ops_.to_memory(ops_.cast(value, value_dtype, dtype), dtype));
@@ -142,12 +133,7 @@ void TileLowering::store_transposed(const loop::TileStore& store, Offset& offset
         for (int i = 0; i < part.active; ++i) {
           Address address = location.address;
           address.constant += location.vector_stride * (part.start + i);
-          Value* const column = columns[static_cast<size_t>(i)];
-          Value* const to = pointer(store.buffer, address);
-          f_.annotate(mask ? static_cast<llvm::Instruction*>(
-                                 builder_.CreateMaskedStore(column, to, align, mask))
-                           : builder_.CreateAlignedStore(column, to, align),
-                      store.buffer);
+          store_vector(store.buffer, address, columns[static_cast<size_t>(i)], mask);
         }
       }
     }
@@ -163,12 +149,12 @@ Value* TileLowering::load_transposed(RegisterState& state, const loop::TileLoad&
   const auto at = static_cast<size_t>(axis);
   const int64_t wanted = point[at];
   int64_t from = 0;
-  TransposedGroup group = transposed_group(axis, from, part.lanes, dtype);
-  while (from + group.points <= wanted) {
-    from += group.points;
+  Piece group = transposed_group(axis, from, part.lanes, dtype);
+  while (from + group.active <= wanted) {
+    from += group.active;
     group = transposed_group(axis, from, part.lanes, dtype);
   }
-  Value* const mask = first_lanes(group);
+  Value* const mask = active_mask(group, nullptr);
   point[at] = from;
   const Location location = locate(state.offset, load.buffer, point, piece);
   auto* type = llvm::FixedVectorType::get(memory_type(f_.context(), dtype),
@@ -191,7 +177,7 @@ Value* TileLowering::load_transposed(RegisterState& state, const loop::TileLoad&
   }
   const Values rows = transpose_tall(builder_, columns, group.lanes);
   Value* result = nullptr;
-  for (int i = 0; i < group.points; ++i) {
+  for (int i = 0; i < group.active; ++i) {
     point[at] = from + i;
     Value* row =
         ops_.cast(ops_.from_memory(rows[static_cast<size_t>(i)], dtype), dtype, state.dtype);

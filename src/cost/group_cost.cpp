@@ -159,8 +159,11 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
         // Every worker reads what its part of the nest needs; the matrix unit waits for its parts.
         const double cold =
             (is_divided(nest, schedule, load.value) ? share : 1) * bytes / cold_rate;
-        (schedule.matrix != 0 ? cost.compute : cost.streamed) +=
-            schedule.matrix != 0 ? kPartBytes * cold : cold;
+        if (schedule.matrix != 0) {
+          cost.compute += kPartBytes * cold;
+        } else {
+          cost.streamed += cold;
+        }
         continue;
       }
       reading.add(passes_to_read(nest, bytes, machine), bytes, load.root,
@@ -193,7 +196,8 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   }
   const int64_t last_rows = strips.stages.back().rows;
   const int64_t num_strips = ceil_div(last_rows, schedule.strip);
-  if (schedule.partition_loop == static_cast<int>(schedule.outer.size())) {
+  const bool split_stream = schedule.partition_loop == static_cast<int>(schedule.outer.size());
+  if (split_stream) {
     share = busiest_rows(last_rows, schedule.strip, schedule.partitions);
   }
   const double ring_bytes = double(fusion::ring_bytes(strips, storage)) + partial_bytes;
@@ -254,8 +258,6 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         const bool matrix = group.nests[s].schedule.matrix != 0;
         if (matrix && constant) bytes *= kPartBytes;
         if (walked) bytes /= double(num_strips);
-        const bool split_stream =
-            schedule.partition_loop == static_cast<int>(schedule.outer.size());
         if (walked && split_stream) divided.insert(load.value);
         revisited[load.value] = {bytes, bytes * visits_of(strips.stages[s]), constant,
                                  matrix && constant};

@@ -10,7 +10,7 @@ Rates rates_of(const Machine& machine) {
       machine.dram_gbps_all <= 0) {
     return {24, 48, 16, 12, 6, 14, 5, 800, 6000};
   }
-  const double cycle_ns = 4.0 * machine.f32_lanes() / machine.fma_gflops_core;
+  const double cycle_ns = machine.cycle_ns();
   const double l2 = 0.4 * machine.l2_gbps_core * cycle_ns;
   const double l3 = std::min(l2, 1.1 * machine.l3_gbps_core * cycle_ns);
   const double dram = std::min(l3, 0.95 * machine.dram_gbps_all / machine.threads * cycle_ns);
@@ -31,7 +31,7 @@ double weights_rate(const Machine& machine, int64_t all_bytes) {
   constexpr double kUnmeasured = 4;
   const double gbps = machine.constants_gbps(all_bytes) / machine.threads;
   if (machine.fma_gflops_core <= 0 || gbps <= 0) return kUnmeasured;
-  return gbps * 4.0 * double(machine.f32_lanes()) / machine.fma_gflops_core;
+  return gbps * machine.cycle_ns();
 }
 
 }  // namespace corf::cost

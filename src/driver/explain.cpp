@@ -1,6 +1,7 @@
 #include "driver/explain.h"
 
 #include <fmt/format.h>
+#include <functional>
 #include <map>
 #include <set>
 
@@ -62,13 +63,8 @@ class Explainer {
     }
     if (group.kind == fusion::GroupKind::kCompute) {
       const fusion::StripAnalysis* const analysis = strips ? &*strips : nullptr;
-      explained.predicted_cycles = time_(plan_.storage, group, analysis, [this](int root) {
-        const auto at = written_.find(root);
-        return at == written_.end() ? std::nullopt : std::optional(at->second);
-      });
-      for (const auto& [root, span] : fusion::written_spans(group, analysis)) {
-        written_[root] = span;
-      }
+      explained.predicted_cycles = time_(plan_.storage, group, analysis, std::cref(written_));
+      written_.add(group, analysis);
     }
     result_.push_back(std::move(explained));
     return {};
@@ -163,7 +159,7 @@ class Explainer {
   const CompileOptions& options_;
   fusion::StoragePlan separate_;  // as if every operator ran alone
   search::GroupTime time_;
-  std::map<int, int64_t> written_;  // spans of the groups so far
+  fusion::SpansSoFar written_;
   fusion::StripCache cache_;
   std::map<graph::NodeId, Place> places_;
   std::map<graph::ValueId, int64_t> ring_rows_;

@@ -41,6 +41,15 @@ std::map<int, int64_t> written_spans(const FusionGroup& group, const StripAnalys
   return spans;
 }
 
+void SpansSoFar::add(const FusionGroup& group, const StripAnalysis* strips) {
+  for (const auto& [root, span] : written_spans(group, strips)) spans_[root] = span;
+}
+
+std::optional<int64_t> SpansSoFar::operator()(int root) const {
+  const auto at = spans_.find(root);
+  return at == spans_.end() ? std::nullopt : std::optional(at->second);
+}
+
 bool same_split(int64_t written_span, int64_t read_span) {
   constexpr int64_t kShareApart = 4;  // a stride does not divide the extent, padding is beside it
   const auto [less, more] = std::minmax(written_span, read_span);

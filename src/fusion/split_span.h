@@ -25,4 +25,14 @@ std::map<int, int64_t> written_spans(const FusionGroup& group, const StripAnalys
 /// By buffer: the span with which it was written; nullopt where that is not known.
 using WrittenSpans = std::function<std::optional<int64_t>(int root)>;
 
+/// What the groups of a plan have written so far, each added when it has run.
+class SpansSoFar {
+ public:
+  void add(const FusionGroup& group, const StripAnalysis* strips);
+  std::optional<int64_t> operator()(int root) const;
+
+ private:
+  std::map<int, int64_t> spans_;
+};
+
 }  // namespace corf::fusion

@@ -170,8 +170,8 @@ class LoopChooser : ScheduleStep {
   }
 
   /// Neighbouring windows overlap. What the next row of them reads again stays in the first level
-  /// if only so many vectors are taken at a time. Where everything comes from far away, or from the
-  /// caches of other workers, long runs of memory matter more.
+  /// if only so many vectors are taken at a time. Where everything comes from far away, long runs
+  /// of memory matter more.
   void block_windows() {
     const int v = schedule_.vector_axis;
     if (!has_windows_ || schedule_.register_tile.empty()) return;

@@ -177,7 +177,7 @@ class MatrixChooser : ScheduleStep {
     const double bytes = outer * packed_bytes() * double(shared ? parts : 1);
     constexpr double kShareOfBandwidth = 0.66;
     const double gbps = kShareOfBandwidth * machine_.constants_gbps(storage_.constant_bytes);
-    return bytes / gbps * machine_.fma_gflops_core / (4.0 * double(lanes_));
+    return bytes / gbps / machine_.cycle_ns();
   }
 
   double cycles(const std::vector<int64_t>& points) const {

@@ -81,9 +81,9 @@ class Fusing {
   /// Ways to share out the last group that are kept: by channels, by rows, and not at all.
   static constexpr size_t kMostStates = 3;
 
+  static bool is_faster(const State& a, const State& b) { return a.time < b.time; }
   static const State& best_of(const std::vector<State>& states) {
-    return *std::min_element(states.begin(), states.end(),
-                             [](const State& a, const State& b) { return a.time < b.time; });
+    return *std::min_element(states.begin(), states.end(), is_faster);
   }
 
   /// The ways to run the groups that end before `end`, with predicted times; alone comes first.
@@ -153,8 +153,7 @@ class Fusing {
       }
       after.push_back(std::move(next));
       if (after.size() <= kMostStates) continue;
-      after.erase(std::max_element(after.begin(), after.end(),
-                                   [](const State& a, const State& b) { return a.time < b.time; }));
+      after.erase(std::max_element(after.begin(), after.end(), is_faster));
     }
   }
 

@@ -115,13 +115,13 @@ Isa best_isa() {
 
 bool has_isa(Isa isa) { return isa <= best_isa(); }
 
+double Machine::cycle_ns() const { return 4.0 * double(f32_lanes()) / fma_gflops_core; }
+
 double Machine::matrix_product_cycles(double independent) const {
   // The latency is about that of three products and a half.
   constexpr double kUnmeasured = 30, kHidesLatency = 3.5, kFromSecondLevel = 1.5;
   const bool measured = matrix_product_ns > 0 && fma_gflops_core > 0;
-  const double cycles =
-      measured ? kFromSecondLevel * matrix_product_ns * fma_gflops_core / (4.0 * f32_lanes())
-               : kUnmeasured;
+  const double cycles = measured ? kFromSecondLevel * matrix_product_ns / cycle_ns() : kUnmeasured;
   return cycles * std::max(1.0, kHidesLatency / independent);
 }
 
@@ -138,8 +138,7 @@ double Machine::constants_gbps(int64_t all_bytes) const {
 double Machine::panel_cycles(double bytes, double passes) const {
   constexpr double kShareOfBandwidth = 0.4;
   if (8 * bytes <= double(l2_bytes) || l2_gbps_core <= 0 || fma_gflops_core <= 0) return 0;
-  const double ns = bytes * passes / (kShareOfBandwidth * l2_gbps_core);
-  return ns * fma_gflops_core / (4.0 * double(f32_lanes()));
+  return bytes * passes / (kShareOfBandwidth * l2_gbps_core) / cycle_ns();
 }
 
 Machine detect_machine(int threads, std::optional<Isa> isa) {

@@ -36,7 +36,10 @@ struct Machine {
   double l1_gbps_core = 0, l2_gbps_core = 0, l3_gbps_core = 0, dram_gbps_all = 0;
   double barrier_ns = 0;
 
-  /// Cycles (of two multiply-adds of a vector each) that a product on the matrix unit takes, of
+  /// Nanoseconds of a cycle, the time of two multiply-adds of a whole vector; fma_gflops_core is
+  /// known.
+  double cycle_ns() const;
+  /// Cycles that a product on the matrix unit takes, of
   /// which so many do not depend on each other.
   double matrix_product_cycles(double independent) const;
   /// GB/s at which all workers together get to constants that a run of the whole model reads once,

@@ -1,9 +1,9 @@
 #include "search/find_plan.h"
 
 #include <gtest/gtest.h>
-#include <map>
+#include <optional>
 
-#include "cost/group_cost.h"
+#include "driver/prediction.h"
 #include "fusion/prepare.h"
 #include "graph/operators.h"
 
@@ -59,12 +59,7 @@ TEST(FindPlan, LongAttentionsAreOneKernel) {
   const Machine machine = measured_machine();
   for (int64_t rows : {512, 1000, 2048}) {
     const graph::Graph graph = attention(8, rows);
-    const fusion::FusionPlan plan =
-        find_plan(graph, machine,
-                  [&](const fusion::StoragePlan& storage, const fusion::FusionGroup& group,
-                      const fusion::StripAnalysis* strips, const fusion::WrittenSpans& written) {
-                    return cost::predict(graph, storage, group, strips, machine, written).total();
-                  });
+    const fusion::FusionPlan plan = find_plan(graph, machine, driver::prediction(graph, machine));
     ASSERT_EQ(plan.groups.size(), 1u) << rows;
     ASSERT_TRUE(plan.groups[0].strips) << rows;
     EXPECT_EQ(plan.groups[0].stages.size(), 5u) << rows;
@@ -92,37 +87,31 @@ graph::Graph products(int64_t rows, const std::vector<int64_t>& columns) {
 TEST(FindPlan, KernelsShareOutWhatTheirWorkersHaveWritten) {
   const Machine machine = measured_machine();
   const graph::Graph graph = products(784, {512, 128, 512, 128, 512});
-  const fusion::FusionPlan plan = find_unfused_plan(
-      graph, machine,
-      [&](const fusion::StoragePlan& storage, const fusion::FusionGroup& group,
-          const fusion::StripAnalysis* strips, const fusion::WrittenSpans& written) {
-        return cost::predict(graph, storage, group, strips, machine, written).total();
-      });
+  const fusion::FusionPlan plan =
+      find_unfused_plan(graph, machine, driver::prediction(graph, machine));
   ASSERT_EQ(plan.groups.size(), 4u);
-  std::map<int, int64_t> spans;
+  fusion::SpansSoFar written;
+  int num_reads = 0;
   for (const fusion::FusionGroup& group : plan.groups) {
     ASSERT_EQ(group.nests.size(), 1u);
     for (const fusion::Access& load : group.nests[0].nest.loads) {
-      const auto written = spans.find(load.root);
-      if (written == spans.end()) continue;
-      EXPECT_TRUE(fusion::same_split(written->second, fusion::split_span(group, nullptr, 0, load)))
-          << "span written " << written->second;
+      const std::optional<int64_t> span = written(load.root);
+      if (!span) continue;
+      ++num_reads;
+      EXPECT_TRUE(fusion::same_split(*span, fusion::split_span(group, nullptr, 0, load)))
+          << "span written " << *span;
     }
-    spans.merge(fusion::written_spans(group, nullptr));
+    written.add(group, nullptr);
   }
-  EXPECT_EQ(spans.size(), 4u);
+  EXPECT_EQ(num_reads, 3);
 }
 
 /// Few rows of large weights: each worker reads its own part of them.
 TEST(FindPlan, LargeWeightsAreSharedOut) {
   const Machine machine = measured_machine();
   const graph::Graph graph = products(32, {2048, 2048, 2048});
-  const fusion::FusionPlan plan = find_unfused_plan(
-      graph, machine,
-      [&](const fusion::StoragePlan& storage, const fusion::FusionGroup& group,
-          const fusion::StripAnalysis* strips, const fusion::WrittenSpans& written) {
-        return cost::predict(graph, storage, group, strips, machine, written).total();
-      });
+  const fusion::FusionPlan plan =
+      find_unfused_plan(graph, machine, driver::prediction(graph, machine));
   for (const fusion::FusionGroup& group : plan.groups) {
     const auto& [nest, schedule] = group.nests[0];
     ASSERT_GE(schedule.partition_axis, 0);
