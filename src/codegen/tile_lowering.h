@@ -73,7 +73,7 @@ class TileLowering {
   /// What has been computed already: a load (of `lanes` lanes, or a scalar), or, for the negative
   /// buffers, something else that is worth sharing.
   struct SharedKey {
-    static constexpr int kSplat = -1, kConjunction = -2;
+    static constexpr int kSplat = -1, kConjunction = -2, kRepeatedPair = -3;
     int buffer = 0;
     llvm::Value* base = nullptr;
     int64_t constant = 0;
@@ -98,6 +98,7 @@ class TileLowering {
   const RegisterState* streaming_load(loop::Register reg, loop::AxisSet acc_axes,
                                       loop::AxisSet extra_axes) const;
   bool is_table(loop::Register reg) const;
+  bool serves_all_pieces(loop::Register reg);
   std::optional<double> coefficient(loop::Register reg, const Point& point) const;
   void accumulate_lanes(const loop::TileUpdate& update, llvm::Value*& acc, const Point& point);
 
@@ -156,6 +157,15 @@ class TileLowering {
   void store_transposed(const loop::TileStore& store, Offset& offset, loop::AxisSet axes, int axis);
   llvm::Value* load_transposed(RegisterState& state, const loop::TileLoad& load, Point point,
                                int piece, int axis);
+  // Memory in pairs of neighbours (tile_pairs.cpp).
+  bool repeats_pair(const Offset& offset, int buffer, const Point& point, int piece);
+  llvm::Value* load_repeated_pair(int buffer, const Address& address, const Piece& piece,
+                                  llvm::Value* condition, llvm::Constant* padding);
+  int paired_axis(const Offset& offset, loop::AxisSet axes,
+                  const std::vector<loop::Guard>& guards) const;
+  llvm::Value* load_paired(RegisterState& state, const loop::TileLoad& load, Point point, int piece,
+                           int axis);
+
   llvm::Value* shared(const SharedKey& key);
   void forget_loads_of(int buffer);
 

@@ -196,6 +196,10 @@ Value* TileLowering::compute_load(RegisterState& state, const loop::TileLoad& lo
     const int axis = transposed_axis(state.offset, state.axes, load.guards);
     if (axis >= 0) return load_transposed(state, load, point, piece, axis);
   }
+  if (piece >= 0) {
+    const int axis = paired_axis(state.offset, state.axes, load.guards);
+    if (axis >= 0) return load_paired(state, load, point, piece, axis);
+  }
   const DType dtype = f_.kernel.buffer_dtype(load.buffer);
   auto* padding = llvm::cast<llvm::Constant>(ops_.to_memory(
       ops_.constant(dtype, load.padding, static_cast<int64_t>(load.padding)), dtype));
@@ -212,6 +216,9 @@ Value* TileLowering::compute_load(RegisterState& state, const loop::TileLoad& lo
       Address start = location.address;
       start.constant += part->start;
       result = load_vector(load.buffer, start, *part, where, padding);
+    } else if (!where.mask && repeats_pair(state.offset, load.buffer, point, piece)) {
+      const Address first = locate_lane(state.offset, load.buffer, point, piece, 0);
+      result = load_repeated_pair(load.buffer, first, *part, where.scalar, padding);
     } else {
       result = llvm::PoisonValue::get(with_lanes(padding->getType(), part->lanes));
       for (int i = 0; i < part->lanes; ++i) {

@@ -151,6 +151,14 @@ std::optional<double> TileLowering::coefficient(Register reg, const Point& point
       .values[static_cast<size_t>(slot(state, point, 0))];
 }
 
+/// Whether all pieces of a vector register are one and the same vector.
+bool TileLowering::serves_all_pieces(Register reg) {
+  const RegisterState& state = registers_[static_cast<size_t>(reg)];
+  if (!state.let || !state.along_vector) return false;
+  const auto* load = std::get_if<loop::TileLoad>(&state.let->value);
+  return load && repeats_pair(state.offset, load->buffer, Point(info_.extents.size(), 0), 0);
+}
+
 void TileLowering::execute(const loop::TileUpdate& update) {
   RegisterState& acc = registers_[static_cast<size_t>(update.acc)];
   const bool has_b = update.b >= 0;
@@ -195,7 +203,8 @@ void TileLowering::execute(const loop::TileUpdate& update) {
     const bool a_along = registers_[static_cast<size_t>(update.a)].along_vector;
     const bool b_along = has_b && registers_[static_cast<size_t>(update.b)].along_vector;
     const int num_pieces = static_cast<int>(pieces_.size());
-    if (a_along && (b_along || !has_b)) {
+    const bool shared = serves_all_pieces(update.a) || (has_b && serves_all_pieces(update.b));
+    if (a_along && (b_along || !has_b) && !shared) {
       // Pieces share nothing: one after the other needs the fewest registers.
       for (int piece = 0; piece < num_pieces; ++piece) {
         for (const Point& point : order) step(point, piece);

@@ -64,8 +64,9 @@ class NestCycles {
     const double lanes = machine_.f32_lanes();
     double vectors = 1, vector_tiles = 1;
     if (v >= 0 && !nest_.axes[v].reduction) {
-      const int64_t all = ceil_div(extents_[v], machine_.f32_lanes());
-      const int64_t tile = std::max<int64_t>(1, schedule_.vector_tile / machine_.f32_lanes());
+      const int64_t beside = schedule_.lane_steps, lanes_of_vector = machine_.f32_lanes();
+      const int64_t all = ceil_div(extents_[v] * beside, lanes_of_vector);
+      const int64_t tile = std::max<int64_t>(1, schedule_.vector_tile * beside / lanes_of_vector);
       vector_tiles = double(ceil_div(all, tile));
       vectors = double(all) / vector_tiles;
     }
@@ -84,7 +85,9 @@ class NestCycles {
       }
       (i < nest_.reduce_op ? inside : outside) += slots;
     }
-    const double results = vectors * rows_used;
+    // Vectors of sums, and of what they yield.
+    const double sums = vectors * rows_used, results = sums / double(schedule_.lane_steps);
+    steps /= double(schedule_.lane_steps);
     double step_cycles;
     const auto sum = fusion::scaled_sum(nest_, storage_, v);
     if (sum && schedule_.reduction_order.empty()) {  // taken axis by axis, all of it in the tile
@@ -92,7 +95,7 @@ class NestCycles {
       step_cycles = vectors * scaled_sum_cycles(*sum);
     } else if (nest_.is_contraction()) {
       double loads = vectors + rows_used;
-      if (is_window()) loads = results / 2;  // neighbours share what they load
+      if (is_window()) loads = sums / 2;  // neighbours share what they load
       for (int i = 0; i < nest_.reduce_op; ++i) {
         if (nest_.ops[i].kind != NestOp::Kind::kLoad) continue;
         const double slots = access_slots(nest_.loads[nest_.ops[i].access]);
@@ -101,7 +104,7 @@ class NestCycles {
       // As many loads as multiply-adds keep the two from overlapping fully.
       constexpr double kLoads = 1.12, kStalls = 1.12;
       const std::optional<double> panel = panel_cycles(vectors, steps);
-      const double bound = std::max({results / 2, kLoads * loads / 2, 4.0, panel.value_or(0)});
+      const double bound = std::max({sums / 2, kLoads * loads / 2, 4.0, panel.value_or(0)});
       step_cycles = kStalls * bound + 0.03 * loads;
       // The loop's own instructions, and rows of a factor that are apart: small tiles suffer most.
       if (!panel) step_cycles += 0.5;
@@ -109,8 +112,9 @@ class NestCycles {
       step_cycles = std::max(results * (inside + 1) / 2, nest_.reduce_op >= 0 ? 2.0 : 0.0);
     }
     for (const auto& store : nest_.stores) outside += access_slots(store.access);
-    const double after = results * outside / 2 + 6;
-    const double reduction = nest_.reduce_op >= 0 ? steps * step_cycles + results : 0;
+    double after = results * outside / 2 + 6;
+    if (schedule_.lane_steps > 1) after += 1.5 * sums;  // their steps are added up
+    const double reduction = nest_.reduce_op >= 0 ? steps * step_cycles + sums : 0;
     return tiles * vector_tiles * (reduction + after);
   }
 

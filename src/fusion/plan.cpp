@@ -65,7 +65,8 @@ Status check_schedule(const Nest& nest, const NestSchedule& schedule) {
   }
   constexpr int64_t kMostPoints = 65536;
   int64_t points = std::max<int64_t>(schedule.vector_tile, 1);
-  if (schedule.vector_tile < 1 || schedule.reduction_unroll < 1 || schedule.partitions < 1) {
+  if (schedule.vector_tile < 1 || schedule.reduction_unroll < 1 || schedule.partitions < 1 ||
+      schedule.lane_steps < 1) {
     return fault("extents and counts must be positive");
   }
   constexpr int64_t kMost = int64_t{1} << 31;

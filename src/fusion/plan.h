@@ -30,6 +30,9 @@ std::string_view to_string(Prefetch prefetch);  // "none", "panel", "ahead"
 struct NestSchedule {
   int vector_axis = -1;     // lanes run along it; -1: scalar
   int64_t vector_tile = 1;  // elements of a tile along the vector axis
+  /// Steps of the innermost reduction loop that a vector takes at once, [lane][step]
+  /// (fusion/lane_steps.h): where the vector axis alone leaves lanes empty.
+  int64_t lane_steps = 1;
   struct TiledAxis {
     int axis = 0;
     int64_t extent = 1;

@@ -7,6 +7,7 @@
 
 #include "fusion/check_plan.h"
 #include "fusion/group_nests.h"
+#include "fusion/lane_steps.h"
 #include "fusion/matrix.h"
 #include "fusion/strips.h"
 #include "index/scanner.h"
@@ -64,10 +65,11 @@ std::string print_schedule(const ScheduledNest& scheduled) {
     tile.push_back(fmt::format("{} {}", axis_name(nest, tiled.axis), tiled.extent));
   }
   return fmt::format(
-      "  schedule {}vector {} {} tile {} unroll {} reduce {} steps {} prefetch {} order {} block "
+      "  schedule {}vector {} {}{} tile {} unroll {} reduce {} steps {} prefetch {} order {} block "
       "{} {} split {} {}\n",
       s.matrix ? fmt::format("matrix {} ", s.matrix) : "", axis_name(nest, s.vector_axis),
-      s.vector_tile, tile.empty() ? "-" : fmt::format("{}", fmt::join(tile, ", ")),
+      s.vector_tile, s.lane_steps > 1 ? fmt::format(" beside {}", s.lane_steps) : "",
+      tile.empty() ? "-" : fmt::format("{}", fmt::join(tile, ", ")),
       axis_list(nest, s.unrolled_reductions), axis_list(nest, s.reduction_order),
       s.reduction_unroll, to_string(s.prefetch), axis_list(nest, s.parallel_order),
       axis_name(nest, s.block_axis), s.block_tiles, axis_name(nest, s.partition_axis),
@@ -256,6 +258,7 @@ class PlanParser {
     scanner_.expect("vector");
     s.vector_axis = optional_axis(nest);
     s.vector_tile = scanner_.integer("lanes");
+    if (scanner_.accept("beside")) s.lane_steps = scanner_.integer("steps");
     scanner_.expect("tile");
     if (!scanner_.accept("-")) {
       do {
@@ -282,6 +285,7 @@ class PlanParser {
     if (!scanner_.failed()) {
       Status legal = check_schedule(nest, s);
       if (legal) legal = check_matrix(nest, plan_.storage, s);
+      if (legal) legal = check_lane_steps(nest, plan_.storage, s);
       if (!legal) scanner_.fail(legal.error().message);
     }
     return s;

@@ -171,11 +171,42 @@ class NestLowering {
       emitter_.set_part(&*sums_);
     }
     if (level == schedule_.parallel_order.size()) {
+      if (schedule_.lane_steps > 1) return tiles_of_steps();
       if (schedule_.prefetch == fusion::Prefetch::kPanel) emitter_.set_progress(progress());
       result.push_back(emitter_.emit_tile(base_, extent_));
       return result;
     }
     for_tiles(schedule_.parallel_order[level], [&] { return loops(level + 1); }, result);
+    return result;
+  }
+
+  /// A tile of sums of lane steps apart, and the tile that takes them up.
+  std::vector<Stmt> tiles_of_steps() {
+    ReductionPart part;
+    part.axis = -1;
+    part.lane_steps = schedule_.lane_steps;
+    part.address = part.shift = Expr(0);
+    int64_t size = 1;
+    auto add_axis = [&](int axis) {
+      part.address = part.address + Expr::variable(axis) * Expr(size);
+      part.shift = part.shift + base_[axis] * Expr(size);
+      size *= tile_of(axis);
+    };
+    add_axis(schedule_.vector_axis);
+    for (const auto& tiled : schedule_.register_tile) add_axis(tiled.axis);
+    if (step_sums_ < 0) {
+      step_sums_ = builder_.new_scratch("sums", DType::kF32, size * part.lane_steps);
+    }
+    part.buffer = step_sums_;
+    part.first = true;
+    emitter_.set_part(&part);
+    std::vector<Stmt> result;
+    result.push_back(emitter_.emit_tile(base_, extent_));
+    part.first = false;
+    part.last = true;
+    part.steps = 0;
+    result.push_back(emitter_.emit_tile(base_, extent_));
+    emitter_.set_part(nullptr);
     return result;
   }
 
@@ -245,6 +276,7 @@ class NestLowering {
   std::optional<Range> block_;
   std::optional<MatrixBlock> matrix_;
   std::optional<ReductionPart> sums_;  // of the block at hand, on the matrix unit
+  int step_sums_ = -1;                 // scratch
   size_t vector_level_ = 0;
   std::vector<int> block_axes_;  // inside of the vector axis, on the matrix unit
   std::vector<Expr> base_;       // of each axis: where the tile begins

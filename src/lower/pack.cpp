@@ -27,8 +27,10 @@ PackedOperand::PackedOperand(const fusion::Nest& nest, const fusion::NestSchedul
     unrolled_steps_ *= nest.axes[axis].extent;
   }
   for (int axis : inner_) inner_size_ *= nest.axes[axis].extent;
+  if (!inner_.empty()) lane_steps_ = schedule.lane_steps;
   std::string key = std::to_string(access_.root) + "/" + std::to_string(vector_tile_) + "/" +
-                    std::to_string(nest.axes[vector_axis_].extent);
+                    std::to_string(nest.axes[vector_axis_].extent) + "/" +
+                    std::to_string(lane_steps_);
   for (const std::vector<int>* axes : {&outer_, &inner_}) {
     for (int axis : *axes) {
       key += "|" + std::to_string(axis) + ":" + std::to_string(nest.axes[axis].extent);
@@ -86,16 +88,18 @@ Tensor PackedOperand::pack(const Tensor& source) const {
         set_digits(inner_, i);
         point[vector_axis_] = base;
         int64_t at = index::evaluate(access_.address, point);
+        std::byte* to = out + (i - i % lane_steps_) * width * elem + i % lane_steps_ * elem;
         for (int64_t lane = 0; lane < width; ++lane) {
           if (!linear.is_affine()) {
             point[vector_axis_] = base + lane;
             at = index::evaluate(access_.address, point);
           }
-          std::memcpy(out, source.bytes() + at * elem, elem);
-          out += elem;
+          std::memcpy(to, source.bytes() + at * elem, elem);
+          to += lane_steps_ * elem;
           at += lane_step;
         }
       }
+      out += inner_size_ * width * elem;
     }
   }
   return result;

@@ -8,7 +8,7 @@ namespace corf::lower {
 
 /// A constant operand rearranged into the order in which its kernel reads it:
 /// [other parallel axes][tile of the vector axis][reduction axes][lane], the last tile as long as
-/// what is left.
+/// what is left. With lane steps the last of the reduction axes is cut: [its blocks][lane][step].
 class PackedOperand {
  public:
   PackedOperand(const fusion::Nest& nest, const fusion::NestSchedule& schedule, int load,
@@ -16,7 +16,8 @@ class PackedOperand {
 
   int buffer() const { return buffer_; }
   /// Where `point` (of each axis) lies; the tile begins at `tile_base` along the vector axis and
-  /// has `tile_extent` lanes.
+  /// has `tile_extent` lanes. With lane steps, `point` is the first step of its block, and counts
+  /// the vector's elements along the vector axis.
   index::Expr address(const std::vector<index::Expr>& point, const index::Expr& tile_base,
                       int64_t tile_extent) const;
   /// Where the panel begins: the elements of the tile at `tile_base` for all reduction steps.
@@ -33,7 +34,7 @@ class PackedOperand {
   const fusion::Nest& nest_;
   const fusion::Access& access_;
   int vector_axis_;
-  int64_t vector_tile_;
+  int64_t vector_tile_, lane_steps_ = 1;
   std::vector<int> outer_, inner_;  // axes in front of and behind the tile, that the operand has
   int64_t inner_size_ = 1, unrolled_steps_ = 1;
   int buffer_ = -1;

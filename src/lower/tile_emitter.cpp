@@ -97,7 +97,12 @@ loop::Tile TileEmitter::emit_tile(const std::vector<Expr>& base,
   const int v = schedule_.vector_axis;
   if (v >= 0) {
     if (nest_.axes[v].reduction) base_[v] = Expr(0);
-    add_axis(v, nest_.axes[v].reduction ? schedule_.vector_tile : extent_[v], true);
+    const int64_t lanes = takes_steps() ? extent_[v] * part_->lane_steps : extent_[v];
+    add_axis(v, nest_.axes[v].reduction ? schedule_.vector_tile : lanes, true);
+  }
+  if (part_ && part_->lane_steps > 1 && part_->last) {
+    step_variable_ = builder_.new_variable("step_t");
+    axes.push_back({step_variable_, part_->lane_steps, false});
   }
   registers_.assign(nest_.ops.size(), -1);
   bound_.clear();
@@ -107,7 +112,7 @@ loop::Tile TileEmitter::emit_tile(const std::vector<Expr>& base,
   if (part_ && !part_->last) {
     loop::TileStore partial;
     partial.buffer = part_->buffer;
-    partial.offset = at_point(part_->address, result.body) - part_->shift;
+    partial.offset = part_offset(result.body);
     partial.value = registers_[nest_.reduce_op];
     result.body.push_back(std::move(partial));
     return result;
@@ -149,6 +154,21 @@ Expr TileEmitter::at_point(const Expr& expr, std::vector<TileStmt>& out) {
     }
     return Expr::variable(it->second);
   });
+}
+
+/// Where the sum at the tile's current point lies among those of parts.
+Expr TileEmitter::part_offset(std::vector<TileStmt>& out) {
+  const Expr steps(part_->lane_steps);
+  if (takes_steps()) {
+    std::vector<Expr> point = point_;
+    std::swap(point, point_);
+    point_[schedule_.vector_axis] = base_[schedule_.vector_axis];
+    const Expr first = at_point(part_->address, out) - part_->shift;
+    std::swap(point, point_);
+    return first * steps + Expr::variable(lane_variable_);
+  }
+  const Expr sum = at_point(part_->address, out) - part_->shift;
+  return part_->lane_steps > 1 ? sum * steps + Expr::variable(step_variable_) : sum;
 }
 
 std::vector<loop::Guard> TileEmitter::guards_of(const Access& access, std::vector<TileStmt>& out) {
@@ -242,8 +262,10 @@ Register TileEmitter::emit_load(const NestOp& op, std::vector<TileStmt>& out) {
   if (fusion::is_packed(nest_, builder_.buffers().storage(), op.access, schedule_.vector_axis)) {
     PackedOperand packed(nest_, schedule_, op.access, builder_.buffers());
     load.buffer = builder_.bind(packed.buffer(), false);
-    load.offset =
-        packed.address(point_, base_[schedule_.vector_axis], extent_[schedule_.vector_axis]);
+    const int v = schedule_.vector_axis;
+    std::vector<Expr> point = point_;
+    if (takes_steps()) point[schedule_.reduction_order.back()] = first_beside_;
+    load.offset = packed.address(point, base_[v], extent_[v]);
   } else {
     const KernelBuilder::Place place = builder_.place(access.root, false);
     load.buffer = place.buffer;

@@ -24,8 +24,9 @@ struct ReductionPart {
   int64_t steps = 1;  // the most in a part
   bool equal = true;  // all parts have as many
   bool first = false, last = false;
-  int buffer = 0;       // of the kernel, for the results of parts
-  index::Expr address;  // there, over the nest's axes, less `shift`
+  int64_t lane_steps = 1;  // whose sums lie apart, [point][step]; the last part adds them up
+  int buffer = 0;          // of the kernel, for the results of parts
+  index::Expr address;     // there, over the nest's axes, less `shift`
   index::Expr shift;
 };
 
@@ -78,6 +79,12 @@ class TileEmitter {
   void hoist(int number, Statements& out);
   int64_t reduction_step(int axis) const;
   int64_t reduction_extent(int axis) const;
+  /// Whether vectors take several steps at once (NestSchedule::lane_steps).
+  bool takes_steps() const { return part_ && part_->lane_steps > 1 && part_->first; }
+  bool is_beside(int axis) const {
+    return takes_steps() && axis == schedule_.reduction_order.back();
+  }
+  Expr part_offset(Statements& out);
   void choose_sum_blocks(DType dtype);
   void sum_block(Statements& out, const std::function<void()>& emit_loops);
   void reduction_loops(size_t level, Statements& out);
@@ -98,6 +105,8 @@ class TileEmitter {
   std::vector<int> tile_axis_;       // of each axis: its variable in the tile, or -1
   std::vector<int> tile_variables_;  // of the tile's parallel axes
   int lane_variable_ = -1;
+  int step_variable_ = -1;  // of the sums of lane steps that are taken up
+  Expr first_beside_;       // of the steps that a vector takes at once
   Register accumulator_ = -1, position_ = -1, total_ = -1, zero_ = -1;
   int block_level_ = -1;     // of the reduction loops: what runs inside is summed up on its own
   int64_t block_steps_ = 0;  // 0: all of that level

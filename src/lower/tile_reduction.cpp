@@ -110,8 +110,12 @@ void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
   if (part_ && !part_->first) {
     loop::TileLoad partial;
     partial.buffer = part_->buffer;
-    partial.offset = at_point(part_->address, out) - part_->shift;
+    partial.offset = part_offset(out);
     before = let(dtype, std::move(partial), out);
+    if (part_->lane_steps > 1) {
+      const loop::TileReduce steps{reduction_of(nest_.combiner), before, step_variable_};
+      before = let(dtype, steps, out);
+    }
   }
   if (part_ && part_->steps == 0) {
     registers_[nest_.reduce_op] = before;
@@ -202,6 +206,7 @@ int64_t TileEmitter::reduction_extent(int axis) const {
 }
 
 int64_t TileEmitter::reduction_step(int axis) const {
+  if (is_beside(axis)) return part_->lane_steps;
   return axis == schedule_.vector_axis ? schedule_.vector_tile : 1;
 }
 
@@ -255,7 +260,8 @@ void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
   const bool in_part = part_ && axis == part_->axis;
   const Expr origin = in_part ? part_->range.begin : Expr(0);
   const int64_t step = reduction_step(axis);
-  const Expr lane = lanes && lane_variable_ >= 0 ? Expr::variable(lane_variable_) : Expr(0);
+  Expr lane = lanes && lane_variable_ >= 0 ? Expr::variable(lane_variable_) : Expr(0);
+  if (is_beside(axis)) lane = mod(Expr::variable(lane_variable_), Expr(step));
   const int64_t whole = extent / step * step;
   const Expr end = in_part && !part_->equal ? part_->range.end - origin : Expr(whole);
   auto scoped = [&](const std::function<void()>& emit_body) {
@@ -276,7 +282,9 @@ void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
     // Copies of a loop whose length is not known need a second loop, and its registers.
     const bool known = lo.is_constant() && hi.is_constant();
     loop.unroll = innermost && known ? schedule_.reduction_unroll : 1;
-    point_[axis] = origin + start + Expr::variable(loop.var) + lane;
+    const Expr first = origin + start + Expr::variable(loop.var);
+    if (is_beside(axis)) first_beside_ = first;
+    point_[axis] = first + lane;
     scoped([&] { reduction_loops(level + 1, loop.body); });
     into.push_back(std::move(loop));
   };

@@ -15,7 +15,7 @@ class LoopChooser : ScheduleStep {
   using ScheduleStep::ScheduleStep;
 
   void run(std::optional<int> split_axis) {
-    order_reductions();
+    schedule_.reduction_order = ordered_reductions();
     order_loops();
     split(split_axis);
     block_windows();
@@ -24,32 +24,6 @@ class LoopChooser : ScheduleStep {
   }
 
  private:
-  bool is_constant(const Access& access) const {
-    return storage_.roots[access.root].kind == fusion::Root::Kind::kConstant;
-  }
-
-  void order_reductions() {
-    for (int axis = 0; axis < num_axes(); ++axis) {
-      bool unrolled = std::count(schedule_.unrolled_reductions.begin(),
-                                 schedule_.unrolled_reductions.end(), axis) > 0;
-      if (nest_.axes[axis].reduction && !unrolled) schedule_.reduction_order.push_back(axis);
-    }
-    // The first operand that is not rearranged decides: its innermost axis turns fastest.
-    int lead = 0;
-    for (size_t i = 0; i < nest_.loads.size(); ++i) {
-      if (!is_constant(nest_.loads[i])) {
-        lead = static_cast<int>(i);
-        break;
-      }
-    }
-    if (nest_.loads.empty()) return;
-    Linear linear = index::to_linear(nest_.loads[lead].address);
-    std::stable_sort(schedule_.reduction_order.begin(), schedule_.reduction_order.end(),
-                     [&](int a, int b) {
-                       return std::abs(linear.coefficient(a)) > std::abs(linear.coefficient(b));
-                     });
-  }
-
   int64_t num_tiles(int axis) const { return ceil_div(extent(axis), schedule_.tile_extent(axis)); }
 
   /// Distinct elements that a load touches over the axes for which `inside` holds.
@@ -115,7 +89,7 @@ class LoopChooser : ScheduleStep {
     const int v = schedule_.vector_axis;
     int along = 0, across = 0;
     if (v < 0 || nest_.axes[v].reduction || !operands(along, across)) return;
-    if (!is_packed(nest_, storage_, along, v)) return;
+    if (!is_packed(nest_, storage_, along, v) || schedule_.lane_steps > 1) return;
     double tiles = 1;  // that share a panel
     const auto& order = schedule_.parallel_order;
     for (size_t i = order.size(); i-- > 0 && order[i] != v;) {

@@ -3,6 +3,7 @@
 #include <limits>
 #include <optional>
 
+#include "fusion/lane_steps.h"
 #include "search/schedule_step.h"
 
 namespace corf::search {
@@ -238,7 +239,8 @@ class TileChooser : ScheduleStep {
 
   /// A register tile of a contraction: vectors along the vector axis, points along one or two axes.
   struct OuterProductTile {
-    int64_t vectors = 1, rows = 1, outer_rows = 1;
+    int64_t vectors = 1, rows = 1, outer_rows = 1, lane_steps = 1;
+    int64_t sums() const { return vectors * rows * outer_rows; }
   };
 
   /// Minimises instruction slots over the whole nest: FMAs, loads, tails and idle workers.
@@ -252,28 +254,45 @@ class TileChooser : ScheduleStep {
     });
     const int64_t points = p >= 0 ? extent(p) : 1;
     const int64_t outer_most = q >= 0 && points <= 16 ? std::min<int64_t>(extent(q), 4) : 1;
-    const int registers = machine_.num_vector_registers();
     double best = std::numeric_limits<double>::max();
     OuterProductTile chosen;
-    for (int64_t vectors = 1; vectors <= std::min<int64_t>(vector_ops(extent(v)), 12); ++vectors) {
-      if (!fits(v, vectors * lanes_)) continue;
-      for (int64_t outer_rows = 1; outer_rows <= outer_most; ++outer_rows) {
-        for (int64_t rows = 1; rows <= std::min<int64_t>(points, 30); ++rows) {
-          if (!fits(p, rows) || !fits(q, outer_rows)) continue;
-          const int64_t all_rows = rows * outer_rows;
-          int64_t needed = vectors * all_rows + vectors + (vectors > 1 && all_rows > 1 ? 1 : 0);
-          if (needed > registers - (vectors == 1 ? 1 : 0)) continue;
-          const OuterProductTile tile{vectors, rows, outer_rows};
-          double cost = outer_product_cost(tile, p, q);
+    auto try_rows = [&](OuterProductTile tile) {
+      for (tile.outer_rows = 1; tile.outer_rows <= outer_most; ++tile.outer_rows) {
+        for (tile.rows = 1; tile.rows <= std::min<int64_t>(points, 30); ++tile.rows) {
+          if (!fits(p, tile.rows) || !fits(q, tile.outer_rows) || !fits_registers(tile)) continue;
+          const double cost = outer_product_cost(tile, p, q);
           if (cost < best) best = cost, chosen = tile;
         }
       }
+    };
+    const int64_t most_steps = points > 1 && may_take_steps() ? fusion::kLaneSteps : 1;
+    for (int64_t steps = 1; steps <= most_steps; ++steps) {
+      const int64_t most = std::min<int64_t>(vector_ops(extent(v) * steps), 12);
+      for (int64_t vectors = 1; vectors <= most; ++vectors) {
+        if (vectors * lanes_ % steps != 0 || !fits(v, vectors * lanes_ / steps)) continue;
+        try_rows({vectors, 1, 1, steps});
+      }
     }
-    schedule_.vector_tile = std::min(extent(v), chosen.vectors * lanes_);
+    schedule_.vector_tile = std::min(extent(v), chosen.vectors * lanes_ / chosen.lane_steps);
+    schedule_.lane_steps = chosen.lane_steps;
     if (chosen.rows > 1) schedule_.register_tile.push_back({p, chosen.rows});
     if (chosen.outer_rows > 1) schedule_.register_tile.push_back({q, chosen.outer_rows});
-    const int64_t sums = chosen.vectors * chosen.rows * chosen.outer_rows;
-    schedule_.reduction_unroll = sums < 12 ? 2 : 1;
+    schedule_.reduction_unroll = chosen.sums() < 12 ? 2 : 1;
+  }
+
+  bool fits_registers(const OuterProductTile& tile) const {
+    const int64_t rows = tile.rows * tile.outer_rows;
+    const int64_t needed = tile.sums() + tile.vectors + (tile.vectors > 1 && rows > 1 ? 1 : 0);
+    return needed <= machine_.num_vector_registers() - (tile.vectors == 1 ? 1 : 0);
+  }
+
+  /// Whether vectors would not be full of lanes alone, and may hold two steps of the axis that
+  /// choose_loops walks innermost.
+  bool may_take_steps() const {
+    const int v = schedule_.vector_axis;
+    if (extent(v) % lanes_ == 0 || !schedule_.unrolled_reductions.empty()) return false;
+    const std::vector<int> order = ordered_reductions();
+    return !order.empty() && fusion::takes_lane_steps(nest_, storage_, v, order.back());
   }
 
   /// Calls f(size, count) for the whole tiles of an axis and for the one that is left over.
@@ -284,8 +303,9 @@ class TileChooser : ScheduleStep {
   }
 
   double outer_product_cost(const OuterProductTile& tile, int p, int q) const {
-    const double k = reduction_points();
-    const int64_t all_vectors = vector_ops(extent(schedule_.vector_axis));
+    const auto steps = double(tile.lane_steps);
+    const int64_t all_vectors = vector_ops(extent(schedule_.vector_axis) * tile.lane_steps);
+    const double k = reduction_points() / steps;
     const double panel_bytes = k * double(tile.vectors * machine_.vector_bytes());
     // A panel that does not stay in the first level is read from the second by every tile.
     const double far_load = panel_bytes > double(machine_.l1_bytes) / 2 ? 0.3 : 0;
@@ -299,8 +319,11 @@ class TileChooser : ScheduleStep {
           // As many loads as FMAs keep the two from overlapping fully.
           double per_step = std::max({fmas, 1.12 * loads, 8.0}) + 0.05 * loads;
           per_step += far_load * double(vectors);
-          const double stores = p >= 0 ? store_slots(vectors, rows, p) * double(outer) : fmas;
-          cost += double(panels * row_tiles * outers) * (per_step * k + 3.0 * fmas + stores + 12.0);
+          double stores = p >= 0 ? store_slots(vectors, rows, p) * double(outer) : fmas;
+          stores /= steps;
+          const double taken_up = steps > 1 ? 3 * fmas : 0;
+          cost += double(panels * row_tiles * outers) *
+                  (per_step * k + 3.0 * fmas / steps + taken_up + stores + 12.0);
         });
       });
     });
@@ -335,7 +358,9 @@ class TileChooser : ScheduleStep {
       int64_t tiles = extent(axis);
       if (axis == p) tiles = ceil_div(tiles, tile.rows);
       if (axis == q) tiles = ceil_div(tiles, tile.outer_rows);
-      if (axis == schedule_.vector_axis) tiles = ceil_div(vector_ops(tiles), tile.vectors);
+      if (axis == schedule_.vector_axis) {
+        tiles = ceil_div(vector_ops(tiles * tile.lane_steps), tile.vectors);
+      }
       best = std::max(best, double(tiles) / double(ceil_div(tiles, workers) * workers));
     }
     return std::max(best, 1.0 / double(workers));

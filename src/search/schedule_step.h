@@ -62,6 +62,30 @@ class ScheduleStep {
     return points;
   }
 
+  /// The reduction axes that are loops, in their order: as the first operand that is not rearranged
+  /// lies in memory.
+  std::vector<int> ordered_reductions() const {
+    std::vector<int> order;
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      const auto& unrolled = schedule_.unrolled_reductions;
+      const bool in_tile = std::count(unrolled.begin(), unrolled.end(), axis) > 0;
+      if (nest_.axes[axis].reduction && !in_tile) order.push_back(axis);
+    }
+    if (nest_.loads.empty()) return order;
+    const auto lead = std::find_if(nest_.loads.begin(), nest_.loads.end(),
+                                   [&](const Access& access) { return !is_constant(access); });
+    const Linear linear =
+        index::to_linear((lead == nest_.loads.end() ? nest_.loads.front() : *lead).address);
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+      return std::abs(linear.coefficient(a)) > std::abs(linear.coefficient(b));
+    });
+    return order;
+  }
+
+  bool is_constant(const Access& access) const {
+    return storage_.roots[access.root].kind == fusion::Root::Kind::kConstant;
+  }
+
   /// Vector instructions for `n` elements: full registers, then narrower pieces.
   int64_t vector_ops(int64_t n) const {
     int64_t full = n / lanes_, rest = n % lanes_;

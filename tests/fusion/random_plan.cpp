@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "fusion/lane_steps.h"
 #include "fusion/matrix.h"
 #include "search/choose_strips.h"
 #include "search/find_plan.h"
@@ -135,6 +136,7 @@ void RandomPlans::vary(FusionGroup& group, const StripAnalysis& strips,
           matrix ? for_matrix_unit(scheduled.nest, before) : varied(scheduled.nest, before);
       const bool legal = fusion::check_schedule(scheduled.nest, scheduled.schedule).ok() &&
                          fusion::check_matrix(scheduled.nest, storage, scheduled.schedule).ok() &&
+                         fusion::check_lane_steps(scheduled.nest, storage, scheduled.schedule) &&
                          fusion::check_strip_tiles(group, strips).ok();
       if (!legal || tile_points(scheduled.nest, scheduled.schedule) > kMostTilePoints) {
         scheduled.schedule = std::move(before);
@@ -166,7 +168,7 @@ NestSchedule RandomPlans::varied(const fusion::Nest& nest, NestSchedule schedule
   auto random_axis = [&] {
     return static_cast<int>(pick(0, static_cast<int64_t>(nest.axes.size()) - 1));
   };
-  switch (pick(0, 8)) {
+  switch (pick(0, 9)) {
     case 0:
       std::shuffle(schedule.parallel_order.begin(), schedule.parallel_order.end(), random_);
       break;
@@ -203,6 +205,10 @@ NestSchedule RandomPlans::varied(const fusion::Nest& nest, NestSchedule schedule
     case 7:
       schedule.vector_axis = chance(0.2) ? -1 : random_axis();
       schedule.vector_tile = schedule.vector_axis < 0 ? 1 : pick(1, 24);
+      break;
+    case 8:
+      schedule.lane_steps = chance(0.2) ? 1 : fusion::kLaneSteps;
+      schedule.prefetch = fusion::Prefetch::kNone;
       break;
     default:
       schedule.prefetch = static_cast<fusion::Prefetch>(pick(0, 2));

@@ -121,6 +121,17 @@ TEST(ChooseSchedule, LongProductsOfComputedFactorsTakeTwoSteps) {
   EXPECT_EQ(contraction(product(96, 64, 64, 0), wide_machine(1)).schedule.reduction_unroll, 1);
 }
 
+TEST(ChooseSchedule, VectorsThatLanesWouldNotFillTakeTwoSteps) {
+  auto steps_of = [](int64_t rows, int64_t k, int64_t lanes) {
+    return contraction(product(rows, k, lanes, 0), wide_machine(1)).schedule.lane_steps;
+  };
+  EXPECT_EQ(steps_of(56, 144, 24), 2);
+  EXPECT_EQ(steps_of(56, 144, 40), 2);
+  EXPECT_EQ(steps_of(56, 144, 32), 1);
+  EXPECT_EQ(steps_of(56, 145, 24), 1);  // not an even number of steps
+  EXPECT_EQ(steps_of(1, 144, 24), 1);   // memory decides
+}
+
 /// A depthwise convolution of an image of `pixels` squared, on the nest that reads channels last.
 fusion::ScheduledNest depthwise(int64_t channels, int64_t pixels, int64_t window,
                                 const Machine& machine) {
