@@ -140,6 +140,8 @@ class TileLowering {
                            llvm::Constant* padding);
   llvm::Value* load_vector(int buffer, const Address& address, const Piece& piece,
                            const Condition& condition, llvm::Constant* padding);
+  void compute_side_by_side(loop::Register reg, const std::vector<Point>& points,
+                            const std::vector<int>& pieces);
   bool store_halves(const loop::TileStore& store, Offset& offset, const Values& values,
                     const Point& point, int piece);
   void store_piece(const loop::TileStore& store, Offset& offset, llvm::Value* value,

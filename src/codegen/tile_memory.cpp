@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <llvm/IR/Constants.h>
+#include <optional>
 
+#include "codegen/interleave.h"
 #include "codegen/tile_lowering.h"
 #include "codegen/value_types.h"
 
@@ -319,7 +321,19 @@ void TileLowering::execute(const loop::TileStore& store) {
     forget_loads_of(store.buffer);
     return;
   }
-  for (const Point& point : points(unrolled(axes))) {
+  const std::vector<Point> all = points(unrolled(axes));
+  std::vector<int> pieces;
+  for (int piece = 0; piece < num_pieces; ++piece) pieces.push_back(along_vector ? piece : -1);
+  constexpr size_t kValues = 4;  // at a time
+  const size_t together = std::max<size_t>(1, kValues / pieces.size());
+  for (size_t number = 0; number < all.size(); ++number) {
+    const Point& point = all[number];
+    if (number % together == 0 && (store.guards.empty() || assume_guards_)) {
+      const auto first = all.begin() + static_cast<int64_t>(number);
+      const auto left = static_cast<size_t>(all.end() - first);
+      compute_side_by_side(store.value,
+                           {first, first + static_cast<int64_t>(std::min(left, together))}, pieces);
+    }
     Values values;
     std::vector<Condition> conditions;
     for (int piece = 0; piece < num_pieces; ++piece) {
@@ -362,6 +376,25 @@ void TileLowering::execute(const loop::TileStore& store) {
     join();
   }
   forget_loads_of(store.buffer);
+}
+
+/// Values of these points, a few of them at a time.
+void TileLowering::compute_side_by_side(Register reg, const std::vector<Point>& points,
+                                        const std::vector<int>& pieces) {
+  constexpr int kSideBySide = 4;  // enough to fill the pipelines between them
+  std::optional<Interleave> values;
+  int number = 0;
+  for (const Point& point : points) {
+    for (int piece : pieces) {
+      if (!values) values.emplace(builder_);
+      value(reg, point, piece);
+      values->end_computation();
+      if (++number % kSideBySide != 0) continue;
+      values->merge();
+      values.reset();
+    }
+  }
+  if (values) values->merge();
 }
 
 /// Two whole pieces of bfloat16 numbers, which registers hold as the upper halves of f32, leave as

@@ -118,6 +118,12 @@ void TileLowering::store_transposed(const loop::TileStore& store, Offset& offset
       for (int64_t from = 0; from < info_.extents[at]; from += group.active) {
         group = transposed_group(axis, from, part.lanes, dtype);
         Value* const mask = active_mask(group, nullptr);
+        std::vector<Point> members;
+        for (int i = 0; i < group.active; ++i) {
+          point[at] = from + i;
+          members.push_back(point);
+        }
+        compute_side_by_side(store.value, members, {piece});
         Values rows;
         for (int i = 0; i < group.active; ++i) {
           point[at] = from + i;

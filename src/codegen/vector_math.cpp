@@ -118,20 +118,22 @@ Value* VectorMath::small_exp(Value* r) {
   return fma(fma(expm1_quotient(r), r, one), r, one);
 }
 
-Value* VectorMath::divide(Value* numerator, Value* divisor, Value* lost) {
-  Value* quotient = nullptr;
-  Value* inverse = nullptr;
+Value* VectorMath::divide_by_one_plus(Value* numerator, Value* e) {
+  Value* one = constant(e, 1);
+  Value* divisor = builder_.CreateFAdd(one, e);
   if (isa_.isa >= Isa::kAvx512 && num_lanes(divisor->getType()) == 16) {
-    // Good to 14 bits; the step below doubles them.
+    // Good to 14 bits; the step below doubles them. It knows the divisor as a sum, unrounded.
     Value* nothing = llvm::Constant::getNullValue(divisor->getType());
-    inverse = builder_.CreateIntrinsic(llvm::Intrinsic::x86_avx512_rcp14_ps_512, {},
-                                       {divisor, nothing, builder_.getInt16(0xffff)});
-    quotient = builder_.CreateFMul(numerator, inverse);
-    Value* rest = fma(builder_.CreateFNeg(quotient), divisor, numerator);
-    rest = fma(builder_.CreateFNeg(quotient), lost, rest);
+    Value* inverse = builder_.CreateIntrinsic(llvm::Intrinsic::x86_avx512_rcp14_ps_512, {},
+                                              {divisor, nothing, builder_.getInt16(0xffff)});
+    Value* quotient = builder_.CreateFMul(numerator, inverse);
+    Value* rest = builder_.CreateFSub(numerator, quotient);
+    rest = fma(builder_.CreateFNeg(quotient), e, rest);
     return fma(rest, inverse, quotient);
   }
-  quotient = builder_.CreateFDiv(numerator, divisor);
+  // What the sum loses is made good in the quotient.
+  Value* lost = builder_.CreateFAdd(builder_.CreateFSub(one, divisor), e);
+  Value* quotient = builder_.CreateFDiv(numerator, divisor);
   return fma(builder_.CreateFNeg(quotient), lost, quotient);
 }
 
@@ -147,8 +149,7 @@ Value* VectorMath::exp(Value* x) {
 }
 
 Value* VectorMath::sigmoid(Value* x) {
-  // With e = exp(-|x|), which cannot overflow: 1 / (1 + e), or e / (1 + e) for negative x. What the
-  // sum 1 + e loses is made good in the quotient.
+  // With e = exp(-|x|), which cannot overflow: 1 / (1 + e), or e / (1 + e) for negative x.
   Value* one = constant(x, 1);
   Value* negative = builder_.CreateFNeg(builder_.CreateUnaryIntrinsic(llvm::Intrinsic::fabs, x));
   Value* low = constant(x, -104);  // in front, so that a NaN stays
@@ -156,9 +157,7 @@ Value* VectorMath::sigmoid(Value* x) {
       reduce(builder_.CreateSelect(builder_.CreateFCmpOGT(low, negative), low, negative));
   Value* e = scale(small_exp(reduced.r), reduced);
   Value* is_negative = builder_.CreateFCmpOLT(x, constant(x, 0));
-  Value* divisor = builder_.CreateFAdd(one, e);
-  Value* lost = builder_.CreateFAdd(builder_.CreateFSub(one, divisor), e);
-  return divide(builder_.CreateSelect(is_negative, e, one), divisor, lost);
+  return divide_by_one_plus(builder_.CreateSelect(is_negative, e, one), e);
 }
 
 Value* VectorMath::tanh(Value* x) {

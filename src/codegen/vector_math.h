@@ -49,8 +49,8 @@ class VectorMath {
   llvm::Value* small_expm1(llvm::Value* r);
   /// e^r for such r.
   llvm::Value* small_exp(llvm::Value* r);
-  /// numerator / (divisor + lost), lost being what the divisor, at least 1, was rounded by.
-  llvm::Value* divide(llvm::Value* numerator, llvm::Value* divisor, llvm::Value* lost);
+  /// numerator / (1 + e), of 1 or e, without the sum's rounding error; e is between 0 and 1.
+  llvm::Value* divide_by_one_plus(llvm::Value* numerator, llvm::Value* e);
 
   llvm::IRBuilder<>& builder_;
   const IsaTraits& isa_;
