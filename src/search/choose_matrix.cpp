@@ -70,7 +70,8 @@ class MatrixChooser : ScheduleStep {
     constexpr double kShareOfPeak = 0.75;
     double points = 1;
     for (int axis = 0; axis < num_axes(); ++axis) {
-      points *= axis == vectors.vector_axis ? double(round_up(extent(axis), lanes_))
+      const int64_t filled = round_up(extent(axis) * vectors.lane_steps, lanes_);
+      points *= axis == vectors.vector_axis ? double(filled) / double(vectors.lane_steps)
                                             : double(extent(axis));
     }
     const double all = points / (2 * double(lanes_)) / kShareOfPeak;
