@@ -133,6 +133,7 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
                          const fusion::WrittenSpans& written) {
   const Rates rates = rates_of(machine);
   const double cold_rate = weights_rate(machine, storage.constant_bytes);
+  const double wait = weights_wait(machine, storage.constant_bytes);
   GroupCost cost;
   for (size_t n = 0; n < group.nests.size(); ++n) {
     const auto& [nest, schedule] = group.nests[n];
@@ -157,12 +158,11 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
       const double bytes = bytes_of(graph, load.value);
       if (storage.roots[storage.values[load.value].root].kind == Root::Kind::kConstant) {
         // Every worker reads what its part of the nest needs; the matrix unit waits for its parts.
-        const double cold =
-            (is_divided(nest, schedule, load.value) ? share : 1) * bytes / cold_rate;
+        const double needed = (is_divided(nest, schedule, load.value) ? share : 1) * bytes;
         if (schedule.matrix != 0) {
-          cost.compute += kPartBytes * cold;
+          cost.compute += kPartBytes * needed * wait;
         } else {
-          cost.streamed += cold;
+          cost.streamed += needed / cold_rate;
         }
         continue;
       }
@@ -209,9 +209,9 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     int64_t span = 0;
   };
   std::map<graph::ValueId, Read> reads;  // of what other groups have written
-  // What a strip reads whatever its rows: bytes of one strip, and of all of them.
+  // What a strip reads whatever its rows: bytes of one strip, and of a worker's others.
   struct Revisited {
-    double bytes = 0, all_bytes = 0;
+    double bytes = 0, again_bytes = 0;
     bool cold = false;        // constants; activations count as read by the first visit
     bool waited_for = false;  // by the matrix unit, of bytes in parts
   };
@@ -259,8 +259,8 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         if (matrix && constant) bytes *= kPartBytes;
         if (walked) bytes /= double(num_strips);
         if (walked && split_stream) divided.insert(load.value);
-        revisited[load.value] = {bytes, bytes * visits_of(strips.stages[s]), constant,
-                                 matrix && constant};
+        const double again = std::max(0.0, share * visits_of(strips.stages[s]) - 1);
+        revisited[load.value] = {bytes, bytes * again, constant, matrix && constant};
       }
     }
     for (const auto& store : nest.stores) {
@@ -305,17 +305,18 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   passing_bytes /= blocks * double(num_strips);
   const double level = byte_cycles(ring_bytes + passing_bytes, rates.l2);
   const double cold_rate = weights_rate(machine, storage.constant_bytes);
+  const double wait = weights_wait(machine, storage.constant_bytes);
   const double again = byte_cycles(ring_bytes + revisited_bytes, 2 * rates.l2);
   const double waits_again = gone(ring_bytes + revisited_bytes) / rates.l3;
   double streamed_first = 0, streamed_again = 0;
   for (const auto& [value, read] : revisited) {
     const double all = bytes_of(graph, value) * (read.waited_for ? kPartBytes : 1);
-    const double first = read.cold ? (divided.count(value) ? share : 1) * all / cold_rate : 0;
+    const double needed = read.cold ? (divided.count(value) ? share : 1) * all : 0;
     if (read.waited_for) {
-      cost.compute += std::max(first, share * read.all_bytes * waits_again);
+      cost.compute += std::max(needed * wait, read.again_bytes * waits_again);
     } else {
-      streamed_first += first;
-      streamed_again += share * read.all_bytes * again;
+      streamed_first += needed / cold_rate;
+      streamed_again += read.again_bytes * again;
     }
   }
   cost.streamed += std::max(streamed_first, streamed_again);

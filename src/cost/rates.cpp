@@ -34,4 +34,8 @@ double weights_rate(const Machine& machine, int64_t all_bytes) {
   return gbps * machine.cycle_ns();
 }
 
+double weights_wait(const Machine& machine, int64_t all_bytes) {
+  return machine.keeps_near(all_bytes) ? 0 : 1 / weights_rate(machine, all_bytes);
+}
+
 }  // namespace corf::cost

@@ -167,6 +167,8 @@ class MatrixChooser : ScheduleStep {
   /// unit waits for most of them.
   double packed_cycles(int axis, int64_t parts) const {
     if (machine_.dram_gbps_all <= 0 || machine_.fma_gflops_core <= 0) return 0;
+    // From the second level they are part of the products' time.
+    if (machine_.keeps_near(storage_.constant_bytes)) return 0;
     double outer = 1;
     for (int other = 0; other < num_axes(); ++other) {
       if (depends(nest_.loads[shape_.along], other) && !nest_.axes[other].reduction &&

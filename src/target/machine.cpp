@@ -129,8 +129,7 @@ double Machine::constants_gbps(int64_t all_bytes) const {
   // What a kernel sees of a bandwidth, since it does not read all the time.
   constexpr double kOfL2 = 0.4, kOfL3 = 0.9, kOfMemory = 0.76;
   const double from_memory = kOfMemory * dram_gbps_all;
-  if (2 * all_bytes <= threads * l2_bytes)
-    return std::max(from_memory, threads * kOfL2 * l2_gbps_core);
+  if (keeps_near(all_bytes)) return std::max(from_memory, threads * kOfL2 * l2_gbps_core);
   if (2 * all_bytes <= l3_bytes) return std::max(from_memory, threads * kOfL3 * l3_gbps_core);
   return from_memory;
 }

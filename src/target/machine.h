@@ -45,6 +45,8 @@ struct Machine {
   /// GB/s at which all workers together get to constants that a run of the whole model reads once,
   /// if it has so many bytes of them: few enough are still near from the run before; 0 if unknown.
   double constants_gbps(int64_t all_bytes) const;
+  /// Whether so many bytes of constants stay in the second level between runs of the model.
+  bool keeps_near(int64_t all_bytes) const { return 2 * all_bytes <= threads * l2_bytes; }
   /// Cycles in which the matrix unit waits for a packed operand of so many bytes, over which it
   /// goes so many times: for one that little else drives out of the second level, next to none.
   double panel_cycles(double bytes, double passes) const;
