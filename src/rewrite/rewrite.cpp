@@ -17,6 +17,7 @@
 #include "rewrite/remove_dead_nodes.h"
 #include "rewrite/remove_identities.h"
 #include "rewrite/simplify_bodies.h"
+#include "rewrite/sum_rows_first.h"
 #include "support/log.h"
 
 namespace corf::rewrite {
@@ -38,6 +39,7 @@ const std::vector<Pass>& passes() {
       {"merge_elementwise", merge_elementwise},
       {"remove_identities", remove_identities},
       {"eliminate_common_subexpressions", eliminate_common_subexpressions},
+      {"sum_rows_first", sum_rows_first},
   };
   return list;
 }
