@@ -21,8 +21,8 @@ Rates rates_of(const Machine& machine);
 /// Bytes a cycle at which a worker gets to weights, of which the whole network has so many.
 double weights_rate(const Machine& machine, int64_t all_bytes);
 
-/// Cycles in which the matrix unit waits for one of these bytes; what it reads from the second level
-/// is part of its products' time.
+/// Cycles in which the matrix unit waits for one of these bytes; what it reads from the second
+/// level is part of its products' time.
 double weights_wait(const Machine& machine, int64_t all_bytes);
 
 }  // namespace corf::cost
