@@ -218,6 +218,27 @@ class MatrixChooser : ScheduleStep {
     return far && shape_.row_tiles(points) >= kFewestTiles;
   }
 
+  /// From `most` points of the blocks' axis up to `limit`: those whose tiles of rows are the
+  /// fullest.
+  int64_t fullest_block(std::vector<int64_t> points, int64_t most, int64_t limit) const {
+    constexpr double kLeastGain = 1.03;
+    const int axis = inner_.back();
+    const int64_t tile = schedule_.tile_extent(axis);
+    auto tiles_of_one = [&](int64_t n) {
+      points[axis] = n;
+      return double(shape_.row_tiles(points)) / double(n);
+    };
+    double least = tiles_of_one(most);
+    for (int64_t n = most + tile; n <= limit; n += tile) {
+      const double tiles = tiles_of_one(n);
+      if (block_bytes(points) > budget()) break;
+      if (kLeastGain * tiles > least) continue;
+      least = tiles;
+      most = n;
+    }
+    return most;
+  }
+
   /// Rows of a block and channels of a part. Where all panels stay near, blocks are short; where
   /// they do not, each is brought once for as many rows as there are.
   void choose_block() {
@@ -245,6 +266,7 @@ class MatrixChooser : ScheduleStep {
     };
     int64_t most = all;
     while (most > tile && too_large(most)) most = std::max(tile, most - tile);
+    most = fullest_block(points, most, std::min(all, int64_t(kManyRows / rows_of_one)));
     if (most < all) {
       // Equal blocks.
       most = ceil_div(ceil_div(all, ceil_div(all, most)), tile) * tile;
