@@ -5,7 +5,7 @@
 namespace corf::cost {
 
 Rates rates_of(const Machine& machine) {
-  constexpr double kVisit_ns = 130, kBarrier_ns = 1600;
+  constexpr double kVisit_ns = 130, kBarrier_ns = 2600;
   if (machine.fma_gflops_core <= 0 || machine.l2_gbps_core <= 0 || machine.l3_gbps_core <= 0 ||
       machine.dram_gbps_all <= 0) {
     return {24, 48, 16, 12, 6, 14, 5, 800, 6000};
