@@ -141,11 +141,12 @@ std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& sto
     const Access& access = nest.loads[factor.access];
     if (!access.guards.empty() || !index::to_linear(access.address).is_affine())
       return std::nullopt;
-    (is_packed(nest, storage, factor.access, v) ? shape.along : shape.across) = factor.access;
+    (index::depends_on(access.address, v) ? shape.along : shape.across) = factor.access;
   }
   if (shape.along < 0 || shape.across < 0) return std::nullopt;
+  // What turns while it is read cannot be packed at once.
+  if (storage.roots[nest.loads[shape.along].root].kind == Root::Kind::kRing) return std::nullopt;
   const Access& across = nest.loads[shape.across];
-  if (index::depends_on(across.address, v)) return std::nullopt;
   const Linear address = index::to_linear(across.address);
   const auto& order = schedule.parallel_order;
   shape.inner.assign(std::find(order.begin(), order.end(), v) + 1, order.end());
@@ -182,13 +183,23 @@ std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& sto
   return shape;
 }
 
+std::vector<int> packed_axes(const Nest& nest, const NestSchedule& schedule,
+                             const MatrixShape& shape) {
+  std::vector<int> axes;
+  for (int axis : schedule.parallel_order) {
+    const bool moves = index::depends_on(nest.loads[shape.along].address, axis);
+    if (axis != schedule.vector_axis && moves) axes.push_back(axis);
+  }
+  return axes;
+}
+
 Status check_matrix(const Nest& nest, const StoragePlan& storage, const NestSchedule& schedule) {
   if (schedule.matrix == 0) return {};
   auto fault = [](std::string_view what) {
     return make_error(ErrorCode::kInvalidArgument, "the schedule does not fit its nest: {}", what);
   };
   const std::optional<MatrixShape> shape = matrix_shape(nest, storage, schedule);
-  if (!shape) return fault("`matrix` takes a product of packed constants and of lines of channels");
+  if (!shape) return fault("`matrix` takes a product of packed values and of lines of channels");
   if (schedule.matrix < 1 ||
       (schedule.matrix < shape->channels && schedule.matrix % kMatrixChannels != 0)) {
     return fault("`matrix` takes a multiple of 32 channels, or all of them");

@@ -71,6 +71,10 @@ MatrixWork matrix_work(const Nest& nest, const NestSchedule& schedule, const Mat
 std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& storage,
                                         const NestSchedule& schedule);
 
+/// The parallel axes that the packed operand has besides the vector axis, outermost first.
+std::vector<int> packed_axes(const Nest& nest, const NestSchedule& schedule,
+                             const MatrixShape& shape);
+
 /// A schedule for the matrix unit fits its nest. Errors: kInvalidArgument.
 Status check_matrix(const Nest& nest, const StoragePlan& storage, const NestSchedule& schedule);
 
