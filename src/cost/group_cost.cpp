@@ -174,6 +174,29 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
   return cost;
 }
 
+/// Of the busiest worker, for what a stage packs in front of the strips. `share`: of the loops that
+/// the workers divide.
+double packing_cycles(const graph::Graph& graph, const fusion::StoragePlan& storage,
+                      const FusionGroup& group, size_t stage, const std::vector<int64_t>& extents,
+                      double share, int64_t num_chunks) {
+  const auto& [nest, schedule] = group.nests[stage];
+  if (schedule.matrix == 0) return 0;
+  const auto shape = fusion::matrix_shape(nest, storage, schedule);
+  if (!shape || !fusion::packs_before_strips(nest, schedule, *shape)) return 0;
+  int loops = 0;
+  for (int axis : fusion::packed_axes(nest, schedule, *shape)) {
+    loops = std::max(loops, nest.axes[axis].shared + 1);
+  }
+  const Shape& points = graph.values[group.stages.back().stored[0]].shape;
+  double times = group.strips->partition_loop < loops ? share : 1;
+  for (const fusion::StripSchedule::Outer& outer : group.strips->outer) {
+    if (loops-- > 0) times *= double(ceil_div(points[outer.dim], outer.block));
+  }
+  if (loops > 0) times *= double(num_chunks);
+  return times * Machine::split_cycles() *
+         fusion::matrix_work(nest, schedule, *shape, extents).packed;
+}
+
 GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& storage,
                          const FusionGroup& group, const fusion::StripAnalysis& strips,
                          const Machine& machine, const fusion::WrittenSpans& written) {
@@ -226,8 +249,13 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   const int chunks = schedule.scatter ? stream - 1 : -1;
   for (size_t s = 0; s < group.nests.size(); ++s) {
     const Nest& nest = group.nests[s].nest;
+    const NestSchedule& nest_schedule = group.nests[s].schedule;
+    const auto shape = nest_schedule.matrix != 0
+                           ? fusion::matrix_shape(nest, storage, nest_schedule)
+                           : std::nullopt;
     for (const Access& load : nest.loads) {
       if (rings.count(load.value)) continue;
+      const bool in_parts = shape && &load == &nest.loads[shape->along];
       double bytes = bytes_of(graph, load.value);
       bool walked = false, in_chunks = false;
       for (size_t axis = 0; axis < nest.axes.size(); ++axis) {
@@ -255,12 +283,10 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         read.span = std::max(read.span, fusion::split_span(group, &strips, s, load));
       }
       if (constant || !walked) {
-        const bool matrix = group.nests[s].schedule.matrix != 0;
-        if (matrix && constant) bytes *= kPartBytes;
+        if (in_parts) bytes *= kPartBytes;
         if (walked) bytes /= double(num_strips);
         if (walked && split_stream) divided.insert(load.value);
-        revisited[load.value] = {bytes, bytes * visits_of(strips.stages[s]), constant,
-                                 matrix && constant};
+        revisited[load.value] = {bytes, bytes * visits_of(strips.stages[s]), constant, in_parts};
       }
     }
     for (const auto& store : nest.stores) {
@@ -288,6 +314,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     cost.compute += share * blocks * std::max(1.0, strips_equal) * per_strip;
     // Strips for which a stage has nothing to make cost next to nothing.
     cost.compute += share * visits_of(stage) * rates.visit;
+    cost.compute += packing_cycles(graph, storage, group, s, extents, share, strips.num_chunks);
   }
   // Cycles for a byte that lies among so many: beyond what is sure to stay near, the more there are
   // the more of them have gone.

@@ -126,9 +126,11 @@ class NestCycles {
     }
     for (const auto& store : nest_.stores) outside += access_slots(store.access);
     const fusion::MatrixWork work = fusion::matrix_work(nest_, schedule_, *shape, extents_);
+    const bool ahead = fusion::packs_before_strips(nest_, schedule_, *shape);
+    const double packed = ahead ? 0 : work.passes * work.packed;
     return machine_.matrix_product_cycles(work.sums) * work.products +
            machine_.panel_cycles(work.panel_bytes, work.passes) +
-           machine_.split_cycles() * work.vectors + work.results * (2 + outside / 2);
+           machine_.split_cycles() * (work.vectors + packed) + work.results * (2 + outside / 2);
   }
 
   /// Whether both factors run along the vectors: a depthwise convolution.

@@ -123,6 +123,7 @@ MatrixWork matrix_work(const Nest& nest, const NestSchedule& schedule, const Mat
       outer * blocks * double(shape.num_lines(in_block) * shape.padded_channels()) / kMatrixLanes;
   work.results = outer * blocks * block_points * lane_tiles;
   work.passes = blocks;
+  if (shape.packs) work.packed = outer * lane_tiles * steps * double(kMatrixChannels);
   work.panel_bytes =
       outer * lane_tiles * steps * 2.0 * kParts * double(kMatrixLanes * kMatrixChannels);
   return work;
@@ -145,7 +146,9 @@ std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& sto
   }
   if (shape.along < 0 || shape.across < 0) return std::nullopt;
   // What turns while it is read cannot be packed at once.
-  if (storage.roots[nest.loads[shape.along].root].kind == Root::Kind::kRing) return std::nullopt;
+  const Root::Kind kind = storage.roots[nest.loads[shape.along].root].kind;
+  if (kind == Root::Kind::kRing) return std::nullopt;
+  shape.packs = kind != Root::Kind::kConstant;
   const Access& across = nest.loads[shape.across];
   const Linear address = index::to_linear(across.address);
   const auto& order = schedule.parallel_order;
@@ -181,6 +184,16 @@ std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& sto
   }
   if (!find_turning(nest, across, shape.pitch, shape)) return std::nullopt;
   return shape;
+}
+
+bool packs_before_strips(const Nest& nest, const NestSchedule& schedule,
+                         const MatrixShape& shape) {
+  int stream = -1;
+  for (const NestAxis& axis : nest.axes) stream = std::max(stream, axis.shared);
+  if (!shape.packs || stream < 0 || nest.axes[schedule.vector_axis].shared >= 0) return false;
+  const std::vector<int> axes = packed_axes(nest, schedule, shape);
+  return std::none_of(axes.begin(), axes.end(),
+                      [&](int axis) { return nest.axes[axis].shared == stream; });
 }
 
 std::vector<int> packed_axes(const Nest& nest, const NestSchedule& schedule,

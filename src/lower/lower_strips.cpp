@@ -205,22 +205,19 @@ class StripLowering {
     return loop;
   }
 
-  /// Memory for what the matrix unit reads of a value in the stage's strips, where it can be packed
-  /// before them: it is another group's, and only loops around the strips walk it.
+  /// Memory for what the matrix unit reads in the stage's strips, where that can be packed before
+  /// them.
   void place_packed(size_t s) {
     const auto& [nest, schedule] = group_.nests[s];
     if (schedule.matrix == 0) return;
     const auto shape = fusion::matrix_shape(nest, storage(), schedule);
     CORF_ASSERT(shape, "a schedule for the matrix unit does not fit its nest");
-    const int root = nest.loads[shape->along].root;
-    if (storage().roots[root].kind == fusion::Root::Kind::kConstant || is_stored(root)) return;
+    if (!fusion::packs_before_strips(nest, schedule, *shape)) return;
+    if (is_stored(nest.loads[shape->along].root)) return;
     size_t loop = 0;
     for (int axis : fusion::packed_axes(nest, schedule, *shape)) {
-      const int shared = nest.axes[axis].shared;
-      if (shared >= static_cast<int>(outer_.size())) return;
-      loop = std::max(loop, static_cast<size_t>(shared + 1));
+      loop = std::max(loop, static_cast<size_t>(nest.axes[axis].shared + 1));
     }
-    if (nest.axes[schedule.vector_axis].shared >= 0) return;
     packed_.emplace(s, Packed{PackedParts(nest, schedule, *shape, ranges_of(s), builder_), loop});
   }
 
