@@ -76,6 +76,16 @@ double broken_runs(const Access& access, const Nest& nest, int stream,
   return run > 0 ? 1 + kLinesNotAhead * kLine / (sizeof(float) * run) : 1;
 }
 
+/// The same of results that leave panel by panel, each row of a block a few lines at a time.
+double panel_runs(const fusion::StoragePlan& storage, const Nest& nest,
+                  const NestSchedule& schedule) {
+  constexpr double kLine = 64, kLinesNotAhead = 4;
+  if (schedule.matrix == 0) return 1;
+  const auto shape = fusion::matrix_shape(nest, storage, schedule);
+  if (!shape || !shape->packs) return 1;
+  return 1 + kLinesNotAhead * kLine / (sizeof(float) * double(schedule.vector_tile));
+}
+
 /// What it costs a worker to read materialised values again.
 class Reading {
  public:
@@ -150,7 +160,8 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
     for (const auto& store : nest.stores) {
       const double bytes = bytes_of(graph, store.access.value);
       if (!values.insert(store.access.value).second) continue;
-      cost.memory += share * kPassesToWrite * bytes / write_rate(bytes, machine);
+      const double runs = is_far(bytes, machine) ? panel_runs(storage, nest, schedule) : 1;
+      cost.memory += share * kPassesToWrite * runs * bytes / write_rate(bytes, machine);
     }
     for (const Access& load : nest.loads) {
       if (!values.insert(load.value).second) continue;
@@ -237,6 +248,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     double bytes = 0, all_bytes = 0;
     bool cold = false;        // constants; activations count as read by the first visit
     bool waited_for = false;  // by the matrix unit, of bytes in parts
+    bool packed = false;      // by the kernel, in front of the strips
   };
   std::map<graph::ValueId, Revisited> revisited;
   // Strips in which the stage has something to make.
@@ -286,7 +298,8 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         if (in_parts) bytes *= kPartBytes;
         if (walked) bytes /= double(num_strips);
         if (walked && split_stream) divided.insert(load.value);
-        revisited[load.value] = {bytes, bytes * visits_of(strips.stages[s]), constant, in_parts};
+        revisited[load.value] = {bytes, bytes * visits_of(strips.stages[s]), constant, in_parts,
+                                 in_parts && !constant};
       }
     }
     for (const auto& store : nest.stores) {
@@ -296,7 +309,11 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     }
   }
   double revisited_bytes = 0;
-  for (const auto& [value, read] : revisited) revisited_bytes += read.bytes;
+  bool packs = false;
+  for (const auto& [value, read] : revisited) {
+    revisited_bytes += read.bytes;
+    packs |= read.packed;
+  }
   // What is read once a strip drives out itself, but not rings, which are used right away.
   const double near_bytes = kL2Share * double(machine.l2_bytes);
   GroupCost cost;
@@ -334,11 +351,17 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   const double cold_rate = weights_rate(machine, storage.constant_bytes);
   const double again = byte_cycles(ring_bytes + revisited_bytes, 2 * rates.l2);
   const double waits_again = gone(ring_bytes + revisited_bytes) / rates.l3;
+  // Of panels that strips go over again and again, and of the rings between them, some stay.
+  const double lost =
+      std::clamp((ring_bytes + revisited_bytes - near_bytes) / double(machine.l2_bytes), 0.0, 1.0);
+  constexpr double kPanelsAhead = 3;  // so much faster, fetched while the unit is at work
   double streamed_first = 0, streamed_again = 0;
   for (const auto& [value, read] : revisited) {
     const double all = bytes_of(graph, value) * (read.waited_for ? kPartBytes : 1);
     const double first = read.cold ? (divided.count(value) ? share : 1) * all / cold_rate : 0;
-    if (read.waited_for) {
+    if (read.packed) {
+      cost.compute += share * read.all_bytes * lost / (kPanelsAhead * rates.l3);
+    } else if (read.waited_for) {
       cost.compute += std::max(first, share * read.all_bytes * waits_again);
     } else {
       streamed_first += first;
@@ -352,15 +375,19 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     const Root& root = storage.roots[storage.values[ring.value].root];
     const bool near = root.size_elems * size_bytes(root.dtype) <= machine.l1_bytes / 2;
     cost.memory += share * 2 * bytes * (near ? 1 / rates.l1 : level);
+    if (packs && !near) cost.compute += lost * share * 2 * bytes * (1 / rates.l3 - 1 / rates.l2);
   }
+  // The matrix unit does not work meanwhile.
+  auto waits = [&](double bytes) { return packs && is_far(bytes, machine) ? 2.0 : 1.0; };
   for (const auto& [value, passes] : writes) {
     const double bytes = bytes_of(graph, value);
-    cost.memory += share * passes * bytes / write_rate(bytes, machine);
+    cost.memory += waits(bytes) * share * passes * bytes / write_rate(bytes, machine);
   }
   const Reading reading(machine, written, share);
   for (const auto& [value, read] : reads) {
     if (writes.count(value)) continue;
-    reading.add(read.passes, bytes_of(graph, value), read.root, read.span, cost);
+    const double bytes = bytes_of(graph, value);
+    reading.add(waits(bytes) * read.passes, bytes, read.root, read.span, cost);
   }
   cost.memory += 2 * double(strips.num_chunks - 1) * partial_bytes * level;
   cost.barrier = rates.barrier;

@@ -1,6 +1,7 @@
 #include "fusion/matrix.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "support/checked.h"
@@ -123,6 +124,12 @@ MatrixWork matrix_work(const Nest& nest, const NestSchedule& schedule, const Mat
       outer * blocks * double(shape.num_lines(in_block) * shape.padded_channels()) / kMatrixLanes;
   work.results = outer * blocks * block_points * lane_tiles;
   work.passes = blocks;
+  const double parts = std::ceil(double(shape.padded_channels()) / double(schedule.matrix));
+  const double sums =
+      double(kMatrixRows * kMatrixLanes) * row_tiles * (parts > 1 ? lane_tiles : width);
+  work.block_bytes = 2.0 * kParts * double(shape.num_lines(in_block)) *
+                         std::min(double(schedule.matrix), double(shape.padded_channels())) +
+                     sizeof(float) * sums;
   if (shape.packs) work.packed = outer * lane_tiles * steps * double(kMatrixChannels);
   work.panel_bytes =
       outer * lane_tiles * steps * 2.0 * kParts * double(kMatrixLanes * kMatrixChannels);
@@ -186,8 +193,7 @@ std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& sto
   return shape;
 }
 
-bool packs_before_strips(const Nest& nest, const NestSchedule& schedule,
-                         const MatrixShape& shape) {
+bool packs_before_strips(const Nest& nest, const NestSchedule& schedule, const MatrixShape& shape) {
   int stream = -1;
   for (const NestAxis& axis : nest.axes) stream = std::max(stream, axis.shared);
   if (!shape.packs || stream < 0 || nest.axes[schedule.vector_axis].shared >= 0) return false;

@@ -65,6 +65,7 @@ struct MatrixWork {
   double passes = 0;       // over the packed operand, one for each block
   double panel_bytes = 0;  // of the packed operand: its parts
   double packed = 0;       // vectors of 16 numbers that the kernel packs in a pass
+  double block_bytes = 0;  // of what is split at a time, and of the sums that wait for all of it
 };
 MatrixWork matrix_work(const Nest& nest, const NestSchedule& schedule, const MatrixShape& shape,
                        const std::vector<int64_t>& points);

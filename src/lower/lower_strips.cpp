@@ -4,8 +4,8 @@
 #include <map>
 #include <optional>
 
-#include "lower/boxes.h"
 #include "fusion/matrix.h"
+#include "lower/boxes.h"
 #include "lower/lower_nest.h"
 #include "lower/packed_parts.h"
 #include "support/assert.h"

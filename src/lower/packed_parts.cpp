@@ -72,8 +72,8 @@ PackedParts::PackedParts(const fusion::Nest& nest, const fusion::NestSchedule& s
   for (int axis : outer_) {
     const auto range = ranges.find(axis);
     const int64_t extent = nest.axes[axis].extent;
-    ranges_[axis] = range == ranges.end() ? AxisRange{Expr(0), Expr(extent), extent}
-                                          : range->second;
+    ranges_[axis] =
+        range == ranges.end() ? AxisRange{Expr(0), Expr(extent), extent} : range->second;
     size *= ranges_[axis].most;
   }
   builder.resize_scratch(buffer_, size);
@@ -190,8 +190,8 @@ loop::Tile PackedParts::pack_tile(const std::vector<Expr>& point, int64_t width,
         let(DType::kBF16, loop::TileApply{graph::ScalarOp::kTruncate, {rest}});
     const Expr rows = (step * Expr(kParts) + Expr(part)) * Expr(kMatrixChannels) +
                       group * Expr(kChannelsOfTile) + pair * Expr(2);
-    tile.body.push_back(loop::TileStore{
-        buffer_, panel_at + rows * Expr(lanes) + lane * Expr(2) + half, {}, upper});
+    tile.body.push_back(
+        loop::TileStore{buffer_, panel_at + rows * Expr(lanes) + lane * Expr(2) + half, {}, upper});
     if (part + 1 == kParts) break;
     const loop::Register wide = let(DType::kF32, loop::TileApply{graph::ScalarOp::kCast, {upper}});
     rest = let(DType::kF32, loop::TileApply{graph::ScalarOp::kSub, {rest, wide}});
@@ -213,8 +213,8 @@ std::vector<Stmt> PackedParts::pack(const std::vector<Expr>& point, int64_t widt
   std::vector<Stmt> body;
   auto add = [&](const Expr& lo, const Expr& hi, int64_t channels) {
     loop::For blocks = new_loop(builder_->new_variable("channels"), lo, hi);
-    loop::For groups = new_loop(builder_->new_variable("group"), Expr(0),
-                                Expr(kMatrixChannels / kChannelsOfTile));
+    loop::For groups =
+        new_loop(builder_->new_variable("group"), Expr(0), Expr(kMatrixChannels / kChannelsOfTile));
     const Expr block = Expr::variable(blocks.var);
     groups.body.push_back(pack_tile(at, width, step * Expr(channel_blocks_) + block, block,
                                     Expr::variable(groups.var), channels));

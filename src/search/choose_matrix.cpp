@@ -164,7 +164,9 @@ class MatrixChooser : ScheduleStep {
     }
     return bytes;
   }
-  bool panels_stay() const { return packed_bytes() <= double(machine_.l2_bytes) / 3; }
+  bool panels_stay() const {
+    return shape_.packs || packed_bytes() <= double(machine_.l2_bytes) / 3;
+  }
 
   /// Bytes of a block that stay near while all panels pass.
   double budget() const { return double(machine_.l2_bytes) / (panels_stay() ? 4 : 3); }
@@ -189,8 +191,8 @@ class MatrixChooser : ScheduleStep {
 
   double cycles(const std::vector<int64_t>& points) const {
     const MatrixWork work = fusion::matrix_work(nest_, schedule_, shape_, points);
-    return machine_.matrix_product_cycles(work.sums) * work.products +
-           machine_.panel_cycles(work.panel_bytes, work.passes) +
+    const double panels = shape_.packs ? 0 : machine_.panel_cycles(work.panel_bytes, work.passes);
+    return machine_.matrix_product_cycles(work.sums) * work.products + panels +
            Machine::split_cycles() * (work.vectors + packed_vectors(work)) + 3 * work.results;
   }
 
@@ -279,10 +281,10 @@ class MatrixChooser : ScheduleStep {
   /// Where sums of all panels take little room, what is split at a time may stay in the first
   /// level.
   void choose_near_channels(const std::vector<int64_t>& points) {
-    const double near_bytes = double(machine_.l1_bytes) / 4;
+    const double near_bytes = double(machine_.l1_bytes) / 4;  // beside panels and results
     double sums_bytes = sizeof(float) * double(extent(schedule_.vector_axis));
     for (int axis : inner_) sums_bytes *= double(points[axis]);
-    if (!shape_.packs || sums_bytes > near_bytes || block_bytes(points) <= near_bytes) return;
+    if (!shape_.packs || sums_bytes > 2 * near_bytes || block_bytes(points) <= near_bytes) return;
     const double channel_bytes = block_bytes(points) / double(schedule_.matrix);
     const auto channels = static_cast<int64_t>(near_bytes / channel_bytes);
     schedule_.matrix =
