@@ -22,8 +22,8 @@ constexpr int64_t kTilesOfRows = 2;
 }  // namespace
 
 MatrixBlock::MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
-                         fusion::MatrixShape shape, PackedParts packed,
-                         std::vector<int64_t> points, KernelBuilder& builder)
+                         fusion::MatrixShape shape, PackedParts packed, std::vector<int64_t> points,
+                         KernelBuilder& builder)
     : nest_(nest),
       schedule_(schedule),
       shape_(std::move(shape)),
@@ -249,8 +249,7 @@ void MatrixBlock::prefetch_panel(const Panel& panel, const Expr& row, const Expr
   const Expr from = next + step * Expr(step_elems) +
                     floor_div(row, Expr(kRowsOfProduct)) * Expr(lines * kLineElems);
   for (int64_t line = 0; line < lines; ++line) {
-    out.push_back(
-        loop::TilePrefetch{packed_.buffer(), from + Expr(line * kLineElems)});
+    out.push_back(loop::TilePrefetch{packed_.buffer(), from + Expr(line * kLineElems)});
   }
 }
 

@@ -284,7 +284,8 @@ class MatrixChooser : ScheduleStep {
     const double near_bytes = double(machine_.l1_bytes) / 4;  // beside panels and results
     double sums_bytes = sizeof(float) * double(extent(schedule_.vector_axis));
     for (int axis : inner_) sums_bytes *= double(points[axis]);
-    if (!shape_.packs || sums_bytes > 2 * near_bytes || block_bytes(points) <= near_bytes) return;
+    if (!shape_.packs || sums_bytes > 2 * near_bytes) return;
+    if (block_bytes(points) <= 2 * near_bytes) return;
     const double channel_bytes = block_bytes(points) / double(schedule_.matrix);
     const auto channels = static_cast<int64_t>(near_bytes / channel_bytes);
     schedule_.matrix =

@@ -26,8 +26,8 @@ constexpr int kMostStreams = 2;
 /// a multiple of 8, or of 24, which tiles of 4, 6, 8 and 12 rows divide.
 constexpr int64_t kManyRows = 256;
 constexpr int64_t kRowsOfTiles[] = {24, 8};
-/// Rows that the matrix unit multiplies in one product, or half of them.
-constexpr int64_t kRowsOfProducts[] = {2 * fusion::kMatrixRows, fusion::kMatrixRows};
+/// Rows that the matrix unit multiplies by a panel at once.
+constexpr int64_t kRowsOfProducts = 2 * fusion::kMatrixRows;
 
 class StripChooser {
  public:
@@ -179,10 +179,8 @@ class StripChooser {
     for (int64_t per_part : {1, 2, 3, 4, 6, 8, 14, 28, 56, 112}) {
       const int64_t length =
           round_up(ceil_div(rows, parts * per_part), units_.at(loops.stream_dim));
-      if (machine_.has_matrix_unit()) {
-        for (int64_t product : kRowsOfProducts) {
-          if (length < rows) lengths.push_back(round_up(length, product));
-        }
+      if (machine_.has_matrix_unit() && length < rows) {
+        lengths.push_back(round_up(length, kRowsOfProducts));
       }
       if (rows < kManyRows) {
         lengths.push_back(length);
