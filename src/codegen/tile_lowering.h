@@ -157,6 +157,10 @@ class TileLowering {
   /// The points that go through registers together are the lanes of the group.
   Piece transposed_group(int axis, int64_t from, int lanes, DType dtype) const;
   void store_transposed(const loop::TileStore& store, Offset& offset, loop::AxisSet axes, int axis);
+  int interleaved_axis(const loop::TileStore& store, const Offset& offset,
+                       loop::AxisSet axes) const;
+  void store_interleaved(const loop::TileStore& store, Offset& offset, loop::AxisSet axes,
+                         int axis);
   llvm::Value* load_transposed(RegisterState& state, const loop::TileLoad& load, Point point,
                                int piece, int axis);
   // Memory in pairs of neighbours (tile_pairs.cpp).

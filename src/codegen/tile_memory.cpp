@@ -315,6 +315,12 @@ void TileLowering::execute(const loop::TileStore& store) {
     if (index::depends_on(store.offset, var)) force(bound.reg);
   }
   Offset offset = make_offset(store.offset);
+  const int interleaved = along_vector ? interleaved_axis(store, offset, unrolled(axes)) : -1;
+  if (interleaved >= 0) {
+    store_interleaved(store, offset, axes, interleaved);
+    forget_loads_of(store.buffer);
+    return;
+  }
   const int transposed = along_vector ? transposed_axis(offset, unrolled(axes), store.guards) : -1;
   if (transposed >= 0) {
     store_transposed(store, offset, axes, transposed);

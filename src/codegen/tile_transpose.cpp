@@ -146,6 +146,44 @@ void TileLowering::store_transposed(const loop::TileStore& store, Offset& offset
   }
 }
 
+/// The unrolled axis of two points whose bfloat16 numbers take turns in memory, or -1.
+int TileLowering::interleaved_axis(const loop::TileStore& store, const Offset& offset,
+                                   AxisSet axes) const {
+  const DType dtype = f_.kernel.buffer_dtype(store.buffer);
+  const DType value_dtype = registers_[static_cast<size_t>(store.value)].dtype;
+  if (dtype != DType::kBF16 || value_dtype != DType::kBF16) return -1;
+  if (offset.per_point || !store.guards.empty()) return -1;
+  if (offset.linear.coefficient(vector_var_) != 2) return -1;
+  for (size_t axis = 0; axis < info_.extents.size(); ++axis) {
+    if (!(axes >> axis & 1) || info_.extents[axis] != 2) continue;
+    if (offset.linear.coefficient(info_.axis_variables[axis]) == 1) return static_cast<int>(axis);
+  }
+  return -1;
+}
+
+/// Registers hold bfloat16 numbers as the upper halves of f32: two of them make a whole vector.
+void TileLowering::store_interleaved(const loop::TileStore& store, Offset& offset, AxisSet axes,
+                                     int axis) {
+  constexpr uint64_t kHalfBits = 16, kUpper = 0xffff0000;
+  const auto at = static_cast<size_t>(axis);
+  for (Point point : points(unrolled(axes) & ~(AxisSet{1} << axis))) {
+    for (int piece = 0; piece < static_cast<int>(pieces_.size()); ++piece) {
+      const Piece& part = pieces_[static_cast<size_t>(piece)];
+      auto bits = [&](int64_t half) {
+        point[at] = half;
+        Value* value = spread(this->value(store.value, point, piece), piece);
+        return builder_.CreateBitCast(value, with_lanes(builder_.getInt32Ty(), part.lanes));
+      };
+      Value* low = builder_.CreateLShr(bits(0), kHalfBits);
+      Value* both = builder_.CreateOr(low, builder_.CreateAnd(bits(1), kUpper));
+      point[at] = 0;
+      Address address = locate(offset, store.buffer, point, piece).address;
+      address.constant += 2 * part.start;
+      store_vector(store.buffer, address, both, active_mask(part, nullptr));
+    }
+  }
+}
+
 /// Loads the whole group that the point belongs to; what the others read stays in the register.
 Value* TileLowering::load_transposed(RegisterState& state, const loop::TileLoad& load, Point point,
                                      int piece, int axis) {

@@ -76,6 +76,16 @@ double broken_runs(const Access& access, const Nest& nest, int stream,
   return run > 0 ? 1 + kLinesNotAhead * kLine / (sizeof(float) * run) : 1;
 }
 
+/// The same of results that leave panel by panel, each row of a block a few lines at a time.
+double panel_runs(const fusion::StoragePlan& storage, const Nest& nest,
+                  const NestSchedule& schedule) {
+  constexpr double kLine = 64, kLinesNotAhead = 4;
+  if (schedule.matrix == 0) return 1;
+  const auto shape = fusion::matrix_shape(nest, storage, schedule);
+  if (!shape || !shape->packs) return 1;
+  return 1 + kLinesNotAhead * kLine / (sizeof(float) * double(schedule.vector_tile));
+}
+
 /// What it costs a worker to read materialised values again.
 class Reading {
  public:
@@ -151,7 +161,8 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
     for (const auto& store : nest.stores) {
       const double bytes = bytes_of(graph, store.access.value);
       if (!values.insert(store.access.value).second) continue;
-      cost.memory += share * kPassesToWrite * bytes / write_rate(bytes, machine);
+      const double runs = is_far(bytes, machine) ? panel_runs(storage, nest, schedule) : 1;
+      cost.memory += share * kPassesToWrite * runs * bytes / write_rate(bytes, machine);
     }
     for (const Access& load : nest.loads) {
       if (!values.insert(load.value).second) continue;
@@ -172,6 +183,29 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
     cost.barrier += rates.barrier;
   }
   return cost;
+}
+
+/// Of the busiest worker, for what a stage packs in front of the strips. `share`: of the loops that
+/// the workers divide.
+double packing_cycles(const graph::Graph& graph, const fusion::StoragePlan& storage,
+                      const FusionGroup& group, size_t stage, const std::vector<int64_t>& extents,
+                      double share, int64_t num_chunks) {
+  const auto& [nest, schedule] = group.nests[stage];
+  if (schedule.matrix == 0) return 0;
+  const auto shape = fusion::matrix_shape(nest, storage, schedule);
+  if (!shape || !fusion::packs_before_strips(nest, schedule, *shape)) return 0;
+  int loops = 0;
+  for (int axis : fusion::packed_axes(nest, schedule, *shape)) {
+    loops = std::max(loops, nest.axes[axis].shared + 1);
+  }
+  const Shape& points = graph.values[group.stages.back().stored[0]].shape;
+  double times = group.strips->partition_loop < loops ? share : 1;
+  for (const fusion::StripSchedule::Outer& outer : group.strips->outer) {
+    if (loops-- > 0) times *= double(ceil_div(points[outer.dim], outer.block));
+  }
+  if (loops > 0) times *= double(num_chunks);
+  return times * Machine::split_cycles() *
+         fusion::matrix_work(nest, schedule, *shape, extents).packed;
 }
 
 GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& storage,
@@ -214,6 +248,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     double bytes = 0, again_bytes = 0;
     bool cold = false;        // constants; activations count as read by the first visit
     bool waited_for = false;  // by the matrix unit, of bytes in parts
+    bool packed = false;      // by the kernel, in front of the strips
   };
   std::map<graph::ValueId, Revisited> revisited;
   // Strips in which the stage has something to make.
@@ -226,8 +261,13 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   const int chunks = schedule.scatter ? stream - 1 : -1;
   for (size_t s = 0; s < group.nests.size(); ++s) {
     const Nest& nest = group.nests[s].nest;
+    const NestSchedule& nest_schedule = group.nests[s].schedule;
+    const auto shape = nest_schedule.matrix != 0
+                           ? fusion::matrix_shape(nest, storage, nest_schedule)
+                           : std::nullopt;
     for (const Access& load : nest.loads) {
       if (rings.count(load.value)) continue;
+      const bool in_parts = shape && &load == &nest.loads[shape->along];
       double bytes = bytes_of(graph, load.value);
       bool walked = false, in_chunks = false;
       for (size_t axis = 0; axis < nest.axes.size(); ++axis) {
@@ -255,12 +295,11 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         read.span = std::max(read.span, fusion::split_span(group, &strips, s, load));
       }
       if (constant || !walked) {
-        const bool matrix = group.nests[s].schedule.matrix != 0;
-        if (matrix && constant) bytes *= kPartBytes;
+        if (in_parts) bytes *= kPartBytes;
         if (walked) bytes /= double(num_strips);
         if (walked && split_stream) divided.insert(load.value);
         const double again = std::max(0.0, share * visits_of(strips.stages[s]) - 1);
-        revisited[load.value] = {bytes, bytes * again, constant, matrix && constant};
+        revisited[load.value] = {bytes, bytes * again, constant, in_parts, in_parts && !constant};
       }
     }
     for (const auto& store : nest.stores) {
@@ -270,7 +309,11 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     }
   }
   double revisited_bytes = 0;
-  for (const auto& [value, read] : revisited) revisited_bytes += read.bytes;
+  bool packs = false;
+  for (const auto& [value, read] : revisited) {
+    revisited_bytes += read.bytes;
+    packs |= read.packed;
+  }
   // What is read once a strip drives out itself, but not rings, which are used right away.
   const double near_bytes = kL2Share * double(machine.l2_bytes);
   GroupCost cost;
@@ -288,6 +331,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     cost.compute += share * blocks * std::max(1.0, strips_equal) * per_strip;
     // Strips for which a stage has nothing to make cost next to nothing.
     cost.compute += share * visits_of(stage) * rates.visit;
+    cost.compute += packing_cycles(graph, storage, group, s, extents, share, strips.num_chunks);
   }
   // Cycles for a byte that lies among so many: beyond what is sure to stay near, the more there are
   // the more of them have gone.
@@ -308,11 +352,17 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   const double wait = weights_wait(machine, storage.constant_bytes);
   const double again = byte_cycles(ring_bytes + revisited_bytes, 2 * rates.l2);
   const double waits_again = gone(ring_bytes + revisited_bytes) / rates.l3;
+  // Of panels that strips go over again and again, and of the rings between them, some stay.
+  const double lost =
+      std::clamp((ring_bytes + revisited_bytes - near_bytes) / double(machine.l2_bytes), 0.0, 1.0);
+  constexpr double kPanelsAhead = 3;  // so much faster, fetched while the unit is at work
   double streamed_first = 0, streamed_again = 0;
   for (const auto& [value, read] : revisited) {
     const double all = bytes_of(graph, value) * (read.waited_for ? kPartBytes : 1);
     const double needed = read.cold ? (divided.count(value) ? share : 1) * all : 0;
-    if (read.waited_for) {
+    if (read.packed) {
+      cost.compute += read.again_bytes * lost / (kPanelsAhead * rates.l3);
+    } else if (read.waited_for) {
       cost.compute += std::max(needed * wait, read.again_bytes * waits_again);
     } else {
       streamed_first += needed / cold_rate;
@@ -326,15 +376,19 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     const Root& root = storage.roots[storage.values[ring.value].root];
     const bool near = root.size_elems * size_bytes(root.dtype) <= machine.l1_bytes / 2;
     cost.memory += share * 2 * bytes * (near ? 1 / rates.l1 : level);
+    if (packs && !near) cost.compute += lost * share * 2 * bytes * (1 / rates.l3 - 1 / rates.l2);
   }
+  // The matrix unit does not work meanwhile.
+  auto waits = [&](double bytes) { return packs && is_far(bytes, machine) ? 2.0 : 1.0; };
   for (const auto& [value, passes] : writes) {
     const double bytes = bytes_of(graph, value);
-    cost.memory += share * passes * bytes / write_rate(bytes, machine);
+    cost.memory += waits(bytes) * share * passes * bytes / write_rate(bytes, machine);
   }
   const Reading reading(machine, written, share);
   for (const auto& [value, read] : reads) {
     if (writes.count(value)) continue;
-    reading.add(read.passes, bytes_of(graph, value), read.root, read.span, cost);
+    const double bytes = bytes_of(graph, value);
+    reading.add(waits(bytes) * read.passes, bytes, read.root, read.span, cost);
   }
   cost.memory += 2 * double(strips.num_chunks - 1) * partial_bytes * level;
   cost.barrier = rates.barrier;

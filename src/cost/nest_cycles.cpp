@@ -131,9 +131,15 @@ class NestCycles {
     }
     for (const auto& store : nest_.stores) outside += access_slots(store.access);
     const fusion::MatrixWork work = fusion::matrix_work(nest_, schedule_, *shape, extents_);
-    return machine_.matrix_product_cycles(work.sums) * work.products +
-           machine_.panel_cycles(work.panel_bytes, work.passes) +
-           machine_.split_cycles() * work.vectors + work.results * (2 + outside / 2);
+    const bool ahead = fusion::packs_before_strips(nest_, schedule_, *shape);
+    const double packed = ahead ? 0 : work.passes * work.packed;
+    const double panels = shape->packs ? 0 : machine_.panel_cycles(work.panel_bytes, work.passes);
+    // What is split at a time is read for each panel.
+    const bool is_near = !shape->packs || work.block_bytes <= double(machine_.l1_bytes);
+    const double split = machine_.split_cycles() * (is_near ? 1 : 2);
+    return machine_.matrix_product_cycles(work.sums) * work.products + panels +
+           split * work.vectors + machine_.split_cycles() * packed +
+           work.results * (2 + outside / 2);
   }
 
   /// Whether an addition right after a sum of products costs nothing: the sum begins with what is

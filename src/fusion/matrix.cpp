@@ -1,6 +1,7 @@
 #include "fusion/matrix.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "support/checked.h"
@@ -123,6 +124,13 @@ MatrixWork matrix_work(const Nest& nest, const NestSchedule& schedule, const Mat
       outer * blocks * double(shape.num_lines(in_block) * shape.padded_channels()) / kMatrixLanes;
   work.results = outer * blocks * block_points * lane_tiles;
   work.passes = blocks;
+  const double parts = std::ceil(double(shape.padded_channels()) / double(schedule.matrix));
+  const double sums =
+      double(kMatrixRows * kMatrixLanes) * row_tiles * (parts > 1 ? lane_tiles : width);
+  work.block_bytes = 2.0 * kParts * double(shape.num_lines(in_block)) *
+                         std::min(double(schedule.matrix), double(shape.padded_channels())) +
+                     sizeof(float) * sums;
+  if (shape.packs) work.packed = outer * lane_tiles * steps * double(kMatrixChannels);
   work.panel_bytes =
       outer * lane_tiles * steps * 2.0 * kParts * double(kMatrixLanes * kMatrixChannels);
   return work;
@@ -141,11 +149,14 @@ std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& sto
     const Access& access = nest.loads[factor.access];
     if (!access.guards.empty() || !index::to_linear(access.address).is_affine())
       return std::nullopt;
-    (is_packed(nest, storage, factor.access, v) ? shape.along : shape.across) = factor.access;
+    (index::depends_on(access.address, v) ? shape.along : shape.across) = factor.access;
   }
   if (shape.along < 0 || shape.across < 0) return std::nullopt;
+  // What turns while it is read cannot be packed at once.
+  const Root::Kind kind = storage.roots[nest.loads[shape.along].root].kind;
+  if (kind == Root::Kind::kRing) return std::nullopt;
+  shape.packs = kind != Root::Kind::kConstant;
   const Access& across = nest.loads[shape.across];
-  if (index::depends_on(across.address, v)) return std::nullopt;
   const Linear address = index::to_linear(across.address);
   const auto& order = schedule.parallel_order;
   shape.inner.assign(std::find(order.begin(), order.end(), v) + 1, order.end());
@@ -182,13 +193,32 @@ std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& sto
   return shape;
 }
 
+bool packs_before_strips(const Nest& nest, const NestSchedule& schedule, const MatrixShape& shape) {
+  int stream = -1;
+  for (const NestAxis& axis : nest.axes) stream = std::max(stream, axis.shared);
+  if (!shape.packs || stream < 0 || nest.axes[schedule.vector_axis].shared >= 0) return false;
+  const std::vector<int> axes = packed_axes(nest, schedule, shape);
+  return std::none_of(axes.begin(), axes.end(),
+                      [&](int axis) { return nest.axes[axis].shared == stream; });
+}
+
+std::vector<int> packed_axes(const Nest& nest, const NestSchedule& schedule,
+                             const MatrixShape& shape) {
+  std::vector<int> axes;
+  for (int axis : schedule.parallel_order) {
+    const bool moves = index::depends_on(nest.loads[shape.along].address, axis);
+    if (axis != schedule.vector_axis && moves) axes.push_back(axis);
+  }
+  return axes;
+}
+
 Status check_matrix(const Nest& nest, const StoragePlan& storage, const NestSchedule& schedule) {
   if (schedule.matrix == 0) return {};
   auto fault = [](std::string_view what) {
     return make_error(ErrorCode::kInvalidArgument, "the schedule does not fit its nest: {}", what);
   };
   const std::optional<MatrixShape> shape = matrix_shape(nest, storage, schedule);
-  if (!shape) return fault("`matrix` takes a product of packed constants and of lines of channels");
+  if (!shape) return fault("`matrix` takes a product of packed values and of lines of channels");
   if (schedule.matrix < 1 ||
       (schedule.matrix < shape->channels && schedule.matrix % kMatrixChannels != 0)) {
     return fault("`matrix` takes a multiple of 32 channels, or all of them");

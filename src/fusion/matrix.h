@@ -24,9 +24,10 @@ constexpr int64_t kMatrixRows = 16, kMatrixLanes = 16, kMatrixChannels = 32;
 /// row needs follow one another (a convolution's neighbouring rows share most of theirs).
 /// Element c of line i is at `pitch * i + channel_step * c`.
 struct MatrixShape {
-  int across = -1, along = -1;  // loads: the one that is split in the kernel, the packed one
+  int across = -1, along = -1;  // loads: the one that is split line by line, the packed one
   int channel_axis = -1;        // reduction axis that runs along the lines
   int64_t channels = 0, channel_step = 1;
+  bool packs = false;          // the kernel packs: no constant
   std::vector<int> inner;      // the parallel axes of a block, outermost first
   int64_t pitch = 0;           // elements between lines
   std::vector<int64_t> lines;  // by axis: that a step moves; 0 of axes outside of the block
@@ -63,13 +64,23 @@ struct MatrixWork {
   double results = 0;      // vectors of sums that are taken up again
   double passes = 0;       // over the packed operand, one for each block
   double panel_bytes = 0;  // of the packed operand: its parts
+  double packed = 0;       // vectors of 16 numbers that the kernel packs in a pass
+  double block_bytes = 0;  // of what is split at a time, and of the sums that wait for all of it
 };
 MatrixWork matrix_work(const Nest& nest, const NestSchedule& schedule, const MatrixShape& shape,
                        const std::vector<int64_t>& points);
 
+/// Whether a stage's kernel packs in front of the strips: of the loops that the stages share, only
+/// those around the strips walk the packed operand. If not, each panel is packed for each block.
+bool packs_before_strips(const Nest& nest, const NestSchedule& schedule, const MatrixShape& shape);
+
 /// nullopt if the contraction has no such form under the schedule's orders.
 std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& storage,
                                         const NestSchedule& schedule);
+
+/// The parallel axes that the packed operand has besides the vector axis, outermost first.
+std::vector<int> packed_axes(const Nest& nest, const NestSchedule& schedule,
+                             const MatrixShape& shape);
 
 /// A schedule for the matrix unit fits its nest. Errors: kInvalidArgument.
 Status check_matrix(const Nest& nest, const StoragePlan& storage, const NestSchedule& schedule);

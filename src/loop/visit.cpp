@@ -56,7 +56,10 @@ class Walk {
     access(s.buffer, s.offset, s.guards);
     reg(s.value);
   }
-  void operator()(TilePrefetch& s) { expr(s.offset); }
+  void operator()(TilePrefetch& s) {
+    if (v_.buffer) v_.buffer(s.buffer);
+    expr(s.offset);
+  }
   void operator()(TileBind& s) {
     reg(s.reg);
     binding(s.var);

@@ -107,6 +107,10 @@ int KernelBuilder::new_scratch(const std::string& name, DType dtype, int64_t siz
   return kFirstScratch + number;
 }
 
+void KernelBuilder::resize_scratch(int scratch, int64_t size_elems) {
+  kernel_.scratch[scratch - kFirstScratch].size_elems = size_elems;
+}
+
 void KernelBuilder::finish() {
   const auto first = static_cast<int>(kernel_.buffers.size());
   loop::KernelVisitor visitor;
@@ -114,6 +118,14 @@ void KernelBuilder::finish() {
     if (buffer >= kFirstScratch) buffer += first - kFirstScratch;
   };
   loop::visit(kernel_, visitor);
+}
+
+loop::For new_loop(int var, index::Expr lo, index::Expr hi) {
+  loop::For loop;
+  loop.var = var;
+  loop.lo = std::move(lo);
+  loop.hi = std::move(hi);
+  return loop;
 }
 
 }  // namespace corf::lower

@@ -57,6 +57,7 @@ class KernelBuilder {
   void place_ring(int root, DType dtype, int64_t size_elems, const index::Expr& shift);
   /// Memory of the worker's own.
   int new_scratch(const std::string& name, DType dtype, int64_t size_elems);
+  void resize_scratch(int scratch, int64_t size_elems);
   /// To be called once, when everything is bound: numbers the scratch behind the buffers.
   void finish();
 
@@ -73,5 +74,8 @@ class KernelBuilder {
   std::map<std::string, int> names_;
   loop::Register next_register_ = 0;
 };
+
+/// A loop without a body, in steps of one.
+loop::For new_loop(int var, index::Expr lo, index::Expr hi);
 
 }  // namespace corf::lower

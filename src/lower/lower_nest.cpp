@@ -20,7 +20,7 @@ class NestLowering {
  public:
   NestLowering(const Nest& nest, const NestSchedule& schedule,
                const std::map<int, AxisRange>& ranges, KernelBuilder& builder,
-               const ReductionPart* part)
+               const ReductionPart* part, const PackedParts* packed)
       : nest_(nest),
         schedule_(schedule),
         ranges_(ranges),
@@ -30,7 +30,7 @@ class NestLowering {
     base_.assign(n, Expr(0));
     extent_.assign(n, 1);
     emitter_.set_part(part);
-    if (schedule.matrix != 0) open_matrix();
+    if (schedule.matrix != 0) open_matrix(packed);
   }
 
   std::vector<Stmt> run() {
@@ -56,7 +56,7 @@ class NestLowering {
     Expr lo, hi;  // in tiles
   };
 
-  void open_matrix() {
+  void open_matrix(const PackedParts* packed) {
     auto shape = fusion::matrix_shape(nest_, builder_.buffers().storage(), schedule_);
     CORF_ASSERT(shape, "a schedule for the matrix unit does not fit its nest");
     std::vector<int64_t> points(nest_.axes.size(), 1);
@@ -69,7 +69,9 @@ class NestLowering {
     const auto v = std::find(order.begin(), order.end(), schedule_.vector_axis);
     vector_level_ = static_cast<size_t>(v - order.begin());
     block_axes_ = shape->inner;
-    matrix_.emplace(nest_, schedule_, std::move(*shape), std::move(points), builder_);
+    matrix_.emplace(nest_, schedule_, *shape,
+                    packed ? *packed : PackedParts(nest_, schedule_, *shape, builder_),
+                    std::move(points), builder_);
   }
 
   /// Of an axis in one block.
@@ -301,8 +303,8 @@ void lower_nest(const Nest& nest, const NestSchedule& schedule, KernelBuilder& b
 
 std::vector<Stmt> nest_loops(const Nest& nest, const NestSchedule& schedule,
                              const std::map<int, AxisRange>& ranges, KernelBuilder& builder,
-                             const ReductionPart* part) {
-  return NestLowering(nest, schedule, ranges, builder, part).run();
+                             const ReductionPart* part, const PackedParts* packed) {
+  return NestLowering(nest, schedule, ranges, builder, part, packed).run();
 }
 
 }  // namespace corf::lower

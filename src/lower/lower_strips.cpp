@@ -1,10 +1,14 @@
 #include "lower/lower_strips.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 
+#include "fusion/matrix.h"
 #include "lower/boxes.h"
 #include "lower/lower_nest.h"
+#include "lower/packed_parts.h"
+#include "support/assert.h"
 #include "support/checked.h"
 
 namespace corf::lower {
@@ -36,6 +40,7 @@ class StripLowering {
     strip_ = builder_.new_variable("strip");
     for (const StripRing& ring : strips_.rings) place(ring);
     if (schedule_.scatter) place_partial_sums();
+    for (size_t s = 0; s < group_.nests.size(); ++s) place_packed(s);
     std::vector<Stmt>& body = builder_.kernel().body;
     append(body, zero_stored_margins());
     for (const StripRing& ring : strips_.rings) append(body, zero_sides(ring));
@@ -150,6 +155,9 @@ class StripLowering {
 
   std::vector<Stmt> blocks(size_t loop) {
     std::vector<Stmt> result;
+    for (const auto& [stage, packed] : packed_) {
+      if (packed.loop == loop) append(result, packed.parts.pack_all());
+    }
     if (loop == outer_.size()) {
       result.push_back(strip_loop());
       return result;
@@ -189,10 +197,37 @@ class StripLowering {
         append(loop.body, scatter());
         continue;
       }
+      const auto packed = packed_.find(s);
       append(loop.body,
-             nest_loops(group_.nests[s].nest, group_.nests[s].schedule, ranges_of(s), builder_));
+             nest_loops(group_.nests[s].nest, group_.nests[s].schedule, ranges_of(s), builder_,
+                        nullptr, packed == packed_.end() ? nullptr : &packed->second.parts));
     }
     return loop;
+  }
+
+  /// Memory for what the matrix unit reads in the stage's strips, where that can be packed before
+  /// them.
+  void place_packed(size_t s) {
+    const auto& [nest, schedule] = group_.nests[s];
+    if (schedule.matrix == 0) return;
+    const auto shape = fusion::matrix_shape(nest, storage(), schedule);
+    CORF_ASSERT(shape, "a schedule for the matrix unit does not fit its nest");
+    if (!fusion::packs_before_strips(nest, schedule, *shape)) return;
+    if (is_stored(nest.loads[shape->along].root)) return;
+    size_t loop = 0;
+    for (int axis : fusion::packed_axes(nest, schedule, *shape)) {
+      loop = std::max(loop, static_cast<size_t>(nest.axes[axis].shared + 1));
+    }
+    packed_.emplace(s, Packed{PackedParts(nest, schedule, *shape, ranges_of(s), builder_), loop});
+  }
+
+  bool is_stored(int root) const {
+    for (const fusion::ScheduledNest& scheduled : group_.nests) {
+      for (const fusion::Nest::Store& store : scheduled.nest.stores) {
+        if (store.access.root == root) return true;
+      }
+    }
+    return false;
   }
 
   /// Memory for the last stage's partial results: all that a worker has of them in one run through
@@ -321,6 +356,11 @@ class StripLowering {
   std::vector<int> outer_;  // variables of the blocks' loops
   int strip_ = -1;          // variable of the strips' loop
   ReductionPart part_;      // of the scattered axis
+  struct Packed {
+    PackedParts parts;
+    size_t loop = 0;  // in front of which it is packed: a position in outer_, or behind them
+  };
+  std::map<size_t, Packed> packed_;  // by stage
 };
 
 }  // namespace

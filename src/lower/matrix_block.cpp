@@ -1,7 +1,6 @@
 #include "lower/matrix_block.h"
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 
 #include "support/checked.h"
@@ -20,131 +19,17 @@ namespace {
 /// Tiles of rows that one product holds, as the registers of the matrix unit allow.
 constexpr int64_t kTilesOfRows = 2;
 
-/// The upper half of a number, and what it leaves.
-uint16_t upper_half(float& value) {
-  uint32_t bits = 0;
-  std::memcpy(&bits, &value, sizeof bits);
-  const uint32_t upper = bits & 0xffff0000;
-  float part = 0;
-  std::memcpy(&part, &upper, sizeof part);
-  value -= part;
-  return static_cast<uint16_t>(upper >> 16);
-}
-
-loop::For new_loop(int var, Expr lo, Expr hi) {
-  loop::For loop;
-  loop.var = var;
-  loop.lo = std::move(lo);
-  loop.hi = std::move(hi);
-  return loop;
-}
-
 }  // namespace
 
-// ---- the packed operand ------------------------------------------------------------------------
-
-int64_t PackedParts::lanes_of(int64_t extent) { return round_up(extent, kMatrixLanes); }
-
-/// Of all panels.
-int64_t PackedParts::all_lanes() const {
-  const int64_t extent = nest_.axes[vector_axis_].extent;
-  return extent / vector_tile_ * lanes_of(vector_tile_) + lanes_of(extent % vector_tile_);
-}
-
-PackedParts::PackedParts(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
-                         const fusion::MatrixShape& shape, ProgramBuffers& buffers)
-    : nest_(nest),
-      shape_(shape),
-      access_(nest.loads[shape.along]),
-      vector_axis_(schedule.vector_axis),
-      vector_tile_(schedule.vector_tile) {
-  for (int axis : schedule.parallel_order) {
-    if (axis != vector_axis_ && index::depends_on(access_.address, axis)) outer_.push_back(axis);
-  }
-  std::string key = "parts/" + std::to_string(access_.root) + "/" + std::to_string(vector_tile_) +
-                    "/" + std::to_string(nest.axes[vector_axis_].extent) + "/" +
-                    std::to_string(shape.channel_axis) + ":" + std::to_string(shape.channels);
-  for (int axis : schedule.reduction_order) {
-    if (axis == shape.channel_axis) continue;
-    step_axes_.push_back(axis);
-    num_steps_ *= nest.axes[axis].extent;
-  }
-  num_steps_ *= shape.channel_blocks();
-  for (const std::vector<int>* axes : {&outer_, &step_axes_}) {
-    key += "|";
-    for (int axis : *axes) {
-      key += std::to_string(axis) + ":" + std::to_string(nest.axes[axis].extent) + ",";
-    }
-  }
-  key += index::to_string(access_.address, [](int id) { return "a" + std::to_string(id); });
-  const fusion::Root& root = buffers.storage().roots[access_.root];
-  const auto& constant = std::get<graph::Constant>(buffers.graph().producer(root.value).op);
-  const std::string name = buffers.graph().values[access_.value].name + "/parts";
-  buffer_ = buffers.packed(key, name, [&] { return pack(constant.tensor); });
-}
-
-Expr PackedParts::panel(const std::vector<Expr>& point, const Expr& tile_base) const {
-  Expr outer(0);
-  for (int axis : outer_) outer = outer * Expr(nest_.axes[axis].extent) + point[axis];
-  // All panels but the last have whole tiles.
-  return outer * Expr(panel_elems(all_lanes())) + tile_base * Expr(panel_elems(1));
-}
-
-Tensor PackedParts::pack(const Tensor& source) const {
-  const int64_t extent = nest_.axes[vector_axis_].extent;
-  int64_t outer_size = 1;
-  for (int axis : outer_) outer_size *= nest_.axes[axis].extent;
-  const int64_t channel_blocks = shape_.channel_blocks();
-  const index::Linear address = index::to_linear(access_.address);
-  const int64_t channel_step = address.coefficient(shape_.channel_axis),
-                lane_step = address.coefficient(vector_axis_);
-  std::vector<int64_t> point(nest_.axes.size(), 0);
-  auto set_digits = [&](const std::vector<int>& axes, int64_t number) {
-    for (size_t i = axes.size(); i-- > 0;) {
-      point[axes[i]] = number % nest_.axes[axes[i]].extent;
-      number /= nest_.axes[axes[i]].extent;
-    }
-  };
-  Tensor result(DType::kBF16, {outer_size * panel_elems(all_lanes())});
-  std::memset(result.bytes(), 0, static_cast<size_t>(result.num_elems()) * sizeof(uint16_t));
-  auto* out = reinterpret_cast<uint16_t*>(result.bytes());
-  const float* data = source.data<float>();
-  for (int64_t o = 0; o < outer_size; ++o) {
-    set_digits(outer_, o);
-    for (int64_t base = 0; base < extent; base += vector_tile_) {
-      const int64_t width = std::min(vector_tile_, extent - base);
-      const int64_t lanes = lanes_of(width), part_elems = kMatrixChannels * lanes;
-      for (int64_t step = 0; step < num_steps_; ++step) {
-        set_digits(step_axes_, step / channel_blocks);
-        const int64_t first = step % channel_blocks * kMatrixChannels;
-        point[shape_.channel_axis] = first;
-        point[vector_axis_] = base;
-        const float* from = data + index::evaluate(access_.address, point);
-        for (int64_t k = 0; k < std::min(kMatrixChannels, shape_.channels - first); ++k) {
-          for (int64_t lane = 0; lane < width; ++lane) {
-            float value = from[k * channel_step + lane * lane_step];
-            uint16_t* at = out + k / 2 * lanes * 2 + lane * 2 + k % 2;
-            for (int part = 0; part < kParts; ++part) at[part * part_elems] = upper_half(value);
-          }
-        }
-        out += kParts * part_elems;
-      }
-    }
-  }
-  return result;
-}
-
-// ---- blocks ------------------------------------------------------------------------------------
-
 MatrixBlock::MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
-                         fusion::MatrixShape shape, std::vector<int64_t> points,
+                         fusion::MatrixShape shape, PackedParts packed, std::vector<int64_t> points,
                          KernelBuilder& builder)
     : nest_(nest),
       schedule_(schedule),
       shape_(std::move(shape)),
       points_(std::move(points)),
       builder_(builder),
-      packed_(nest, schedule, shape_, builder.buffers()),
+      packed_(std::move(packed)),
       walks_gaps_(shape_.walks_gaps(points_)),
       num_rows_(shape_.row_tiles(points_) * kMatrixRows),
       part_blocks_(std::min(ceil_div(schedule.matrix, kMatrixChannels), shape_.channel_blocks())),
@@ -318,6 +203,18 @@ std::vector<Stmt> MatrixBlock::multiply(const std::vector<Expr>& base, const Exp
                                         const Expr& part, bool adds) {
   const Panel panel{packed_.panel(base, base[schedule_.vector_axis]), panel_sums(base, first_lane),
                     lanes, part, adds};
+  std::vector<Stmt> result;
+  if (packed_.has_one_panel()) {
+    const Expr first = part * Expr(part_blocks_), blocks(shape_.channel_blocks());
+    result = packed_.pack(base, lanes, first, min(first + Expr(part_blocks_), blocks));
+  }
+  for (Stmt& stmt : products(ranges, panel)) result.push_back(std::move(stmt));
+  return result;
+}
+
+/// Of all rows and one panel.
+std::vector<Stmt> MatrixBlock::products(const std::map<int, AxisRange>& ranges,
+                                        const Panel& panel) {
   auto count = [&](int axis) { return ranges.at(axis).end - ranges.at(axis).begin; };
   if (walks_gaps_) {
     Expr rows(1);
@@ -352,8 +249,7 @@ void MatrixBlock::prefetch_panel(const Panel& panel, const Expr& row, const Expr
   const Expr from = next + step * Expr(step_elems) +
                     floor_div(row, Expr(kRowsOfProduct)) * Expr(lines * kLineElems);
   for (int64_t line = 0; line < lines; ++line) {
-    out.push_back(
-        loop::TilePrefetch{builder_.bind(packed_.buffer(), false), from + Expr(line * kLineElems)});
+    out.push_back(loop::TilePrefetch{packed_.buffer(), from + Expr(line * kLineElems)});
   }
 }
 
@@ -429,7 +325,7 @@ loop::Tile MatrixBlock::product(int64_t tiles, const Expr& row, const Expr& line
     return reg;
   };
   std::vector<loop::Register> across, along;
-  const int weights = builder_.bind(packed_.buffer(), false);
+  const int weights = packed_.buffer();
   for (int part = 0; part < kParts; ++part) {
     across.push_back(load(lines_, in_lines(block, at_line, part, channel)));
     along.push_back(
@@ -438,7 +334,7 @@ loop::Tile MatrixBlock::product(int64_t tiles, const Expr& row, const Expr& line
                           Expr::variable(pair) * Expr(2 * width) + Expr::variable(n) * Expr(2) +
                           Expr::variable(half)));
   }
-  if (schedule_.prefetch == fusion::Prefetch::kPanel) {
+  if (schedule_.prefetch == fusion::Prefetch::kPanel && packed_.is_constant()) {
     prefetch_panel(panel, row, step, width, body);
   }
   for (const fusion::PartProduct& product : fusion::kPartProducts) {

@@ -4,42 +4,10 @@
 
 #include "fusion/matrix.h"
 #include "lower/kernel_builder.h"
+#include "lower/packed_parts.h"
 #include "lower/tile_emitter.h"
 
 namespace corf::lower {
-
-/// A constant operand as the matrix unit reads it, split into bfloat16 parts:
-/// [axes in front][panel of lanes][step of the reduction][part][pair of channels][lane][2],
-/// with zeros for channels and lanes that do not exist.
-class PackedParts {
- public:
-  PackedParts(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
-              const fusion::MatrixShape& shape, ProgramBuffers& buffers);
-
-  int buffer() const { return buffer_; }
-  /// Lanes of a panel for so many.
-  static int64_t lanes_of(int64_t extent);
-  /// Where the panel begins.
-  index::Expr panel(const std::vector<index::Expr>& point, const index::Expr& tile_base) const;
-  int64_t panel_elems(int64_t lanes) const {
-    return lanes * num_steps_ * fusion::kParts * fusion::kMatrixChannels;
-  }
-  /// Reduction axes in the order of steps, blocks of channels apart, which turn fastest.
-  const std::vector<int>& step_axes() const { return step_axes_; }
-
- private:
-  int64_t all_lanes() const;
-  Tensor pack(const Tensor& source) const;
-
-  const fusion::Nest& nest_;
-  const fusion::MatrixShape& shape_;
-  const fusion::Access& access_;
-  int vector_axis_;
-  int64_t vector_tile_;
-  std::vector<int> outer_, step_axes_;
-  int64_t num_steps_ = 1;  // of a panel
-  int buffer_ = -1;
-};
 
 /// The parts of a nest on the matrix unit: splitting the lines of a block, and multiplying them by
 /// one panel of the other operand, into sums in scratch memory that the nest's tiles then take up.
@@ -47,7 +15,8 @@ class MatrixBlock {
  public:
   /// `points`: of each axis, the most in a block.
   MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
-              fusion::MatrixShape shape, std::vector<int64_t> points, KernelBuilder& builder);
+              fusion::MatrixShape shape, PackedParts packed, std::vector<int64_t> points,
+              KernelBuilder& builder);
 
   /// How many times channels are split; sums of all panels then wait in memory.
   int64_t num_parts() const;
@@ -80,6 +49,7 @@ class MatrixBlock {
     Expr part;
     bool adds = false;
   };
+  std::vector<loop::Stmt> products(const std::map<int, AxisRange>& ranges, const Panel& panel);
   std::vector<loop::Stmt> row_loops(const Expr& rows, const Expr& first_row, const Expr& first_line,
                                     const Panel& panel);
   loop::Tile product(int64_t tiles, const Expr& row, const Expr& line, const Panel& panel);
@@ -94,7 +64,7 @@ class MatrixBlock {
   const fusion::MatrixShape shape_;
   const std::vector<int64_t> points_;
   KernelBuilder& builder_;
-  PackedParts packed_;
+  const PackedParts packed_;
   bool walks_gaps_ = false;
   int64_t num_lines_ = 0, num_rows_ = 0;
   int64_t part_blocks_ = 0;     // of 32 channels, that are split at a time

@@ -31,7 +31,7 @@ class MatrixChooser : ScheduleStep {
     const int v = schedule_.vector_axis;
     int along = 0, across = 0;
     if (v < 0 || nest_.axes[v].reduction || !operands(along, across)) return false;
-    if (!fusion::is_packed(nest_, storage_, along, v)) return false;
+    if (!can_pack(along)) return false;
     for (int axis = 0; axis < num_axes(); ++axis) {
       if (nest_.axes[axis].reduction && granules_[axis] != 0) return false;
     }
@@ -101,6 +101,13 @@ class MatrixChooser : ScheduleStep {
     return false;
   }
 
+  /// Constants, and values whose vectors become lanes as they are.
+  bool can_pack(int along) const {
+    const int v = schedule_.vector_axis;
+    return fusion::is_packed(nest_, storage_, along, v) ||
+           index::to_linear(nest_.loads[along].address).coefficient(v) == 1;
+  }
+
   /// Axes whose points share the packed operand, the shortest step in memory first.
   std::vector<int> row_axes(int along, int across) const {
     std::vector<int> rows;
@@ -158,7 +165,9 @@ class MatrixChooser : ScheduleStep {
     }
     return bytes;
   }
-  bool panels_stay() const { return packed_bytes() <= double(machine_.l2_bytes) / 3; }
+  bool panels_stay() const {
+    return shape_.packs || packed_bytes() <= double(machine_.l2_bytes) / 3;
+  }
 
   /// Bytes of a block that stay near while all panels pass.
   double budget() const { return double(machine_.l2_bytes) / (panels_stay() ? 4 : 3); }
@@ -166,7 +175,7 @@ class MatrixChooser : ScheduleStep {
   /// Cycles to bring the packed operand from memory, where all workers read at once; the matrix
   /// unit waits for most of them.
   double packed_cycles(int axis, int64_t parts) const {
-    if (machine_.dram_gbps_all <= 0 || machine_.fma_gflops_core <= 0) return 0;
+    if (shape_.packs || machine_.dram_gbps_all <= 0 || machine_.fma_gflops_core <= 0) return 0;
     // From the second level they are part of the products' time.
     if (machine_.keeps_near(storage_.constant_bytes)) return 0;
     double outer = 1;
@@ -185,9 +194,14 @@ class MatrixChooser : ScheduleStep {
 
   double cycles(const std::vector<int64_t>& points) const {
     const MatrixWork work = fusion::matrix_work(nest_, schedule_, shape_, points);
-    return machine_.matrix_product_cycles(work.sums) * work.products +
-           machine_.panel_cycles(work.panel_bytes, work.passes) +
-           Machine::split_cycles() * work.vectors + 3 * work.results;
+    const double panels = shape_.packs ? 0 : machine_.panel_cycles(work.panel_bytes, work.passes);
+    return machine_.matrix_product_cycles(work.sums) * work.products + panels +
+           Machine::split_cycles() * (work.vectors + packed_vectors(work)) + 3 * work.results;
+  }
+
+  /// What strips share is not theirs to pack.
+  double packed_vectors(const MatrixWork& work) const {
+    return fusion::packs_before_strips(nest_, schedule_, shape_) ? 0 : work.passes * work.packed;
   }
 
   /// Workers take parts of the axis that leaves the busiest one the least work.
@@ -214,7 +228,7 @@ class MatrixChooser : ScheduleStep {
   /// are products enough to spread the requests over; too many at a time hold up the loads.
   bool is_worth_fetching(const std::vector<int64_t>& points) const {
     constexpr int64_t kFewestTiles = 6;
-    const bool far = 2 * storage_.constant_bytes > machine_.l3_bytes;
+    const bool far = !shape_.packs && 2 * storage_.constant_bytes > machine_.l3_bytes;
     return far && shape_.row_tiles(points) >= kFewestTiles;
   }
 
@@ -273,7 +287,11 @@ class MatrixChooser : ScheduleStep {
       schedule_.block_axis = axis;
       schedule_.block_tiles = ceil_div(most, tile);
     }
-    if (stay) return;
+    points[axis] = std::min(all, most);
+    if (stay) {
+      choose_near_channels(points);
+      return;
+    }
     points[axis] = std::min(all, most);
     if (is_worth_fetching(points)) schedule_.prefetch = fusion::Prefetch::kPanel;
     const double line_bytes = double(shape_.num_lines(points)) * kPartBytes;
@@ -283,6 +301,20 @@ class MatrixChooser : ScheduleStep {
         schedule_.matrix, static_cast<int64_t>(budget() / line_bytes) / kBlock * kBlock);
     const int64_t parts = ceil_div(channels, std::min(channels, fitting_channels));
     schedule_.matrix = round_up(ceil_div(channels, parts), kBlock);
+  }
+
+  /// Where sums of all panels take little room, what is split at a time may stay in the first
+  /// level.
+  void choose_near_channels(const std::vector<int64_t>& points) {
+    const double near_bytes = double(machine_.l1_bytes) / 4;  // beside panels and results
+    double sums_bytes = sizeof(float) * double(extent(schedule_.vector_axis));
+    for (int axis : inner_) sums_bytes *= double(points[axis]);
+    if (!shape_.packs || sums_bytes > 2 * near_bytes) return;
+    if (block_bytes(points) <= 2 * near_bytes) return;
+    const double channel_bytes = block_bytes(points) / double(schedule_.matrix);
+    const auto channels = static_cast<int64_t>(near_bytes / channel_bytes);
+    schedule_.matrix =
+        std::max<int64_t>(1, channels / fusion::kMatrixChannels) * fusion::kMatrixChannels;
   }
 
   MatrixShape shape_;

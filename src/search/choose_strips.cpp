@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "fusion/group_nests.h"
+#include "fusion/matrix.h"
 #include "fusion/order.h"
 #include "search/choose_schedule.h"
 #include "support/checked.h"
@@ -25,6 +26,8 @@ constexpr int kMostStreams = 2;
 /// a multiple of 8, or of 24, which tiles of 4, 6, 8 and 12 rows divide.
 constexpr int64_t kManyRows = 256;
 constexpr int64_t kRowsOfTiles[] = {24, 8};
+/// Rows that the matrix unit multiplies by a panel at once.
+constexpr int64_t kRowsOfProducts = 2 * fusion::kMatrixRows;
 
 class StripChooser {
  public:
@@ -167,15 +170,31 @@ class StripChooser {
     return true;
   }
 
+  /// Whether some stage is a product of two values, none of them constant.
+  bool multiplies_values() const {
+    auto is_value = [&](const fusion::Access& load) {
+      return storage_.roots[load.root].kind != fusion::Root::Kind::kConstant;
+    };
+    return std::any_of(group_.stages.begin(), group_.stages.end(), [&](const auto& stage) {
+      const fusion::Nest& nest = cache_.nests.at(stage.nodes[0]);
+      if (!nest.is_contraction()) return false;
+      const fusion::NestOp& product = nest.ops[nest.ops[nest.reduce_op].args[0]];
+      return std::all_of(product.args.begin(), product.args.end(),
+                         [&](int arg) { return is_value(nest.loads[nest.ops[arg].access]); });
+    });
+  }
+
   /// Strip lengths that give the workers equal parts, from a whole part down.
   std::vector<int64_t> strip_candidates(const StripSchedule& loops) const {
     const int64_t rows = points()[loops.stream_dim];
     const int64_t parts =
         loops.partition_loop == static_cast<int>(loops.outer.size()) ? loops.partitions : 1;
+    const bool products = machine_.has_matrix_unit() && multiplies_values();
     std::vector<int64_t> lengths;
     for (int64_t per_part : {1, 2, 3, 4, 6, 8, 14, 28, 56, 112}) {
       const int64_t length =
           round_up(ceil_div(rows, parts * per_part), units_.at(loops.stream_dim));
+      if (products && length < rows) lengths.push_back(round_up(length, kRowsOfProducts));
       if (rows < kManyRows) {
         lengths.push_back(length);
         continue;

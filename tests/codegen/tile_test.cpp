@@ -243,6 +243,22 @@ TEST(Tile, TransposesAnyNumberOfPoints) {
   }
 }
 
+TEST(Tile, InterleavesPairsOfBfloat16Numbers) {
+  for (int lanes : {1, 5, 16, 24, 32, 37}) {
+    expect_as_interpreted(run_of(fmt::format(R"(
+kernel pairs(x: f32[{x}], y: bf16[{x}] mut) partition part {{
+  tile (pair: 3, half: 2, c: {c} vector) {{
+    %x = load f32 x[pair*{two} + half*{c} + c]
+    %upper = truncate bf16 %x
+    store y[pair*{two} + c*2 + half] = %upper
+  }}
+}})",
+                                             fmt::arg("c", lanes), fmt::arg("two", 2 * lanes),
+                                             fmt::arg("x", 6 * lanes))));
+    if (HasFatalFailure()) return;
+  }
+}
+
 TEST(Tile, ReductionsOverLanesAndPoints) {
   for (int lanes : {1, 3, 8, 21, 32, 43}) {
     for (const char* reduction : {"sum", "max", "min"}) {

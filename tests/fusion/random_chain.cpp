@@ -349,8 +349,9 @@ ValueId RandomChain::add_softmax(ValueId x) {
 
 /// softmax(Q K' * scale) V, or the same without softmax, which is exact.
 void RandomChain::make_attention() {
-  const int64_t batch = pick(1, 2), heads = pick(1, 3), size = pick(1, 17);
-  const int64_t queries = chance(0.2) ? 1 : pick(2, 19), keys = chance(0.1) ? 1 : pick(2, 21);
+  const int64_t batch = pick(1, 2), heads = pick(1, 3), size = chance(0.8) ? pick(1, 17) : 37;
+  const int64_t queries = chance(0.2) ? 1 : pick(2, chance(0.8) ? 19 : 41);
+  const int64_t keys = chance(0.1) ? 1 : pick(2, chance(0.7) ? 21 : 71);
   const ValueId q = input({batch, heads, queries, size}), k = input({batch, heads, keys, size});
   const ValueId v = input({batch, heads, keys, size});
   ValueId scores = graph::matmul(graph_, name("scores"), q, k, false, /*transpose_b=*/true);

@@ -145,7 +145,7 @@ void RandomPlans::vary(FusionGroup& group, const StripAnalysis& strips,
   }
 }
 
-/// Legal where the nest is a product of packed constants and the order happens to be right.
+/// Legal where the nest is a product and the order happens to be right.
 NestSchedule RandomPlans::for_matrix_unit(const fusion::Nest& nest, NestSchedule schedule) {
   schedule.matrix = chance(0.5) ? 1024 : 32;
   schedule.prefetch = chance(0.5) ? fusion::Prefetch::kNone : fusion::Prefetch::kPanel;

@@ -1,9 +1,12 @@
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <gtest/gtest.h>
+#include <limits>
 #include <random>
 
 #include "driver/pipeline.h"
+#include "driver/prediction.h"
 #include "fusion/matrix.h"
 #include "fusion/prepare.h"
 #include "graph/evaluate.h"
@@ -93,6 +96,57 @@ std::optional<NestSchedule> on_matrix_unit(const fusion::Nest& nest,
   return std::nullopt;
 }
 
+/// Puts what can be on the matrix unit; false if that is nothing.
+bool put_on_matrix_unit(driver::Pipeline& pipeline, int64_t channels) {
+  bool found = false;
+  for (fusion::FusionGroup& group : pipeline.plan.groups) {
+    for (fusion::ScheduledNest& scheduled : group.nests) {
+      auto schedule =
+          on_matrix_unit(scheduled.nest, pipeline.plan.storage, scheduled.schedule, channels);
+      if (!schedule) continue;
+      scheduled.schedule = *schedule;
+      found = true;
+    }
+  }
+  return found;
+}
+
+using Check = std::function<void(const Tensor&, const char* how)>;
+
+/// Runs the plan in the interpreter and, where there is a matrix unit, as machine code.
+void run(driver::Pipeline& pipeline, const std::vector<Tensor>& inputs, const Check& check) {
+  auto program = lower::lower(pipeline.graph, pipeline.plan);
+  ASSERT_TRUE(program) << program.error().message;
+  pipeline.program = program.take();
+  const Status sound = loop::verify(pipeline.program);
+  ASSERT_TRUE(sound) << sound.error().message;
+  auto interpreted = loop::interpret(pipeline.program, inputs);
+  ASSERT_TRUE(interpreted) << interpreted.error().message;
+  check((*interpreted)[0], "interpreted");
+  if (!has_isa(Isa::kAmx) || testing::Test::HasFatalFailure()) return;
+  auto spec = driver::generate(pipeline);
+  ASSERT_TRUE(spec) << spec.error().message;
+  auto team = runtime::Team::create(2);
+  ASSERT_TRUE(team);
+  auto executable = runtime::Executable::load(*spec, *team);
+  ASSERT_TRUE(executable) << executable.error().message;
+  test::GuardedRun guarded(**executable, inputs);
+  ASSERT_TRUE(guarded.run(**executable));
+  check(guarded.outputs()[0], "as machine code");
+}
+
+/// Every element is within gamma_(terms + 2) * largest of what is expected.
+Check within_sums_bound(const Tensor& expected, const Tensor& largest, int64_t terms) {
+  const double unit = std::ldexp(1, -24);
+  const double n = double(terms + 2), gamma = n * unit / (1 - n * unit);
+  return [=](const Tensor& actual, const char* how) {
+    for (int64_t i = 0; i < actual.num_elems(); ++i) {
+      const double off = std::abs(actual.at_f64(i) - expected.at_f64(i));
+      ASSERT_LE(off, gamma * largest.at_f64(i)) << how << ", element " << i;
+    }
+  };
+}
+
 TEST(MatrixUnit, ErrorsStayBelowThoseOfFloat32Sums) {
   std::mt19937 random(5);
   int tested = 0;
@@ -106,55 +160,142 @@ TEST(MatrixUnit, ErrorsStayBelowThoseOfFloat32Sums) {
     const Graph graph = shape.graph(weights);
     pipeline.graph = fusion::prepare(graph);
     pipeline.plan = search::find_unfused_plan(pipeline.graph, pipeline.machine);
-    bool found = false;
-    for (fusion::FusionGroup& group : pipeline.plan.groups) {
-      for (fusion::ScheduledNest& scheduled : group.nests) {
-        const int64_t channels = seed % 2 == 0 ? 32 : 1024;
-        auto schedule =
-            on_matrix_unit(scheduled.nest, pipeline.plan.storage, scheduled.schedule, channels);
-        if (!schedule) continue;
-        scheduled.schedule = *schedule;
-        found = true;
-      }
-    }
-    if (!found) continue;
+    if (!put_on_matrix_unit(pipeline, seed % 2 == 0 ? 32 : 1024)) continue;
     ++tested;
-    auto program = lower::lower(pipeline.graph, pipeline.plan);
-    ASSERT_TRUE(program) << program.error().message;
-    pipeline.program = program.take();
-    const Status sound = loop::verify(pipeline.program);
-    ASSERT_TRUE(sound) << sound.error().message;
-
     const std::vector<Tensor> inputs{
         random_tensor({shape.batch, shape.channels, shape.height, shape.width}, 100 + seed)};
     auto expected = graph::evaluate(graph, inputs);
     auto largest = graph::evaluate(shape.graph(magnitudes(weights)), {magnitudes(inputs[0])});
     ASSERT_TRUE(expected.ok() && largest.ok());
-    const double unit = std::ldexp(1, -24);
-    const auto n = double(shape.channels * shape.kernel[0] * shape.kernel[1] + 2);
-    const double gamma = n * unit / (1 - n * unit);
-    auto expect_close = [&](const Tensor& actual, const char* how) {
-      for (int64_t i = 0; i < actual.num_elems(); ++i) {
-        const double off = std::abs(actual.at_f64(i) - (*expected)[0].at_f64(i));
-        ASSERT_LE(off, gamma * (*largest)[0].at_f64(i)) << how << ", element " << i;
-      }
-    };
-    auto interpreted = loop::interpret(pipeline.program, inputs);
-    ASSERT_TRUE(interpreted) << interpreted.error().message;
-    expect_close((*interpreted)[0], "interpreted");
-    if (!has_isa(Isa::kAmx)) continue;
-    auto spec = driver::generate(pipeline);
-    ASSERT_TRUE(spec) << spec.error().message;
-    auto team = runtime::Team::create(2);
-    ASSERT_TRUE(team);
-    auto executable = runtime::Executable::load(*spec, *team);
-    ASSERT_TRUE(executable) << executable.error().message;
-    test::GuardedRun run(**executable, inputs);
-    ASSERT_TRUE(run.run(**executable));
-    expect_close(run.outputs()[0], "as machine code");
+    run(pipeline, inputs,
+        within_sums_bound((*expected)[0], (*largest)[0],
+                          shape.channels * shape.kernel[0] * shape.kernel[1]));
+    if (HasFailure()) return;
   }
   EXPECT_GT(tested, 20);
   if (!has_isa(Isa::kAmx)) std::printf("this machine lacks amx: interpreted only\n");
+}
+
+TEST(MatrixUnit, FactorsMayBothBeKnownAtRunTimeOnly) {
+  std::mt19937 random(7);
+  auto pick = [&](int64_t lo, int64_t hi) {
+    return lo + static_cast<int64_t>(random() % static_cast<uint64_t>(hi - lo + 1));
+  };
+  int tested = 0;
+  for (uint32_t seed = 0; seed < 40; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    // Heads in groups share the second factor.
+    const int64_t batch = pick(1, 2), heads = pick(1, 3), group = pick(1, 2);
+    const int64_t rows = seed % 5 == 0 ? 1 : pick(1, 70), channels = pick(1, 90),
+                  columns = pick(1, 70);
+    const bool transposed = pick(0, 1) == 1;
+    Graph graph;
+    const ValueId a = graph.add_input("a", DType::kF32, {batch, heads, group, rows, channels});
+    const Shape of_b = transposed ? Shape{batch, heads, 1, columns, channels}
+                                  : Shape{batch, heads, 1, channels, columns};
+    const ValueId b = graph.add_input("b", DType::kF32, of_b);
+    graph.outputs = {graph::matmul(graph, "product", a, b, false, transposed)};
+    graph.output_names = {"y"};
+    driver::Pipeline pipeline;
+    pipeline.machine.isa = Isa::kAmx;
+    pipeline.graph = fusion::prepare(graph);
+    pipeline.plan = search::find_unfused_plan(pipeline.graph, pipeline.machine);
+    if (!put_on_matrix_unit(pipeline, seed % 2 == 0 ? 32 : 1024)) continue;
+    ++tested;
+    const std::vector<Tensor> inputs{random_tensor({batch, heads, group, rows, channels}, seed),
+                                     random_tensor(of_b, 100 + seed)};
+    auto expected = graph::evaluate(graph, inputs);
+    auto largest = graph::evaluate(graph, {magnitudes(inputs[0]), magnitudes(inputs[1])});
+    ASSERT_TRUE(expected.ok() && largest.ok());
+    run(pipeline, inputs, within_sums_bound((*expected)[0], (*largest)[0], channels));
+    if (HasFailure()) return;
+  }
+  EXPECT_GT(tested, 20);
+}
+
+/// softmax(Q K' / 8 + mask) V, the mask -inf for keys behind the query.
+Graph causal_attention(int64_t heads, int64_t queries, int64_t size) {
+  Graph graph;
+  const Shape shape{1, heads, queries, size};
+  const ValueId q = graph.add_input("q", DType::kF32, shape),
+                k = graph.add_input("k", DType::kF32, shape),
+                v = graph.add_input("v", DType::kF32, shape);
+  Tensor hidden(DType::kF32, {queries, queries});
+  for (int64_t i = 0; i < hidden.num_elems(); ++i) {
+    const bool is_behind = i % queries > i / queries;
+    hidden.set_f64(i, is_behind ? -std::numeric_limits<double>::infinity() : 0);
+  }
+  const ValueId mask = graph.add_constant("mask", hidden);
+  auto apply = [&](const char* name, std::vector<ValueId> inputs, graph::ScalarOp op) {
+    return graph::elementwise(graph, name, std::move(inputs),
+                              [op](graph::ScalarBody& body, const std::vector<int>& in) {
+                                return body.apply(op, in[0], in[1]);
+                              });
+  };
+  Tensor eighth(DType::kF32, {1});
+  eighth.set_f64(0, 0.125);
+  const ValueId scale = graph.add_constant("scale", eighth);
+  const ValueId scores = apply("scaled", {graph::matmul(graph, "scores", q, k, false, true), scale},
+                               graph::ScalarOp::kMul);
+  const ValueId masked = apply("masked", {scores, mask}, graph::ScalarOp::kAdd);
+  const ValueId largest = graph::reduce(graph, "largest", masked, graph::Combiner::kMax, {3}, true);
+  const ValueId powers = graph::elementwise(
+      graph, "powers", {masked, largest}, [](graph::ScalarBody& body, const std::vector<int>& in) {
+        return body.apply(graph::ScalarOp::kExp, body.apply(graph::ScalarOp::kSub, in[0], in[1]));
+      });
+  const ValueId total = graph::reduce(graph, "total", powers, graph::Combiner::kSum, {3}, true);
+  const ValueId weights = apply("weights", {powers, total}, graph::ScalarOp::kDiv);
+  graph.outputs = {graph::matmul(graph, "values", weights, v)};
+  graph.output_names = {"y"};
+  return graph;
+}
+
+/// A CPU whose matrix unit takes half of the time that vectors take.
+Machine measured_machine() {
+  Machine machine;
+  machine.isa = Isa::kAmx;
+  machine.threads = 2;
+  machine.l1_bytes = 48 << 10;
+  machine.l2_bytes = 2 << 20;
+  machine.l3_bytes = 16 << 20;
+  machine.fma_gflops_core = 240, machine.fma_gflops_all = 480;
+  machine.l1_gbps_core = 350, machine.l2_gbps_core = 190, machine.l3_gbps_core = 31;
+  machine.dram_gbps_all = 56;
+  machine.matrix_product_ns = 4.3;
+  return machine;
+}
+
+TEST(MatrixUnit, AttentionPacksKeysAndValuesBeforeItsStrips) {
+  for (const int64_t queries : {128, 197}) {
+    SCOPED_TRACE(queries);
+    constexpr int64_t kHeads = 4, kSize = 64;
+    const Graph graph = causal_attention(kHeads, queries, kSize);
+    driver::Pipeline pipeline;
+    pipeline.machine = measured_machine();
+    pipeline.graph = fusion::prepare(graph);
+    pipeline.plan = search::find_plan(pipeline.graph, pipeline.machine,
+                                      driver::prediction(pipeline.graph, pipeline.machine));
+    int products = 0;
+    for (const fusion::FusionGroup& group : pipeline.plan.groups) {
+      for (const fusion::ScheduledNest& scheduled : group.nests) {
+        if (scheduled.schedule.matrix == 0) continue;
+        ++products;
+        EXPECT_TRUE(group.strips.has_value());
+      }
+    }
+    EXPECT_EQ(products, 2);
+    std::vector<Tensor> inputs;
+    for (uint32_t seed : {1, 2, 3}) {
+      inputs.push_back(random_tensor({1, kHeads, queries, kSize}, seed));
+    }
+    auto expected = graph::evaluate(graph, inputs);
+    ASSERT_TRUE(expected.ok());
+    run(pipeline, inputs, [&](const Tensor& actual, const char* how) {
+      for (int64_t i = 0; i < actual.num_elems(); ++i) {
+        ASSERT_NEAR(actual.at_f64(i), (*expected)[0].at_f64(i), 1e-5) << how << ", element " << i;
+      }
+    });
+  }
 }
 
 }  // namespace
