@@ -165,9 +165,12 @@ class MatrixChooser : ScheduleStep {
     }
     return bytes;
   }
+  /// Those that are packed for each block are best made for many rows.
   bool panels_stay() const {
-    return shape_.packs || packed_bytes() <= double(machine_.l2_bytes) / 3;
+    if (shape_.packs) return packs_before_strips();
+    return packed_bytes() <= double(machine_.l2_bytes) / 3;
   }
+  bool packs_before_strips() const { return fusion::packs_before_strips(nest_, schedule_, shape_); }
 
   /// Bytes of a block that stay near while all panels pass.
   double budget() const { return double(machine_.l2_bytes) / (panels_stay() ? 4 : 3); }
@@ -201,7 +204,7 @@ class MatrixChooser : ScheduleStep {
 
   /// What strips share is not theirs to pack.
   double packed_vectors(const MatrixWork& work) const {
-    return fusion::packs_before_strips(nest_, schedule_, shape_) ? 0 : work.passes * work.packed;
+    return packs_before_strips() ? 0 : work.passes * work.packed;
   }
 
   /// Workers take parts of the axis that leaves the busiest one the least work.
@@ -276,6 +279,7 @@ class MatrixChooser : ScheduleStep {
     auto too_large = [&](int64_t n) {
       points[axis] = n;
       if (block_bytes(points) > budget()) return true;
+      if (shape_.packs && !stay) return rows_of_one * double(n) > kManyRows;
       return stay && !has_halo && rows_of_one * double(n) > enough_rows;
     };
     int64_t most = all;
