@@ -296,7 +296,6 @@ class MatrixChooser : ScheduleStep {
       choose_near_channels(points);
       return;
     }
-    points[axis] = std::min(all, most);
     if (is_worth_fetching(points)) schedule_.prefetch = fusion::Prefetch::kPanel;
     const double line_bytes = double(shape_.num_lines(points)) * kPartBytes;
     const int64_t channels = shape_.padded_channels();
@@ -313,12 +312,14 @@ class MatrixChooser : ScheduleStep {
     const double near_bytes = double(machine_.l1_bytes) / 4;  // beside panels and results
     double sums_bytes = sizeof(float) * double(extent(schedule_.vector_axis));
     for (int axis : inner_) sums_bytes *= double(points[axis]);
-    if (!shape_.packs || sums_bytes > 2 * near_bytes) return;
+    if (sums_bytes > 2 * near_bytes) return;
     if (block_bytes(points) <= 2 * near_bytes) return;
     const double channel_bytes = block_bytes(points) / double(schedule_.matrix);
     const auto channels = static_cast<int64_t>(near_bytes / channel_bytes);
-    schedule_.matrix =
-        std::max<int64_t>(1, channels / fusion::kMatrixChannels) * fusion::kMatrixChannels;
+    // Panels of constants are best read in longer runs.
+    const int64_t fewest = shape_.packs ? 1 : 2;
+    const int64_t blocks = std::max(fewest, channels / fusion::kMatrixChannels);
+    schedule_.matrix = std::min(schedule_.matrix, blocks * fusion::kMatrixChannels);
   }
 
   MatrixShape shape_;
