@@ -140,6 +140,7 @@ class TileLowering {
                            llvm::Constant* padding);
   llvm::Value* load_vector(int buffer, const Address& address, const Piece& piece,
                            const Condition& condition, llvm::Constant* padding);
+  static constexpr size_t kSideBySide = 4;  // values: enough to fill the pipelines between them
   void compute_side_by_side(loop::Register reg, const std::vector<Point>& points,
                             const std::vector<int>& pieces);
   bool store_halves(const loop::TileStore& store, Offset& offset, const Values& values,
@@ -163,6 +164,7 @@ class TileLowering {
                          int axis);
   llvm::Value* load_transposed(RegisterState& state, const loop::TileLoad& load, Point point,
                                int piece, int axis);
+
   // Memory in pairs of neighbours (tile_pairs.cpp).
   bool repeats_pair(const Offset& offset, int buffer, const Point& point, int piece);
   llvm::Value* load_repeated_pair(int buffer, const Address& address, const Piece& piece,

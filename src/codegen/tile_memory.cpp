@@ -197,10 +197,8 @@ Value* TileLowering::compute_load(RegisterState& state, const loop::TileLoad& lo
   if (piece >= 0) {
     const int axis = transposed_axis(state.offset, state.axes, load.guards);
     if (axis >= 0) return load_transposed(state, load, point, piece, axis);
-  }
-  if (piece >= 0) {
-    const int axis = paired_axis(state.offset, state.axes, load.guards);
-    if (axis >= 0) return load_paired(state, load, point, piece, axis);
+    const int pairs = paired_axis(state.offset, state.axes, load.guards);
+    if (pairs >= 0) return load_paired(state, load, point, piece, pairs);
   }
   const DType dtype = f_.kernel.buffer_dtype(load.buffer);
   auto* padding = llvm::cast<llvm::Constant>(ops_.to_memory(
@@ -330,8 +328,7 @@ void TileLowering::execute(const loop::TileStore& store) {
   const std::vector<Point> all = points(unrolled(axes));
   std::vector<int> pieces;
   for (int piece = 0; piece < num_pieces; ++piece) pieces.push_back(along_vector ? piece : -1);
-  constexpr size_t kValues = 4;  // at a time
-  const size_t together = std::max<size_t>(1, kValues / pieces.size());
+  const size_t together = std::max<size_t>(1, kSideBySide / pieces.size());
   for (size_t number = 0; number < all.size(); ++number) {
     const Point& point = all[number];
     if (number % together == 0 && (store.guards.empty() || assume_guards_)) {
@@ -387,9 +384,8 @@ void TileLowering::execute(const loop::TileStore& store) {
 /// Values of these points, a few of them at a time.
 void TileLowering::compute_side_by_side(Register reg, const std::vector<Point>& points,
                                         const std::vector<int>& pieces) {
-  constexpr int kSideBySide = 4;  // enough to fill the pipelines between them
   std::optional<Interleave> values;
-  int number = 0;
+  size_t number = 0;
   for (const Point& point : points) {
     for (int piece : pieces) {
       if (!values) values.emplace(builder_);

@@ -112,7 +112,8 @@ class NestCycles {
       step_cycles = std::max(results * (inside + 1) / 2, nest_.reduce_op >= 0 ? 2.0 : 0.0);
     }
     for (const auto& store : nest_.stores) outside += access_slots(store.access);
-    if (begins_with_summand()) outside -= 1;
+    // A sum may begin with what is added to it.
+    if (schedule_.lane_steps == 1 && nest_.addition_to_sum() >= 0) outside -= 1;
     double after = results * outside / 2 + 6;
     if (schedule_.lane_steps > 1) after += 1.5 * sums;  // their steps are added up
     const double reduction = nest_.reduce_op >= 0 ? steps * step_cycles + sums : 0;
@@ -140,16 +141,6 @@ class NestCycles {
     return machine_.matrix_product_cycles(work.sums) * work.products + panels +
            split * work.vectors + machine_.split_cycles() * packed +
            work.results * (2 + outside / 2);
-  }
-
-  /// Whether an addition right after a sum of products costs nothing: the sum begins with what is
-  /// added.
-  bool begins_with_summand() const {
-    if (!nest_.is_contraction() || schedule_.lane_steps > 1) return false;
-    return std::any_of(nest_.ops.begin(), nest_.ops.end(), [&](const NestOp& op) {
-      return op.kind == NestOp::Kind::kApply && op.op == ScalarOp::kAdd &&
-             std::count(op.args.begin(), op.args.end(), nest_.reduce_op) == 1;
-    });
   }
 
   /// Whether both factors run along the vectors: a depthwise convolution.

@@ -203,6 +203,39 @@ bool Nest::is_contraction() const {
          ops[product.args[1]].kind == NestOp::Kind::kLoad;
 }
 
+int Nest::addition_to_sum() const {
+  if (!is_contraction()) return -1;
+  auto reduces = [&](const Expr& expr) {
+    if (mentions_gather(expr)) return true;
+    for (size_t axis = 0; axis < axes.size(); ++axis) {
+      if (axes[axis].reduction && index::depends_on(expr, static_cast<int>(axis))) return true;
+    }
+    return false;
+  };
+  auto is_loaded_once = [&](const NestOp& op) {
+    if (op.kind != NestOp::Kind::kLoad) return false;
+    const Access& access = loads[op.access];
+    return !reduces(access.address) &&
+           std::none_of(access.guards.begin(), access.guards.end(),
+                        [&](const Access::Guard& guard) { return reduces(guard.expr); });
+  };
+  int addition = -1;
+  for (int number = 0; number < static_cast<int>(ops.size()); ++number) {
+    const NestOp& op = ops[number];
+    if (std::count(op.args.begin(), op.args.end(), reduce_op) == 0) continue;
+    if (addition >= 0 || op.kind != NestOp::Kind::kApply || op.op != graph::ScalarOp::kAdd) {
+      return -1;
+    }
+    const NestOp& other = ops[op.args[op.args[0] == reduce_op ? 1 : 0]];
+    if (!is_loaded_once(other) || other.dtype != op.dtype || !is_float(op.dtype)) return -1;
+    addition = number;
+  }
+  for (const Store& store : stores) {
+    if (store.op == reduce_op) return -1;
+  }
+  return addition;
+}
+
 bool is_packed(const Nest& nest, const StoragePlan& storage, int load, int vector_axis) {
   const Access& access = nest.loads[load];
   return nest.is_contraction() && vector_axis >= 0 && !nest.axes[vector_axis].reduction &&

@@ -67,6 +67,9 @@ struct Nest {
 
   /// True if op is a product of two loads summed up: a contraction.
   bool is_contraction() const;
+  /// The operation that adds a loaded value (a bias) to the sum of products and is all that reads
+  /// the sum, or -1: kernels begin the sum with that value.
+  int addition_to_sum() const;
 };
 
 /// True if the load's data is known now and will be rearranged into the order in which the kernel

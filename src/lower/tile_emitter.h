@@ -73,7 +73,6 @@ class TileEmitter {
 
   bool is_arg() const;
   Register identity(graph::Combiner combiner, DType dtype, Statements& out);
-  int addition_to_sum() const;
   void emit_reduction(Statements& out);
   bool emit_scaled_sum(Statements& out);
   void hoist(int number, Statements& out);

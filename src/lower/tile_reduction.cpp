@@ -74,27 +74,6 @@ bool TileEmitter::is_arg() const {
   return nest_.combiner == Combiner::kArgMax || nest_.combiner == Combiner::kArgMin;
 }
 
-/// The operation that adds a loaded value (a bias) to the sum of products and is all that reads the
-/// sum, or -1.
-int TileEmitter::addition_to_sum() const {
-  if (!nest_.is_contraction()) return -1;
-  const int sum = nest_.reduce_op;
-  int addition = -1;
-  for (int number = 0; number < static_cast<int>(nest_.ops.size()); ++number) {
-    const NestOp& op = nest_.ops[number];
-    if (std::count(op.args.begin(), op.args.end(), sum) == 0) continue;
-    if (addition >= 0 || op.kind != NestOp::Kind::kApply || op.op != ScalarOp::kAdd) return -1;
-    const int other = op.args[op.args[0] == sum ? 1 : 0];
-    const bool loaded = nest_.ops[other].kind == NestOp::Kind::kLoad && !varies_[other];
-    if (!loaded || nest_.ops[other].dtype != op.dtype || !is_float(op.dtype)) return -1;
-    addition = number;
-  }
-  for (const fusion::Nest::Store& store : nest_.stores) {
-    if (store.op == sum) return -1;
-  }
-  return addition;
-}
-
 void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
   if (emit_scaled_sum(out)) return;
   const NestOp& reduce = nest_.ops[nest_.reduce_op];
@@ -122,7 +101,7 @@ void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
     return;
   }
   // A sum may as well begin with what is added to it.
-  const int addition = part_ || lanes ? -1 : addition_to_sum();
+  const int addition = part_ || lanes ? -1 : nest_.addition_to_sum();
   Register init = before >= 0 && !lanes ? before : neutral;
   if (addition >= 0) {
     const std::vector<int>& args = nest_.ops[addition].args;

@@ -8,11 +8,8 @@
 #include "fusion/prepare.h"
 #include "graph/evaluate.h"
 #include "graph/operators.h"
-#include "loop/interpret.h"
-#include "loop/text.h"
-#include "lower/lower.h"
 #include "search/find_plan.h"
-#include "tests/lower/guarded_run.h"
+#include "tests/lower/run_plan.h"
 
 namespace corf {
 namespace {
@@ -110,33 +107,15 @@ TEST_P(LaneSteps, AddUpToTheSameSums) {
     }
     if (!found) continue;
     ++tested;
-    auto program = lower::lower(pipeline.graph, pipeline.plan);
-    ASSERT_TRUE(program) << program.error().message;
-    pipeline.program = program.take();
-    const Status sound = loop::verify(pipeline.program);
-    ASSERT_TRUE(sound) << sound.error().message;
-
     const std::vector<Tensor> inputs{integers(image, random_)};
     auto expected = graph::evaluate(graph, inputs);
     ASSERT_TRUE(expected.ok());
-    auto expect_equal = [&](const Tensor& actual, const char* how) {
+    test::run_plan(pipeline, inputs, [&](const Tensor& actual, const char* how) {
       for (int64_t i = 0; i < actual.num_elems(); ++i) {
         ASSERT_EQ(actual.at_f64(i), (*expected)[0].at_f64(i)) << how << ", element " << i;
       }
-    };
-    auto interpreted = loop::interpret(pipeline.program, inputs);
-    ASSERT_TRUE(interpreted) << interpreted.error().message;
-    expect_equal((*interpreted)[0], "interpreted");
-    if (!has_isa(GetParam())) continue;
-    auto spec = driver::generate(pipeline);
-    ASSERT_TRUE(spec) << spec.error().message;
-    auto team = runtime::Team::create(2);
-    ASSERT_TRUE(team);
-    auto executable = runtime::Executable::load(*spec, *team);
-    ASSERT_TRUE(executable) << executable.error().message;
-    test::GuardedRun run(**executable, inputs);
-    ASSERT_TRUE(run.run(**executable));
-    expect_equal(run.outputs()[0], "as machine code");
+    });
+    if (HasFailure()) return;
   }
   EXPECT_GT(tested, 8);
   if (!has_isa(GetParam())) std::printf("this machine lacks the ISA: interpreted only\n");

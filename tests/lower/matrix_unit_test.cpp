@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <gtest/gtest.h>
 #include <limits>
 #include <random>
@@ -11,11 +10,8 @@
 #include "fusion/prepare.h"
 #include "graph/evaluate.h"
 #include "graph/operators.h"
-#include "loop/interpret.h"
-#include "loop/text.h"
-#include "lower/lower.h"
 #include "search/find_plan.h"
-#include "tests/lower/guarded_run.h"
+#include "tests/lower/run_plan.h"
 
 namespace corf {
 namespace {
@@ -111,32 +107,8 @@ bool put_on_matrix_unit(driver::Pipeline& pipeline, int64_t channels) {
   return found;
 }
 
-using Check = std::function<void(const Tensor&, const char* how)>;
-
-/// Runs the plan in the interpreter and, where there is a matrix unit, as machine code.
-void run(driver::Pipeline& pipeline, const std::vector<Tensor>& inputs, const Check& check) {
-  auto program = lower::lower(pipeline.graph, pipeline.plan);
-  ASSERT_TRUE(program) << program.error().message;
-  pipeline.program = program.take();
-  const Status sound = loop::verify(pipeline.program);
-  ASSERT_TRUE(sound) << sound.error().message;
-  auto interpreted = loop::interpret(pipeline.program, inputs);
-  ASSERT_TRUE(interpreted) << interpreted.error().message;
-  check((*interpreted)[0], "interpreted");
-  if (!has_isa(Isa::kAmx) || testing::Test::HasFatalFailure()) return;
-  auto spec = driver::generate(pipeline);
-  ASSERT_TRUE(spec) << spec.error().message;
-  auto team = runtime::Team::create(2);
-  ASSERT_TRUE(team);
-  auto executable = runtime::Executable::load(*spec, *team);
-  ASSERT_TRUE(executable) << executable.error().message;
-  test::GuardedRun guarded(**executable, inputs);
-  ASSERT_TRUE(guarded.run(**executable));
-  check(guarded.outputs()[0], "as machine code");
-}
-
 /// Every element is within gamma_(terms + 2) * largest of what is expected.
-Check within_sums_bound(const Tensor& expected, const Tensor& largest, int64_t terms) {
+test::Check within_sums_bound(const Tensor& expected, const Tensor& largest, int64_t terms) {
   const double unit = std::ldexp(1, -24);
   const double n = double(terms + 2), gamma = n * unit / (1 - n * unit);
   return [=](const Tensor& actual, const char* how) {
@@ -167,9 +139,9 @@ TEST(MatrixUnit, ErrorsStayBelowThoseOfFloat32Sums) {
     auto expected = graph::evaluate(graph, inputs);
     auto largest = graph::evaluate(shape.graph(magnitudes(weights)), {magnitudes(inputs[0])});
     ASSERT_TRUE(expected.ok() && largest.ok());
-    run(pipeline, inputs,
-        within_sums_bound((*expected)[0], (*largest)[0],
-                          shape.channels * shape.kernel[0] * shape.kernel[1]));
+    test::run_plan(pipeline, inputs,
+                   within_sums_bound((*expected)[0], (*largest)[0],
+                                     shape.channels * shape.kernel[0] * shape.kernel[1]));
     if (HasFailure()) return;
   }
   EXPECT_GT(tested, 20);
@@ -207,7 +179,7 @@ TEST(MatrixUnit, FactorsMayBothBeKnownAtRunTimeOnly) {
     auto expected = graph::evaluate(graph, inputs);
     auto largest = graph::evaluate(graph, {magnitudes(inputs[0]), magnitudes(inputs[1])});
     ASSERT_TRUE(expected.ok() && largest.ok());
-    run(pipeline, inputs, within_sums_bound((*expected)[0], (*largest)[0], channels));
+    test::run_plan(pipeline, inputs, within_sums_bound((*expected)[0], (*largest)[0], channels));
     if (HasFailure()) return;
   }
   EXPECT_GT(tested, 20);
@@ -290,7 +262,7 @@ TEST(MatrixUnit, AttentionPacksKeysAndValuesBeforeItsStrips) {
     }
     auto expected = graph::evaluate(graph, inputs);
     ASSERT_TRUE(expected.ok());
-    run(pipeline, inputs, [&](const Tensor& actual, const char* how) {
+    test::run_plan(pipeline, inputs, [&](const Tensor& actual, const char* how) {
       for (int64_t i = 0; i < actual.num_elems(); ++i) {
         ASSERT_NEAR(actual.at_f64(i), (*expected)[0].at_f64(i), 1e-5) << how << ", element " << i;
       }
