@@ -155,7 +155,8 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
       share = busiest_share(tiles, schedule.partitions);
       extents[axis] = std::min(extents[axis], ceil_div(tiles, schedule.partitions) * tile);
     }
-    cost.compute += nest_cycles(storage, nest, schedule, extents, machine);
+    const double work = nest_cycles(storage, nest, schedule, extents, machine);
+    double panels = 0;  // of the matrix unit, from memory
     const Reading reading(machine, written, share);
     std::set<graph::ValueId> values;
     for (const auto& store : nest.stores) {
@@ -168,10 +169,10 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
       if (!values.insert(load.value).second) continue;
       const double bytes = bytes_of(graph, load.value);
       if (storage.roots[storage.values[load.value].root].kind == Root::Kind::kConstant) {
-        // Every worker reads what its part of the nest needs; the matrix unit waits for its parts.
+        // Every worker reads what its part of the nest needs.
         const double needed = (is_divided(nest, schedule, load.value) ? share : 1) * bytes;
         if (schedule.matrix != 0) {
-          cost.compute += kPartBytes * needed * wait;
+          panels += kPartBytes * needed * wait;
         } else {
           cost.streamed += needed / cold_rate;
         }
@@ -180,6 +181,8 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
       reading.add(passes_to_read(nest, bytes, machine), bytes, load.root,
                   fusion::split_span(group, nullptr, n, load), cost);
     }
+    const bool fetched = schedule.prefetch == fusion::Prefetch::kPanel;
+    cost.compute += fetched ? Machine::fetched_cycles(work, panels) : work + panels;
     cost.barrier += rates.barrier;
   }
   return cost;

@@ -55,8 +55,9 @@ rewrite::WinogradOptions winograd_options(const Machine& machine) {
     const double cycles =
         double(std::size(fusion::kPartProducts)) * machine.matrix_product_cycles(4);
     auto& unit = options.matrix_unit.emplace();
-    unit.waits = true;
     unit.speed = double(kProduct) / (cycles * 2 * machine.f32_lanes());
+    unit.kept_bytes = 0;
+    unit.shared = Machine::kSharedByFetching;
     unit.points_to_stream = unit.speed * points_to_stream(2.0 * fusion::kParts, 0.8, 32);
   }
   return options;

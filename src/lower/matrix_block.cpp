@@ -238,19 +238,26 @@ std::vector<Stmt> MatrixBlock::products(const std::map<int, AxisRange>& ranges,
   return body;
 }
 
-/// Asks for a step's share of the next panel: the products of a panel share each of its steps.
-void MatrixBlock::prefetch_panel(const Panel& panel, const Expr& row, const Expr& step,
-                                 int64_t width, std::vector<loop::TileStmt>& out) {
-  constexpr int64_t kLineElems = 32, kRowsOfProduct = kTilesOfRows * kMatrixRows;
+/// Asks for a step's share of the next panel: the products of a panel share each run of steps that
+/// lies in one piece. Memory answers faster to several streams.
+std::vector<loop::TilePrefetch> MatrixBlock::prefetches(const Panel& panel, const Expr& row,
+                                                        const Expr& run, const Expr& block,
+                                                        int64_t width) const {
+  constexpr int64_t kLineElems = 32, kRowsOfProduct = kTilesOfRows * kMatrixRows, kStreams = 4;
   const int64_t step_elems = kParts * kMatrixChannels * width;
   const int64_t products = ceil_div(num_rows_, kRowsOfProduct);
-  const int64_t lines = ceil_div(step_elems, kLineElems * products);
-  const Expr next = panel.weights + Expr(packed_.panel_elems(width));
-  const Expr from = next + step * Expr(step_elems) +
-                    floor_div(row, Expr(kRowsOfProduct)) * Expr(lines * kLineElems);
+  const int64_t lines = ceil_div(step_elems, kLineElems * products * kStreams);
+  const Expr product = floor_div(row, Expr(kRowsOfProduct));
+  const Expr from = panel.weights + Expr(packed_.panel_elems(width)) + run * Expr(step_elems) +
+                    (product * Expr(part_blocks_) + block) * Expr(lines * kLineElems);
+  std::vector<loop::TilePrefetch> result;
   for (int64_t line = 0; line < lines; ++line) {
-    out.push_back(loop::TilePrefetch{packed_.buffer(), from + Expr(line * kLineElems)});
+    for (int64_t stream = 0; stream < kStreams; ++stream) {
+      const int64_t first = stream * part_blocks_ * step_elems / kStreams;
+      result.push_back({packed_.buffer(), from + Expr(first + line * kLineElems)});
+    }
   }
+  return result;
 }
 
 /// As many products of two tiles of rows as there are, and one of a tile that is left over.
@@ -316,7 +323,8 @@ loop::Tile MatrixBlock::product(int64_t tiles, const Expr& row, const Expr& line
   const Expr first = panel.part * Expr(part_blocks_);
   const Expr block =
       open("channels", min(Expr(part_blocks_), Expr(shape_.channel_blocks()) - first));
-  step = step * Expr(shape_.channel_blocks()) + first + block;
+  const Expr run = step * Expr(shape_.channel_blocks()) + first;
+  step = run + block;
 
   std::vector<loop::TileStmt> body;
   auto load = [&](int buffer, const Expr& offset) {
@@ -334,12 +342,19 @@ loop::Tile MatrixBlock::product(int64_t tiles, const Expr& row, const Expr& line
                           Expr::variable(pair) * Expr(2 * width) + Expr::variable(n) * Expr(2) +
                           Expr::variable(half)));
   }
+  std::vector<loop::TilePrefetch> ahead;
   if (schedule_.prefetch == fusion::Prefetch::kPanel && packed_.is_constant()) {
-    prefetch_panel(panel, row, step, width, body);
+    ahead = prefetches(panel, row, run, block, width);
   }
-  for (const fusion::PartProduct& product : fusion::kPartProducts) {
+  // A few behind each of the products: all at once would hold up the loads.
+  constexpr size_t kProducts = std::size(fusion::kPartProducts);
+  for (size_t i = 0; i < kProducts; ++i) {
+    const fusion::PartProduct& product = fusion::kPartProducts[i];
     body.push_back(
         loop::TileUpdate{sum, loop::Reduction::kSum, across[product.across], along[product.along]});
+    for (size_t j = i * ahead.size() / kProducts; j < (i + 1) * ahead.size() / kProducts; ++j) {
+      body.push_back(ahead[j]);
+    }
   }
   for (auto loop = loops.rbegin(); loop != loops.rend(); ++loop) {
     loop->body = std::move(body);

@@ -53,8 +53,8 @@ class MatrixBlock {
   std::vector<loop::Stmt> row_loops(const Expr& rows, const Expr& first_row, const Expr& first_line,
                                     const Panel& panel);
   loop::Tile product(int64_t tiles, const Expr& row, const Expr& line, const Panel& panel);
-  void prefetch_panel(const Panel& panel, const Expr& row, const Expr& step, int64_t width,
-                      std::vector<loop::TileStmt>& out);
+  std::vector<loop::TilePrefetch> prefetches(const Panel& panel, const Expr& row, const Expr& run,
+                                             const Expr& block, int64_t width) const;
   int64_t row_step(int axis) const;
   Expr panel_sums(const std::vector<Expr>& base, const Expr& first_lane) const;
   Expr in_lines(const Expr& channels, const Expr& line, int part, const Expr& channel) const;

@@ -311,11 +311,10 @@ int default_output_tile(const WinogradShape& shape, const WinogradOptions& optio
   // since they do little with each that they load.
   const double transform = 3 * runs.speed;
   const auto channels = double(shape.channels), outputs = double(shape.outputs);
-  constexpr double kKeptBytes = 2 << 20;
   auto products = [&](double points, double weights) {
-    const bool kept = 4 * weights * channels * outputs <= kKeptBytes;
-    const double all = runs.waits ? points + runs.points_to_stream
-                                  : std::max(points, kept ? 0 : runs.points_to_stream);
+    const bool kept = 4 * weights * channels * outputs <= runs.kept_bytes;
+    const double stream = kept ? 0 : runs.points_to_stream;
+    const double all = std::max(points, stream) + runs.shared * std::min(points, stream);
     return weights * channels * outputs * all;
   };
   const auto batch = double(shape.batch);

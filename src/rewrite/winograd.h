@@ -22,9 +22,12 @@ struct WinogradOptions {
   /// For the default choice: how contractions run.
   struct Contractions {
     /// Weights that no cache keeps come from memory in the time of the arithmetic of so many
-    /// points: behind the arithmetic, or while it waits.
+    /// points.
     double points_to_stream = 24;
-    bool waits = false;
+    /// So many bytes of weights are there in time.
+    double kept_bytes = 2 << 20;
+    /// The share of the shorter of both that does not vanish behind the longer.
+    double shared = 0;
     /// How many times as fast a multiply-add is as one of vectors, of which transforms are made.
     double speed = 1;
   };

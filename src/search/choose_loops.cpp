@@ -54,13 +54,20 @@ class LoopChooser : ScheduleStep {
       if (has_windows_) move_vector_axis_before_tiled();
       return;
     }
-    // A panel of one operand, reused by all points of a block of the other.
+    // A panel of one operand, reused by all points of a block of the other, of one product of
+    // matrices after the other.
     move_vector_axis_before_tiled();
-    const double budget = double(machine_.l2_bytes) / 2;
-    auto all = [](int) { return true; };
-    double across_bytes = 4 * footprint(nest_.loads[across], all) / machine_.threads;
-    double along_bytes = 4 * footprint(nest_.loads[along], all);
     auto& order = schedule_.parallel_order;
+    auto is_batch = [&](int axis) {
+      return axis != v && !nest_.axes[axis].reduction && depends(nest_.loads[along], axis) &&
+             depends(nest_.loads[across], axis);
+    };
+    const auto batches = std::stable_partition(order.begin(), order.end(), is_batch);
+    const double budget = double(machine_.l2_bytes) / 2;
+    auto in_product = [&](int axis) { return !is_batch(axis); };
+    const double shared_by = batches == order.begin() ? machine_.threads : 1;
+    double across_bytes = 4 * footprint(nest_.loads[across], in_product) / shared_by;
+    double along_bytes = 4 * footprint(nest_.loads[along], in_product);
     // All panels stay near: rows outermost, unless so few tiles share a panel that its first use
     // weighs; then it is fetched while the panel before is at work.
     if (along_bytes <= budget / 2 && (across_bytes > budget || !is_worth_fetching(along))) return;
@@ -72,7 +79,7 @@ class LoopChooser : ScheduleStep {
       order.insert(at, v);
       return;
     }
-    block_rows(across, budget, across_bytes);
+    block_rows(along, across, budget, across_bytes);
   }
 
   bool is_worth_fetching(int along) const {
@@ -212,12 +219,12 @@ class LoopChooser : ScheduleStep {
   }
 
   /// Neither operand stays near: walk the points in blocks that do, panels inside.
-  void block_rows(int across, double budget, double across_bytes) {
+  void block_rows(int along, int across, double budget, double across_bytes) {
     auto& order = schedule_.parallel_order;
     int axis = -1;
     for (int candidate : order) {
       if (candidate == schedule_.vector_axis || !depends(nest_.loads[across], candidate)) continue;
-      if (nest_.axes[candidate].shared >= 0) continue;
+      if (nest_.axes[candidate].shared >= 0 || depends(nest_.loads[along], candidate)) continue;
       if (axis < 0 || num_tiles(candidate) > num_tiles(axis)) axis = candidate;
     }
     if (axis < 0) return;

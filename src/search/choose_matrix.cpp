@@ -62,7 +62,7 @@ class MatrixChooser : ScheduleStep {
     std::vector<int64_t> points = extents();
     const int axis = schedule_.partition_axis;
     if (axis >= 0) points[axis] = ceil_div(points[axis], schedule_.partitions);
-    return cycles(points) + packed_cycles(axis, schedule_.partitions);
+    return busiest_cycles(points, axis, schedule_.partitions);
   }
 
   /// Vectors reach about that share of the peak, and read the packed operand as it is.
@@ -175,8 +175,7 @@ class MatrixChooser : ScheduleStep {
   /// Bytes of a block that stay near while all panels pass.
   double budget() const { return double(machine_.l2_bytes) / (panels_stay() ? 4 : 3); }
 
-  /// Cycles to bring the packed operand from memory, where all workers read at once; the matrix
-  /// unit waits for most of them.
+  /// Cycles to bring the packed operand from memory, where all workers read at once.
   double packed_cycles(int axis, int64_t parts) const {
     if (shape_.packs || machine_.dram_gbps_all <= 0 || machine_.fma_gflops_core <= 0) return 0;
     // From the second level they are part of the products' time.
@@ -202,6 +201,12 @@ class MatrixChooser : ScheduleStep {
            Machine::split_cycles() * (work.vectors + packed_vectors(work)) + 3 * work.results;
   }
 
+  /// `points`: of the busiest worker, where `parts` of them share `axis`.
+  double busiest_cycles(const std::vector<int64_t>& points, int axis, int64_t parts) const {
+    const double products = cycles(points), panels = packed_cycles(axis, parts);
+    return panels_stay() ? products + panels : Machine::fetched_cycles(products, panels);
+  }
+
   /// What strips share is not theirs to pack.
   double packed_vectors(const MatrixWork& work) const {
     return packs_before_strips() ? 0 : work.passes * work.packed;
@@ -210,7 +215,7 @@ class MatrixChooser : ScheduleStep {
   /// Workers take parts of the axis that leaves the busiest one the least work.
   void choose_split(std::optional<int> wanted) {
     const int64_t workers = machine_.threads;
-    double best = cycles(extents()) + packed_cycles(-1, 1);
+    double best = busiest_cycles(extents(), -1, 1);
     if (workers == 1 || best < 4096) return;
     for (int axis : schedule_.parallel_order) {
       if (wanted && axis != *wanted) continue;
@@ -219,7 +224,7 @@ class MatrixChooser : ScheduleStep {
       if (parts < 2) continue;
       std::vector<int64_t> points = extents();
       points[axis] = std::min(extent(axis), ceil_div(tiles, parts) * tile);
-      const double busiest = cycles(points) + packed_cycles(axis, parts);
+      const double busiest = busiest_cycles(points, axis, parts);
       if (busiest >= 0.98 * best) continue;
       best = busiest;
       schedule_.partition_axis = axis;
@@ -227,12 +232,9 @@ class MatrixChooser : ScheduleStep {
     }
   }
 
-  /// Whether a panel is asked for while the one before is at work: it comes from memory, and there
-  /// are products enough to spread the requests over; too many at a time hold up the loads.
-  bool is_worth_fetching(const std::vector<int64_t>& points) const {
-    constexpr int64_t kFewestTiles = 6;
-    const bool far = !shape_.packs && 2 * storage_.constant_bytes > machine_.l3_bytes;
-    return far && shape_.row_tiles(points) >= kFewestTiles;
+  /// Whether a panel is asked for while the one before is at work: it comes from afar.
+  bool is_worth_fetching() const {
+    return !shape_.packs && !machine_.keeps_near(storage_.constant_bytes);
   }
 
   /// From `most` points of the blocks' axis up to `limit`: those whose tiles of rows are the
@@ -296,7 +298,7 @@ class MatrixChooser : ScheduleStep {
       choose_near_channels(points);
       return;
     }
-    if (is_worth_fetching(points)) schedule_.prefetch = fusion::Prefetch::kPanel;
+    if (is_worth_fetching()) schedule_.prefetch = fusion::Prefetch::kPanel;
     const double line_bytes = double(shape_.num_lines(points)) * kPartBytes;
     const int64_t channels = shape_.padded_channels();
     constexpr int64_t kBlock = fusion::kMatrixChannels;

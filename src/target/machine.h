@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -50,6 +51,13 @@ struct Machine {
   /// Cycles in which the matrix unit waits for a packed operand of so many bytes, over which it
   /// goes so many times: for one that little else drives out of the second level, next to none.
   double panel_cycles(double bytes, double passes) const;
+  /// Cycles of products on the matrix unit beside so many cycles in which their panels come from
+  /// memory, each fetched while the unit is at work on the one before.
+  static double fetched_cycles(double products, double panels) {
+    return std::max(products, panels) + kSharedByFetching * std::min(products, panels);
+  }
+  /// The part of the shorter that does not vanish behind the longer.
+  static constexpr double kSharedByFetching = 0.5;
   /// Cycles to split a vector of 16 numbers into parts for the matrix unit.
   static double split_cycles() { return 8; }
 };
