@@ -20,13 +20,6 @@ using fusion::NestSchedule;
 using fusion::Root;
 
 constexpr double kL2Share = 0.55;  // of the second level that one kernel can count on
-constexpr double kPartBytes = 2.0 * fusion::kParts / sizeof(float);  // for a byte of f32
-
-std::vector<int64_t> extents_of(const Nest& nest) {
-  std::vector<int64_t> extents;
-  for (const auto& axis : nest.axes) extents.push_back(axis.extent);
-  return extents;
-}
 
 double bytes_of(const graph::Graph& graph, graph::ValueId value) {
   const graph::Value& info = graph.values[value];
@@ -130,33 +123,17 @@ double busiest_rows(int64_t rows, int64_t strip, int64_t partitions) {
   return double(most) / double(rows);
 }
 
-/// Whether workers read parts of the value rather than all of it.
-bool is_divided(const Nest& nest, const NestSchedule& schedule, graph::ValueId value) {
-  const int split = schedule.partition_axis;
-  return split >= 0 && std::any_of(nest.loads.begin(), nest.loads.end(), [&](const Access& load) {
-           return load.value == value && index::depends_on(load.address, split);
-         });
-}
-
 GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& storage,
                          const FusionGroup& group, const Machine& machine,
                          const fusion::WrittenSpans& written) {
   const Rates rates = rates_of(machine);
-  const double cold_rate = weights_rate(machine, storage.constant_bytes);
-  const double wait = weights_wait(machine, storage.constant_bytes);
   GroupCost cost;
   for (size_t n = 0; n < group.nests.size(); ++n) {
     const auto& [nest, schedule] = group.nests[n];
-    // Of the busiest worker.
-    std::vector<int64_t> extents = extents_of(nest);
-    double share = 1;
-    if (const int axis = schedule.partition_axis; axis >= 0) {
-      const int64_t tile = schedule.tile_extent(axis), tiles = ceil_div(extents[axis], tile);
-      share = busiest_share(tiles, schedule.partitions);
-      extents[axis] = std::min(extents[axis], ceil_div(tiles, schedule.partitions) * tile);
-    }
-    const double work = nest_cycles(storage, nest, schedule, extents, machine);
-    double panels = 0;  // of the matrix unit, from memory
+    const NestCost alone = nest_cost(storage, nest, schedule, machine);
+    const double share = alone.share;
+    cost.compute += alone.compute;
+    cost.streamed += alone.streamed;
     const Reading reading(machine, written, share);
     std::set<graph::ValueId> values;
     for (const auto& store : nest.stores) {
@@ -167,22 +144,11 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
     }
     for (const Access& load : nest.loads) {
       if (!values.insert(load.value).second) continue;
+      if (storage.roots[load.root].kind == Root::Kind::kConstant) continue;
       const double bytes = bytes_of(graph, load.value);
-      if (storage.roots[storage.values[load.value].root].kind == Root::Kind::kConstant) {
-        // Every worker reads what its part of the nest needs.
-        const double needed = (is_divided(nest, schedule, load.value) ? share : 1) * bytes;
-        if (schedule.matrix != 0) {
-          panels += kPartBytes * needed * wait;
-        } else {
-          cost.streamed += needed / cold_rate;
-        }
-        continue;
-      }
       reading.add(passes_to_read(nest, bytes, machine), bytes, load.root,
                   fusion::split_span(group, nullptr, n, load), cost);
     }
-    const bool fetched = schedule.prefetch == fusion::Prefetch::kPanel;
-    cost.compute += fetched ? Machine::fetched_cycles(work, panels) : work + panels;
     cost.barrier += rates.barrier;
   }
   return cost;

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 
 #include "cost/rates.h"
-#include "fusion/matrix.h"
 #include "support/checked.h"
 
 namespace corf::cost {
@@ -230,7 +230,50 @@ class NestCycles {
   const Rates rates_;
 };
 
+/// Bytes of a constant that the busiest worker reads.
+double weight_bytes(const fusion::StoragePlan& storage, const Nest& nest,
+                    const NestSchedule& schedule, const Access& access, double share) {
+  double elems = 1;
+  for (int axis = 0; axis < static_cast<int>(nest.axes.size()); ++axis) {
+    if (index::depends_on(access.address, axis)) elems *= double(nest.axes[axis].extent);
+  }
+  const Root& root = storage.roots[access.root];
+  const int split = schedule.partition_axis;
+  const bool divided = split >= 0 && index::depends_on(access.address, split);
+  return (divided ? share : 1) * std::min(elems, double(root.size_elems)) *
+         double(size_bytes(root.dtype));
+}
+
 }  // namespace
+
+NestCost nest_cost(const fusion::StoragePlan& storage, const Nest& nest,
+                   const NestSchedule& schedule, const Machine& machine) {
+  NestCost cost;
+  std::vector<int64_t> extents;
+  for (const auto& axis : nest.axes) extents.push_back(axis.extent);
+  if (const int axis = schedule.partition_axis; axis >= 0) {
+    const int64_t tile = schedule.tile_extent(axis), tiles = ceil_div(extents[axis], tile);
+    const int64_t most = ceil_div(tiles, schedule.partitions);
+    cost.share = double(most) / double(tiles);
+    extents[axis] = std::min(extents[axis], most * tile);
+  }
+  cost.compute = nest_cycles(storage, nest, schedule, extents, machine);
+  double panels = 0;  // of the matrix unit
+  std::set<graph::ValueId> values;
+  for (const Access& load : nest.loads) {
+    if (storage.roots[load.root].kind != Root::Kind::kConstant) continue;
+    if (!values.insert(load.value).second) continue;
+    const double bytes = weight_bytes(storage, nest, schedule, load, cost.share);
+    if (schedule.matrix == 0) {
+      cost.streamed += bytes / weights_rate(machine, storage.constant_bytes);
+    } else {
+      panels += kPartBytes * bytes * weights_wait(machine, storage.constant_bytes);
+    }
+  }
+  const bool fetched = schedule.prefetch == fusion::Prefetch::kPanel;
+  cost.compute = fetched ? Machine::fetched_cycles(cost.compute, panels) : cost.compute + panels;
+  return cost;
+}
 
 double nest_cycles(const fusion::StoragePlan& storage, const Nest& nest,
                    const NestSchedule& schedule, std::vector<int64_t> extents,

@@ -1,15 +1,30 @@
 #pragma once
 #include <vector>
 
+#include "fusion/matrix.h"
 #include "fusion/plan.h"
 #include "target/machine.h"
 
 namespace corf::cost {
+
+/// Bytes of the parts of a float32 number, for each of its own.
+constexpr double kPartBytes = 2.0 * fusion::kParts / sizeof(float);
 
 /// Cycles of one worker that walks the whole nest with `extents` points along its axes: of the
 /// instructions, whatever memory the operands come from.
 double nest_cycles(const fusion::StoragePlan& storage, const fusion::Nest& nest,
                    const fusion::NestSchedule& schedule, std::vector<int64_t> extents,
                    const Machine& machine);
+
+/// Where the time of a nest by itself goes, in cycles of its busiest worker, but for what
+/// activations cost.
+struct NestCost {
+  double share = 1;     // of the whole work
+  double compute = 0;   // instructions, and what the matrix unit waits for
+  double streamed = 0;  // weights: read ahead, while the tiles compute
+};
+
+NestCost nest_cost(const fusion::StoragePlan& storage, const fusion::Nest& nest,
+                   const fusion::NestSchedule& schedule, const Machine& machine);
 
 }  // namespace corf::cost
