@@ -54,6 +54,7 @@ bool find_turning(const Nest& nest, const Access& access, int64_t pitch, MatrixS
   // What else moves stays within the row.
   int64_t last = 0;
   for (size_t axis = 0; axis < shape.lines.size(); ++axis) {
+    if (shape.lines[axis] == 0) continue;  // outside of the block
     const int64_t in_row = shape.lines[axis] - turning.rows[axis] * turning.stream_lines;
     if (in_row < 0) return false;
     last += in_row * (nest.axes[axis].extent - 1);

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <set>
 
+#include "fusion/order.h"
 #include "fusion/plan.h"
 
 namespace corf::fusion {
@@ -38,6 +39,33 @@ bool is_identity(const graph::Operand& operand, const Shape& shape) {
   return true;
 }
 
+bool cuts_into_few(const index::Expr& expr, int axis) {
+  constexpr int64_t kLineElems = 16;
+  if (expr.is_constant() || expr.kind() == index::ExprKind::kVariable) return false;
+  const bool cut = expr.kind() == index::ExprKind::kMod && expr.lhs().is_variable(axis) &&
+                   expr.rhs().is_constant() && expr.rhs().constant() < kLineElems;
+  return cut || cuts_into_few(expr.lhs(), axis) || cuts_into_few(expr.rhs(), axis);
+}
+
+/// Whether the kernel of `seed`, which makes a few neighbours of a row at a time, writes them where
+/// `value` lies into lines that drive each other out of the cache before they are full: those of
+/// its lanes are a multiple of a page apart, and a row is long.
+bool drives_out_lines(const Graph& graph, const StoragePlan& storage, NodeId seed, ValueId value) {
+  constexpr int64_t kPageElems = 4096 / sizeof(float), kLongRow = 256;
+  const Compute& compute = *compute_of(graph, seed);
+  const ValueId made = graph.nodes[seed].outputs[0];
+  const Shape& shape = graph.values[value].shape;
+  if (shape.empty() || graph.values[made].shape != shape) return false;
+  const auto& strides = storage.values[value].strides;
+  const int lanes = order_of_strides(storage.values[made].strides).back();
+  const int row = order_of_strides(strides).back();
+  if (lanes == row || shape[row] < kLongRow || strides[lanes] % kPageElems != 0) return false;
+  return std::any_of(compute.operands.begin(), compute.operands.end(), [&](const auto& operand) {
+    return std::any_of(operand.map.exprs.begin(), operand.map.exprs.end(),
+                       [&](const index::Expr& expr) { return cuts_into_few(expr, row); });
+  });
+}
+
 class UnfusedPlanner {
  public:
   explicit UnfusedPlanner(const Graph& graph) : graph_(graph), consumers_(consumers(graph)) {
@@ -49,6 +77,7 @@ class UnfusedPlanner {
   FusionPlan run() {
     FusionPlan plan;
     plan.storage = plan_storage(graph_);
+    storage_ = &plan.storage;
     form_groups();
     order_groups(plan);
     return plan;
@@ -122,6 +151,8 @@ class UnfusedPlanner {
 
   bool can_append(NodeId candidate, int number) {
     if (!is_elementwise(graph_, candidate)) return false;
+    const NodeId seed = drafts_[number].nodes[0];
+    if (drives_out_lines(graph_, *storage_, seed, graph_.nodes[candidate].outputs[0])) return false;
     const Node& node = graph_.nodes[candidate];
     const Compute& compute = *compute_of(graph_, candidate);
     const Shape& shape = graph_.values[node.outputs[0]].shape;
@@ -239,6 +270,7 @@ class UnfusedPlanner {
   }
 
   const Graph& graph_;
+  const StoragePlan* storage_ = nullptr;
   std::vector<std::vector<NodeId>> consumers_;
   std::vector<int> group_of_;
   std::vector<Draft> drafts_;
