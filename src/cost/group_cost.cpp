@@ -39,21 +39,41 @@ double passes_to_read(const Nest& nest, double bytes, const Machine& machine) {
   return nest.is_contraction() && is_far(bytes, machine) ? kWaits : 1;
 }
 
-bool stays_in_second_level(double bytes, const Machine& machine) {
-  return bytes / machine.threads <= 0.75 * double(machine.l2_bytes);
+/// The part that is gone of what lies among so many bytes: beyond `sure` of the second level, which
+/// stays near, the more there are the more of them have gone.
+double gone(double bytes, double sure, const Machine& machine) {
+  const auto level = double(machine.l2_bytes);
+  return std::clamp((bytes / level - sure) / (1 - kL2Share), 0.0, 1.0);
 }
 
-/// Bytes a cycle at which a worker reads a materialised value again.
-double rate(double bytes, const Machine& machine) {
-  const Rates rates = rates_of(machine);
-  if (stays_in_second_level(bytes, machine)) return rates.passed;
-  return is_far(bytes, machine) ? rates.dram : rates.l3;
-}
+/// What goes by when a kernel reads and writes materialised values: all of them push each other
+/// out.
+class Passing {
+ public:
+  /// `touched`: bytes of all workers.
+  Passing(const Machine& machine, double touched)
+      : machine_(machine),
+        rates_(rates_of(machine)),
+        gone_(gone(touched / machine.threads, kSure, machine)) {}
 
-/// Bytes a cycle at which a worker writes one: what others have read of it costs its reader.
-double write_rate(double bytes, const Machine& machine) {
-  return stays_in_second_level(bytes, machine) ? rates_of(machine).l2 : rate(bytes, machine);
-}
+  double gone_part() const { return gone_; }
+  /// Cycles in which a worker reads a byte again, if a value has so many.
+  double read_cycles(double bytes) const { return cycles(bytes, rates_.passed); }
+  /// And writes one: what others have read of it costs its reader.
+  double write_cycles(double bytes) const { return cycles(bytes, rates_.l2); }
+
+ private:
+  static constexpr double kSure = 0.75;  // of the second level
+
+  double cycles(double bytes, double near_rate) const {
+    if (is_far(bytes, machine_)) return 1 / rates_.dram;
+    return (1 - gone_) / near_rate + gone_ / rates_.l3;
+  }
+
+  const Machine& machine_;
+  const Rates rates_;
+  const double gone_;
+};
 
 /// How many times the bytes of a value cost where a strip touches short runs of them: their first
 /// lines are not fetched ahead, and what shares a line with the next strip moves twice.
@@ -83,26 +103,33 @@ double panel_runs(const fusion::StoragePlan& storage, const Nest& nest,
 class Reading {
  public:
   /// `share`: of the loops, that the busiest worker walks.
-  Reading(const Machine& machine, const fusion::WrittenSpans& written, double share)
-      : machine_(machine), rates_(rates_of(machine)), written_(written), share_(share) {}
+  Reading(const Machine& machine, const Passing& passing, const fusion::WrittenSpans& written,
+          double share)
+      : machine_(machine),
+        rates_(rates_of(machine)),
+        passing_(passing),
+        written_(written),
+        share_(share) {}
 
   /// `passes`: over so many bytes.
   void add(double passes, double bytes, int root, int64_t read_span, GroupCost& cost) const {
     const std::optional<int64_t> span = written_ ? written_(root) : std::nullopt;
     const double mine = read_span == 0 ? bytes : share_ * bytes;
-    if (!span || !stays_in_second_level(bytes, machine_)) {
-      cost.memory += passes * mine / rate(bytes, machine_);
+    if (!span || is_far(bytes, machine_)) {
+      cost.memory += passes * mine * passing_.read_cycles(bytes);
       return;
     }
     const bool own = fusion::same_split(*span, read_span);
     const double near = own || machine_.threads == 1 ? mine : mine / machine_.threads;
-    cost.memory += passes * near / rates_.l2;
-    cost.remote += (mine - near) / rates_.remote;
+    const double gone = passing_.gone_part();
+    cost.memory += passes * ((1 - gone) * near / rates_.l2 + gone * mine / rates_.l3);
+    cost.remote += (1 - gone) * (mine - near) / rates_.remote;
   }
 
  private:
   const Machine& machine_;
   const Rates rates_;
+  const Passing& passing_;
   const fusion::WrittenSpans& written_;
   const double share_;
 };
@@ -123,6 +150,19 @@ double busiest_rows(int64_t rows, int64_t strip, int64_t partitions) {
   return double(most) / double(rows);
 }
 
+/// Of activations.
+double touched_bytes(const graph::Graph& graph, const fusion::StoragePlan& storage,
+                     const Nest& nest) {
+  std::set<graph::ValueId> values;
+  for (const auto& store : nest.stores) values.insert(store.access.value);
+  for (const Access& load : nest.loads) {
+    if (storage.roots[load.root].kind != Root::Kind::kConstant) values.insert(load.value);
+  }
+  double bytes = 0;
+  for (const graph::ValueId value : values) bytes += bytes_of(graph, value);
+  return bytes;
+}
+
 GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& storage,
                          const FusionGroup& group, const Machine& machine,
                          const fusion::WrittenSpans& written) {
@@ -134,13 +174,14 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
     const double share = alone.share;
     cost.compute += alone.compute;
     cost.streamed += alone.streamed;
-    const Reading reading(machine, written, share);
+    const Passing passing(machine, touched_bytes(graph, storage, nest));
+    const Reading reading(machine, passing, written, share);
     std::set<graph::ValueId> values;
     for (const auto& store : nest.stores) {
       const double bytes = bytes_of(graph, store.access.value);
       if (!values.insert(store.access.value).second) continue;
       const double runs = is_far(bytes, machine) ? panel_runs(storage, nest, schedule) : 1;
-      cost.memory += share * kPassesToWrite * runs * bytes / write_rate(bytes, machine);
+      cost.memory += share * kPassesToWrite * runs * bytes * passing.write_cycles(bytes);
     }
     for (const Access& load : nest.loads) {
       if (!values.insert(load.value).second) continue;
@@ -302,25 +343,22 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     cost.compute += share * visits_of(stage) * rates.visit;
     cost.compute += packing_cycles(graph, storage, group, s, extents, share, strips.num_chunks);
   }
-  // Cycles for a byte that lies among so many: beyond what is sure to stay near, the more there are
-  // the more of them have gone.
-  auto gone = [&](double bytes) {
-    const double too_many = (bytes - near_bytes) / (double(machine.l2_bytes) - near_bytes);
-    return std::clamp(too_many, 0.0, 1.0);
-  };
+  // Cycles for a byte that lies among so many.
   auto byte_cycles = [&](double bytes, double near_rate) {
-    return (1 - gone(bytes)) / near_rate + gone(bytes) / rates.l3;
+    const double gone_part = gone(bytes, kL2Share, machine);
+    return (1 - gone_part) / near_rate + gone_part / rates.l3;
   };
   // What a strip reads and writes of other groups' values goes through the caches beside the rings.
   double passing_bytes = 0;
   for (const auto& [value, passes] : writes) passing_bytes += bytes_of(graph, value);
   for (const auto& [value, read] : reads) passing_bytes += bytes_of(graph, value);
+  const Passing passing(machine, passing_bytes);
   passing_bytes /= blocks * double(num_strips);
   const double level = byte_cycles(ring_bytes + passing_bytes, rates.l2);
   const double cold_rate = weights_rate(machine, storage.constant_bytes);
   const double wait = weights_wait(machine, storage.constant_bytes);
   const double again = byte_cycles(ring_bytes + revisited_bytes, 2 * rates.l2);
-  const double waits_again = gone(ring_bytes + revisited_bytes) / rates.l3;
+  const double waits_again = gone(ring_bytes + revisited_bytes, kL2Share, machine) / rates.l3;
   // Of panels that strips go over again and again, and of the rings between them, some stay.
   const double lost =
       std::clamp((ring_bytes + revisited_bytes - near_bytes) / double(machine.l2_bytes), 0.0, 1.0);
@@ -351,9 +389,9 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   auto waits = [&](double bytes) { return packs && is_far(bytes, machine) ? 2.0 : 1.0; };
   for (const auto& [value, passes] : writes) {
     const double bytes = bytes_of(graph, value);
-    cost.memory += waits(bytes) * share * passes * bytes / write_rate(bytes, machine);
+    cost.memory += waits(bytes) * share * passes * bytes * passing.write_cycles(bytes);
   }
-  const Reading reading(machine, written, share);
+  const Reading reading(machine, passing, written, share);
   for (const auto& [value, read] : reads) {
     if (writes.count(value)) continue;
     const double bytes = bytes_of(graph, value);
