@@ -13,6 +13,13 @@ using llvm::BasicBlock;
 using llvm::Type;
 using llvm::Value;
 
+bool MatrixLoad::operator==(const MatrixLoad& other) const {
+  return buffer == other.buffer && offset.coefficients == other.offset.coefficients &&
+         offset.constant == other.offset.constant &&
+         index::structurally_equal(offset.rest, other.offset.rest) && row_step == other.row_step &&
+         lane_step == other.lane_step && pair_step == other.pair_step;
+}
+
 FunctionState::FunctionState(llvm::Module& module, const loop::Kernel& kernel, const IsaTraits& isa,
                              const std::string& symbol)
     : kernel(kernel),

@@ -1,8 +1,10 @@
 #pragma once
+#include <array>
 #include <functional>
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Module.h>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "codegen/index_lowering.h"
@@ -12,6 +14,15 @@
 namespace corf::codegen {
 
 using Values = std::vector<llvm::Value*>;
+
+/// What the registers of the matrix unit are filled from: offset over loop variables, and steps
+/// between rows, lanes and pairs of channels, in elements.
+struct MatrixLoad {
+  int buffer = 0;
+  index::Linear offset;
+  int64_t row_step = 0, lane_step = 0, pair_step = 0;
+  bool operator==(const MatrixLoad& other) const;
+};
 
 /// What the lowering of a kernel shares with that of its tiles: the function under construction,
 /// its buffers, its loops.
@@ -29,6 +40,8 @@ class FunctionState {
   llvm::Module& module;
   llvm::IRBuilder<> builder;
   IndexLowering index;
+  /// Rows and lanes of the product before in the same step; steps end where loops begin and end.
+  std::array<std::optional<MatrixLoad>, 2> held_by_matrix_unit;
 
   llvm::LLVMContext& context() { return module.getContext(); }
   llvm::Value* buffer(int number) const { return buffers_[number]; }

@@ -18,10 +18,17 @@ void lower(const loop::Tile& tile, FunctionState& function) {
 }
 
 void lower(const loop::For& loop, FunctionState& function) {
+  const bool uses_unit = has_matrix_tile(loop.body);
+  auto forget = [&] {
+    if (uses_unit) function.held_by_matrix_unit = {};
+  };
+  forget();
   function.emit_loop(loop.var, loop.lo, loop.hi, loop.step, 1, {}, [&](Values) {
+    forget();
     lower(loop.body, function);
     return Values{};
   });
+  forget();
 }
 
 void lower(const std::vector<loop::Stmt>& body, FunctionState& function) {

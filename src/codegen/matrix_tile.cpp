@@ -9,6 +9,7 @@
 
 namespace corf::codegen {
 
+using loop::MatrixPart;
 using loop::Register;
 
 namespace {
@@ -22,14 +23,13 @@ class MatrixTileLowering {
   MatrixTileLowering(FunctionState& function, const loop::Tile& tile)
       : f_(function), builder_(function.builder), tile_(tile) {}
 
-  void lower() { execute(tile_.body); }
+  void lower() {
+    if (tile_.part != MatrixPart::kStep) forget();
+    execute(tile_.body);
+  }
 
  private:
-  struct Load {
-    int buffer = 0;
-    Linear offset;                                       // over what is not an axis of the tile
-    int64_t row_step = 0, lane_step = 0, pair_step = 0;  // elements
-  };
+  using Load = MatrixLoad;
 
   void execute(const std::vector<loop::TileStmt>& body) {
     for (const loop::TileStmt& stmt : body) {
@@ -47,6 +47,7 @@ class MatrixTileLowering {
       if (axis.var == sum.axes[1]) lanes_ = axis;
     }
     CORF_ASSERT(rows_.extent <= 2 * kRows && lanes_.extent <= 2 * kRows, "too large a product");
+    if (tile_.part == MatrixPart::kStep || tile_.part == MatrixPart::kEnd) return;
     const auto begun = loads_.find(sum.init);
     if (begun != loads_.end()) {
       const loop::TileLoad& load = *begun->second;
@@ -71,19 +72,15 @@ class MatrixTileLowering {
   }
 
   void execute(const loop::TileUpdate& update) {
-    if (held_[0] != update.a) {
-      const Load load = resolve(*loads_.at(update.a));
+    if (const Load load = resolve(*loads_.at(update.a)); hold(0, load)) {
       for (int i = 0; i < row_tiles(); ++i) {
         load_tile(kFirstOfRows + i, load, i * kRows * load.row_step, load.row_step);
       }
-      held_[0] = update.a;
     }
-    if (held_[1] != update.b) {
-      const Load load = resolve(*loads_.at(update.b));
+    if (const Load load = resolve(*loads_.at(update.b)); hold(1, load)) {
       for (int j = 0; j < lane_tiles(); ++j) {
         load_tile(kFirstOfLanes + j, load, j * kRows * load.lane_step, load.pair_step);
       }
-      held_[1] = update.b;
     }
     for (int i = 0; i < row_tiles(); ++i) {
       for (int j = 0; j < lane_tiles(); ++j) {
@@ -94,6 +91,7 @@ class MatrixTileLowering {
   }
 
   void execute(const loop::TileStore& store) {
+    if (tile_.part == MatrixPart::kBegin || tile_.part == MatrixPart::kStep) return;
     move_sums(llvm::Intrinsic::x86_tilestored64, store.buffer, store.offset);
   }
 
@@ -124,7 +122,15 @@ class MatrixTileLowering {
   int row_tiles() const { return static_cast<int>(rows_.extent / kRows); }
   int lane_tiles() const { return static_cast<int>(lanes_.extent / kRows); }
   int sum_of(int i, int j) const { return i * lane_tiles() + j; }
-  void forget() { held_ = {-1, -1}; }
+  void forget() { f_.held_by_matrix_unit = {}; }
+
+  /// Whether the load is not there already: of rows or of lanes.
+  bool hold(int side, const Load& load) {
+    std::optional<Load>& held = f_.held_by_matrix_unit[side];
+    if (held && *held == load) return false;
+    held = load;
+    return true;
+  }
 
   static int64_t take(Linear& linear, int var) {
     const int64_t step = linear.coefficient(var);
@@ -176,8 +182,9 @@ class MatrixTileLowering {
   const loop::Tile& tile_;
   loop::TileAxis rows_, lanes_;
   std::map<Register, const loop::TileLoad*> loads_;
-  std::array<Register, 2> held_ = {-1, -1};  // whose tiles the unit's registers hold
 };
+
+}  // namespace
 
 bool has_matrix_tile(const std::vector<loop::Stmt>& body) {
   for (const loop::Stmt& stmt : body) {
@@ -189,8 +196,6 @@ bool has_matrix_tile(const std::vector<loop::Stmt>& body) {
   }
   return false;
 }
-
-}  // namespace
 
 void lower_matrix_tile(FunctionState& function, const loop::Tile& tile) {
   MatrixTileLowering(function, tile).lower();

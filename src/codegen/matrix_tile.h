@@ -9,6 +9,7 @@ namespace corf::codegen {
 /// denormals count as zeros.
 void lower_matrix_tile(FunctionState& function, const loop::Tile& tile);
 
+bool has_matrix_tile(const std::vector<loop::Stmt>& body);
 bool uses_matrix_unit(const loop::Kernel& kernel, const IsaTraits& isa);
 
 /// Around the kernel's body: gives the unit's registers their shapes, and the unit back.

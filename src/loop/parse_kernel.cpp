@@ -204,8 +204,15 @@ class KernelParser {
       tile.axes.push_back(axis);
     });
     tile.matrix = s_.accept("matrix");
+    if (tile.matrix) tile.part = matrix_part();
     tile.body = block<TileStmt>([this] { return tile_stmt(); });
     return tile;
+  }
+
+  MatrixPart matrix_part() {
+    if (s_.accept("begin")) return MatrixPart::kBegin;
+    if (s_.accept("step")) return MatrixPart::kStep;
+    return s_.accept("end") ? MatrixPart::kEnd : MatrixPart::kWhole;
   }
 
   TileStmt tile_stmt() {

@@ -175,6 +175,21 @@ class KernelPrinter {
         stmt);
   }
 
+  static std::string_view matrix_part(const Tile& tile) {
+    if (!tile.matrix) return "";
+    switch (tile.part) {
+      case MatrixPart::kWhole:
+        return "matrix ";
+      case MatrixPart::kBegin:
+        return "matrix begin ";
+      case MatrixPart::kStep:
+        return "matrix step ";
+      case MatrixPart::kEnd:
+        return "matrix end ";
+    }
+    return "";
+  }
+
   void print(const Stmt& stmt) {
     std::visit(Overloaded{[&](const For& s) {
                             line(fmt::format("for {} in [{}, {}) step {} {{", variable(s.var),
@@ -189,7 +204,7 @@ class KernelPrinter {
                                                                          variable(a.var), a.extent,
                                                                          a.vector ? " vector" : "");
                                                     }),
-                                             s.matrix ? "matrix " : ""));
+                                             matrix_part(s)));
                             block(s.body);
                           }},
                stmt);

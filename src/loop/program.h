@@ -133,6 +133,11 @@ struct TileAxis {
 
 // ---- kernels ---------------------------------------------------------------------------------
 
+/// A product on the matrix unit in one tile, or in several: from kBegin to kEnd, each of which
+/// loads and stores the same sums, the unit may hold them, for no other statement between them
+/// reads or writes them. What stands there can run at the same time, on other units.
+enum class MatrixPart : uint8_t { kWhole, kBegin, kStep, kEnd };
+
 struct For;
 struct Tile {
   std::vector<TileAxis> axes;
@@ -140,6 +145,7 @@ struct Tile {
   /// The terms of its sums may be taken in any order and grouping, denormals as zeros, each product
   /// exact: as the matrix unit takes them (codegen/matrix_tile.h).
   bool matrix = false;
+  MatrixPart part = MatrixPart::kWhole;
 };
 using Stmt = std::variant<For, Tile>;
 /// for var = lo; var < hi; var += step; never entered if hi <= lo.

@@ -165,6 +165,9 @@ class KernelVerifier {
       vectors += axis.vector;
     }
     if (vectors > 1) return fail("a tile has more than one vector axis");
+    if (tile.part != MatrixPart::kWhole && !tile.matrix) {
+      return fail("only the matrix unit takes a product in parts");
+    }
     TileInfo info(tile);
     info_ = &info;
     live_.clear();

@@ -92,11 +92,7 @@ class NestLowering {
     if (!matrix_) return body;
     for (const auto& [axis, range] : ranges_) {
       if (std::find(block_axes_.begin(), block_axes_.end(), axis) == block_axes_.end()) continue;
-      loop::For when;  // runs once or never
-      when.var = builder_.new_variable("when");
-      when.lo = Expr(0);
-      when.hi = min(Expr(1), range.end - range.begin);
-      when.body = std::move(body);
+      Stmt when = if_positive(range.end - range.begin, std::move(body));
       body.clear();
       body.push_back(std::move(when));
     }
@@ -136,8 +132,22 @@ class NestLowering {
   }
 
   Range range_of(int axis) const {
-    return block_ && axis == schedule_.block_axis ? *block_ : tile_range(axis);
+    Range range = block_ && axis == schedule_.block_axis ? *block_ : tile_range(axis);
+    if (!piece_) return range;
+    // One tile of each of the block's axes.
+    Expr at = *piece_;
+    for (auto inner = block_axes_.rbegin(); inner != block_axes_.rend(); ++inner) {
+      const int64_t tiles = most_tiles(*inner);
+      if (*inner == axis) {
+        const Expr first = range.lo + (inner + 1 == block_axes_.rend() ? at : mod(at, Expr(tiles)));
+        if (tiles > 1) range = {first, min(range.hi, first + Expr(1))};
+        break;
+      }
+      at = floor_div(at, Expr(tiles));
+    }
+    return range;
   }
+  int64_t most_tiles(int axis) const { return ceil_div(most_points(axis), tile_of(axis)); }
 
   /// Of the tile at hand among those that run between two steps of the vector axis.
   TileEmitter::PanelProgress progress() const {
@@ -167,8 +177,13 @@ class NestLowering {
     std::vector<Stmt> result;
     if (matrix_ && level == vector_level_) {
       result = products();
-    } else if (matrix_ && level == vector_level_ + 1) {
-      if (matrix_->num_parts() == 1) result = multiply(Expr(0), /*adds=*/false);
+      if (matrix_->has_beside()) {
+        add_panels(result);
+        return result;
+      }
+    } else if (matrix_ && level == vector_level_ + 1 && !piece_) {
+      const bool at_once = matrix_->num_parts() == 1 && !matrix_->has_beside();
+      if (at_once) result = multiply(Expr(0), /*adds=*/false);
       sums_ = matrix_->sums(block_base(), first_lane());
       emitter_.set_part(&*sums_);
     }
@@ -260,9 +275,71 @@ class NestLowering {
     return result;
   }
 
-  std::vector<Stmt> multiply(const Expr& part, bool adds) {
+  std::vector<Stmt> multiply(const Expr& part, bool adds, const Beside* beside = nullptr) {
     const int64_t lanes = extent_[schedule_.vector_axis];
-    return matrix_->multiply(block_base(), first_lane(), lanes, block_ranges(), part, adds);
+    return matrix_->multiply(block_base(), first_lane(), lanes, block_ranges(), part, adds, beside);
+  }
+
+  /// One panel after the other, each beside what follows the sums of the one before.
+  void add_panels(std::vector<Stmt>& result) {
+    const int v = schedule_.vector_axis;
+    const int64_t size = tile_of(v), rest = nest_.axes[v].extent % size;
+    const Range range = range_of(v);
+    const Expr whole = min(range.hi, Expr(nest_.axes[v].extent / size));
+    // Behind the last one there are sums left to go on with.
+    auto loop = [&](const Expr& lo, const Expr& hi, int64_t lanes) {
+      loop::For panels = new_loop(builder_.new_variable(nest_.axes[v].name), lo, hi);
+      panels.body = panel_and_before(Expr::variable(panels.var), lanes);
+      result.push_back(std::move(panels));
+    };
+    if (rest == 0) {
+      loop(range.lo, range.hi + Expr(1), size);
+      return;
+    }
+    loop(range.lo, whole, size);
+    loop(whole, whole + Expr(1), rest);
+    base_[v] = whole * Expr(size);
+    extent_[v] = rest;
+    result.push_back(if_positive(range.hi - whole, loops(vector_level_ + 1)));
+  }
+
+  /// Products of the panel, if it is one, and what follows the sums of the whole panel before it,
+  /// if there is one.
+  std::vector<Stmt> panel_and_before(const Expr& panel, int64_t lanes) {
+    const int v = schedule_.vector_axis;
+    const int64_t size = tile_of(v);
+    const Range range = range_of(v);
+    int64_t most_pieces = 1;
+    for (int axis : block_axes_) most_pieces *= most_tiles(axis);
+    auto emit = [&](const Expr& piece) {
+      base_[v] = (panel - Expr(1)) * Expr(size);
+      extent_[v] = size;
+      sums_ = matrix_->sums(block_base(), first_lane());
+      emitter_.set_part(&*sums_);
+      piece_ = piece;
+      std::vector<Stmt> stmts = loops(vector_level_ + 1);
+      piece_.reset();
+      return stmts;
+    };
+    const Expr is_panel = min(Expr(1), range.hi - panel);
+    const Expr pieces = Expr(most_pieces) * min(Expr(1), panel - range.lo);
+    const Beside beside{most_pieces, pieces, emit};
+    base_[v] = panel * Expr(size);
+    extent_[v] = lanes;
+    std::vector<Stmt> result;
+    result.push_back(if_positive(is_panel, multiply(Expr(0), /*adds=*/false, &beside)));
+    // What the products have left.
+    const Expr done = matrix_->pieces_beside(block_ranges(), most_pieces) * is_panel;
+    loop::For others = new_loop(builder_.new_variable("piece"), min(done, pieces), pieces);
+    others.body = emit(Expr::variable(others.var));
+    result.push_back(std::move(others));
+    return result;
+  }
+
+  Stmt if_positive(const Expr& number, std::vector<Stmt> body) {
+    loop::For when = new_loop(builder_.new_variable("when"), Expr(0), min(Expr(1), number));
+    when.body = std::move(body);
+    return when;
   }
 
   Expr first_lane() const {
@@ -278,6 +355,7 @@ class NestLowering {
   std::optional<Range> block_;
   std::optional<MatrixBlock> matrix_;
   std::optional<ReductionPart> sums_;  // of the block at hand, on the matrix unit
+  std::optional<Expr> piece_;          // of what follows a panel's sums: a tile, counted in a block
   int step_sums_ = -1;                 // scratch
   size_t vector_level_ = 0;
   std::vector<int> block_axes_;  // inside of the vector axis, on the matrix unit

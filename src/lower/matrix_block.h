@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -9,10 +10,20 @@
 
 namespace corf::lower {
 
+/// Work of other units that runs beside the products of a panel, piece by piece.
+struct Beside {
+  int64_t most_pieces = 0;
+  index::Expr pieces;  // that there are
+  std::function<std::vector<loop::Stmt>(const index::Expr& piece)> emit;
+};
+
 /// The parts of a nest on the matrix unit: splitting the lines of a block, and multiplying them by
 /// one panel of the other operand, into sums in scratch memory that the nest's tiles then take up.
 class MatrixBlock {
  public:
+  /// Tiles of rows that one product holds, as the registers of the matrix unit allow.
+  static constexpr int64_t kTilesOfRows = 2;
+
   /// `points`: of each axis, the most in a block.
   MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
               fusion::MatrixShape shape, PackedParts packed, std::vector<int64_t> points,
@@ -20,6 +31,9 @@ class MatrixBlock {
 
   /// How many times channels are split; sums of all panels then wait in memory.
   int64_t num_parts() const;
+  /// Whether what follows the sums of a panel can run beside the products of the next one: they are
+  /// several, and their sums lie apart.
+  bool has_beside() const { return has_beside_; }
   /// `base`: of each axis, where the block begins; `ranges`: of the block's axes.
   std::vector<loop::Stmt> split(const std::vector<index::Expr>& base,
                                 const std::map<int, AxisRange>& ranges, const index::Expr& part);
@@ -28,7 +42,9 @@ class MatrixBlock {
   std::vector<loop::Stmt> multiply(const std::vector<index::Expr>& base,
                                    const index::Expr& first_lane, int64_t lanes,
                                    const std::map<int, AxisRange>& ranges, const index::Expr& part,
-                                   bool adds);
+                                   bool adds, const Beside* beside = nullptr);
+  /// How many pieces, the first ones, run beside the products of a whole panel if there are enough.
+  index::Expr pieces_beside(const std::map<int, AxisRange>& ranges, int64_t most_pieces) const;
   /// Where tiles find the sums of the block that begins at `base`.
   ReductionPart sums(const std::vector<index::Expr>& base, const index::Expr& first_lane) const;
 
@@ -48,13 +64,34 @@ class MatrixBlock {
     int64_t lanes = 0;
     Expr part;
     bool adds = false;
+    const Beside* beside = nullptr;
   };
+  /// Two tiles of rows, or one, and where they begin.
+  struct Rows {
+    int64_t tiles = 0;
+    Expr row, line, number;
+  };
+  /// The loops of a product over steps of 32 channels.
+  struct Steps {
+    std::vector<std::pair<int, Expr>> loops;  // variable and end, the outermost first
+    Expr line, step;                          // behind the first line; number of the step
+    Expr run, block;                          // steps from `run` on lie in one piece
+  };
+  struct Product;  // a tile under construction
   std::vector<loop::Stmt> products(const std::map<int, AxisRange>& ranges, const Panel& panel);
-  std::vector<loop::Stmt> row_loops(const Expr& rows, const Expr& first_row, const Expr& first_line,
-                                    const Panel& panel);
-  loop::Tile product(int64_t tiles, const Expr& row, const Expr& line, const Panel& panel);
+  std::vector<loop::Stmt> row_loops(const Expr& count, const Rows& first, const Panel& panel);
+  Steps open_steps(const Panel& panel);
+  Product open_product(const Rows& rows, const Panel& panel, loop::MatrixPart part);
+  loop::Tile whole_product(const Rows& rows, const Panel& panel);
+  std::vector<loop::Stmt> product_beside(const Rows& rows, const Panel& panel);
+  std::vector<loop::TileStmt> part_products(Product& product, const Steps& steps, size_t from,
+                                            size_t to);
   std::vector<loop::TilePrefetch> prefetches(const Panel& panel, const Expr& row, const Expr& run,
                                              const Expr& block, int64_t width) const;
+  int64_t num_steps() const;
+  int64_t pieces_a_step(int64_t most_pieces) const;
+  Expr num_pairs(const std::map<int, AxisRange>& ranges) const;
+  int64_t most_pairs() const;
   int64_t row_step(int axis) const;
   Expr panel_sums(const std::vector<Expr>& base, const Expr& first_lane) const;
   Expr in_lines(const Expr& channels, const Expr& line, int part, const Expr& channel) const;
@@ -65,7 +102,7 @@ class MatrixBlock {
   const std::vector<int64_t> points_;
   KernelBuilder& builder_;
   const PackedParts packed_;
-  bool walks_gaps_ = false;
+  bool walks_gaps_ = false, has_beside_ = false;
   int64_t num_lines_ = 0, num_rows_ = 0;
   int64_t part_blocks_ = 0;     // of 32 channels, that are split at a time
   int64_t sum_lanes_ = 0;       // pitch of the sums

@@ -146,7 +146,8 @@ class MatrixChooser : ScheduleStep {
     schedule_.register_tile.clear();
     const int p = inner.front();
     const bool contiguous = store.coefficient(p) == 1;  // tiles are transposed in registers
-    const int64_t most = contiguous ? lanes_ : 4;
+    // What follows the sums runs beside products, best in short pieces.
+    const int64_t most = contiguous ? lanes_ : 2;
     const int64_t tile = fitting(p, std::min(extent(p), most));
     if (tile > 1) schedule_.register_tile.push_back({p, tile});
   }
