@@ -138,9 +138,13 @@ class NestCycles {
     // What is split at a time is read for each panel.
     const bool is_near = !shape->packs || work.block_bytes <= double(machine_.l1_bytes);
     const double split = machine_.split_cycles() * (is_near ? 1 : 2);
-    return machine_.matrix_product_cycles(work.sums) * work.products + panels +
-           split * work.vectors + machine_.split_cycles() * packed +
-           work.results * (2 + outside / 2);
+    const double products = machine_.matrix_product_cycles(work.sums) * work.products + panels;
+    const double results = work.results * (2 + outside / 2);
+    // What follows the sums of a panel runs beside the products of the next one.
+    const bool beside = schedule_.matrix >= shape->channels &&
+                        extents_[schedule_.vector_axis] > schedule_.vector_tile;
+    const double on_both = beside ? Machine::fetched_cycles(products, results) : products + results;
+    return on_both + split * work.vectors + machine_.split_cycles() * packed;
   }
 
   /// Whether both factors run along the vectors: a depthwise convolution.

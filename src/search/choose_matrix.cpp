@@ -199,7 +199,7 @@ class MatrixChooser : ScheduleStep {
     const MatrixWork work = fusion::matrix_work(nest_, schedule_, shape_, points);
     const double panels = shape_.packs ? 0 : machine_.panel_cycles(work.panel_bytes, work.passes);
     return machine_.matrix_product_cycles(work.sums) * work.products + panels +
-           Machine::split_cycles() * (work.vectors + packed_vectors(work)) + 3 * work.results;
+           Machine::split_cycles() * (work.vectors + packed_vectors(work)) + 6 * work.results;
   }
 
   /// `points`: of the busiest worker, where `parts` of them share `axis`.
@@ -342,7 +342,7 @@ std::optional<NestSchedule> choose_matrix(const fusion::Nest& nest,
   MatrixChooser chooser(nest, storage, machine, granules, schedule);
   if (!chooser.run(split_axis)) return std::nullopt;
   // What must be gained: the unit is predicted less well than vectors.
-  constexpr double kLeastGain = 1.2;
+  constexpr double kLeastGain = 1.1;
   if (kLeastGain * chooser.cycles() > chooser.cycles_of_vectors(vectors)) return std::nullopt;
   return schedule;
 }
