@@ -1,5 +1,6 @@
 #include "lower/kernel_builder.h"
 
+#include "fusion/matrix.h"
 #include "loop/visit.h"
 #include "support/assert.h"
 
@@ -99,6 +100,24 @@ KernelBuilder::Place KernelBuilder::place(int root, bool written) {
 void KernelBuilder::place_ring(int root, DType dtype, int64_t size_elems,
                                const index::Expr& shift) {
   rings_[root] = {new_scratch("ring", dtype, size_elems), shift};
+}
+
+int64_t KernelBuilder::Lines::line_elems() const {
+  constexpr int64_t kLineElems = 32;
+  return fusion::kParts * channels + kLineElems;
+}
+
+void KernelBuilder::place_lines(int root, int64_t pitch, int64_t channels, int64_t num_lines,
+                                const index::Expr& shift) {
+  Lines lines{-1, pitch, channels};
+  lines.buffer = new_scratch("ring", DType::kBF16, num_lines * lines.line_elems());
+  lines_[root] = lines;
+  rings_[root] = {lines.buffer, shift};
+}
+
+const KernelBuilder::Lines* KernelBuilder::lines_of(int root) const {
+  const auto it = lines_.find(root);
+  return it == lines_.end() ? nullptr : &it->second;
 }
 
 int KernelBuilder::new_scratch(const std::string& name, DType dtype, int64_t size_elems) {

@@ -55,6 +55,16 @@ class KernelBuilder {
   Place place(int root, bool written);
   /// Puts a ring into scratch memory; `shift` is the address of what lies at its front.
   void place_ring(int root, DType dtype, int64_t size_elems, const index::Expr& shift);
+  /// The same for a ring that only the matrix unit reads, line by line: in parts of bfloat16
+  /// (fusion/matrix.h), element i of the ring in line i / pitch, [line][part][channel].
+  struct Lines {
+    int buffer = 0;
+    int64_t pitch = 1, channels = 0;
+    int64_t line_elems() const;  // of all parts; lines of a product spread over the cache's sets
+  };
+  void place_lines(int root, int64_t pitch, int64_t channels, int64_t num_lines,
+                   const index::Expr& shift);
+  const Lines* lines_of(int root) const;
   /// Memory of the worker's own.
   int new_scratch(const std::string& name, DType dtype, int64_t size_elems);
   void resize_scratch(int scratch, int64_t size_elems);
@@ -71,6 +81,7 @@ class KernelBuilder {
   loop::KernelCall call_;
   std::map<int, int> bound_;
   std::map<int, Place> rings_;  // by root
+  std::map<int, Lines> lines_;  // by root
   std::map<std::string, int> names_;
   loop::Register next_register_ = 0;
 };

@@ -7,6 +7,7 @@
 #include "fusion/matrix.h"
 #include "lower/boxes.h"
 #include "lower/lower_nest.h"
+#include "lower/matrix_block.h"
 #include "lower/packed_parts.h"
 #include "support/assert.h"
 #include "support/checked.h"
@@ -85,7 +86,68 @@ class StripLowering {
 
   void place(const StripRing& ring) {
     const int root = storage().values[ring.value].root;
+    if (const auto pitch = pitch_of_lines(ring)) {
+      const auto& [nest, schedule] = group_.nests[*reader(root)];
+      const auto shape = fusion::matrix_shape(nest, storage(), schedule);
+      const int64_t spare = MatrixBlock::kTilesOfRows * fusion::kMatrixRows * shape->row_lines;
+      const int64_t num_lines = ceil_div(storage().roots[root].size_elems, *pitch) + spare;
+      builder_.place_lines(root, *pitch, shape->channels, num_lines, front(ring));
+      return;
+    }
     builder_.place_ring(root, value(ring).dtype, storage().roots[root].size_elems, front(ring));
+  }
+
+  /// The only stage that reads the root.
+  std::optional<size_t> reader(int root) const {
+    std::optional<size_t> result;
+    for (size_t s = 0; s < group_.nests.size(); ++s) {
+      for (const fusion::Access& load : group_.nests[s].nest.loads) {
+        if (load.root != root) continue;
+        if (result) return std::nullopt;
+        result = s;
+      }
+    }
+    return result;
+  }
+
+  /// Of a ring that lies in parts: only the matrix unit reads it, all of its lines at once, and
+  /// whoever makes it writes whole lines.
+  std::optional<int64_t> pitch_of_lines(const StripRing& ring) const {
+    const fusion::Storage& ring_place = storage().values[ring.value];
+    const std::optional<size_t> stage = reader(ring_place.root);
+    if (!stage || ring_place.has_margins() || ring_place.turning_dim >= 0) return std::nullopt;
+    const auto& [nest, schedule] = group_.nests[*stage];
+    if (schedule.matrix == 0 || schedule.block_axis >= 0) return std::nullopt;
+    const auto shape = fusion::matrix_shape(nest, storage(), schedule);
+    if (!shape || nest.loads[shape->across].root != ring_place.root) return std::nullopt;
+    const bool whole = shape->channels % fusion::kMatrixChannels == 0 && shape->channel_step == 1 &&
+                       schedule.matrix >= shape->channels && shape->pitch >= shape->channels;
+    if (!whole) return std::nullopt;
+    for (const int64_t stride : ring_place.strides) {
+      if (stride != 1 && stride % shape->pitch != 0) return std::nullopt;
+    }
+    // Nothing else moves within a strip.
+    const auto& inner = shape->inner;
+    for (int axis = 0; axis < static_cast<int>(nest.axes.size()); ++axis) {
+      const fusion::NestAxis& walked = nest.axes[axis];
+      const bool in_block = std::find(inner.begin(), inner.end(), axis) != inner.end();
+      if (walked.reduction || in_block) continue;
+      if (!index::depends_on(nest.loads[shape->across].address, axis)) continue;
+      if (fusion::extent_in_strip(strips_.stages[*stage], walked) > 1) return std::nullopt;
+    }
+    for (const fusion::Nest::Store& store : group_.nests[ring.stage].nest.stores) {
+      if (store.access.root != ring_place.root) continue;
+      const index::Linear address = index::to_linear(store.access.address);
+      if (!store.access.guards.empty() || !address.is_affine() || address.constant != 0) {
+        return std::nullopt;
+      }
+      const fusion::Nest& maker = group_.nests[ring.stage].nest;
+      for (const auto& [axis, step] : address.coefficients) {
+        const bool in_line = step == 1 && maker.axes[axis].extent <= shape->channels;
+        if (!in_line && step % shape->pitch != 0) return std::nullopt;
+      }
+    }
+    return shape->pitch;
   }
 
   std::vector<Stmt> zero_stored_margins() {

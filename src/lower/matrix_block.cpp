@@ -14,6 +14,23 @@ using fusion::kParts;
 using index::Expr;
 using loop::Stmt;
 
+void store_parts(loop::Register value, int buffer, const Expr& offset, int64_t step,
+                 KernelBuilder& builder, std::vector<loop::TileStmt>& body) {
+  auto apply = [&](DType dtype, graph::ScalarOp op, std::vector<loop::Register> args) {
+    const loop::Register reg = builder.new_register();
+    body.push_back(loop::TileLet{reg, dtype, loop::TileApply{op, std::move(args)}});
+    return reg;
+  };
+  loop::Register rest = value;
+  for (int part = 0; part < kParts; ++part) {
+    const loop::Register upper = apply(DType::kBF16, graph::ScalarOp::kTruncate, {rest});
+    body.push_back(loop::TileStore{buffer, offset + Expr(part * step), {}, upper});
+    if (part + 1 == kParts) break;
+    const loop::Register wide = apply(DType::kF32, graph::ScalarOp::kCast, {upper});
+    rest = apply(DType::kF32, graph::ScalarOp::kSub, {rest, wide});
+  }
+}
+
 MatrixBlock::MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
                          fusion::MatrixShape shape, PackedParts packed, std::vector<int64_t> points,
                          KernelBuilder& builder)
@@ -30,8 +47,19 @@ MatrixBlock::MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& s
   // The last product may read rows behind the block's last.
   const int64_t spare = kTilesOfRows * kMatrixRows * shape_.row_lines;
   num_lines_ = shape_.num_lines(points_) + spare;
-  lines_ = builder.new_scratch("lines", DType::kBF16,
-                               num_lines_ * kParts * part_blocks_ * kMatrixChannels);
+  if (const KernelBuilder::Lines* lines = builder.lines_of(nest.loads[shape_.across].root)) {
+    splits_ = false;
+    lines_ = lines->buffer;
+    part_step_ = lines->channels;
+    line_step_ = lines->line_elems();
+    block_step_ = kMatrixChannels;
+  } else {
+    // The rows of one product are close together.
+    part_step_ = kMatrixChannels;
+    line_step_ = kParts * part_step_;
+    block_step_ = num_lines_ * line_step_;
+    lines_ = builder.new_scratch("lines", DType::kBF16, part_blocks_ * block_step_);
+  }
   const int64_t all_panels = ceil_div(points_[schedule.vector_axis], schedule.vector_tile);
   has_beside_ = num_parts() == 1 && all_panels > 1 && most_pairs() > 0;
   const int64_t panels = has_beside_ ? 2 : num_parts() == 1 ? 1 : all_panels;
@@ -44,12 +72,10 @@ Expr MatrixBlock::at(const Expr& expr, const std::vector<Expr>& point) const {
   return index::substitute(expr, [&](int id) -> std::optional<Expr> { return point[id]; });
 }
 
-/// Where a part of a line lies: [32 channels each][line][part][channel], so that the rows of one
-/// product are close together.
+/// Where a part of a line lies; `channels`: how many blocks of them come before.
 Expr MatrixBlock::in_lines(const Expr& channels, const Expr& line, int part,
                            const Expr& channel) const {
-  return (channels * Expr(num_lines_) + line) * Expr(kParts * kMatrixChannels) +
-         Expr(part * kMatrixChannels) + channel;
+  return channels * Expr(block_step_) + line * Expr(line_step_) + Expr(part * part_step_) + channel;
 }
 
 /// 32 channels of f32 of each line from `from` on become three times as many of bfloat16; channels
@@ -75,16 +101,9 @@ loop::Tile MatrixBlock::split_tile(const Expr& from, const Expr& line, int64_t l
   const Expr at = (channels * Expr(kMatrixChannels) + channel) * Expr(shape_.channel_step);
   loop::TileLoad load{place.buffer, from + number * Expr(shape_.pitch) + at, {}, 0};
   if (num_channels < kMatrixChannels) load.guards.push_back({channel, 0, num_channels});
-  loop::Register rest = let(DType::kF32, std::move(load));
-  for (int part = 0; part < kParts; ++part) {
-    const loop::Register upper =
-        let(DType::kBF16, loop::TileApply{graph::ScalarOp::kTruncate, {rest}});
-    tile.body.push_back(
-        loop::TileStore{lines_, in_lines(channels, line + number, part, channel), {}, upper});
-    if (part + 1 == kParts) break;
-    const loop::Register wide = let(DType::kF32, loop::TileApply{graph::ScalarOp::kCast, {upper}});
-    rest = let(DType::kF32, loop::TileApply{graph::ScalarOp::kSub, {rest, wide}});
-  }
+  const loop::Register rest = let(DType::kF32, std::move(load));
+  store_parts(rest, lines_, in_lines(channels, line + number, 0, channel), part_step_, builder_,
+              tile.body);
   return tile;
 }
 
@@ -129,6 +148,7 @@ std::vector<Stmt> MatrixBlock::split_lines(const Expr& from, const Expr& first, 
 
 std::vector<Stmt> MatrixBlock::split(const std::vector<Expr>& base,
                                      const std::map<int, AxisRange>& ranges, const Expr& part) {
+  if (!splits_) return {};
   const fusion::Access& across = nest_.loads[shape_.across];
   const Expr shift = builder_.place(across.root, false).shift;
   // Lines behind the first: of the ring's rows, and of what else moves.

@@ -17,6 +17,11 @@ struct Beside {
   std::function<std::vector<loop::Stmt>(const index::Expr& piece)> emit;
 };
 
+/// Stores an f32 register as the parts that the matrix unit multiplies, part i at `offset` + i *
+/// `step`.
+void store_parts(loop::Register value, int buffer, const index::Expr& offset, int64_t step,
+                 KernelBuilder& builder, std::vector<loop::TileStmt>& body);
+
 /// The parts of a nest on the matrix unit: splitting the lines of a block, and multiplying them by
 /// one panel of the other operand, into sums in scratch memory that the nest's tiles then take up.
 class MatrixBlock {
@@ -60,7 +65,7 @@ class MatrixBlock {
                                       const Expr& part);
   /// What the products of one panel have in common.
   struct Panel {
-    Expr weights, sums;  // where they begin
+    Expr weights, sums, first_line;  // where they begin
     int64_t lanes = 0;
     Expr part;
     bool adds = false;
@@ -93,6 +98,7 @@ class MatrixBlock {
   Expr num_pairs(const std::map<int, AxisRange>& ranges) const;
   int64_t most_pairs() const;
   int64_t row_step(int axis) const;
+  Expr first_line(const std::vector<Expr>& base) const;
   Expr panel_sums(const std::vector<Expr>& base, const Expr& first_lane) const;
   Expr in_lines(const Expr& channels, const Expr& line, int part, const Expr& channel) const;
 
@@ -107,6 +113,9 @@ class MatrixBlock {
   int64_t part_blocks_ = 0;     // of 32 channels, that are split at a time
   int64_t sum_lanes_ = 0;       // pitch of the sums
   int lines_ = -1, sums_ = -1;  // scratch
+  bool splits_ = true;          // if not, whoever makes the lines does
+  // Elements between the parts of a line, lines, and blocks of 32 channels.
+  int64_t part_step_ = 0, line_step_ = 0, block_step_ = 0;
 };
 
 }  // namespace corf::lower

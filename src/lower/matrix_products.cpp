@@ -46,6 +46,18 @@ Expr MatrixBlock::panel_sums(const std::vector<Expr>& base, const Expr& first_la
   return num_parts() == 1 ? Expr(0) : (lane - first_lane) * Expr(num_rows_);
 }
 
+/// Of the block that begins at `base`.
+Expr MatrixBlock::first_line(const std::vector<Expr>& base) const {
+  if (splits_) return Expr(0);
+  const fusion::Access& across = nest_.loads[shape_.across];
+  std::vector<Expr> point = base;
+  for (size_t axis = 0; axis < point.size(); ++axis) {
+    if (nest_.axes[axis].reduction) point[axis] = Expr(0);
+  }
+  const Expr from = at(across.address, point) - builder_.place(across.root, false).shift;
+  return floor_div(from, Expr(shape_.pitch));
+}
+
 ReductionPart MatrixBlock::sums(const std::vector<Expr>& base, const Expr& first_lane) const {
   ReductionPart part;
   part.steps = 0;
@@ -65,6 +77,7 @@ std::vector<Stmt> MatrixBlock::multiply(const std::vector<Expr>& base, const Exp
                                         const Expr& part, bool adds, const Beside* beside) {
   const Panel panel{packed_.panel(base, base[schedule_.vector_axis]),
                     panel_sums(base, first_lane),
+                    first_line(base),
                     lanes,
                     part,
                     adds,
@@ -228,7 +241,7 @@ MatrixBlock::Product MatrixBlock::open_product(const Rows& rows, const Panel& pa
   product.half = Expr::variable(half);
   product.channel = product.pair * Expr(2) + product.half;
   product.lane = Expr::variable(n);
-  product.at_line = rows.line + Expr::variable(m) * Expr(shape_.row_lines);
+  product.at_line = panel.first_line + rows.line + Expr::variable(m) * Expr(shape_.row_lines);
   product.at_sums = panel.sums + (rows.row + Expr::variable(m)) * Expr(sum_lanes_) + product.lane;
   const loop::Register init = builder_.new_register();
   product.sum = builder_.new_register();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lower/matrix_block.h"
 #include "lower/pack.h"
 #include "support/assert.h"
 
@@ -119,6 +120,10 @@ loop::Tile TileEmitter::emit_tile(const std::vector<Expr>& base,
   }
   for (const Nest::Store& store : nest_.stores) {
     Register value = emit(store.op, result.body);
+    if (const KernelBuilder::Lines* lines = builder_.lines_of(store.access.root)) {
+      store_lines(store.access, *lines, value, result.body);
+      continue;
+    }
     loop::TileStore out;
     const KernelBuilder::Place place = builder_.place(store.access.root, true);
     out.buffer = place.buffer;
@@ -129,6 +134,28 @@ loop::Tile TileEmitter::emit_tile(const std::vector<Expr>& base,
     result.body.push_back(std::move(out));
   }
   return result;
+}
+
+/// Into a ring that lies in lines of parts.
+void TileEmitter::store_lines(const Access& access, const KernelBuilder::Lines& lines,
+                              Register value, std::vector<TileStmt>& out) {
+  const Expr shift = builder_.place(access.root, true).shift;
+  index::Linear line = index::to_linear(access.address), channel;
+  for (auto it = line.coefficients.begin(); it != line.coefficients.end();) {
+    if (it->second % lines.pitch == 0) {
+      it->second /= lines.pitch;
+      ++it;
+    } else {
+      channel.coefficients.insert(*it);
+      it = line.coefficients.erase(it);
+    }
+  }
+  channel.constant = line.constant % lines.pitch;
+  line.constant /= lines.pitch;
+  const Expr first = floor_div(shift, Expr(lines.pitch));
+  const Expr offset = (at_point(index::to_expr(line), out) - first) * Expr(lines.line_elems()) +
+                      at_point(index::to_expr(channel), out);
+  store_parts(value, lines.buffer, offset, lines.channels, builder_, out);
 }
 
 Register TileEmitter::let(DType dtype, decltype(loop::TileLet::value) value,

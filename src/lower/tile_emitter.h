@@ -61,6 +61,8 @@ class TileEmitter {
 
   void classify();
 
+  void store_lines(const fusion::Access& access, const KernelBuilder::Lines& lines, Register value,
+                   Statements& out);
   Register let(DType dtype, decltype(loop::TileLet::value) value, Statements& out);
   Register constant(double f64, int64_t i64, DType dtype, Statements& out);
   /// An expression over the nest's axes at the tile's current point.

@@ -1,8 +1,10 @@
 #include "tests/fusion/productions.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 
+#include "lower/kernel_builder.h"
 #include "support/checked.h"
 
 namespace corf::test {
@@ -38,13 +40,37 @@ class Walk {
         continue;
       }
       const auto& tile = std::get<loop::Tile>(stmt);
+      std::vector<const loop::TileStore*> parts;
       for (const loop::TileStmt& inner : tile.body) {
         const auto* store = std::get_if<loop::TileStore>(&inner);
         const int ring = store ? store->buffer - static_cast<int>(kernel_.buffers.size()) : -1;
         if (ring < 0 || ring >= static_cast<int>(counts_.size())) continue;
+        if (lies_in_parts(ring)) {
+          // Several stores of one element; how far they lie apart tells the layout.
+          parts.push_back(store);
+          if (parts.size() != 2) continue;
+          lines_.channels = index::to_linear(store->offset - parts[0]->offset).constant;
+          points(tile, 0, *parts[0], ring);
+          continue;
+        }
         if (!stores_zeros(tile)) points(tile, 0, *store, ring);
       }
     }
+  }
+
+  bool lies_in_parts(int ring) const {
+    return kernel_.scratch[static_cast<size_t>(ring)].dtype == DType::kBF16;
+  }
+
+  /// Address in a ring of f32.
+  int64_t whole_address(int ring, int64_t address) const {
+    if (!lies_in_parts(ring)) return address;
+    lower::KernelBuilder::Lines lines = lines_;
+    lines.pitch = std::numeric_limits<int64_t>::max();
+    for (int64_t stride : storage_.values[strips_.rings[static_cast<size_t>(ring)].value].strides) {
+      if (stride > 1) lines.pitch = std::min(lines.pitch, stride);
+    }
+    return address / lines.line_elems() * lines.pitch + address % lines.line_elems();
   }
 
   /// Whether the tile stores zeros.
@@ -69,7 +95,7 @@ class Walk {
       const int64_t at = index::evaluate(guard.expr, values_);
       if (at < guard.lo || at >= guard.hi) return;
     }
-    const int64_t address = index::evaluate(store.offset, values_);
+    const int64_t address = whole_address(ring, index::evaluate(store.offset, values_));
     ++counts_[static_cast<size_t>(ring)][element(ring, address)];
   }
 
@@ -94,6 +120,7 @@ class Walk {
   const fusion::StoragePlan& storage_;
   std::vector<int64_t> values_;  // of the kernel's variables
   std::vector<std::map<RingElement, int64_t>> counts_;
+  lower::KernelBuilder::Lines lines_;  // of the ring in parts at hand
 };
 
 }  // namespace
