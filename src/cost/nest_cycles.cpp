@@ -141,8 +141,7 @@ class NestCycles {
     const double products = machine_.matrix_product_cycles(work.sums) * work.products + panels;
     const double results = work.results * (2 + outside / 2);
     // What follows the sums of a panel runs beside the products of the next one.
-    const bool beside = schedule_.matrix >= shape->channels &&
-                        extents_[schedule_.vector_axis] > schedule_.vector_tile;
+    const bool beside = extents_[schedule_.vector_axis] > schedule_.vector_tile;
     const double on_both = beside ? Machine::fetched_cycles(products, results) : products + results;
     return on_both + split * work.vectors + machine_.split_cycles() * packed;
   }

@@ -182,8 +182,8 @@ class NestLowering {
         return result;
       }
     } else if (matrix_ && level == vector_level_ + 1 && !piece_) {
-      const bool at_once = matrix_->num_parts() == 1 && !matrix_->has_beside();
-      if (at_once) result = multiply(Expr(0), /*adds=*/false);
+      if (matrix_->num_parts() == 1 && !matrix_->has_beside())
+        result = multiply(Expr(0), /*adds=*/false);
       sums_ = matrix_->sums(block_base(), first_lane());
       emitter_.set_part(&*sums_);
     }
@@ -264,14 +264,18 @@ class NestLowering {
     if (parts == 1) return result;
     const int v = schedule_.vector_axis;
     for_tiles(v, [&] { return multiply(Expr(0), /*adds=*/false); }, result);
-    loop::For others;
-    others.var = builder_.new_variable("part");
-    others.lo = Expr(1);
-    others.hi = Expr(parts);
+    // The last one is multiplied beside what follows, where it can be.
+    const int64_t apart = matrix_->has_beside() ? 1 : 0;
+    loop::For others = new_loop(builder_.new_variable("part"), Expr(1), Expr(parts - apart));
     const Expr part = Expr::variable(others.var);
     others.body = matrix_->split(block_base(), block_ranges(), part);
     for_tiles(v, [&] { return multiply(part, /*adds=*/true); }, others.body);
-    result.push_back(std::move(others));
+    if (parts - apart > 1) result.push_back(std::move(others));
+    if (apart > 0) {
+      for (Stmt& stmt : matrix_->split(block_base(), block_ranges(), Expr(parts - 1))) {
+        result.push_back(std::move(stmt));
+      }
+    }
     return result;
   }
 
@@ -327,7 +331,8 @@ class NestLowering {
     base_[v] = panel * Expr(size);
     extent_[v] = lanes;
     std::vector<Stmt> result;
-    result.push_back(if_positive(is_panel, multiply(Expr(0), /*adds=*/false, &beside)));
+    const int64_t last = matrix_->num_parts() - 1;
+    result.push_back(if_positive(is_panel, multiply(Expr(last), last > 0, &beside)));
     // What the products have left.
     const Expr done = matrix_->pieces_beside(block_ranges(), most_pieces) * is_panel;
     loop::For others = new_loop(builder_.new_variable("piece"), min(done, pieces), pieces);

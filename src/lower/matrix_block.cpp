@@ -61,8 +61,8 @@ MatrixBlock::MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& s
     lines_ = builder.new_scratch("lines", DType::kBF16, part_blocks_ * block_step_);
   }
   const int64_t all_panels = ceil_div(points_[schedule.vector_axis], schedule.vector_tile);
-  has_beside_ = num_parts() == 1 && all_panels > 1 && most_pairs() > 0;
-  const int64_t panels = has_beside_ ? 2 : num_parts() == 1 ? 1 : all_panels;
+  has_beside_ = all_panels > 1 && most_pairs() > 0;
+  const int64_t panels = num_parts() > 1 ? all_panels : has_beside_ ? 2 : 1;
   sums_ = builder.new_scratch("sums", DType::kF32, panels * num_rows_ * sum_lanes_);
 }
 

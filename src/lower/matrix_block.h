@@ -81,6 +81,7 @@ class MatrixBlock {
     std::vector<std::pair<int, Expr>> loops;  // variable and end, the outermost first
     Expr line, step;                          // behind the first line; number of the step
     Expr run, block;                          // steps from `run` on lie in one piece
+    Expr number;                              // of the step among those of the last part
   };
   struct Product;  // a tile under construction
   std::vector<loop::Stmt> products(const std::map<int, AxisRange>& ranges, const Panel& panel);
@@ -93,6 +94,7 @@ class MatrixBlock {
                                             size_t to);
   std::vector<loop::TilePrefetch> prefetches(const Panel& panel, const Expr& row, const Expr& run,
                                              const Expr& block, int64_t width) const;
+  int64_t last_blocks() const;
   int64_t num_steps() const;
   int64_t pieces_a_step(int64_t most_pieces) const;
   Expr num_pairs(const std::map<int, AxisRange>& ranges) const;

@@ -39,11 +39,10 @@ int64_t MatrixBlock::row_step(int axis) const {
 /// Where the sums of a panel begin.
 Expr MatrixBlock::panel_sums(const std::vector<Expr>& base, const Expr& first_lane) const {
   const Expr lane = base[schedule_.vector_axis];
-  if (has_beside_) {
-    const Expr panel = floor_div(lane, Expr(schedule_.vector_tile));
-    return mod(panel, Expr(2)) * Expr(num_rows_ * sum_lanes_);
-  }
-  return num_parts() == 1 ? Expr(0) : (lane - first_lane) * Expr(num_rows_);
+  if (num_parts() > 1) return (lane - first_lane) * Expr(num_rows_);
+  if (!has_beside_) return Expr(0);
+  const Expr panel = floor_div(lane, Expr(schedule_.vector_tile));
+  return mod(panel, Expr(2)) * Expr(num_rows_ * sum_lanes_);
 }
 
 /// Of the block that begins at `base`.
@@ -91,9 +90,14 @@ std::vector<Stmt> MatrixBlock::multiply(const std::vector<Expr>& base, const Exp
   return result;
 }
 
-/// Of 32 channels, in one product.
+/// Of 32 channels, in the last part.
+int64_t MatrixBlock::last_blocks() const {
+  return shape_.channel_blocks() - (num_parts() - 1) * part_blocks_;
+}
+
+/// Of 32 channels, in one product of the last part.
 int64_t MatrixBlock::num_steps() const {
-  int64_t steps = part_blocks_;
+  int64_t steps = last_blocks();
   for (int axis : packed_.step_axes()) steps *= nest_.axes[axis].extent;
   return steps;
 }
@@ -257,7 +261,7 @@ MatrixBlock::Product MatrixBlock::open_product(const Rows& rows, const Panel& pa
 }
 
 MatrixBlock::Steps MatrixBlock::open_steps(const Panel& panel) {
-  Steps steps{{}, Expr(0), Expr(0), Expr(0), Expr(0)};
+  Steps steps{{}, Expr(0), Expr(0), Expr(0), Expr(0), Expr(0)};
   auto open = [&](const std::string& name, const Expr& extent) {
     if (extent.is_constant(1)) return Expr(0);
     steps.loops.emplace_back(builder_.new_variable(name), extent);
@@ -271,6 +275,7 @@ MatrixBlock::Steps MatrixBlock::open_steps(const Panel& panel) {
   }
   const Expr first = panel.part * Expr(part_blocks_);
   steps.block = open("channels", min(Expr(part_blocks_), Expr(shape_.channel_blocks()) - first));
+  steps.number = steps.step * Expr(last_blocks()) + steps.block;
   steps.run = steps.step * Expr(shape_.channel_blocks()) + first;
   steps.step = steps.run + steps.block;
   return steps;
@@ -340,7 +345,7 @@ std::vector<Stmt> MatrixBlock::product_beside(const Rows& rows, const Panel& pan
   result.emplace_back(open_product(rows, panel, loop::MatrixPart::kBegin).close());
   const Steps steps = open_steps(panel);
   const int64_t in_step = pieces_a_step(beside.most_pieces);
-  const Expr first = (rows.number * Expr(num_steps()) + steps.step) * Expr(in_step);
+  const Expr first = (rows.number * Expr(num_steps()) + steps.number) * Expr(in_step);
   std::vector<Stmt> body;
   int64_t from = 0, done = 0;
   for (int64_t to = 1; to <= kProducts; ++to) {
