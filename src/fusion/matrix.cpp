@@ -224,8 +224,9 @@ Status check_matrix(const Nest& nest, const StoragePlan& storage, const NestSche
       (schedule.matrix < shape->channels && schedule.matrix % kMatrixChannels != 0)) {
     return fault("`matrix` takes a multiple of 32 channels, or all of them");
   }
-  if (!schedule.unrolled_reductions.empty() || schedule.prefetch == Prefetch::kAhead) {
-    return fault("`matrix` takes neither `unroll` nor `prefetch ahead`");
+  if (!schedule.unrolled_reductions.empty() || schedule.prefetch == Prefetch::kAhead ||
+      schedule.lane_steps > 1) {
+    return fault("`matrix` takes neither `unroll` nor `prefetch ahead` nor `beside`");
   }
   const bool whole = schedule.vector_tile % kMatrixLanes == 0 ||
                      schedule.vector_tile == nest.axes[schedule.vector_axis].extent;

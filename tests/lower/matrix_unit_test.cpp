@@ -8,6 +8,7 @@
 #include "driver/prediction.h"
 #include "fusion/matrix.h"
 #include "fusion/prepare.h"
+#include "fusion/text.h"
 #include "graph/evaluate.h"
 #include "graph/operators.h"
 #include "search/find_plan.h"
@@ -77,6 +78,7 @@ std::optional<NestSchedule> on_matrix_unit(const fusion::Nest& nest,
   schedule.register_tile.clear();
   schedule.prefetch = fusion::Prefetch::kPanel;
   schedule.matrix = channels;
+  schedule.lane_steps = 1;
   schedule.block_axis = schedule.partition_axis = -1;
   schedule.block_tiles = 0;
   schedule.partitions = 1;
@@ -235,6 +237,97 @@ Machine measured_machine() {
   machine.dram_gbps_all = 56;
   machine.matrix_product_ns = 4.3;
   return machine;
+}
+
+/// max(max(x a, -1) b, -1): two products whose elements are then worked on.
+Graph product_chain(int64_t rows, int64_t channels, int64_t between, int64_t outputs) {
+  Graph graph;
+  ValueId value = graph.add_input("x", DType::kF32, {rows, channels});
+  int number = 0;
+  for (const auto& [from, to] : {std::pair(channels, between), std::pair(between, outputs)}) {
+    const std::string name = std::to_string(++number);
+    const Tensor weights = random_tensor({from, to}, static_cast<uint32_t>(number));
+    const ValueId factor = graph.add_constant("w" + name, weights);
+    value = graph::elementwise(
+        graph, "max" + name, {graph::matmul(graph, "product" + name, value, factor, false, false)},
+        [](graph::ScalarBody& body, const std::vector<int>& in) {
+          return body.apply(graph::ScalarOp::kMax, in[0], body.constant(-1, DType::kF32));
+        });
+  }
+  graph.outputs = {value};
+  graph.output_names = {"y"};
+  return graph;
+}
+
+void expect_values(driver::Pipeline& pipeline, const Graph& graph, const Tensor& input,
+                   double largest_error) {
+  auto expected = graph::evaluate(graph, {input});
+  ASSERT_TRUE(expected.ok());
+  test::run_plan(pipeline, {input}, [&](const Tensor& actual, const char* how) {
+    for (int64_t i = 0; i < actual.num_elems(); ++i) {
+      ASSERT_NEAR(actual.at_f64(i), (*expected)[0].at_f64(i), largest_error)
+          << how << ", element " << i;
+    }
+  });
+}
+
+TEST(MatrixUnit, WhatFollowsAPanelRunsBesideTheProductsOfTheNext) {
+  // Whole and broken panels, pairs of row tiles and single ones, channels in parts.
+  for (const int64_t rows : {40, 64, 200}) {
+    for (const int64_t columns : {64, 100}) {
+      for (const int64_t channels_at_once : {32, 1024}) {
+        SCOPED_TRACE(testing::Message() << rows << " " << columns << " " << channels_at_once);
+        const Graph graph = product_chain(rows, 70, columns, 96);
+        driver::Pipeline pipeline;
+        pipeline.machine.isa = Isa::kAmx;
+        pipeline.graph = fusion::prepare(graph);
+        pipeline.plan = search::find_unfused_plan(pipeline.graph, pipeline.machine);
+        ASSERT_TRUE(put_on_matrix_unit(pipeline, channels_at_once));
+        for (fusion::FusionGroup& group : pipeline.plan.groups) {
+          NestSchedule& schedule = group.nests[0].schedule;
+          if (schedule.matrix != 0) schedule.block_axis = -1;  // all rows
+        }
+        auto program = lower::lower(pipeline.graph, pipeline.plan);
+        ASSERT_TRUE(program.ok());
+        EXPECT_NE(loop::to_string(program->kernels.at(0)).find("matrix step"), std::string::npos);
+        expect_values(pipeline, graph, random_tensor({rows, 70}, 9), 1e-3);
+        if (HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(MatrixUnit, RingsThatOnlyItReadsLieInParts) {
+  const Graph graph = product_chain(150, 64, 96, 64);
+  driver::Pipeline pipeline;
+  pipeline.machine.isa = Isa::kAmx;
+  pipeline.graph = fusion::prepare(graph);
+  const auto plan = fusion::parse_plan(pipeline.graph, R"(plan
+group compute {
+  stage
+  node "product1"
+  node "max1"
+  store "max1"
+  stage
+  node "product2"
+  node "max2"
+  store "max2"
+  strips 0 by 40 split 0 2
+  schedule matrix 64 vector n 32 tile m 2 unroll - reduce k steps 1 prefetch none order n, m block - 0 split - 1
+  schedule matrix 96 vector n 32 tile m 2 unroll - reduce k steps 1 prefetch none order n, m block - 0 split - 1
+}
+)");
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  pipeline.plan = *plan;
+  auto program = lower::lower(pipeline.graph, pipeline.plan);
+  ASSERT_TRUE(program.ok());
+  const auto& scratch = program->kernels.at(0).scratch;
+  const auto ring = std::find_if(scratch.begin(), scratch.end(), [](const loop::Scratch& s) {
+    return s.name.rfind("ring", 0) == 0;
+  });
+  ASSERT_NE(ring, scratch.end());
+  EXPECT_EQ(ring->dtype, DType::kBF16);
+  expect_values(pipeline, graph, random_tensor({150, 64}, 9), 1e-3);
 }
 
 TEST(MatrixUnit, AttentionPacksKeysAndValuesBeforeItsStrips) {
