@@ -39,17 +39,26 @@ def measure_chain(definition, model, arguments):
 
 
 def describe_plan(definition, model, arguments, plan):
-    """{"limit_ms", "kernels", "fused_links", "saved_bytes"}.
+    """{"limit_ms", "kernels_limit_ms", "kernels", "fused_links", "saved_bytes"}.
 
-    saved_bytes: of the tensors between complex operators that are never stored as a whole.
+    kernels_limit_ms: of all kernels, each at its own limit. saved_bytes: of the tensors between
+    complex operators that are never stored as a whole.
     """
     answer = json.loads(run_corf([arguments.corf, "bench", model, "--json", "--profile",
                                   "--min-time", "0", *corf_options(arguments, {}, plan)]))
     kernels = [step["label"] for step in answer["profile"]]
     links = fused_links(definition, kernels)
-    return {"limit_ms": answer["limit_ms"], "kernels": kernels, "fused_links": links,
+    return {"limit_ms": answer["limit_ms"],
+            "kernels_limit_ms": sum(step["limit_ms"] for step in answer["profile"]),
+            "kernels": kernels, "fused_links": links,
             "saved_bytes": sum(size for size, fused in zip(intermediate_bytes(definition), links)
                                if fused)}
+
+
+def allowed_gain(plans):
+    """What fusing can gain by the kernels' limits (multiply-adds and compulsory memory traffic)."""
+    limits = [plans.get(name, {}).get("kernels_limit_ms") for name in ("corf-unfused", "corf")]
+    return limits[0] / limits[1] if all(limits) else None
 
 
 def derive(chain):
@@ -59,6 +68,7 @@ def derive(chain):
     peer = best_peer(engines)
     derived = {"best_peer": peer, "vs_best_peer": speedup(engines, peer) if peer else None,
                "vs_unfused": speedup(engines, "corf-unfused"),
+               "allowed_gain": allowed_gain(chain["plans"]),
                "gflops": None, "limit_fraction": None, "fused": None, "saved_bytes": None}
     if time_ms and plan:
         derived.update(gflops=chain["work_flops"] / (time_ms * 1e6),
@@ -76,7 +86,8 @@ def print_row(table, name, chain, arguments):
               [number(derived["gflops"], 0),
                number(fraction and fraction * 100, 0), derived["fused"] or "-",
                number(None if saved is None else saved / 1e6, 1),
-               number(derived["vs_unfused"]), number(derived["vs_best_peer"]),
+               number(derived["vs_unfused"]), number(derived["allowed_gain"]),
+               number(derived["vs_best_peer"]),
                derived["best_peer"] or "-"])
     for line in complaints(name, chain["engines"]):
         print(line, file=sys.stderr)
@@ -84,7 +95,7 @@ def print_row(table, name, chain, arguments):
 
 def make_table(arguments):
     return Table(["chain (ms)", *arguments.engines, "GFLOP/s", "% limit", "fused", "MB saved",
-                  "vs unfused", "vs best", "best peer"], arguments.markdown)
+                  "vs unfused", "allowed", "vs best", "best peer"], arguments.markdown)
 
 
 def summarize(chains):

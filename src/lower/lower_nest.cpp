@@ -71,7 +71,7 @@ class NestLowering {
     block_axes_ = shape->inner;
     matrix_.emplace(nest_, schedule_, *shape,
                     packed ? *packed : PackedParts(nest_, schedule_, *shape, builder_),
-                    std::move(points), builder_);
+                    std::move(points), most_pieces(), builder_);
   }
 
   /// Of an axis in one block.
@@ -148,6 +148,12 @@ class NestLowering {
     return range;
   }
   int64_t most_tiles(int axis) const { return ceil_div(most_points(axis), tile_of(axis)); }
+  /// Tiles that follow the sums of a panel in one block.
+  int64_t most_pieces() const {
+    int64_t pieces = 1;
+    for (int axis : block_axes_) pieces *= most_tiles(axis);
+    return pieces;
+  }
 
   /// Of the tile at hand among those that run between two steps of the vector axis.
   TileEmitter::PanelProgress progress() const {
@@ -313,8 +319,6 @@ class NestLowering {
     const int v = schedule_.vector_axis;
     const int64_t size = tile_of(v);
     const Range range = range_of(v);
-    int64_t most_pieces = 1;
-    for (int axis : block_axes_) most_pieces *= most_tiles(axis);
     auto emit = [&](const Expr& piece) {
       base_[v] = (panel - Expr(1)) * Expr(size);
       extent_[v] = size;
@@ -326,15 +330,15 @@ class NestLowering {
       return stmts;
     };
     const Expr is_panel = min(Expr(1), range.hi - panel);
-    const Expr pieces = Expr(most_pieces) * min(Expr(1), panel - range.lo);
-    const Beside beside{most_pieces, pieces, emit};
+    const Expr pieces = Expr(most_pieces()) * min(Expr(1), panel - range.lo);
+    const Beside beside{most_pieces(), pieces, emit};
     base_[v] = panel * Expr(size);
     extent_[v] = lanes;
     std::vector<Stmt> result;
     const int64_t last = matrix_->num_parts() - 1;
     result.push_back(if_positive(is_panel, multiply(Expr(last), last > 0, &beside)));
     // What the products have left.
-    const Expr done = matrix_->pieces_beside(block_ranges(), most_pieces) * is_panel;
+    const Expr done = matrix_->pieces_beside(block_ranges(), most_pieces()) * is_panel;
     loop::For others = new_loop(builder_.new_variable("piece"), min(done, pieces), pieces);
     others.body = emit(Expr::variable(others.var));
     result.push_back(std::move(others));

@@ -33,7 +33,7 @@ void store_parts(loop::Register value, int buffer, const Expr& offset, int64_t s
 
 MatrixBlock::MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
                          fusion::MatrixShape shape, PackedParts packed, std::vector<int64_t> points,
-                         KernelBuilder& builder)
+                         int64_t pieces, KernelBuilder& builder)
     : nest_(nest),
       schedule_(schedule),
       shape_(std::move(shape)),
@@ -61,7 +61,9 @@ MatrixBlock::MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& s
     lines_ = builder.new_scratch("lines", DType::kBF16, part_blocks_ * block_step_);
   }
   const int64_t all_panels = ceil_div(points_[schedule.vector_axis], schedule.vector_tile);
-  has_beside_ = all_panels > 1 && most_pairs() > 0;
+  // Finding one's way to a piece costs instructions, too.
+  constexpr int64_t kMostPieces = 8;
+  has_beside_ = all_panels > 1 && most_pairs() > 0 && pieces_a_step(pieces) <= kMostPieces;
   const int64_t panels = num_parts() > 1 ? all_panels : has_beside_ ? 2 : 1;
   sums_ = builder.new_scratch("sums", DType::kF32, panels * num_rows_ * sum_lanes_);
 }

@@ -29,10 +29,11 @@ class MatrixBlock {
   /// Tiles of rows that one product holds, as the registers of the matrix unit allow.
   static constexpr int64_t kTilesOfRows = 2;
 
-  /// `points`: of each axis, the most in a block.
+  /// `points`: of each axis, the most in a block. `pieces`: that what follows the sums of a panel
+  /// can be cut into.
   MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& schedule,
               fusion::MatrixShape shape, PackedParts packed, std::vector<int64_t> points,
-              KernelBuilder& builder);
+              int64_t pieces, KernelBuilder& builder);
 
   /// How many times channels are split; sums of all panels then wait in memory.
   int64_t num_parts() const;

@@ -146,8 +146,10 @@ class MatrixChooser : ScheduleStep {
     schedule_.register_tile.clear();
     const int p = inner.front();
     const bool contiguous = store.coefficient(p) == 1;  // tiles are transposed in registers
-    // What follows the sums runs beside products, best in short pieces.
-    const int64_t most = contiguous ? lanes_ : 2;
+    // What follows the sums runs beside products if there are enough, best in short pieces.
+    double steps = 1.0 / double(fusion::kMatrixChannels);
+    for (int axis : schedule_.reduction_order) steps *= double(extent(axis));
+    const int64_t most = contiguous ? lanes_ : steps > 1 ? 2 : 4;
     const int64_t tile = fitting(p, std::min(extent(p), most));
     if (tile > 1) schedule_.register_tile.push_back({p, tile});
   }

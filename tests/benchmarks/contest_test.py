@@ -105,8 +105,9 @@ class Summary(unittest.TestCase):
     def chain(self, corf, unfused, peer):
         return {"work_flops": 4e6, "engines": {"corf": timed(corf), "corf-unfused": timed(unfused),
                                                "onnxruntime": timed(peer)},
-                "plans": {"corf": {"limit_ms": 1.0, "fused_links": [True, False],
-                                   "saved_bytes": 600}}}
+                "plans": {"corf": {"limit_ms": 1.0, "kernels_limit_ms": 1.0,
+                                   "fused_links": [True, False], "saved_bytes": 600},
+                          "corf-unfused": {"kernels_limit_ms": 2.5}}}
 
     def test_means_and_chains_below_the_bounds(self):
         chains = {"fast": self.chain(2.0, 4.0, 8.0), "slow": self.chain(2.0, 1.97, 1.0)}
@@ -117,6 +118,7 @@ class Summary(unittest.TestCase):
         row = derive(chains["fast"])
         self.assertEqual((row["gflops"], row["limit_fraction"]), (2, 0.5))
         self.assertEqual((row["fused"], row["saved_bytes"]), ("1 of 2", 600))
+        self.assertEqual(row["allowed_gain"], 2.5)
 
     def test_plot_has_a_bar_for_each_ratio(self):
         rows = {"a<b": {"vs_best_peer": 2.0, "vs_unfused": None},
@@ -147,6 +149,7 @@ class Measurement(unittest.TestCase):
             self.assertGreater(chain["plans"][name]["limit_ms"], 0)
         self.assertEqual(chain["plans"]["corf-unfused"]["saved_bytes"], 0)
         self.assertGreater(derive(chain)["vs_unfused"], 0)
+        self.assertGreaterEqual(derive(chain)["allowed_gain"], 0.99)
 
 
 if __name__ == "__main__":

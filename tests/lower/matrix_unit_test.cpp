@@ -285,7 +285,9 @@ TEST(MatrixUnit, WhatFollowsAPanelRunsBesideTheProductsOfTheNext) {
         ASSERT_TRUE(put_on_matrix_unit(pipeline, channels_at_once));
         for (fusion::FusionGroup& group : pipeline.plan.groups) {
           NestSchedule& schedule = group.nests[0].schedule;
-          if (schedule.matrix != 0) schedule.block_axis = -1;  // all rows
+          if (schedule.matrix == 0) continue;
+          schedule.block_axis = -1;  // all rows
+          schedule.register_tile = {{schedule.parallel_order.back(), 4}};
         }
         auto program = lower::lower(pipeline.graph, pipeline.plan);
         ASSERT_TRUE(program.ok());
