@@ -287,7 +287,7 @@ TEST(MatrixUnit, WhatFollowsAPanelRunsBesideTheProductsOfTheNext) {
           NestSchedule& schedule = group.nests[0].schedule;
           if (schedule.matrix == 0) continue;
           schedule.block_axis = -1;  // all rows
-          schedule.register_tile = {{schedule.parallel_order.back(), 4}};
+          schedule.register_tile = {{schedule.parallel_order.back(), 8}};
         }
         auto program = lower::lower(pipeline.graph, pipeline.plan);
         ASSERT_TRUE(program.ok());
