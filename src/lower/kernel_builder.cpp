@@ -3,6 +3,7 @@
 #include "fusion/matrix.h"
 #include "loop/visit.h"
 #include "support/assert.h"
+#include "support/checked.h"
 
 namespace corf::lower {
 namespace {
@@ -102,15 +103,17 @@ void KernelBuilder::place_ring(int root, DType dtype, int64_t size_elems,
   rings_[root] = {new_scratch("ring", dtype, size_elems), shift};
 }
 
-int64_t KernelBuilder::Lines::line_elems() const {
-  constexpr int64_t kLineElems = 32;
-  return fusion::kParts * channels + kLineElems;
-}
-
 void KernelBuilder::place_lines(int root, int64_t pitch, int64_t channels, int64_t num_lines,
-                                const index::Expr& shift) {
+                                bool in_blocks, const index::Expr& shift) {
+  constexpr int64_t kCacheLineElems = 32;
   Lines lines{-1, pitch, channels};
-  lines.buffer = new_scratch("ring", DType::kBF16, num_lines * lines.line_elems());
+  lines.part_step = in_blocks ? fusion::kMatrixChannels : channels;
+  // Lines of a product spread over the cache's sets.
+  lines.line_step = fusion::kParts * lines.part_step + (in_blocks ? 0 : kCacheLineElems);
+  lines.block_step = in_blocks ? num_lines * lines.line_step : fusion::kMatrixChannels;
+  const int64_t size = in_blocks ? ceil_div(channels, fusion::kMatrixChannels) * lines.block_step
+                                 : num_lines * lines.line_step;
+  lines.buffer = new_scratch("ring", DType::kBF16, size);
   lines_[root] = lines;
   rings_[root] = {lines.buffer, shift};
 }

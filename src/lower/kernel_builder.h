@@ -56,13 +56,16 @@ class KernelBuilder {
   /// Puts a ring into scratch memory; `shift` is the address of what lies at its front.
   void place_ring(int root, DType dtype, int64_t size_elems, const index::Expr& shift);
   /// The same for a ring that only the matrix unit reads, line by line: in parts of bfloat16
-  /// (fusion/matrix.h), element i of the ring in line i / pitch, [line][part][channel].
+  /// (fusion/matrix.h), element i of the ring in line i / pitch.
   struct Lines {
-    int buffer = 0;
+    int buffer = -1;
     int64_t pitch = 1, channels = 0;
-    int64_t line_elems() const;  // of all parts; lines of a product spread over the cache's sets
+    /// Elements between the parts of a line, between lines, between blocks of kMatrixChannels.
+    int64_t part_step = 0, line_step = 0, block_step = 0;
   };
-  void place_lines(int root, int64_t pitch, int64_t channels, int64_t num_lines,
+  /// `in_blocks`: whoever makes it writes no more than a block of channels at a time, so that
+  /// blocks can lie apart and the lines of one close together.
+  void place_lines(int root, int64_t pitch, int64_t channels, int64_t num_lines, bool in_blocks,
                    const index::Expr& shift);
   const Lines* lines_of(int root) const;
   /// Memory of the worker's own.

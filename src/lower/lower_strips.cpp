@@ -91,7 +91,8 @@ class StripLowering {
       const auto shape = fusion::matrix_shape(nest, storage(), schedule);
       const int64_t spare = MatrixBlock::kTilesOfRows * fusion::kMatrixRows * shape->row_lines;
       const int64_t num_lines = ceil_div(storage().roots[root].size_elems, *pitch) + spare;
-      builder_.place_lines(root, *pitch, shape->channels, num_lines, front(ring));
+      builder_.place_lines(root, *pitch, shape->channels, num_lines,
+                           writes_blocks(ring, shape->channels), front(ring));
       return;
     }
     builder_.place_ring(root, value(ring).dtype, storage().roots[root].size_elems, front(ring));
@@ -108,6 +109,19 @@ class StripLowering {
       }
     }
     return result;
+  }
+
+  /// Whether the stage that makes the ring writes vectors of channels, each within a block of the
+  /// matrix unit's.
+  bool writes_blocks(const StripRing& ring, int64_t channels) const {
+    if (channels == fusion::kMatrixChannels) return true;
+    const auto& [nest, schedule] = group_.nests[ring.stage];
+    const int v = schedule.vector_axis, root = storage().values[ring.value].root;
+    if (v < 0 || fusion::kMatrixChannels % schedule.vector_tile != 0) return false;
+    return std::all_of(nest.stores.begin(), nest.stores.end(), [&](const auto& store) {
+      if (store.access.root != root) return true;
+      return index::to_linear(store.access.address).coefficient(v) == 1;
+    });
   }
 
   /// Of a ring that lies in parts: only the matrix unit reads it, all of its lines at once, and

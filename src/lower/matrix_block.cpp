@@ -50,9 +50,9 @@ MatrixBlock::MatrixBlock(const fusion::Nest& nest, const fusion::NestSchedule& s
   if (const KernelBuilder::Lines* lines = builder.lines_of(nest.loads[shape_.across].root)) {
     splits_ = false;
     lines_ = lines->buffer;
-    part_step_ = lines->channels;
-    line_step_ = lines->line_elems();
-    block_step_ = kMatrixChannels;
+    part_step_ = lines->part_step;
+    line_step_ = lines->line_step;
+    block_step_ = lines->block_step;
   } else {
     // The rows of one product are close together.
     part_step_ = kMatrixChannels;

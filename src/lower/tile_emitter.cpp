@@ -153,9 +153,17 @@ void TileEmitter::store_lines(const Access& access, const KernelBuilder::Lines& 
   channel.constant = line.constant % lines.pitch;
   line.constant /= lines.pitch;
   const Expr first = floor_div(shift, Expr(lines.pitch));
-  const Expr offset = (at_point(index::to_expr(line), out) - first) * Expr(lines.line_elems()) +
-                      at_point(index::to_expr(channel), out);
-  store_parts(value, lines.buffer, offset, lines.channels, builder_, out);
+  // The lanes lie within a block of channels, or one block follows the other.
+  const Expr at_channel = at_point(index::to_expr(channel), out);
+  const Expr lane = lane_variable_ >= 0 ? Expr::variable(lane_variable_) : Expr(0);
+  const Expr begin = at_channel - lane, block(fusion::kMatrixChannels);
+  const Expr in_line =
+      lines.block_step == fusion::kMatrixChannels
+          ? at_channel
+          : floor_div(begin, block) * Expr(lines.block_step) + mod(begin, block) + lane;
+  const Expr offset =
+      (at_point(index::to_expr(line), out) - first) * Expr(lines.line_step) + in_line;
+  store_parts(value, lines.buffer, offset, lines.part_step, builder_, out);
 }
 
 Register TileEmitter::let(DType dtype, decltype(loop::TileLet::value) value,

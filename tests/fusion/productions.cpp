@@ -4,7 +4,7 @@
 #include <limits>
 #include <map>
 
-#include "lower/kernel_builder.h"
+#include "fusion/matrix.h"
 #include "support/checked.h"
 
 namespace corf::test {
@@ -49,7 +49,7 @@ class Walk {
           // Several stores of one element; how far they lie apart tells the layout.
           parts.push_back(store);
           if (parts.size() != 2) continue;
-          lines_.channels = index::to_linear(store->offset - parts[0]->offset).constant;
+          part_step_ = index::to_linear(store->offset - parts[0]->offset).constant;
           points(tile, 0, *parts[0], ring);
           continue;
         }
@@ -62,15 +62,22 @@ class Walk {
     return kernel_.scratch[static_cast<size_t>(ring)].dtype == DType::kBF16;
   }
 
-  /// Address in a ring of f32.
+  /// Address in a ring of f32 of what lies in parts (lower::KernelBuilder::Lines).
   int64_t whole_address(int ring, int64_t address) const {
     if (!lies_in_parts(ring)) return address;
-    lower::KernelBuilder::Lines lines = lines_;
-    lines.pitch = std::numeric_limits<int64_t>::max();
+    constexpr int64_t kBlock = fusion::kMatrixChannels, kParts = fusion::kParts;
+    int64_t pitch = std::numeric_limits<int64_t>::max();
     for (int64_t stride : storage_.values[strips_.rings[static_cast<size_t>(ring)].value].strides) {
-      if (stride > 1) lines.pitch = std::min(lines.pitch, stride);
+      if (stride > 1) pitch = std::min(pitch, stride);
     }
-    return address / lines.line_elems() * lines.pitch + address % lines.line_elems();
+    if (part_step_ != kBlock) {
+      const int64_t line_step = kParts * part_step_ + kBlock;
+      return address / line_step * pitch + address % line_step;
+    }
+    const int64_t size = kernel_.scratch[static_cast<size_t>(ring)].size_elems;
+    const int64_t block_step = size / (pitch / kBlock), in_block = address % block_step;
+    return in_block / (kParts * kBlock) * pitch + address / block_step * kBlock +
+           in_block % (kParts * kBlock);
   }
 
   /// Whether the tile stores zeros.
@@ -120,7 +127,7 @@ class Walk {
   const fusion::StoragePlan& storage_;
   std::vector<int64_t> values_;  // of the kernel's variables
   std::vector<std::map<RingElement, int64_t>> counts_;
-  lower::KernelBuilder::Lines lines_;  // of the ring in parts at hand
+  int64_t part_step_ = 0;  // of the ring in parts at hand
 };
 
 }  // namespace
