@@ -39,8 +39,8 @@ double passes_to_read(const Nest& nest, double bytes, const Machine& machine) {
   return nest.is_contraction() && is_far(bytes, machine) ? kWaits : 1;
 }
 
-/// The part that is gone of what lies among so many bytes: beyond `sure` of the second level, which
-/// stays near, the more there are the more of them have gone.
+/// The part that is gone of what lies among so many bytes: none up to `sure` of the second level,
+/// more of it the more there are, all of it 1 - kL2Share of the level further on.
 double gone(double bytes, double sure, const Machine& machine) {
   const auto level = double(machine.l2_bytes);
   return std::clamp((bytes / level - sure) / (1 - kL2Share), 0.0, 1.0);
@@ -121,9 +121,9 @@ class Reading {
     }
     const bool own = fusion::same_split(*span, read_span);
     const double near = own || machine_.threads == 1 ? mine : mine / machine_.threads;
-    const double gone = passing_.gone_part();
-    cost.memory += passes * ((1 - gone) * near / rates_.l2 + gone * mine / rates_.l3);
-    cost.remote += (1 - gone) * (mine - near) / rates_.remote;
+    const double lost = passing_.gone_part();
+    cost.memory += passes * ((1 - lost) * near / rates_.l2 + lost * mine / rates_.l3);
+    cost.remote += (1 - lost) * (mine - near) / rates_.remote;
   }
 
  private:

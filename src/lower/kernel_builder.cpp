@@ -150,4 +150,13 @@ loop::For new_loop(int var, index::Expr lo, index::Expr hi) {
   return loop;
 }
 
+std::vector<loop::Stmt> inside(std::vector<loop::For> loops, std::vector<loop::Stmt> body) {
+  for (auto loop = loops.rbegin(); loop != loops.rend(); ++loop) {
+    loop->body = std::move(body);
+    body.clear();
+    body.emplace_back(std::move(*loop));
+  }
+  return body;
+}
+
 }  // namespace corf::lower

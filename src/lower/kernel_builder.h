@@ -92,4 +92,7 @@ class KernelBuilder {
 /// A loop without a body, in steps of one.
 loop::For new_loop(int var, index::Expr lo, index::Expr hi);
 
+/// The body inside of all the loops, the outermost first.
+std::vector<loop::Stmt> inside(std::vector<loop::For> loops, std::vector<loop::Stmt> body);
+
 }  // namespace corf::lower

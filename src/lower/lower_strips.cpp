@@ -86,12 +86,10 @@ class StripLowering {
 
   void place(const StripRing& ring) {
     const int root = storage().values[ring.value].root;
-    if (const auto pitch = pitch_of_lines(ring)) {
-      const auto& [nest, schedule] = group_.nests[*reader(root)];
-      const auto shape = fusion::matrix_shape(nest, storage(), schedule);
+    if (const auto shape = shape_of_lines(ring)) {
       const int64_t spare = MatrixBlock::kTilesOfRows * fusion::kMatrixRows * shape->row_lines;
-      const int64_t num_lines = ceil_div(storage().roots[root].size_elems, *pitch) + spare;
-      builder_.place_lines(root, *pitch, shape->channels, num_lines,
+      const int64_t num_lines = ceil_div(storage().roots[root].size_elems, shape->pitch) + spare;
+      builder_.place_lines(root, shape->pitch, shape->channels, num_lines,
                            writes_blocks(ring, shape->channels), front(ring));
       return;
     }
@@ -124,9 +122,9 @@ class StripLowering {
     });
   }
 
-  /// Of a ring that lies in parts: only the matrix unit reads it, all of its lines at once, and
-  /// whoever makes it writes whole lines.
-  std::optional<int64_t> pitch_of_lines(const StripRing& ring) const {
+  /// Of what reads a ring that can lie in parts: only the matrix unit does, all of its lines at
+  /// once, and whoever makes it writes whole lines.
+  std::optional<fusion::MatrixShape> shape_of_lines(const StripRing& ring) const {
     const fusion::Storage& ring_place = storage().values[ring.value];
     const std::optional<size_t> stage = reader(ring_place.root);
     if (!stage || ring_place.has_margins() || ring_place.turning_dim >= 0) return std::nullopt;
@@ -161,7 +159,7 @@ class StripLowering {
         if (!in_line && step % shape->pitch != 0) return std::nullopt;
       }
     }
-    return shape->pitch;
+    return shape;
   }
 
   std::vector<Stmt> zero_stored_margins() {

@@ -148,6 +148,14 @@ std::vector<Stmt> MatrixBlock::split_lines(const Expr& from, const Expr& first, 
   return result;
 }
 
+/// Of a block, and of the reductions.
+std::vector<Expr> MatrixBlock::first_point(std::vector<Expr> base) const {
+  for (size_t axis = 0; axis < base.size(); ++axis) {
+    if (nest_.axes[axis].reduction) base[axis] = Expr(0);
+  }
+  return base;
+}
+
 std::vector<Stmt> MatrixBlock::split(const std::vector<Expr>& base,
                                      const std::map<int, AxisRange>& ranges, const Expr& part) {
   if (!splits_) return {};
@@ -165,10 +173,7 @@ std::vector<Stmt> MatrixBlock::split(const std::vector<Expr>& base,
     rows = rows + last * Expr(row_step);
     lines = lines + last * Expr(shape_.lines[axis] - in_rows);
   }
-  std::vector<Expr> point = base;
-  for (size_t axis = 0; axis < point.size(); ++axis) {
-    if (nest_.axes[axis].reduction) point[axis] = Expr(0);
-  }
+  const std::vector<Expr> point = first_point(base);
   if (!shape_.turning) {
     const Expr from = at(across.turned.value_or(across.address), point) - shift;
     return split_lines(from, Expr(0), lines + Expr(1), part);

@@ -98,9 +98,11 @@ class MatrixBlock {
   int64_t last_blocks() const;
   int64_t num_steps() const;
   int64_t pieces_a_step(int64_t most_pieces) const;
+  Expr rows_with_gaps(const std::map<int, AxisRange>& ranges) const;
   Expr num_pairs(const std::map<int, AxisRange>& ranges) const;
   int64_t most_pairs() const;
   int64_t row_step(int axis) const;
+  std::vector<Expr> first_point(std::vector<Expr> base) const;
   Expr first_line(const std::vector<Expr>& base) const;
   Expr panel_sums(const std::vector<Expr>& base, const Expr& first_lane) const;
   Expr in_lines(const Expr& channels, const Expr& line, int part, const Expr& channel) const;

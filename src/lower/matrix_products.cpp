@@ -49,11 +49,8 @@ Expr MatrixBlock::panel_sums(const std::vector<Expr>& base, const Expr& first_la
 Expr MatrixBlock::first_line(const std::vector<Expr>& base) const {
   if (splits_) return Expr(0);
   const fusion::Access& across = nest_.loads[shape_.across];
-  std::vector<Expr> point = base;
-  for (size_t axis = 0; axis < point.size(); ++axis) {
-    if (nest_.axes[axis].reduction) point[axis] = Expr(0);
-  }
-  const Expr from = at(across.address, point) - builder_.place(across.root, false).shift;
+  const Expr from =
+      at(across.address, first_point(base)) - builder_.place(across.root, false).shift;
   return floor_div(from, Expr(shape_.pitch));
 }
 
@@ -102,14 +99,17 @@ int64_t MatrixBlock::num_steps() const {
   return steps;
 }
 
-Expr MatrixBlock::num_pairs(const std::map<int, AxisRange>& ranges) const {
-  if (walks_gaps_) {
-    Expr rows(1);
-    for (int axis : shape_.inner) {
-      rows = rows + (count_of(ranges, axis) - Expr(1)) * Expr(row_step(axis));
-    }
-    return pairs_of(rows);
+/// Of a block that is walked as one.
+Expr MatrixBlock::rows_with_gaps(const std::map<int, AxisRange>& ranges) const {
+  Expr rows(1);
+  for (int axis : shape_.inner) {
+    rows = rows + (count_of(ranges, axis) - Expr(1)) * Expr(row_step(axis));
   }
+  return rows;
+}
+
+Expr MatrixBlock::num_pairs(const std::map<int, AxisRange>& ranges) const {
+  if (walks_gaps_) return pairs_of(rows_with_gaps(ranges));
   Expr pairs = pairs_of(count_of(ranges, shape_.row_axis));
   for (int axis : shape_.inner) {
     if (axis != shape_.row_axis) pairs = pairs * count_of(ranges, axis);
@@ -134,14 +134,8 @@ Expr MatrixBlock::pieces_beside(const std::map<int, AxisRange>& ranges, int64_t 
 /// Of all rows and one panel.
 std::vector<Stmt> MatrixBlock::products(const std::map<int, AxisRange>& ranges,
                                         const Panel& panel) {
-  if (walks_gaps_) {
-    Expr rows(1);
-    for (int axis : shape_.inner) {
-      rows = rows + (count_of(ranges, axis) - Expr(1)) * Expr(row_step(axis));
-    }
-    return row_loops(rows, {0, Expr(0), Expr(0), Expr(0)}, panel);
-  }
   Rows first{0, Expr(0), Expr(0), Expr(0)};
+  if (walks_gaps_) return row_loops(rows_with_gaps(ranges), first, panel);
   std::vector<loop::For> loops;
   for (int axis : shape_.inner) {
     if (axis == shape_.row_axis) continue;
@@ -154,13 +148,7 @@ std::vector<Stmt> MatrixBlock::products(const std::map<int, AxisRange>& ranges,
   }
   const Expr rows = count_of(ranges, shape_.row_axis);
   first.number = first.number * pairs_of(rows);
-  std::vector<Stmt> body = row_loops(rows, first, panel);
-  for (auto loop = loops.rbegin(); loop != loops.rend(); ++loop) {
-    loop->body = std::move(body);
-    body.clear();
-    body.push_back(std::move(*loop));
-  }
-  return body;
+  return inside(std::move(loops), row_loops(rows, first, panel));
 }
 
 /// Asks for a step's share of the next panel: the products of a panel share each run of steps that
@@ -364,13 +352,9 @@ std::vector<Stmt> MatrixBlock::product_beside(const Rows& rows, const Panel& pan
     body.emplace_back(std::move(some));
     done = pieces;
   }
-  for (auto at = steps.loops.rbegin(); at != steps.loops.rend(); ++at) {
-    loop::For loop = new_loop(at->first, Expr(0), at->second);
-    loop.body = std::move(body);
-    body.clear();
-    body.emplace_back(std::move(loop));
-  }
-  for (Stmt& stmt : body) result.push_back(std::move(stmt));
+  std::vector<loop::For> loops;
+  for (const auto& [var, end] : steps.loops) loops.push_back(new_loop(var, Expr(0), end));
+  for (Stmt& stmt : inside(std::move(loops), std::move(body))) result.push_back(std::move(stmt));
   result.emplace_back(open_product(rows, panel, loop::MatrixPart::kEnd).close());
   return result;
 }
