@@ -105,6 +105,7 @@ bool split_one_axis(Nest& nest) {
   inner.name += "_in";
   inner.shared = -1;
   inner.unit = 1;
+  inner.block = 0;
   nest.axes[axis].extent = ceil_div(nest.axes[axis].extent, cut->size);
   nest.axes[axis].unit *= cut->size;
   nest.axes.insert(nest.axes.begin() + axis + 1, inner);

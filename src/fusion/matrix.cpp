@@ -36,7 +36,7 @@ bool find_turning(const Nest& nest, const Access& access, int64_t pitch, MatrixS
   turning.row = modulo->lhs();
   turning.turning_rows = modulo->rhs().constant();
   for (const auto& [axis, step] : row.coefficients) {
-    if (step < 0) return false;
+    if (step < 0 || axis == shape.channel_axis) return false;  // a line's channels do not turn
     const int64_t moved = all.coefficient(axis) - turned.coefficient(axis);
     if (moved % step != 0) return false;
     const int64_t stride = moved / step;
@@ -57,7 +57,7 @@ bool find_turning(const Nest& nest, const Access& access, int64_t pitch, MatrixS
     if (shape.lines[axis] == 0) continue;  // outside of the block
     const int64_t in_row = shape.lines[axis] - turning.rows[axis] * turning.stream_lines;
     if (in_row < 0) return false;
-    last += in_row * (nest.axes[axis].extent - 1);
+    last += in_row * (nest.axes[axis].most_steps() - 1);
   }
   if (last >= turning.stream_lines) return false;
   shape.turning = std::move(turning);

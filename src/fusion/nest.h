@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -47,7 +48,11 @@ struct NestAxis {
   /// Of a stage of a group with strips: the shared loop that walks the axis (outer loops first, the
   /// stream last), or -1; such an axis is neither merged nor dropped.
   int shared = -1;
-  int64_t unit = 1;  // points of the stage's dimension that one step of a shared axis stands for
+  int64_t unit = 1;   // points of the stage's dimension that one step of a shared axis stands for
+  int64_t block = 0;  // points of that dimension that its outer loop takes at a time; 0: no loop
+
+  /// Steps at a time, at most.
+  int64_t most_steps() const { return block == 0 ? extent : std::min(extent, block / unit); }
 };
 
 /// A compute operator together with the element-wise operators inlined into it, as one loop nest

@@ -153,8 +153,10 @@ class Preparer {
     auto [it, fresh] = copies_.try_emplace({value, order}, -1);
     if (fresh) {
       Compute copy = identity_compute(source_, value, order);
-      const std::string& name = source_.values[value].name;
-      it->second = result_.add_compute(name + "/copy", std::move(copy), {mapped_[value]}, "Copy");
+      std::string name = source_.values[value].name + "/copy";
+      if (const int earlier = num_copies_[value]++; earlier > 0)
+        name += std::to_string(earlier + 1);
+      it->second = result_.add_compute(name, std::move(copy), {mapped_[value]}, "Copy");
     }
     return it->second;
   }
@@ -165,6 +167,7 @@ class Preparer {
   std::vector<ValueId> mapped_;    // source value -> result value
   std::vector<ValueId> replaced_;  // of the node at hand: source value -> copy
   std::map<std::pair<ValueId, DimOrder>, ValueId> copies_;
+  std::map<ValueId, int> num_copies_;
 };
 
 }  // namespace

@@ -62,10 +62,7 @@ int64_t ring_bytes(const StripAnalysis& strips, const StoragePlan& storage) {
 }
 
 int64_t extent_in_strip(const StripStage& stage, const NestAxis& axis) {
-  if (axis.shared < 0) return axis.extent;
-  if (axis.shared < static_cast<int>(stage.outer_dims.size())) {
-    return std::min(axis.extent, stage.outer_blocks[axis.shared] / axis.unit);
-  }
+  if (axis.shared < static_cast<int>(stage.outer_dims.size())) return axis.most_steps();
   return std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit));
 }
 

@@ -19,7 +19,9 @@ using graph::NodeId;
 using graph::ValueId;
 using index::ExprKind;
 
-/// A partition's first strip has no predecessor: as if one had ended so many rows earlier.
+/// A partition's first strip has no predecessor: as if every stage's had ended so many rows
+/// earlier. That is taken off each stage's own rows: a map of rows to rows that goes no lower than
+/// 0 (the edges of Resize) would lose it.
 constexpr int64_t kLongBefore = int64_t{1} << 40;
 
 /// Beyond these, sums of the analysis could overflow, and going through all partitions take long.
@@ -275,12 +277,13 @@ class Analyzer {
     const Expr from = split ? floor_div(part * strips, parts) : Expr(0);
     const Expr to = split ? floor_div((part + Expr(1)) * strips, parts) : strips;
     result_.num_strips = to - from;
+    const Expr before_first = Expr(kLongBefore) * (Expr(1) - min(strip, Expr(1)));
     std::vector<Expr> raw_prev(num_stages()), raw_done(num_stages());
     StripStage& end = result_.stages[last];
     end.begin = from * length;
     end.prev = end.begin + strip * length;
     end.done = min(rows, end.prev + length);
-    raw_prev[last] = end.prev - Expr(kLongBefore) * (Expr(1) - min(strip, Expr(1)));
+    raw_prev[last] = end.prev;
     raw_done[last] = end.done;
     for (int s = last - 1; s >= 0; --s) {
       StripStage& stage = result_.stages[s];
@@ -291,7 +294,7 @@ class Analyzer {
       stage.begin = rounded_down(max(Expr(0), min(begin, Expr(stage.rows - 1))), stage.unit);
       raw_done[s] = min(Expr(stage.rows), rounded_up(done + Expr(1), stage.unit));
       raw_prev[s] = min(Expr(stage.rows), rounded_up(prev + Expr(1), stage.unit));
-      stage.prev = max(stage.begin, raw_prev[s]);
+      stage.prev = max(stage.begin, raw_prev[s] - before_first);
       stage.done = max(stage.begin, raw_done[s]);
     }
   }
@@ -388,7 +391,7 @@ class Analyzer {
     rows.begin[last] = index::evaluate(result_.stages[last].begin, at);
     rows.prev[last] = index::evaluate(result_.stages[last].prev, at);
     rows.done[last] = rows.raw_done[last] = index::evaluate(result_.stages[last].done, at);
-    rows.raw_prev[last] = rows.prev[last] - (strip == 0 ? kLongBefore : 0);
+    rows.raw_prev[last] = rows.prev[last];
     for (int s = last - 1; s >= 0; --s) {
       const StripStage& stage = result_.stages[s];
       const int64_t begin = extreme_row(s, -1, rows.begin, 0, /*upper=*/false);
@@ -400,7 +403,7 @@ class Analyzer {
       };
       rows.raw_done[s] = before(rows.raw_done);
       rows.raw_prev[s] = before(rows.raw_prev);
-      rows.prev[s] = std::max(rows.begin[s], rows.raw_prev[s]);
+      rows.prev[s] = std::max(rows.begin[s], rows.raw_prev[s] - (strip == 0 ? kLongBefore : 0));
       rows.done[s] = std::max(rows.begin[s], rows.raw_done[s]);
     }
     return rows;
@@ -492,7 +495,10 @@ class Analyzer {
 
 void mark_shared_axes(const StripStage& stage, Nest& nest) {
   int loop = 0;
-  for (int dim : stage.outer_dims) nest.axes[dim].shared = loop++;
+  for (int dim : stage.outer_dims) {
+    nest.axes[dim].block = stage.outer_blocks[loop];
+    nest.axes[dim].shared = loop++;
+  }
   nest.axes[stage.stream_dim].shared = loop;
 }
 

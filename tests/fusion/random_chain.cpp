@@ -110,7 +110,7 @@ void RandomChain::make_images() {
 }
 
 ValueId RandomChain::add_image_layer(ValueId x) {
-  switch (pick(0, 9)) {
+  switch (pick(0, 10)) {
     case 0:
     case 1:
     case 2:
@@ -125,6 +125,8 @@ ValueId RandomChain::add_image_layer(ValueId x) {
       return add_pool(x);
     case 8:
       return add_branches(x);
+    case 9:
+      return add_epilogue(add_resizing(x), 1);
     default:
       return chance(0.4) ? add_epilogue(add_transposed_conv(x), 1) : add_epilogue(add_conv(x), 1);
   }
@@ -224,6 +226,38 @@ ValueId RandomChain::add_pool(ValueId x) {
       });
   keep(half, magnitude_[sum]);
   return chance(0.5) ? add_clip(half) : add_epilogue(half, 1);
+}
+
+/// Each row and column of the result is a sum of two neighbours, weighted; positions beyond an edge
+/// are the edge's, as linear interpolation has them.
+ValueId RandomChain::add_resizing(ValueId x) {
+  for (int axis : {2, 3}) {
+    if (axis == 2 && chance(0.2)) continue;
+    const int64_t scale = pick(1, 4), shift = pick(0, scale);
+    graph::Compute compute;
+    for (size_t d = 0; d < 4; ++d) {
+      const int64_t extent = shape(x)[d] * (static_cast<int>(d) == axis ? scale : 1);
+      compute.space.axes.push_back({"d" + std::to_string(d), extent, index::AxisKind::kParallel});
+    }
+    compute.space.axes.push_back({"tap", 2, index::AxisKind::kReduction});
+    const index::Expr position = index::Expr::variable(axis), tap = index::Expr::variable(4);
+    const index::Expr at =
+        floor_div(position + index::Expr(shift), index::Expr(scale)) + tap - index::Expr(1);
+    graph::Operand source, weights;
+    source.map = index::IndexMap::identity(4);
+    source.map.exprs[axis] = min(max(at, index::Expr(0)), index::Expr(shape(x)[axis] - 1));
+    weights.map.exprs = {position, tap};
+    const int64_t extent = compute.space.axes[axis].extent;
+    compute.operands = {source, weights};
+    const int element = compute.body.operand(0, DType::kF32);
+    const int weight = compute.body.operand(1, DType::kF32);
+    compute.body.apply(ScalarOp::kMul, element, weight);
+    compute.combiner = Combiner::kSum;
+    const ValueId w = graph_.add_constant(name("weights"), ternary({extent, 2}));
+    const double magnitude = 2 * magnitude_[x];
+    x = keep(graph_.add_compute(name("resized"), std::move(compute), {x, w}), magnitude);
+  }
+  return x;
 }
 
 /// Two convolutions of one value, added: an intermediate with several consumers.

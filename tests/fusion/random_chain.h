@@ -11,11 +11,10 @@
 namespace corf::test {
 
 /// A random chain of two to five complex operators with what stands between them in networks:
-/// images (convolutions of any kind, pools, residual sums, branches that meet again, a reduction at
-/// the end), matrix products (plain, gated), attention. Data are small integers and values are
-/// clipped where they grow, so that every order of summation gives the same float32 bits, but for
-/// chains that are not exact().
-/// Source: design section 5, tiers 2 and 3.
+/// images (convolutions of any kind, pools, resizing, residual sums, branches that meet again, a
+/// reduction at the end), matrix products (plain, gated), attention. Data are small integers and
+/// values are clipped where they grow, so that every order of summation gives the same float32
+/// bits, but for chains that are not exact(). Source: design section 5, tiers 2 and 3.
 class RandomChain {
  public:
   explicit RandomChain(uint32_t seed);
@@ -50,6 +49,7 @@ class RandomChain {
   graph::ValueId add_pointwise(graph::ValueId x);
   graph::ValueId add_transposed_conv(graph::ValueId x);
   graph::ValueId add_pool(graph::ValueId x);
+  graph::ValueId add_resizing(graph::ValueId x);
   graph::ValueId add_branches(graph::ValueId x);
   graph::ValueId add_residual(graph::ValueId x);
   graph::ValueId add_epilogue(graph::ValueId x, int channel_dim);

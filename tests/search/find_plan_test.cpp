@@ -5,7 +5,10 @@
 
 #include "driver/prediction.h"
 #include "fusion/prepare.h"
+#include "fusion/text.h"
 #include "graph/operators.h"
+#include "lower/lower.h"
+#include "tests/fusion/networks.h"
 
 namespace corf::search {
 namespace {
@@ -116,6 +119,47 @@ TEST(FindPlan, LargeWeightsAreSharedOut) {
     const auto& [nest, schedule] = group.nests[0];
     ASSERT_GE(schedule.partition_axis, 0);
     EXPECT_EQ(nest.axes[static_cast<size_t>(schedule.partition_axis)].extent, 2048);
+  }
+}
+
+/// A batch of images through two inverted residuals, 32 -> 192 -> 32 channels each.
+graph::Graph inverted_residuals(int64_t batch) {
+  graph::Graph graph;
+  ValueId x = graph.add_input("x", DType::kF32, {batch, 32, 28, 28});
+  for (const std::string block : {"a", "b"}) {
+    const ValueId expanded =
+        fusion::relu(graph, block + "_relu", fusion::conv(graph, block + "_expand", x, 192, 1));
+    const ValueId w = graph.add_constant(block + "_w", Tensor(DType::kF32, {192, 1, 3, 3}));
+    const graph::Window window{{3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
+    const ValueId deep = graph::conv(graph, block + "_depthwise", expanded, w, window, 192);
+    const ValueId narrow =
+        fusion::conv(graph, block + "_project", fusion::relu(graph, block + "_relu2", deep), 32, 1);
+    x = fusion::add(graph, block + "_sum", x, narrow);
+  }
+  fusion::finish(graph, {x});
+  return fusion::prepare(graph);
+}
+
+/// Image by image, on the matrix unit: what turns in a ring is one image's rows.
+TEST(FindPlan, BatchesOnTheMatrixUnitWalkTheirImages) {
+  Machine machine = measured_machine();
+  machine.isa = Isa::kAmx;
+  machine.matrix_product_ns = 4;
+  for (int64_t batch : {2, 4}) {
+    const graph::Graph graph = inverted_residuals(batch);
+    const fusion::FusionPlan plan = find_plan(graph, machine, driver::prediction(graph, machine));
+    int num_on_unit = 0;
+    for (const fusion::FusionGroup& group : plan.groups) {
+      if (!group.strips || group.strips->outer.empty()) continue;
+      for (const fusion::ScheduledNest& stage : group.nests) {
+        num_on_unit += stage.schedule.matrix != 0;
+      }
+    }
+    EXPECT_GT(num_on_unit, 0);
+    const auto program = lower::lower(graph, plan);
+    EXPECT_TRUE(program) << program.error().message;
+    const auto parsed = fusion::parse_plan(graph, fusion::to_string(graph, plan));
+    EXPECT_TRUE(parsed) << parsed.error().message;
   }
 }
 
