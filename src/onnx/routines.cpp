@@ -97,6 +97,18 @@ ValueId or_empty(NodeImport& node, int input, DType dtype) {
   return node.graph.add_constant(node.part(fmt::format("no_input{}", input)), Tensor(dtype, {0}));
 }
 
+/// x w' + the first half of b, for all steps and directions at once: one product.
+ValueId project(NodeImport& node, ValueId x, const Shape& w, ValueId bias) {
+  const int64_t rows = w[0] * w[1];
+  const ValueId weights = reshape(node.graph, node.part("w"), node.input(1), {rows, w[2]});
+  const ValueId turned = transpose(node.graph, node.part("w_transposed"), weights, {1, 0});
+  const ValueId product = graph::matmul(node.graph, node.part("projected"), x, turned);
+  if (bias < 0) return product;
+  const ValueId half = slice(node.graph, node.part("w_bias"), bias, 1, 0, w[1]);
+  const ValueId row = reshape(node.graph, node.part("w_bias_row"), half, {rows});
+  return binary(node.graph, node.part("projected_bias"), ScalarOp::kAdd, product, row);
+}
+
 /// RNN, GRU and LSTM: x [sequence, batch, features], w [directions, gates * hidden, features],
 /// r [directions, gates * hidden, hidden]; batch first if layout is 1.
 Status import_recurrence(NodeImport& node, int64_t gates, int num_inputs) {
@@ -138,9 +150,19 @@ Status import_recurrence(NodeImport& node, int64_t gates, int num_inputs) {
   for (const char* name : {"activation_alpha", "activation_beta"}) {
     if (node.has_attribute(name)) attributes[name] = node.floats_attribute(name);
   }
-  std::vector<ValueId> inputs = {x, node.input(1), node.input(2)};
+  const ValueId bias = node.has(3) ? node.input(3) : -1;
+  if (bias >= 0 && (node.dtype(bias) != DType::kF32 || node.shape(bias) != Shape{w[0], 2 * w[1]})) {
+    return node.invalid("bias {} does not fit weights {}", to_string(node.shape(bias)),
+                        to_string(w));
+  }
+  const ValueId recurrent =
+      bias >= 0 ? slice(node.graph, node.part("r_bias"), bias, 1, w[1], 2 * w[1])
+                : node.graph.add_constant(node.part("r_bias"), Tensor(DType::kF32, {w[0], w[1]}));
+  std::vector<ValueId> inputs = {
+      project(node, x, w, bias),
+      transpose(node.graph, node.part("r_transposed"), node.input(2), {0, 2, 1}), recurrent};
   int count = std::min(num_inputs, node.num_inputs());
-  for (int i = 3; i < count; ++i) {
+  for (int i = 4; i < count; ++i) {
     inputs.push_back(or_empty(node, i, i == 4 ? DType::kI32 : DType::kF32));
   }
   Outputs outputs = {{DType::kF32, all}, {DType::kF32, last}};

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "runtime/routines/routine.h"
+#include "runtime/routines/wide_math.h"
 
 namespace corf::runtime {
 namespace {
@@ -216,9 +217,44 @@ TEST(CumSum, IntegersWrap) {
 
 // ---- recurrences ------------------------------------------------------------------------------
 
+/// With the inputs of the ONNX operator; X is projected here, and R and B are laid out as the
+/// routines take them.
+Result<std::vector<Tensor>> run_recurrence(
+    std::string_view name, const std::vector<Tensor>& inputs,
+    const std::vector<std::pair<DType, Shape>>& outputs,
+    std::map<std::string, RoutineAttribute> attributes = {}) {
+  const Tensor &x = inputs[0], &w = inputs[1], &r = inputs[2];
+  const int64_t directions = w.shape()[0], rows = w.shape()[1], features = w.shape()[2];
+  const int64_t hidden = r.shape()[2], points = x.shape()[0] * x.shape()[1];
+  const bool biased = inputs.size() > 3 && inputs[3].num_elems() > 0;
+  Tensor projected(x.dtype(), {x.shape()[0], x.shape()[1], directions * rows});
+  Tensor turned(r.dtype(), {directions, hidden, rows}), bias(DType::kF32, {directions, rows});
+  for (int64_t d = 0; d < directions; ++d) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t at = d * rows + row;
+      const double from_x = biased ? inputs[3].at_f64(2 * d * rows + row) : 0;
+      bias.set_f64(at, biased ? inputs[3].at_f64((2 * d + 1) * rows + row) : 0);
+      for (int64_t point = 0; point < points; ++point) {
+        double sum = from_x;
+        for (int64_t k = 0; k < features; ++k) {
+          sum += x.at_f64(point * features + k) * w.at_f64(at * features + k);
+        }
+        projected.set_f64(point * directions * rows + at, sum);
+      }
+      for (int64_t k = 0; k < hidden; ++k) {
+        turned.set_f64((d * hidden + k) * rows + row, r.at_f64(at * hidden + k));
+      }
+    }
+  }
+  std::vector<Tensor> given = {projected, turned, bias};
+  for (size_t i = 4; i < inputs.size(); ++i) given.push_back(inputs[i]);
+  return run(name, given, outputs, std::move(attributes));
+}
+
 TEST(Rnn, LinearStateIsAWeightedSum) {
   // h = 2 x + 0.5 h + 1 with the identity as activation.
-  const auto r = run("RNN",
+  const auto r =
+      run_recurrence("RNN",
                      {tensor<float>({3, 1, 1}, {1, 2, 3}), tensor<float>({1, 1, 1}, {2}),
                       tensor<float>({1, 1, 1}, {0.5f}), tensor<float>({1, 2}, {0.75f, 0.25f})},
                      {{DType::kF32, {3, 1, 1, 1}}, {DType::kF32, {1, 1, 1}}},
@@ -230,7 +266,7 @@ TEST(Rnn, LinearStateIsAWeightedSum) {
 
 TEST(Rnn, BothDirectionsRespectSequenceLengths) {
   // h = x + h: running sums, forwards and backwards; batch 2 with lengths 3 and 2.
-  const auto r = run(
+  const auto r = run_recurrence(
       "RNN",
       {tensor<float>({3, 2, 1}, {1, 10, 2, 20, 3, 30}), tensor<float>({2, 1, 1}, {1, 1}),
        tensor<float>({2, 1, 1}, {1, 1}), Tensor(DType::kF32, {0}), tensor<int32_t>({2}, {3, 2})},
@@ -243,7 +279,8 @@ TEST(Rnn, BothDirectionsRespectSequenceLengths) {
 }
 
 TEST(Rnn, BatchFirstLayoutAndInitialState) {
-  const auto r = run("RNN",
+  const auto r =
+      run_recurrence("RNN",
                      {tensor<float>({2, 2, 1}, {1, 2, 10, 20}), tensor<float>({1, 1, 1}, {1}),
                       tensor<float>({1, 1, 1}, {1}), Tensor(DType::kF32, {0}),
                       Tensor(DType::kI32, {0}), tensor<float>({2, 1, 1}, {100, 200})},
@@ -273,12 +310,12 @@ TEST(Lstm, OneStepByHand) {
   };
   std::vector<double> bias(wb, wb + 4);
   bias.insert(bias.end(), rb, rb + 4);
-  const auto result =
-      run("LSTM",
-          {f32({1, 1, 1}, &x, 1), f32({1, 4, 1}, w, 4), f32({1, 4, 1}, r, 4),
-           f32({1, 8}, bias.data(), 8), Tensor(DType::kI32, {0}), f32({1, 1, 1}, &h0, 1),
-           f32({1, 1, 1}, &c0, 1), f32({1, 3}, p, 3)},
-          {{DType::kF32, {1, 1, 1, 1}}, {DType::kF32, {1, 1, 1}}, {DType::kF32, {1, 1, 1}}});
+  const auto result = run_recurrence(
+      "LSTM",
+      {f32({1, 1, 1}, &x, 1), f32({1, 4, 1}, w, 4), f32({1, 4, 1}, r, 4),
+       f32({1, 8}, bias.data(), 8), Tensor(DType::kI32, {0}), f32({1, 1, 1}, &h0, 1),
+       f32({1, 1, 1}, &c0, 1), f32({1, 3}, p, 3)},
+      {{DType::kF32, {1, 1, 1, 1}}, {DType::kF32, {1, 1, 1}}, {DType::kF32, {1, 1, 1}}});
   ASSERT_TRUE(result.ok()) << result.error().message;
   EXPECT_NEAR((*result)[0].data<float>()[0], h1, 1e-6);
   EXPECT_NEAR((*result)[1].data<float>()[0], h1, 1e-6);
@@ -287,16 +324,61 @@ TEST(Lstm, OneStepByHand) {
 
 TEST(Lstm, CoupledGatesAndClip) {
   // Saturated by the clip at 1: i = sigmoid(1), f = 1 - i, c~ = tanh(1), o = sigmoid(1).
-  const auto result =
-      run("LSTM",
-          {tensor<float>({1, 1, 1}, {100}), tensor<float>({1, 4, 1}, {1, 1, 1, 1}),
-           tensor<float>({1, 4, 1}, {0, 0, 0, 0})},
-          {{DType::kF32, {1, 1, 1, 1}}, {DType::kF32, {1, 1, 1}}, {DType::kF32, {1, 1, 1}}},
-          {{"clip", 1.0}, {"input_forget", int64_t{1}}});
+  const auto result = run_recurrence(
+      "LSTM",
+      {tensor<float>({1, 1, 1}, {100}), tensor<float>({1, 4, 1}, {1, 1, 1, 1}),
+       tensor<float>({1, 4, 1}, {0, 0, 0, 0})},
+      {{DType::kF32, {1, 1, 1, 1}}, {DType::kF32, {1, 1, 1}}, {DType::kF32, {1, 1, 1}}},
+      {{"clip", 1.0}, {"input_forget", int64_t{1}}});
   ASSERT_TRUE(result.ok()) << result.error().message;
   const double c = sigmoid(1) * std::tanh(1.0);
   EXPECT_NEAR((*result)[2].data<float>()[0], c, 1e-6);
   EXPECT_NEAR((*result)[0].data<float>()[0], sigmoid(1) * std::tanh(c), 1e-6);
+}
+
+/// Enough units for vectors and for what is left of them.
+TEST(Lstm, ManyUnitsAreOnesOfTheirOwn) {
+  constexpr int64_t kHidden = 37, kSteps = 3;
+  Tensor x(DType::kF32, {kSteps, 1, 1}), w(DType::kF32, {1, 4 * kHidden, 1});
+  Tensor r(DType::kF32, {1, 4 * kHidden, kHidden});
+  for (int64_t t = 0; t < kSteps; ++t) x.set_f64(t, 0.5 * double(t) - 0.4);
+  for (int64_t i = 0; i < w.num_elems(); ++i) w.set_f64(i, std::sin(double(i)) * 3);
+  for (int64_t i = 0; i < r.num_elems(); ++i) r.set_f64(i, std::cos(double(i * i % 101)) * 0.4);
+  const auto result = run_recurrence("LSTM", {x, w, r}, {{DType::kF32, {kSteps, 1, 1, kHidden}}});
+  ASSERT_TRUE(result.ok()) << result.error().message;
+  std::vector<double> h(kHidden, 0), c(kHidden, 0);
+  for (int64_t t = 0; t < kSteps; ++t) {
+    std::vector<double> pre(4 * kHidden);
+    for (int64_t row = 0; row < 4 * kHidden; ++row) {
+      pre[row] = w.at_f64(row) * x.at_f64(t);
+      for (int64_t k = 0; k < kHidden; ++k) pre[row] += r.at_f64(row * kHidden + k) * h[k];
+    }
+    for (int64_t j = 0; j < kHidden; ++j) {
+      c[j] =
+          sigmoid(pre[2 * kHidden + j]) * c[j] + sigmoid(pre[j]) * std::tanh(pre[3 * kHidden + j]);
+      h[j] = sigmoid(pre[kHidden + j]) * std::tanh(c[j]);
+      EXPECT_NEAR((*result)[0].at_f64(t * kHidden + j), h[j], 2e-6);
+    }
+  }
+}
+
+TEST(WideMath, ActivationsKeepTheirAccuracy) {
+  for (float x = -100; x < 100; x += 0.0137f) {
+    std::vector<float> s(3, x), t(3, x);
+    apply_sigmoid(s.data(), 3);
+    apply_tanh(t.data(), 3);
+    EXPECT_NEAR(s[1], sigmoid(x), 4e-7 * sigmoid(x) + 1e-37) << x;
+    EXPECT_NEAR(t[2], std::tanh(double(x)), 4e-7 * std::fabs(std::tanh(double(x)))) << x;
+  }
+  std::vector<float> special = {kNan, std::numeric_limits<float>::infinity(), 0, 1e-20f};
+  std::vector<float> s = special, t = special;
+  apply_sigmoid(s.data(), 4);
+  apply_tanh(t.data(), 4);
+  EXPECT_TRUE(std::isnan(s[0]) && std::isnan(t[0]));
+  EXPECT_EQ(s[1], 1);
+  EXPECT_EQ(t[1], 1);
+  EXPECT_EQ(s[2], 0.5f);
+  EXPECT_EQ(t[3], 1e-20f);
 }
 
 TEST(Gru, ResetBeforeAndAfterTheProduct) {
@@ -326,12 +408,12 @@ TEST(Gru, ResetBeforeAndAfterTheProduct) {
       const double candidate = std::tanh(w[row] * x + wb[row] + recurrent);
       expected[j] = (1 - z[j]) * candidate + z[j] * h0[j];
     }
-    const auto result =
-        run("GRU",
-            {f32({1, 1, 1}, &x, 1), f32({1, 6, 1}, w, 6), f32({1, 6, 2}, r, 12),
-             f32({1, 12}, bias.data(), 12), Tensor(DType::kI32, {0}), f32({1, 1, 2}, h0, 2)},
-            {{DType::kF32, {1, 1, 1, 2}}, {DType::kF32, {1, 1, 2}}},
-            {{"linear_before_reset", int64_t{linear}}});
+    const auto result = run_recurrence(
+        "GRU",
+        {f32({1, 1, 1}, &x, 1), f32({1, 6, 1}, w, 6), f32({1, 6, 2}, r, 12),
+         f32({1, 12}, bias.data(), 12), Tensor(DType::kI32, {0}), f32({1, 1, 2}, h0, 2)},
+        {{DType::kF32, {1, 1, 1, 2}}, {DType::kF32, {1, 1, 2}}},
+        {{"linear_before_reset", int64_t{linear}}});
     ASSERT_TRUE(result.ok()) << result.error().message;
     for (int j = 0; j < 2; ++j) {
       EXPECT_NEAR((*result)[0].data<float>()[j], expected[j], 1e-6) << linear;
@@ -343,22 +425,24 @@ TEST(Gru, ResetBeforeAndAfterTheProduct) {
 TEST(Recurrences, Errors) {
   const Tensor x(DType::kF32, {2, 1, 3}), w(DType::kF32, {1, 16, 3}), r(DType::kF32, {1, 16, 4});
   const std::vector<std::pair<DType, Shape>> y = {{DType::kF32, {2, 1, 1, 4}}};
-  ASSERT_TRUE(run("LSTM", {x, w, r}, y).ok());
-  expect_error(run("LSTM", {x, w, w}, y), ErrorCode::kInvalidModel, "16x3");
-  expect_error(run("LSTM", {x, w, r}, {{DType::kF32, {2, 1, 4}}}), ErrorCode::kInvalidModel,
-               "output Y");
-  expect_error(run("LSTM", {x, w, r}, y, {{"hidden_size", int64_t{5}}}), ErrorCode::kInvalidModel,
-               "hidden_size is 5");
-  expect_error(run("LSTM", {x, w, r}, y, {{"activations", std::string("Sigmoid,Tanh")}}),
+  ASSERT_TRUE(run_recurrence("LSTM", {x, w, r}, y).ok());
+  expect_error(run_recurrence("LSTM", {x, w, w}, y), ErrorCode::kInvalidModel, "2x1x12");
+  expect_error(run_recurrence("LSTM", {x, w, r}, {{DType::kF32, {2, 1, 4}}}),
+               ErrorCode::kInvalidModel, "output Y");
+  expect_error(run_recurrence("LSTM", {x, w, r}, y, {{"hidden_size", int64_t{5}}}),
+               ErrorCode::kInvalidModel, "hidden_size is 5");
+  expect_error(run_recurrence("LSTM", {x, w, r}, y, {{"activations", std::string("Sigmoid,Tanh")}}),
                ErrorCode::kInvalidModel, "needs 3");
-  expect_error(run("LSTM", {x, w, r}, y, {{"activations", std::string("Sigmoid,Tanh,Swish")}}),
-               ErrorCode::kInvalidModel, "'Swish'");
-  expect_error(run("LSTM", {x, w, r}, y, {{"direction", std::string("sideways")}}),
+  expect_error(
+      run_recurrence("LSTM", {x, w, r}, y, {{"activations", std::string("Sigmoid,Tanh,Swish")}}),
+      ErrorCode::kInvalidModel, "'Swish'");
+  expect_error(run_recurrence("LSTM", {x, w, r}, y, {{"direction", std::string("sideways")}}),
                ErrorCode::kInvalidModel, "'sideways'");
-  expect_error(run("LSTM", {Tensor(DType::kF64, {2, 1, 3}), w, r}, y), ErrorCode::kUnsupported,
-               "f64");
-  expect_error(run("LSTM", {x, w, r, Tensor(DType::kF32, {0}), tensor<int32_t>({1}, {3})}, y),
-               ErrorCode::kInvalidArgument, "sequence_lens[0] is 3");
+  expect_error(run_recurrence("LSTM", {Tensor(DType::kF64, {2, 1, 3}), w, r}, y),
+               ErrorCode::kUnsupported, "f64");
+  expect_error(
+      run_recurrence("LSTM", {x, w, r, Tensor(DType::kF32, {0}), tensor<int32_t>({1}, {3})}, y),
+      ErrorCode::kInvalidArgument, "sequence_lens[0] is 3");
   const Shape huge = {int64_t{1} << 40, int64_t{1} << 40, 1};
   RoutineCall call;
   call.inputs = {{DType::kF32, huge}, {DType::kF32, huge}, {DType::kF32, huge}};

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "runtime/routines/operands.h"
+#include "runtime/routines/wide_math.h"
 
 namespace corf::runtime {
 namespace {
@@ -13,36 +14,49 @@ namespace {
 // ---- activations ------------------------------------------------------------------------------
 
 struct Activation {
-  float (*function)(float x, float alpha, float beta) = nullptr;
+  void (*function)(float* x, int64_t count, float alpha, float beta) = nullptr;
   float alpha = 0, beta = 0;
-  float operator()(float x) const { return function(x, alpha, beta); }
+  void operator()(float* x, int64_t count) const { function(x, count, alpha, beta); }
 };
 
 struct ActivationKind {
   std::string_view name;
-  float (*function)(float x, float alpha, float beta);
+  void (*function)(float* x, int64_t count, float alpha, float beta);
   bool has_alpha = false, has_beta = false;
   float alpha = 0, beta = 0;  // defaults
 };
 
+/// kFunction of each element.
+template <float (*kFunction)(float x, float alpha, float beta)>
+void each(float* x, int64_t count, float alpha, float beta) {
+  for (int64_t j = 0; j < count; ++j) x[j] = kFunction(x[j], alpha, beta);
+}
+
+float relu(float x, float, float) { return x < 0 ? 0.0f : x; }
+float affine(float x, float a, float b) { return a * x + b; }
+float leaky_relu(float x, float a, float) { return x < 0 ? a * x : x; }
+float thresholded_relu(float x, float a, float) { return x < a ? 0.0f : x; }
+float scaled_tanh(float x, float a, float b) { return a * std::tanh(b * x); }
+float hard_sigmoid(float x, float a, float b) { return std::clamp(a * x + b, 0.0f, 1.0f); }
+float elu(float x, float a, float) { return x < 0 ? a * std::expm1(x) : x; }
+float softsign(float x, float, float) { return x / (1.0f + std::fabs(x)); }
+float softplus(float x, float, float) {
+  return std::max(x, 0.0f) + std::log1p(std::exp(-std::fabs(x)));
+}
+
 /// Those that the ONNX operators RNN, GRU and LSTM name.
 const std::array<ActivationKind, 11> kActivations = {{
-    {"Sigmoid", [](float x, float, float) { return 1.0f / (1.0f + std::exp(-x)); }},
-    {"Tanh", [](float x, float, float) { return std::tanh(x); }},
-    {"Relu", [](float x, float, float) { return x < 0 ? 0.0f : x; }},
-    {"Affine", [](float x, float a, float b) { return a * x + b; }, true, true, 1.0f, 0.0f},
-    {"LeakyRelu", [](float x, float a, float) { return x < 0 ? a * x : x; }, true, false, 0.01f},
-    {"ThresholdedRelu", [](float x, float a, float) { return x < a ? 0.0f : x; }, true, false,
-     1.0f},
-    {"ScaledTanh", [](float x, float a, float b) { return a * std::tanh(b * x); }, true, true, 1.0f,
-     1.0f},
-    {"HardSigmoid", [](float x, float a, float b) { return std::clamp(a * x + b, 0.0f, 1.0f); },
-     true, true, 0.2f, 0.5f},
-    {"Elu", [](float x, float a, float) { return x < 0 ? a * std::expm1(x) : x; }, true, false,
-     1.0f},
-    {"Softsign", [](float x, float, float) { return x / (1.0f + std::fabs(x)); }},
-    {"Softplus",
-     [](float x, float, float) { return std::max(x, 0.0f) + std::log1p(std::exp(-std::fabs(x))); }},
+    {"Sigmoid", [](float* x, int64_t count, float, float) { apply_sigmoid(x, count); }},
+    {"Tanh", [](float* x, int64_t count, float, float) { apply_tanh(x, count); }},
+    {"Relu", each<relu>},
+    {"Affine", each<affine>, true, true, 1.0f, 0.0f},
+    {"LeakyRelu", each<leaky_relu>, true, false, 0.01f},
+    {"ThresholdedRelu", each<thresholded_relu>, true, false, 1.0f},
+    {"ScaledTanh", each<scaled_tanh>, true, true, 1.0f, 1.0f},
+    {"HardSigmoid", each<hard_sigmoid>, true, true, 0.2f, 0.5f},
+    {"Elu", each<elu>, true, false, 1.0f},
+    {"Softsign", each<softsign>},
+    {"Softplus", each<softplus>},
 }};
 
 bool same_but_for_case(std::string_view a, std::string_view b) {
@@ -89,7 +103,7 @@ enum class Cell : uint8_t { kRnn, kGru, kLstm };
 /// Sizes and choices of one operator. Gates are in ONNX's order: LSTM i o f c; GRU z r h.
 struct Recurrence {
   Cell cell = Cell::kRnn;
-  int64_t gates = 1, directions = 1, steps = 0, batch = 0, inputs = 0, hidden = 0;
+  int64_t gates = 1, directions = 1, steps = 0, batch = 0, hidden = 0;
   bool first_is_reverse = false, batch_first = false, linear_before_reset = false,
        input_forget = false;
   float clip = std::numeric_limits<float>::infinity();
@@ -102,83 +116,79 @@ struct Recurrence {
   int64_t activations_per_direction() const {
     return static_cast<int64_t>(activations.size()) / directions;
   }
-  float clipped(float x) const { return std::clamp(x, -clip, clip); }
+  void clip_all(float* x, int64_t count) const {
+    if (clip == std::numeric_limits<float>::infinity()) return;
+    for (int64_t j = 0; j < count; ++j) x[j] = std::clamp(x[j], -clip, clip);
+  }
 };
-
-/// [rows, columns] -> [columns, rows], so that a product runs along contiguous outputs.
-std::vector<float> transposed(const float* weights, int64_t rows, int64_t columns) {
-  std::vector<float> result(rows * columns);
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < columns; ++c) result[c * rows + r] = weights[r * columns + c];
-  }
-  return result;
-}
-
-/// acc[j] += sum over k of x[k] * weights[k * stride + j]
-void add_product(float* acc, int64_t count, const float* x, int64_t depth, const float* weights,
-                 int64_t stride) {
-  for (int64_t k = 0; k < depth; ++k) {
-    const float factor = x[k];
-    const float* row = weights + k * stride;
-    for (int64_t j = 0; j < count; ++j) acc[j] += factor * row[j];
-  }
-}
 
 /// One direction's weights and the state of one sequence.
 struct Direction {
-  std::vector<float> w, r;  // transposed
-  std::vector<float> w_bias, r_bias;
+  const float* r = nullptr;         // [hidden, rows]
+  const float* r_bias = nullptr;    // [rows]
   const float* peephole = nullptr;  // i o f
   const Activation* activations = nullptr;
   std::vector<float> pre, recurrent, h, c;
 };
 
 void step_rnn(const Recurrence& op, Direction& d) {
-  add_product(d.pre.data(), op.hidden, d.h.data(), op.hidden, d.r.data(), op.hidden);
-  for (int64_t j = 0; j < op.hidden; ++j) {
-    d.h[j] = d.activations[0](op.clipped(d.pre[j] + d.r_bias[j]));
-  }
+  add_product(d.pre.data(), op.hidden, d.h.data(), op.hidden, d.r, op.hidden);
+  for (int64_t j = 0; j < op.hidden; ++j) d.h[j] = d.pre[j] + d.r_bias[j];
+  op.clip_all(d.h.data(), op.hidden);
+  d.activations[0](d.h.data(), op.hidden);
 }
 
 void step_gru(const Recurrence& op, Direction& d) {
   const int64_t hidden = op.hidden, rows = op.rows();
   const int64_t products = op.linear_before_reset ? rows : 2 * hidden;
-  d.recurrent = d.r_bias;
-  add_product(d.recurrent.data(), products, d.h.data(), hidden, d.r.data(), rows);
+  d.recurrent.assign(d.r_bias, d.r_bias + rows);
+  add_product(d.recurrent.data(), products, d.h.data(), hidden, d.r, rows);
   float *z = d.pre.data(), *r = z + hidden, *candidate = r + hidden;
-  for (int64_t j = 0; j < 2 * hidden; ++j) {
-    d.pre[j] = d.activations[0](op.clipped(d.pre[j] + d.recurrent[j]));
-  }
+  for (int64_t j = 0; j < 2 * hidden; ++j) z[j] += d.recurrent[j];
+  op.clip_all(z, 2 * hidden);
+  d.activations[0](z, 2 * hidden);
   float* from_h = d.recurrent.data() + 2 * hidden;
   if (op.linear_before_reset) {
     for (int64_t j = 0; j < hidden; ++j) from_h[j] *= r[j];
   } else {
     for (int64_t j = 0; j < hidden; ++j) r[j] *= d.h[j];
-    add_product(from_h, hidden, r, hidden, d.r.data() + 2 * hidden, rows);
+    add_product(from_h, hidden, r, hidden, d.r + 2 * hidden, rows);
   }
-  for (int64_t j = 0; j < hidden; ++j) {
-    const float proposed = d.activations[1](op.clipped(candidate[j] + from_h[j]));
-    d.h[j] = (1.0f - z[j]) * proposed + z[j] * d.h[j];
-  }
+  for (int64_t j = 0; j < hidden; ++j) candidate[j] += from_h[j];
+  op.clip_all(candidate, hidden);
+  d.activations[1](candidate, hidden);
+  for (int64_t j = 0; j < hidden; ++j) d.h[j] = (1.0f - z[j]) * candidate[j] + z[j] * d.h[j];
 }
 
 void step_lstm(const Recurrence& op, Direction& d) {
   const int64_t hidden = op.hidden, rows = op.rows();
-  add_product(d.pre.data(), rows, d.h.data(), hidden, d.r.data(), rows);
+  add_product(d.pre.data(), rows, d.h.data(), hidden, d.r, rows);
   for (int64_t j = 0; j < rows; ++j) d.pre[j] += d.r_bias[j];
-  const float *i = d.pre.data(), *o = i + hidden, *f = o + hidden, *g = f + hidden;
-  const auto peephole = [&](int64_t gate, int64_t j) {
-    return d.peephole == nullptr ? 0.0f : d.peephole[gate * hidden + j];
+  float *i = d.pre.data(), *o = i + hidden, *f = o + hidden, *g = f + hidden;
+  const auto add_peephole = [&](float* gate, int64_t number) {
+    if (d.peephole == nullptr) return;
+    const float* weights = d.peephole + number * hidden;
+    for (int64_t j = 0; j < hidden; ++j) gate[j] += weights[j] * d.c[j];
   };
-  for (int64_t j = 0; j < hidden; ++j) {
-    const float input = d.activations[0](op.clipped(i[j] + peephole(0, j) * d.c[j]));
-    const float forget = op.input_forget
-                             ? 1.0f - input
-                             : d.activations[0](op.clipped(f[j] + peephole(2, j) * d.c[j]));
-    d.c[j] = forget * d.c[j] + input * d.activations[1](op.clipped(g[j]));
-    const float output = d.activations[0](op.clipped(o[j] + peephole(1, j) * d.c[j]));
-    d.h[j] = output * d.activations[2](d.c[j]);
+  const auto activate = [&](float* gate, int function) {
+    op.clip_all(gate, hidden);
+    d.activations[function](gate, hidden);
+  };
+  add_peephole(i, 0);
+  activate(i, 0);
+  if (op.input_forget) {
+    for (int64_t j = 0; j < hidden; ++j) f[j] = 1.0f - i[j];
+  } else {
+    add_peephole(f, 2);
+    activate(f, 0);
   }
+  activate(g, 1);
+  for (int64_t j = 0; j < hidden; ++j) d.c[j] = f[j] * d.c[j] + i[j] * g[j];
+  add_peephole(o, 1);
+  activate(o, 0);
+  d.h = d.c;
+  d.activations[2](d.h.data(), hidden);
+  for (int64_t j = 0; j < hidden; ++j) d.h[j] *= o[j];
 }
 
 void step(const Recurrence& op, Direction& d) {
@@ -197,17 +207,9 @@ Direction make_direction(const Recurrence& op, int64_t number,
   const auto part = [&](int position, int64_t elems) {
     return static_cast<const float*>(inputs[position]) + number * elems;
   };
-  const int64_t rows = op.rows();
   Direction d;
-  d.w = transposed(part(1, rows * op.inputs), rows, op.inputs);
-  d.r = transposed(part(2, rows * op.hidden), rows, op.hidden);
-  d.w_bias.assign(rows, 0.0f);
-  d.r_bias.assign(rows, 0.0f);
-  if (op.bias >= 0) {
-    const float* bias = part(op.bias, 2 * rows);
-    d.w_bias.assign(bias, bias + rows);
-    d.r_bias.assign(bias + rows, bias + 2 * rows);
-  }
+  d.r = part(1, op.rows() * op.hidden);
+  d.r_bias = part(2, op.rows());
   if (op.peepholes >= 0) d.peephole = part(op.peepholes, 3 * op.hidden);
   d.activations = op.activations.data() + number * op.activations_per_direction();
   return d;
@@ -221,8 +223,9 @@ Status run_recurrence(const Recurrence& op, std::span<const void* const> inputs,
   float *y = output(0), *y_h = output(1), *y_c = output(2);
   const auto* x = static_cast<const float*>(inputs[0]);
   // Offsets in elements. batch_first swaps the first two dimensions of X, Y and the states.
-  const auto x_at = [&](int64_t t, int64_t b) {
-    return (op.batch_first ? b * op.steps + t : t * op.batch + b) * op.inputs;
+  const auto x_at = [&](int64_t t, int64_t n, int64_t b) {
+    const int64_t row = op.batch_first ? b * op.steps + t : t * op.batch + b;
+    return (row * op.directions + n) * op.rows();
   };
   const auto y_at = [&](int64_t t, int64_t n, int64_t b) {
     return op.hidden * (op.batch_first ? (b * op.steps + t) * op.directions + n
@@ -254,8 +257,8 @@ Status run_recurrence(const Recurrence& op, std::span<const void* const> inputs,
       d.c = initial(op.initial_c, n, b);
       for (int64_t s = 0; s < length; ++s) {
         const int64_t t = reverse ? length - 1 - s : s;
-        d.pre = d.w_bias;
-        add_product(d.pre.data(), op.rows(), x + x_at(t, b), op.inputs, d.w.data(), op.rows());
+        const float* projected = x + x_at(t, n, b);
+        d.pre.assign(projected, projected + op.rows());
         step(op, d);
         write(y, y_at(t, n, b), d.h);
       }
@@ -271,9 +274,14 @@ Status run_recurrence(const Recurrence& op, std::span<const void* const> inputs,
 
 // ---- checks -----------------------------------------------------------------------------------
 
-constexpr std::array<std::string_view, 8> kInputNames = {
-    "input X",         "input W",         "input R", "input B", "input sequence_lens",
-    "input initial_h", "input initial_c", "input P"};
+constexpr size_t kRequiredInputs = 3;
+constexpr std::array<std::string_view, 7> kInputNames = {"input X W",
+                                                         "input R",
+                                                         "the recurrence's half of input B",
+                                                         "input sequence_lens",
+                                                         "input initial_h",
+                                                         "input initial_c",
+                                                         "input P"};
 
 Status read_attributes(const RoutineCall& call, Recurrence& op) {
   CORF_ASSIGN(const std::string direction, attribute_or<std::string>(call, "direction", "forward"));
@@ -308,17 +316,16 @@ Status read_attributes(const RoutineCall& call, Recurrence& op) {
   return {};
 }
 
-/// Sizes from X, W and R; everything else must agree with them.
+/// Sizes from X W and R; everything else must agree with them.
 Status read_shapes(const RoutineCall& call, Recurrence& op) {
-  const Shape &x = call.inputs[0].shape, &r = call.inputs[2].shape;
+  const Shape &x = call.inputs[0].shape, &r = call.inputs[1].shape;
   if (x.size() != 3 || r.size() != 3) {
-    return make_error(ErrorCode::kInvalidModel, "X {} and R {} must have three dimensions",
+    return make_error(ErrorCode::kInvalidModel, "X W {} and R {} must have three dimensions",
                       to_string(x), to_string(r));
   }
   op.steps = x[op.batch_first ? 1 : 0];
   op.batch = x[op.batch_first ? 0 : 1];
-  op.inputs = x[2];
-  op.hidden = r[2];
+  op.hidden = r[1];
   CORF_ASSIGN(const int64_t hidden_size,
               attribute_or<int64_t>(call, "hidden_size", int64_t{op.hidden}));
   if (hidden_size != op.hidden) {
@@ -329,21 +336,26 @@ Status read_shapes(const RoutineCall& call, Recurrence& op) {
                                      : Shape{op.directions, op.batch, op.hidden};
   const Shape all_steps = op.batch_first ? Shape{op.batch, op.steps, op.directions, op.hidden}
                                          : Shape{op.steps, op.directions, op.batch, op.hidden};
-  const std::array<Shape, 8> expected = {x,
-                                         {op.directions, op.rows(), op.inputs},
-                                         {op.directions, op.rows(), op.hidden},
-                                         {op.directions, 2 * op.rows()},
+  // Bounded first: shapes of a damaged file may not multiply.
+  constexpr int64_t kMost = int64_t{1} << 31;
+  if (op.hidden > kMost || op.directions * op.rows() > kMost) {
+    return make_error(ErrorCode::kInvalidModel, "R {} is too large", to_string(r));
+  }
+  const Shape projected = {x[0], x[1], op.directions * op.rows()};
+  const std::array<Shape, 7> expected = {projected,
+                                         {op.directions, op.hidden, op.rows()},
+                                         {op.directions, op.rows()},
                                          {op.batch},
                                          state,
                                          state,
                                          {op.directions, 3 * op.hidden}};
-  const std::array<int*, 8> positions = {nullptr,     nullptr,       nullptr,       &op.bias,
-                                         &op.lengths, &op.initial_h, &op.initial_c, &op.peepholes};
+  const std::array<int*, 7> positions = {nullptr,       nullptr,       nullptr,      &op.lengths,
+                                         &op.initial_h, &op.initial_c, &op.peepholes};
   for (size_t i = 0; i < call.inputs.size(); ++i) {
-    if (i >= 3 && !has_input(call, i)) continue;
+    if (i >= kRequiredInputs && !has_input(call, i)) continue;
     const RoutineOperand& input = call.inputs[i];
     CORF_RETURN_IF_ERROR(check_shape(input, expected[i], kInputNames[i]));
-    if (i == 4) {
+    if (i == 3) {
       CORF_RETURN_IF_ERROR(check_index_dtype(input, kInputNames[i]));
       op.length_dtype = input.dtype;
     } else if (input.dtype != DType::kF32) {
@@ -362,7 +374,7 @@ Status read_shapes(const RoutineCall& call, Recurrence& op) {
 
 Result<PreparedRoutine> prepare_recurrence(const RoutineCall& call, Cell cell) {
   const bool lstm = cell == Cell::kLstm;
-  CORF_RETURN_IF_ERROR(check_operand_counts(call, 3, lstm ? 8 : 6, 1, lstm ? 3 : 2));
+  CORF_RETURN_IF_ERROR(check_operand_counts(call, kRequiredInputs, lstm ? 7 : 5, 1, lstm ? 3 : 2));
   Recurrence op;
   op.cell = cell;
   op.gates = lstm ? 4 : cell == Cell::kGru ? 3 : 1;
@@ -376,17 +388,21 @@ Result<PreparedRoutine> prepare_recurrence(const RoutineCall& call, Cell cell) {
 
 }  // namespace
 
-/// Inputs: X, W, R, B, sequence_lens, initial_h, initial_c, P. Outputs: Y, Y_h, Y_c.
+// The inputs, of which those from the fourth on may be empty: X W' + the first half of B, as
+// [steps, batch, directions * rows] or batch first; R transposed, [directions, hidden, rows]; the
+// second half of B; sequence_lens, initial_h, initial_c, P.
+
+/// Outputs: Y, Y_h, Y_c.
 Result<PreparedRoutine> prepare_lstm(RoutineCall call) {
   return prepare_recurrence(call, Cell::kLstm);
 }
 
-/// Inputs: X, W, R, B, sequence_lens, initial_h. Outputs: Y, Y_h.
+/// Without initial_c and P. Outputs: Y, Y_h.
 Result<PreparedRoutine> prepare_gru(RoutineCall call) {
   return prepare_recurrence(call, Cell::kGru);
 }
 
-/// Inputs: X, W, R, B, sequence_lens, initial_h. Outputs: Y, Y_h.
+/// Without initial_c and P. Outputs: Y, Y_h.
 Result<PreparedRoutine> prepare_rnn(RoutineCall call) {
   return prepare_recurrence(call, Cell::kRnn);
 }
