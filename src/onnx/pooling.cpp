@@ -27,10 +27,48 @@ Result<WindowExtents> read_pool_window(NodeImport& node) {
   return read_window(node, spatial, kernel, node.int_attribute("ceil_mode", 0) != 0);
 }
 
+/// Elements that a result takes if one dimension is pooled after the other, the last one first:
+/// those before it are as long as they were.
+double separate_work(const WindowExtents& window, const Shape& spatial) {
+  double work = 0, longer = 1;
+  for (size_t d = 0; d < spatial.size(); ++d) {
+    work += static_cast<double>(window.window.kernel[d]) * longer;
+    longer *= static_cast<double>(spatial[d]) / static_cast<double>(window.output[d]);
+  }
+  return work;
+}
+
+/// Large windows are pooled one dimension after the other.
+ValueId pool(NodeImport& node, const std::string& name, ValueId x, Combiner combiner,
+             const WindowExtents& window) {
+  const Shape shape = node.shape(x);
+  const Shape spatial(shape.begin() + 2, shape.end());
+  const graph::Window& all = window.window;
+  double at_once = 1;
+  for (int64_t kernel : all.kernel) at_once *= static_cast<double>(kernel);
+  const bool is_empty = num_elems(window.output) == 0 || num_elems(spatial) == 0;
+  if (is_empty || 2 * separate_work(window, spatial) > at_once) {
+    return graph::pool(node.graph, name, x, combiner, all, window.output);
+  }
+  Shape output = spatial;
+  for (size_t d = spatial.size(); d-- > 0;) {
+    const Shape ones(spatial.size(), 1), zeros(spatial.size(), 0);
+    graph::Window along = {ones, ones, ones, zeros, zeros};
+    along.kernel[d] = all.kernel[d];
+    along.strides[d] = all.strides[d];
+    along.dilations[d] = all.dilations[d];
+    along.pads_begin[d] = all.pads_begin[d];
+    along.pads_end[d] = all.pads_end[d];
+    output[d] = window.output[d];
+    const std::string part = d == 0 ? name : fmt::format("{}/axis{}", name, d + 2);
+    x = graph::pool(node.graph, part, x, combiner, along, output);
+  }
+  return x;
+}
+
 Status import_max_pool(NodeImport& node) {
   CORF_ASSIGN(WindowExtents window, read_pool_window(node));
-  node.set_output(graph::pool(node.graph, node.name(), node.input(0), Combiner::kMax, window.window,
-                              window.output));
+  node.set_output(pool(node, node.name(), node.input(0), Combiner::kMax, window));
   return {};
 }
 
@@ -70,8 +108,7 @@ Status import_average_pool(NodeImport& node) {
                              counts.end();
     reciprocals = std::move(product);
   }
-  ValueId sum =
-      graph::pool(node.graph, node.part("sum"), x, Combiner::kSum, window.window, window.output);
+  ValueId sum = pool(node, node.part("sum"), x, Combiner::kSum, window);
   if (uniform) {
     node.set_output(multiply(node.graph, node.name(), sum, reciprocals[0]));
     return {};
@@ -109,8 +146,7 @@ Status import_lp_pool(NodeImport& node) {
   auto p = static_cast<double>(node.int_attribute("p", 2));
   if (p < 1) return node.invalid("attribute 'p' is {}", p);
   ValueId power = abs_power(node, node.input(0), p);
-  ValueId sum = graph::pool(node.graph, node.part("sum"), power, Combiner::kSum, window.window,
-                            window.output);
+  ValueId sum = pool(node, node.part("sum"), power, Combiner::kSum, window);
   node.set_output(root(node, sum, p));
   return {};
 }

@@ -1,6 +1,7 @@
 #include <numeric>
 
 #include "onnx/compose.h"
+#include "support/checked.h"
 
 namespace corf::onnx {
 namespace {
@@ -184,32 +185,85 @@ Status import_arg(NodeImport& node, Combiner combiner) {
 Status import_arg_max(NodeImport& node) { return import_arg(node, Combiner::kArgMax); }
 Status import_arg_min(NodeImport& node) { return import_arg(node, Combiner::kArgMin); }
 
-/// out[i] = sum of x[j], j <= i (j < i if exclusive), as a sum over distances back from i.
-Status import_cum_sum(NodeImport& node) {
-  CORF_RETURN_IF_ERROR(node.require_inputs(2));
-  ValueId x = node.input(0);
-  CORF_ASSIGN(auto axis_values, node.known_ints(1, "axis"));
-  if (axis_values.size() != 1) return node.invalid("its axis is not one number");
-  CORF_ASSIGN(int axis, normal_axis(node, axis_values[0], node.rank(x)));
-  bool exclusive = node.int_attribute("exclusive", 0) != 0;
-  bool reverse = node.int_attribute("reverse", 0) != 0;
-  Shape shape = node.shape(x);
+/// Sums of all that comes before along an axis: without the element itself if exclusive, of all
+/// that comes after if reverse.
+struct RunningSums {
+  int axis = 0;
+  bool exclusive = false, reverse = false;
+};
+
+/// As a sum over distances back: extent^2 / 2 additions.
+ValueId sum_distances(NodeImport& node, std::string name, ValueId x, const RunningSums& how) {
+  const Shape shape = node.shape(x);
   graph::Compute compute;
   graph::Operand operand;
   for (size_t d = 0; d < shape.size(); ++d) {
     compute.space.axes.push_back({fmt::format("d{}", d), shape[d], index::AxisKind::kParallel});
     operand.map.exprs.push_back(index::Expr::variable(static_cast<int>(d)));
   }
-  compute.space.axes.push_back({"back", shape[axis], index::AxisKind::kReduction});
+  compute.space.axes.push_back({"back", shape[how.axis], index::AxisKind::kReduction});
   index::Expr distance =
-      index::Expr::variable(static_cast<int>(shape.size())) + (exclusive ? 1 : 0);
-  index::Expr& coordinate = operand.map.exprs[axis];
-  coordinate = reverse ? coordinate + distance : coordinate - distance;
+      index::Expr::variable(static_cast<int>(shape.size())) + (how.exclusive ? 1 : 0);
+  index::Expr& coordinate = operand.map.exprs[how.axis];
+  coordinate = how.reverse ? coordinate + distance : coordinate - distance;
   operand.guarded = true;
   compute.operands = {operand};
   compute.body.operand(0, node.dtype(x));
   compute.combiner = Combiner::kSum;
-  node.set_output(node.graph.add_compute(node.name(), std::move(compute), {x}));
+  return node.graph.add_compute(std::move(name), std::move(compute), {x});
+}
+
+/// Copied, with zeros after the last element along one axis.
+ValueId fill_up(NodeImport& node, std::string name, ValueId x, int axis, int64_t extent) {
+  const Shape shape = node.shape(x);
+  graph::Compute compute;
+  for (size_t d = 0; d < shape.size(); ++d) {
+    const int64_t points = static_cast<int>(d) == axis ? extent : shape[d];
+    compute.space.axes.push_back({fmt::format("d{}", d), points, index::AxisKind::kParallel});
+  }
+  graph::Operand operand;
+  operand.map = index::IndexMap::identity(static_cast<int>(shape.size()));
+  operand.guarded = true;
+  compute.operands = {operand};
+  compute.body.operand(0, node.dtype(x));
+  return node.graph.add_compute(std::move(name), std::move(compute), {x});
+}
+
+/// Long axes in blocks: the sums within each block, and what the blocks before it sum up to.
+ValueId running_sums(NodeImport& node, const std::string& name, ValueId x, const RunningSums& how) {
+  constexpr int64_t kBlock = 16, kShort = 2 * kBlock;
+  const Shape shape = node.shape(x);
+  const int64_t extent = shape[how.axis], blocks = ceil_div(extent, kBlock);
+  if (extent <= kShort) return sum_distances(node, name, x, how);
+  if (blocks * kBlock != extent) {
+    x = fill_up(node, name + "/filled", x, how.axis, blocks * kBlock);
+  }
+  Shape in_blocks = shape, filled = shape;
+  in_blocks[how.axis] = kBlock;
+  in_blocks.insert(in_blocks.begin() + how.axis, blocks);
+  filled[how.axis] = blocks * kBlock;
+  x = reshape(node.graph, name + "/blocks", x, in_blocks);
+  const RunningSums within = {how.axis + 1, how.exclusive, how.reverse};
+  const RunningSums among = {how.axis, /*exclusive=*/true, how.reverse};
+  const ValueId totals =
+      graph::reduce(node.graph, name + "/totals", x, Combiner::kSum, {how.axis + 1}, true);
+  const ValueId before = running_sums(node, name + "/before", totals, among);
+  const ValueId local = sum_distances(node, name + "/local", x, within);
+  const ValueId sums = binary(node.graph, name, ScalarOp::kAdd, local, before);
+  const ValueId all = reshape(node.graph, name + "/whole", sums, filled);
+  return slice(node.graph, name + "/slice", all, how.axis, 0, extent);
+}
+
+/// out[i] = sum of x[j], j <= i (j < i if exclusive).
+Status import_cum_sum(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+  ValueId x = node.input(0);
+  CORF_ASSIGN(auto axis_values, node.known_ints(1, "axis"));
+  if (axis_values.size() != 1) return node.invalid("its axis is not one number");
+  CORF_ASSIGN(int axis, normal_axis(node, axis_values[0], node.rank(x)));
+  const RunningSums how = {axis, node.int_attribute("exclusive", 0) != 0,
+                           node.int_attribute("reverse", 0) != 0};
+  node.set_output(running_sums(node, node.name(), x, how));
   return {};
 }
 

@@ -111,6 +111,62 @@ TEST(Operators, PoolsCountAndPadAsTold) {
   expect_values({"GlobalMaxPool", {counting({1, 2, 2, 2})}}, {1, 2, 1, 1}, {4, 8});
 }
 
+/// 5 x 5 windows over 6 x 7, beyond all edges; strides 1 and 2.
+TEST(Operators, LargeWindowsArePooledDimensionByDimension) {
+  const int64_t h = 6, w = 7;
+  Tensor x(DType::kF32, {1, 1, h, w});
+  for (int64_t i = 0; i < h * w; ++i) x.set_f64(i, static_cast<double>(i * 29 % 41) - 20);
+  for (int64_t stride : {1, 2}) {
+    const int64_t oh = (h - 1) / stride + 1, ow = (w - 1) / stride + 1;
+    Doubles largest, mean;
+    for (int64_t i = 0; i < oh * ow; ++i) {
+      double most = -1e30, sum = 0, count = 0;
+      for (int64_t k = 0; k < 25; ++k) {
+        const int64_t row = i / ow * stride + k / 5 - 2, column = i % ow * stride + k % 5 - 2;
+        if (row < 0 || row >= h || column < 0 || column >= w) continue;
+        most = std::max(most, x.at_f64(row * w + column));
+        sum += x.at_f64(row * w + column);
+        ++count;
+      }
+      largest.push_back(most);
+      mean.push_back(sum / count);
+    }
+    const ModelBuilder::Attributes window = {{"kernel_shape", Ints{5, 5}},
+                                             {"pads", Ints{2, 2, 2, 2}},
+                                             {"strides", Ints{stride, stride}}};
+    expect_values({"MaxPool", {x}, window}, {1, 1, oh, ow}, largest);
+    expect_values({"AveragePool", {x}, window}, {1, 1, oh, ow}, mean);
+  }
+}
+
+/// Around the lengths at which sums come in blocks of 16, and blocks of blocks.
+TEST(Operators, CumSumOfAnyLength) {
+  for (int64_t length : {1, 31, 32, 33, 48, 100, 600}) {
+    for (int64_t how = 0; how < 4; ++how) {
+      const bool exclusive = how % 2 != 0, reverse = how / 2 != 0;
+      const Tensor x = counting({2, length, 3});
+      Doubles expected(static_cast<size_t>(x.num_elems()));
+      for (int64_t outer = 0; outer < 2; ++outer) {
+        for (int64_t inner = 0; inner < 3; ++inner) {
+          double sum = 0;
+          for (int64_t step = 0; step < length; ++step) {
+            const int64_t i = reverse ? length - 1 - step : step;
+            const int64_t at = (outer * length + i) * 3 + inner;
+            expected[at] = exclusive ? sum : sum + x.at_f64(at);
+            sum += x.at_f64(at);
+          }
+        }
+      }
+      expect_values({"CumSum",
+                     {x},
+                     {{"exclusive", int64_t{exclusive}}, {"reverse", int64_t{reverse}}},
+                     17,
+                     {{"axis", Ints{1}}}},
+                    {2, length, 3}, expected);
+    }
+  }
+}
+
 TEST(Operators, GemmScalesAndTransposes) {
   Tensor a = counting({2, 2});
   Tensor b = floats({2, 2}, {1, 0, 0, 1});
