@@ -47,6 +47,14 @@ struct Quotient {
   index::IndexMap dividend_map, divisor_map;  // over the product's axes
 };
 
+/// The elements' sum is a node of its own that sums up nothing else.
+bool sums_up(const Graph& graph, ValueId sum, ValueId elements) {
+  const Compute* compute = producing_compute(graph, sum);
+  const Node& node = graph.producer(sum);
+  return compute && compute->combiner == Combiner::kSum && node.inputs.size() == 1 &&
+         node.inputs[0] == elements && returned_operand(compute->body) == 0;
+}
+
 /// The quotient of a value and its sums that the product reads as operand `number`.
 std::optional<Quotient> match_quotient(Rebuild& rebuild, const Compute& product, ValueId input,
                                        int number) {
@@ -62,13 +70,7 @@ std::optional<Quotient> match_quotient(Rebuild& rebuild, const Compute& product,
   for (const graph::Operand& operand : quotient->operands) {
     if (operand.guarded || !reads_axes_only(operand, quotient->space)) return std::nullopt;
   }
-  const Compute* sum = producing_compute(graph, node.inputs[1]);
-  if (!sum || sum->combiner != Combiner::kSum ||
-      graph.producer(node.inputs[1]).inputs.size() != 1 ||
-      graph.producer(node.inputs[1]).inputs[0] != node.inputs[0] ||
-      returned_operand(sum->body) != 0) {
-    return std::nullopt;
-  }
+  if (!sums_up(graph, node.inputs[1], node.inputs[0])) return std::nullopt;
   const index::IndexMap& read = product.operands[number].map;
   Quotient result{node, node.inputs[0], node.inputs[1],
                   index::compose(quotient->operands[0].map, read),
@@ -93,6 +95,29 @@ ValueId add_inverse(Graph& graph, ValueId divisor) {
         return body.apply(ScalarOp::kDiv, body.constant(1, dtype), x[0]);
       },
       sum.origin);
+}
+
+/// A softmax that no product takes over.
+bool multiply_by_inverse(Rebuild& rebuild, const Node& node) {
+  const auto* quotient = std::get_if<Compute>(&node.op);
+  if (!quotient || !is_elementwise(*quotient) || node.inputs.size() != 2 ||
+      !applies_to_both(quotient->body, ScalarOp::kDiv)) {
+    return false;
+  }
+  Graph& graph = rebuild.graph();
+  const std::vector<ValueId> inputs = rebuild.mapped(node.inputs);
+  const Compute* powers = producing_compute(graph, inputs[0]);
+  if (!powers || powers->body.nodes.back().op != ScalarOp::kExp ||
+      !sums_up(graph, inputs[1], inputs[0]) ||
+      !is_worth_inverting(graph.values[inputs[0]].shape, graph.values[inputs[1]].shape)) {
+    return false;
+  }
+  Compute product = *quotient;
+  product.body.nodes.back().op = ScalarOp::kMul;
+  const ValueId inverse = add_inverse(graph, inputs[1]);
+  rebuild.replace(node.outputs[0], graph.add_compute(node.name, std::move(product),
+                                                     {inputs[0], inverse}, node.origin));
+  return true;
 }
 
 bool divide_later(Rebuild& rebuild, const Node& node) {
@@ -143,7 +168,7 @@ bool divide_later(Rebuild& rebuild, const Node& node) {
 }  // namespace
 
 Result<Graph> divide_after_products(const Graph& graph) {
-  return rebuild_until_stable(graph, divide_later);
+  return rebuild(rebuild_until_stable(graph, divide_later), multiply_by_inverse);
 }
 
 }  // namespace corf::rewrite

@@ -47,6 +47,17 @@ TEST(DivideAfterProducts, MultipliesManyColumnsByTheInverse) {
   expect_same_results(graph, after);
 }
 
+TEST(DivideAfterProducts, OtherSoftmaxesMultiplyByTheInverse) {
+  for (int64_t columns : {4, 16}) {
+    Graph graph;
+    set_output(graph, normalised(graph, graph.add_input("x", DType::kF32, {5, columns})));
+    const Graph after = apply(divide_after_products, graph);
+    const ScalarOp op = columns == 16 ? ScalarOp::kMul : ScalarOp::kDiv;
+    EXPECT_EQ(last_compute(after).body.nodes.back().op, op);
+    expect_same_results(graph, after);
+  }
+}
+
 TEST(DivideAfterProducts, NotOfMoreColumns) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {5, 4});
