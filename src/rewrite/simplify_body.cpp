@@ -285,6 +285,12 @@ class Simplifier {
     if (*exponent == -1) return make_reciprocal(a);
     if (*exponent == 0.5) return apply(ScalarOp::kSqrt, a);
     if (*exponent == -0.5) return apply(ScalarOp::kRsqrt, a);
+    if (*exponent == 0.25 || *exponent == 0.75 || *exponent == 1.5) {
+      const int root = apply(ScalarOp::kSqrt, a);
+      if (*exponent == 1.5) return make_mul(a, root);
+      const int fourth = apply(ScalarOp::kSqrt, root);
+      return *exponent == 0.25 ? fourth : make_mul(root, fourth);
+    }
     return apply(ScalarOp::kPow, a, b);
   }
 

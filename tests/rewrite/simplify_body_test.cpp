@@ -191,6 +191,9 @@ TEST(SimplifyBody, PowersAndAffineFunctions) {
   EXPECT_EQ(simplified(pow(0.5)), "sqrt(x)");
   EXPECT_EQ(simplified(pow(-0.5)), "rsqrt(x)");
   EXPECT_EQ(simplified(pow(-1)), "reciprocal(x)");
+  EXPECT_EQ(simplified(pow(0.25)), "sqrt(sqrt(x))");
+  EXPECT_EQ(simplified(pow(0.75)), "mul(sqrt(sqrt(x)), sqrt(x))");
+  EXPECT_EQ(simplified(pow(1.5)), "mul(sqrt(x), x)");
   EXPECT_EQ(simplified(pow(1.7)), "pow(x, 1.7)");
   EXPECT_EQ(simplified([](Formula& f, Formula::Term x) {
               return ((x - f.constant(127.5)) / 127.5 + 2) * 4;
