@@ -5,6 +5,7 @@
 #include <set>
 
 #include "cost/rates.h"
+#include "fusion/steps_inside.h"
 #include "support/checked.h"
 
 namespace corf::cost {
@@ -74,6 +75,7 @@ class NestCycles {
     for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
       if (nest_.axes[axis].reduction) steps *= double(extents_[axis]);
     }
+    steps *= fusion::share_of_steps(nest_, schedule_);
     if (v >= 0 && nest_.axes[v].reduction) steps = std::max(1.0, steps / lanes);
     double inside = 0, outside = 0;  // slots of a vector of points
     for (int i = 0; i < static_cast<int>(nest_.ops.size()); ++i) {

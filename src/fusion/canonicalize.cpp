@@ -76,6 +76,10 @@ void replace_axes(Nest& nest, const std::vector<Expr>& replacement) {
   for_each_expr(nest, replace);
   for (Access& access : nest.loads) {
     if (access.turned) replace(*access.turned);
+    for (Access::Guard& guard : access.zeros) replace(guard.expr);
+    std::erase_if(access.zeros, [](const Access::Guard& guard) {
+      return !index::to_linear(guard.expr).is_affine();
+    });
   }
   for (Nest::Store& store : nest.stores) {
     if (store.access.turned) replace(*store.access.turned);
@@ -177,6 +181,11 @@ bool merge_one_pair(Nest& nest) {
   for (int outer = 0; outer < n; ++outer) {
     for (int inner = 0; inner < n; ++inner) {
       if (inner == outer || !can_merge(nest, outer, inner)) continue;
+      for (Access& access : nest.loads) {
+        std::erase_if(access.zeros, [&](const Access::Guard& guard) {
+          return index::depends_on(guard.expr, outer) || index::depends_on(guard.expr, inner);
+        });
+      }
       // Every address holds outer only as outer * extent + inner: the merged axis takes inner's
       // place.
       std::vector<Expr> replacement;

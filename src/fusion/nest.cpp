@@ -149,6 +149,9 @@ class NestBuilder {
       if (range && operand->padding == 0 && place.has_margins() &&
           -range->lo <= place.margin_before[d] &&
           range->hi - (shape[d] - 1) <= place.margin_after[d]) {
+        if (index::to_linear(coordinate).is_affine()) {
+          access.zeros.push_back({coordinate, 0, shape[d]});
+        }
         continue;
       }
       access.guards.push_back({coordinate, 0, shape[d]});

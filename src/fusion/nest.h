@@ -28,6 +28,8 @@ struct Access {
   };
   std::vector<Guard> guards;
   double padding = 0;
+  /// Outside of these bounds, affine in the axes, it reads margins instead, which hold zeros.
+  std::vector<Guard> zeros;
 };
 
 struct NestOp {

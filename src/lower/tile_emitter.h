@@ -88,6 +88,8 @@ class TileEmitter {
   Expr part_offset(Statements& out);
   void choose_sum_blocks(DType dtype);
   void sum_block(Statements& out, const std::function<void()>& emit_loops);
+  /// Steps [first, second) of a reduction axis; beyond them, a factor lies in its margins.
+  std::pair<Expr, Expr> steps_inside(int axis) const;
   void reduction_loops(size_t level, Statements& out);
   void update(Statements& out);
   void update_arg(Statements& out);

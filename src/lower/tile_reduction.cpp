@@ -2,6 +2,7 @@
 #include <limits>
 #include <set>
 
+#include "fusion/steps_inside.h"
 #include "lower/pack.h"
 #include "lower/tile_emitter.h"
 #include "support/checked.h"
@@ -223,6 +224,29 @@ void TileEmitter::sum_block(std::vector<TileStmt>& out, const std::function<void
   out.push_back(loop::TileUpdate{total_, loop::Reduction::kSum, accumulator_, -1});
 }
 
+std::pair<Expr, Expr> TileEmitter::steps_inside(int axis) const {
+  Expr first(0), end(nest_.axes[axis].extent);
+  if (part_ || !nest_.is_contraction() || axis == schedule_.vector_axis) return {first, end};
+  const NestOp& product = nest_.ops[nest_.ops[nest_.reduce_op].args[0]];
+  for (int factor : product.args) {
+    for (const Access::Guard& inside : nest_.loads[nest_.ops[factor].access].zeros) {
+      const auto span = fusion::steps_inside(nest_, inside, axis, extent_);
+      if (!span || span->share > fusion::kMostStepsInside) continue;
+      // inside.expr = step * axis + rest, with rest in [least, least + span->tile] over the tile.
+      Expr least(0);
+      const index::Linear linear = index::to_linear(inside.expr);
+      for (const auto& [other, coefficient] : linear.coefficients) {
+        if (other != axis) least = least + base_[other] * Expr(coefficient);
+      }
+      least = least + Expr(linear.constant);
+      const Expr greatest = least + Expr(span->tile);
+      first = max(first, index::ceil_div(Expr(0) - greatest, span->step));
+      end = min(end, index::floor_div(Expr(inside.hi - 1) - least, Expr(span->step)) + Expr(1));
+    }
+  }
+  return {first, end};
+}
+
 void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
   const bool block = static_cast<int>(level) == block_level_ && !inside_block_;
   if (block && block_steps_ == 0) {
@@ -278,6 +302,9 @@ void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
     const Expr length = even ? Expr(blocks.step) : min(Expr(blocks.step), end - start);
     sum_block(blocks.body, [&] { emit_loop(start, Expr(0), length, blocks.body); });
     out.push_back(std::move(blocks));
+  } else if (whole == extent && step == 1) {
+    const auto [first, last] = in_part ? std::pair(Expr(0), end) : steps_inside(axis);
+    emit_loop(Expr(0), first, last, out);
   } else if (whole > 0) {
     emit_loop(Expr(0), Expr(0), end, out);
   }
