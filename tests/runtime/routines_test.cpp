@@ -2,6 +2,7 @@
 #include <cmath>
 #include <gtest/gtest.h>
 #include <limits>
+#include <numeric>
 
 #include "runtime/routines/routine.h"
 #include "runtime/routines/wide_math.h"
@@ -213,6 +214,32 @@ TEST(CumSum, IntegersWrap) {
   const auto r = run("CumSum", {tensor<int32_t>({2}, {INT32_MAX, 1})}, {{DType::kI32, {2}}});
   ASSERT_TRUE(r.ok());
   EXPECT_EQ(elems<int32_t>((*r)[0]), (std::vector<int32_t>{INT32_MAX, INT32_MIN}));
+}
+
+/// Long rows, with equal values and NaNs, against a sort of everything.
+TEST(TopK, LongRowsAsIfAllWereSorted) {
+  constexpr int64_t kExtent = 5000;
+  Tensor x(DType::kF32, {kExtent});
+  for (int64_t i = 0; i < kExtent; ++i) {
+    x.set_f64(i, i % 611 == 7 ? kNan : static_cast<double>(i * 7919 % 1009));
+  }
+  for (const int64_t k : {1, 3, 300, 4999, 5000}) {
+    for (const bool largest : {false, true}) {
+      std::vector<int64_t> order(kExtent);
+      std::iota(order.begin(), order.end(), int64_t{0});
+      std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+        const double u = x.at_f64(a), v = x.at_f64(b);
+        if (std::isnan(u) || std::isnan(v))
+          return std::isnan(u) != std::isnan(v) && std::isnan(largest ? u : v);
+        return largest ? u > v : u < v;
+      });
+      order.resize(static_cast<size_t>(k));
+      const auto r = run("TopK", {x, tensor<int64_t>({1}, {k})},
+                         {{DType::kF32, {k}}, {DType::kI64, {k}}}, {{"largest", int64_t{largest}}});
+      ASSERT_TRUE(r.ok()) << r.error().message;
+      EXPECT_EQ(elems<int64_t>((*r)[1]), order) << k << " " << largest;
+    }
+  }
 }
 
 // ---- recurrences ------------------------------------------------------------------------------

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <numeric>
 
 #include "runtime/routines/operands.h"
 
@@ -21,20 +20,48 @@ bool comes_before(T a, int64_t index_a, T b, int64_t index_b, bool largest) {
 }
 
 template <typename T>
+struct Candidate {
+  T value;
+  int64_t index;
+};
+
+/// The first k elements of a row in their order. Most elements of long rows are worse than the k
+/// best so far, which one comparison tells.
+template <typename T>
+void select(const TopK& op, const T* row, std::vector<Candidate<T>>& best) {
+  const auto before = [&](const Candidate<T>& a, const Candidate<T>& b) {
+    return comes_before(a.value, a.index, b.value, b.index, op.largest);
+  };
+  const auto k = static_cast<std::ptrdiff_t>(op.k);
+  const size_t most = static_cast<size_t>(op.k) + std::max<size_t>(256, op.k);
+  best.clear();
+  if (k == 0) return;
+  T bound{};  // the k-th best so far; an element that is not better comes later than it
+  bool bounded = false;
+  for (int64_t i = 0; i < op.extent; ++i) {
+    const T value = row[i * op.inner];
+    // A NaN is not worse than anything.
+    if (bounded && (op.largest ? value <= bound : value >= bound)) continue;
+    best.push_back({value, i});
+    if (best.size() < most) continue;
+    std::nth_element(best.begin(), best.begin() + (k - 1), best.end(), before);
+    best.resize(static_cast<size_t>(k));
+    bound = best.back().value;
+    bounded = true;
+  }
+  std::partial_sort(best.begin(), best.begin() + k, best.end(), before);
+}
+
+template <typename T>
 void run_top_k(const TopK& op, const T* x, T* values, int64_t* indices) {
-  std::vector<int64_t> order(op.extent);
+  std::vector<Candidate<T>> best;
   for (int64_t o = 0; o < op.outer; ++o) {
     for (int64_t i = 0; i < op.inner; ++i) {
-      const T* row = x + o * op.extent * op.inner + i;
-      std::iota(order.begin(), order.end(), int64_t{0});
-      std::partial_sort(
-          order.begin(), order.begin() + op.k, order.end(), [&](int64_t a, int64_t b) {
-            return comes_before(row[a * op.inner], a, row[b * op.inner], b, op.largest);
-          });
+      select(op, x + o * op.extent * op.inner + i, best);
       for (int64_t j = 0; j < op.k; ++j) {
         const int64_t out = (o * op.k + j) * op.inner + i;
-        if (values != nullptr) values[out] = row[order[j] * op.inner];
-        if (indices != nullptr) indices[out] = order[j];
+        if (values != nullptr) values[out] = best[j].value;
+        if (indices != nullptr) indices[out] = best[j].index;
       }
     }
   }
