@@ -109,8 +109,32 @@ class Preparer {
       }
       const bool no_margins =
           operand.guarded && operand.padding == 0 && !can_have_margins(source_, value);
+      const bool across = vector_axis >= 0 && dimension < 0 &&
+                          compute.space.axes[vector_axis].extent >= kManyChannels;
+      if (no_margins && across && once) {
+        // Copied anyway: the channels that a result sums up come side by side.
+        const int channels = summed_dimension(compute, operand);
+        if (channels >= 0) {
+          order.erase(std::find(order.begin(), order.end(), channels));
+          order.push_back(channels);
+        }
+      }
       if (no_margins || (reorder && !operand.guarded)) read_copy(value, order, operand);
     }
+  }
+
+  static constexpr int64_t kManyChannels = 16;
+
+  /// The dimension of the operand that is a long reduction axis, or -1.
+  static int summed_dimension(const Compute& compute, const graph::Operand& operand) {
+    const std::vector<index::Axis>& axes = compute.space.axes;
+    for (int axis = compute.space.num_parallel(); axis < static_cast<int>(axes.size()); ++axis) {
+      if (axes[axis].extent < kManyChannels) continue;
+      for (size_t d = 0; d < operand.map.exprs.size(); ++d) {
+        if (operand.map.exprs[d].is_variable(axis)) return static_cast<int>(d);
+      }
+    }
+    return -1;
   }
 
   /// Routines read dense row-major arrays.

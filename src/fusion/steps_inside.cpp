@@ -21,16 +21,16 @@ std::optional<StepsInside> steps_inside(const Nest& nest, const Access::Guard& i
     result.tile += coefficient * (std::min(tile[other], nest.axes[other].extent) - 1);
   }
   // At some places, evenly spread.
-  constexpr int64_t kPlaces = 16;
   const int64_t last = std::max<int64_t>(0, moved - result.tile);
+  const int64_t places = std::min<int64_t>(last + 1, 16);
   int64_t needed = 0;
-  for (int64_t place = 0; place < kPlaces; ++place) {
-    const int64_t least = linear.constant + last * place / (kPlaces - 1);
+  for (int64_t place = 0; place < places; ++place) {
+    const int64_t least = linear.constant + (places > 1 ? last * place / (places - 1) : 0);
     const int64_t first = std::max<int64_t>(0, ceil_div(-least - result.tile, result.step));
     const int64_t end = std::min(steps, floor_div(inside.hi - 1 - least, result.step) + 1);
     needed += std::max<int64_t>(0, end - first);
   }
-  result.share = double(needed) / double(kPlaces * steps);
+  result.share = double(needed) / double(places * steps);
   return result;
 }
 

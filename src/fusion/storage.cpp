@@ -66,6 +66,10 @@ class StoragePlanner {
   bool is_compute(ValueId value) const {
     return std::holds_alternative<Compute>(producer(value).op);
   }
+  /// Routines read constants as they are.
+  bool is_constant(ValueId value) const {
+    return std::holds_alternative<graph::Constant>(producer(value).op) && !read_by_routine_[value];
+  }
   const graph::View* view_of(ValueId value) const {
     return std::get_if<graph::View>(&producer(value).op);
   }
@@ -83,17 +87,21 @@ class StoragePlanner {
   /// Values whose elements must lie without gaps: the caller's, constants, those of routines.
   void find_dense() {
     dense_.assign(graph_.values.size(), false);
+    read_by_routine_.assign(graph_.values.size(), false);
     for (ValueId output : graph_.outputs) dense_[output] = true;
     for (const Node& node : graph_.nodes) {
       const bool opaque = std::holds_alternative<graph::Opaque>(node.op);
       const bool written =
           std::holds_alternative<Compute>(node.op) || std::holds_alternative<graph::View>(node.op);
       for (ValueId output : node.outputs) dense_[output] = dense_[output] || !written;
-      for (ValueId input : node.inputs) dense_[input] = dense_[input] || opaque;
+      for (ValueId input : node.inputs) {
+        dense_[input] = dense_[input] || opaque;
+        read_by_routine_[input] = read_by_routine_[input] || opaque;
+      }
     }
   }
 
-  /// Zero padding that consumers read around each computed value.
+  /// Zero padding that consumers read around each value.
   void find_margins() {
     margins_.resize(graph_.values.size());
     for (size_t v = 0; v < graph_.values.size(); ++v) {
@@ -109,7 +117,9 @@ class StoragePlanner {
         const graph::Operand& operand = compute->operands[i];
         ValueId value = node.inputs[i];
         if (!operand.guarded || operand.padding != 0) continue;
-        if (!is_compute(value) && !is_concat(value) && !is_pad(value)) continue;
+        const bool placed =
+            is_compute(value) || is_concat(value) || is_pad(value) || is_constant(value);
+        if (!placed) continue;
         for (size_t d = 0; d < operand.map.exprs.size(); ++d) {
           if (!index::to_linear(operand.map.exprs[d]).is_affine()) continue;
           Interval range = index::bounds(operand.map.exprs[d], ranges);
@@ -304,7 +314,7 @@ class StoragePlanner {
 
   const Graph& graph_;
   std::vector<DimOrder> orders_;
-  std::vector<bool> dense_;
+  std::vector<bool> dense_, read_by_routine_;
   std::vector<Margins> margins_;
   std::vector<Binding> bindings_;
   StoragePlan plan_;

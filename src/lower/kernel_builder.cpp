@@ -1,5 +1,7 @@
 #include "lower/kernel_builder.h"
 
+#include <cstring>
+
 #include "fusion/matrix.h"
 #include "loop/visit.h"
 #include "support/assert.h"
@@ -37,10 +39,30 @@ int ProgramBuffers::of_root(int root_number) {
       break;
     case fusion::Root::Kind::kConstant:
       buffer.kind = loop::BufferKind::kConstant;
-      buffer.data = std::get<graph::Constant>(graph_.producer(root.value).op).tensor;
+      buffer.data = constant(root_number);
       break;
   }
   return it->second = add(std::move(buffer));
+}
+
+const Tensor& ProgramBuffers::constant(int root) {
+  const graph::ValueId value = storage_.roots[root].value;
+  const Tensor& tensor = std::get<graph::Constant>(graph_.producer(value).op).tensor;
+  const fusion::Storage& place = storage_.values[value];
+  if (!place.has_margins()) return tensor;
+  auto [it, fresh] = with_margins_.try_emplace(root);
+  if (!fresh) return it->second;
+  Tensor whole(tensor.dtype(), {storage_.roots[root].size_elems});
+  const int64_t elem = size_bytes(tensor.dtype());
+  for (int64_t number = 0; number < tensor.num_elems(); ++number) {
+    int64_t rest = number, at = place.offset;
+    for (size_t d = tensor.shape().size(); d-- > 0;) {
+      at += rest % tensor.shape()[d] * place.strides[d];
+      rest /= tensor.shape()[d];
+    }
+    std::memcpy(whole.bytes() + at * elem, tensor.bytes() + number * elem, elem);
+  }
+  return it->second = std::move(whole);
 }
 
 int ProgramBuffers::packed(const std::string& key, const std::string& name,

@@ -18,6 +18,8 @@ class ProgramBuffers {
 
   /// The buffer of a storage root.
   int of_root(int root);
+  /// What the storage of a constant holds, margins included.
+  const Tensor& constant(int root);
   /// A constant that holds `data`, known under `key`.
   int packed(const std::string& key, const std::string& name, const std::function<Tensor()>& data);
   const fusion::StoragePlan& storage() const { return storage_; }
@@ -32,6 +34,7 @@ class ProgramBuffers {
   loop::Program& program_;
 
   std::map<int, int> roots_;
+  std::map<int, Tensor> with_margins_;
   std::map<std::string, int> packed_;
   std::map<std::string, int> names_;
 };

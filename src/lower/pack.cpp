@@ -40,9 +40,8 @@ PackedOperand::PackedOperand(const fusion::Nest& nest, const fusion::NestSchedul
   key += index::to_string(access_.address, [](int id) { return "a" + std::to_string(id); });
   const graph::Value& value = buffers.graph().values[access_.value];
   // Views of a constant share its storage: the data is the root's.
-  const fusion::Root& root = buffers.storage().roots[access_.root];
-  const auto& constant = std::get<graph::Constant>(buffers.graph().producer(root.value).op);
-  buffer_ = buffers.packed(key, value.name + "/packed", [&] { return pack(constant.tensor); });
+  buffer_ = buffers.packed(key, value.name + "/packed",
+                           [&] { return pack(buffers.constant(access_.root)); });
 }
 
 Expr PackedOperand::address(const std::vector<Expr>& point, const Expr& tile_base,

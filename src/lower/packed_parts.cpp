@@ -91,10 +91,9 @@ int PackedParts::bind_constant() const {
   }
   key += index::to_string(access_->address, [](int id) { return "a" + std::to_string(id); });
   ProgramBuffers& buffers = builder_->buffers();
-  const fusion::Root& root = buffers.storage().roots[access_->root];
-  const auto& constant = std::get<graph::Constant>(buffers.graph().producer(root.value).op);
   const std::string name = buffers.graph().values[access_->value].name + "/parts";
-  return builder_->bind(buffers.packed(key, name, [&] { return packed(constant.tensor); }), false);
+  auto data = [&] { return packed(buffers.constant(access_->root)); };
+  return builder_->bind(buffers.packed(key, name, data), false);
 }
 
 Expr PackedParts::panel(const std::vector<Expr>& point, const Expr& tile_base) const {

@@ -272,8 +272,7 @@ std::optional<loop::TileTable> TileEmitter::table_of(const NestOp& op) const {
     table.axes.push_back(variable);
     size *= nest_.axes[axis].extent;
   }
-  const graph::ValueId value = storage.roots[access.root].value;
-  const auto& constant = std::get<graph::Constant>(builder_.buffers().graph().producer(value).op);
+  const Tensor& constant = builder_.buffers().constant(access.root);
   std::vector<int64_t> point(nest_.axes.size(), 0);
   for (int64_t number = 0; number < size; ++number) {
     int64_t rest = number;
@@ -282,7 +281,7 @@ std::optional<loop::TileTable> TileEmitter::table_of(const NestOp& op) const {
       point[digit->second] = rest % extent;
       rest /= extent;
     }
-    table.values.push_back(constant.tensor.at_f64(index::evaluate(access.address, point)));
+    table.values.push_back(constant.at_f64(index::evaluate(access.address, point)));
   }
   for (double entry : table.values) {
     if (!std::isfinite(entry)) return std::nullopt;

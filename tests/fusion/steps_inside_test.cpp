@@ -1,5 +1,7 @@
 #include "fusion/steps_inside.h"
 
+#include <algorithm>
+
 #include "tests/fusion/networks.h"
 
 namespace corf::fusion {
@@ -46,6 +48,24 @@ TEST(StepsInside, TilesTakeWhatAnyOfTheirPointsNeeds) {
 TEST(StepsInside, SmallWindowsTakeAllSteps) {
   const Nest nest = dilated({28, 28}, {3, 3}, 1);
   EXPECT_EQ(share_of_steps(nest, one_by_one(nest)), 1);
+}
+
+/// A kernel of 3 taps at stride 2: of its two phases along each dimension, one has two taps.
+TEST(StepsInside, PhasesOfATransposedConvolutionTakeTheirOwnTaps) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {1, 4, 9, 9});
+  const ValueId w = g.add_constant("w", Tensor(DType::kF32, {4, 8, 3, 3}));
+  const graph::Window window{{3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}};
+  const ValueId y = graph::conv_transpose(g, "up", relu(g, "relu", x), w, window, 1, {18, 18});
+  finish(g, {y});
+  const auto phases = std::find_if(g.nodes.begin(), g.nodes.end(), [](const graph::Node& node) {
+    return node.name == "up:phases";
+  });
+  ASSERT_NE(phases, g.nodes.end());
+  const auto number = static_cast<graph::NodeId>(phases - g.nodes.begin());
+  const Nest nest = canonicalize(build_nest(g, plan_storage(g), {number}, {phases->outputs[0]}));
+  for (const Access& load : nest.loads) EXPECT_TRUE(load.guards.empty());
+  EXPECT_EQ(share_of_steps(nest, one_by_one(nest)), 0.75 * 0.75);
 }
 
 /// The coordinate of a row is no longer an axis of its own.

@@ -68,6 +68,20 @@ TEST(PlanStorage, GivesNoMarginsForOtherPaddingThanZero) {
   EXPECT_FALSE(plan.values[a].has_margins());
 }
 
+/// A transposed convolution with 3 taps at stride 2 reads a fourth one, which is zero.
+TEST(PlanStorage, GivesMarginsToConstants) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {1, 4, 9, 9});
+  const ValueId w = g.add_constant("w", Tensor(DType::kF32, {4, 8, 3, 3}));
+  const graph::Window window{{3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}};
+  finish(g, {graph::conv_transpose(g, "up", x, w, window, 1, {18, 18})});
+  const StoragePlan plan = plan_storage(g);
+  expect_sound(g, plan);
+  EXPECT_EQ(plan.values[w].margin_after, (Strides{0, 0, 1, 1}));
+  EXPECT_EQ(plan.values[w].strides, (Strides{8 * 16, 16, 4, 1}));
+  EXPECT_EQ(plan.constant_bytes, 4 * 8 * 16 * 4);
+}
+
 TEST(PlanStorage, WritesPartsOfAConcatenationInPlace) {
   Graph g;
   const ValueId x = g.add_input("x", DType::kF32, {1, 8, 6, 6});
