@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kFormat = 2;
+constexpr int kFormat = 3;
 
 constexpr std::array<std::pair<const char*, double Machine::*>, 8> kMeasured = {{
     {"fma_gflops_core", &Machine::fma_gflops_core},
