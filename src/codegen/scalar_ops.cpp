@@ -2,6 +2,7 @@
 
 #include <limits>
 #include <llvm/IR/Intrinsics.h>
+#include <llvm/IR/MDBuilder.h>
 
 #include "codegen/value_types.h"
 #include "codegen/vector_math.h"
@@ -159,6 +160,11 @@ Value* ScalarOps::apply_float(ScalarOp op, DType dtype, std::span<Value* const> 
     case ScalarOp::kTanh:
       if (single) return math.tanh(a);
       break;
+    case ScalarOp::kSin:
+    case ScalarOp::kCos:
+      if (!single) break;
+      return unless(math.is_large_angle(a), op == ScalarOp::kSin ? math.sin(a) : math.cos(a),
+                    [&] { return call_routine(*routine_of(op), a, nullptr, active_lanes); });
     default:
       break;
   }
@@ -265,6 +271,25 @@ Value* ScalarOps::call_routine(MathRoutine routine, Value* a, Value* b, int acti
     return builder_.CreateFPTrunc(result, scalar_type);
   };
   return by_lane(a, b, active_lanes, call);
+}
+
+Value* ScalarOps::unless(Value* rare, Value* value, const std::function<Value*()>& otherwise) {
+  Value* any = rare->getType()->isVectorTy() ? builder_.CreateOrReduce(rare) : rare;
+  llvm::BasicBlock* before = builder_.GetInsertBlock();
+  llvm::Function* function = before->getParent();
+  auto* inside = llvm::BasicBlock::Create(builder_.getContext(), "rare", function);
+  auto* after = llvm::BasicBlock::Create(builder_.getContext(), "usual", function);
+  llvm::MDBuilder metadata(builder_.getContext());
+  builder_.CreateCondBr(any, inside, after, metadata.createUnlikelyBranchWeights());
+  builder_.SetInsertPoint(inside);
+  Value* chosen = builder_.CreateSelect(rare, otherwise(), value);
+  inside = builder_.GetInsertBlock();
+  builder_.CreateBr(after);
+  builder_.SetInsertPoint(after);
+  llvm::PHINode* result = builder_.CreatePHI(value->getType(), 2);
+  result->addIncoming(value, before);
+  result->addIncoming(chosen, inside);
+  return result;
 }
 
 Value* ScalarOps::by_lane(Value* a, Value* b, int active_lanes,

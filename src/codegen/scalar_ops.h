@@ -49,6 +49,9 @@ class ScalarOps {
   /// Calls the runtime's routine for each active lane.
   llvm::Value* call_routine(runtime::MathRoutine routine, llvm::Value* a, llvm::Value* b,
                             int active_lanes);
+  /// `value`, but where `rare` holds what code that is only then run gives.
+  llvm::Value* unless(llvm::Value* rare, llvm::Value* value,
+                      const std::function<llvm::Value*()>& otherwise);
   /// call(a, b) for each active lane; b may be null.
   llvm::Value* by_lane(llvm::Value* a, llvm::Value* b, int active_lanes,
                        const std::function<llvm::Value*(llvm::Value*, llvm::Value*)>& call);

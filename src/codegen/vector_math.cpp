@@ -1,6 +1,7 @@
 #include "codegen/vector_math.h"
 
 #include <algorithm>
+#include <limits>
 #include <llvm/IR/Intrinsics.h>
 #include <llvm/IR/IntrinsicsX86.h>
 
@@ -222,6 +223,66 @@ Value* VectorMath::log(Value* x) {
   choose(builder_.CreateFCmpOLT(x, constant(x, 0)), ConstantFP::getNaN(x->getType()));
   choose(builder_.CreateFCmpOEQ(x, constant(x, 0)), ConstantFP::getInfinity(x->getType(), true));
   return result;
+}
+
+Value* VectorMath::is_large_angle(Value* x) {
+  // Up to there the products of n and the first parts of pi / 2 are exact, or fused.
+  const double limit = isa_.has_fma() ? 0x1p40 : 0x1p20;
+  Value* magnitude = builder_.CreateUnaryIntrinsic(llvm::Intrinsic::fabs, x);
+  return builder_.CreateFCmpUGE(magnitude, constant(x, limit));
+}
+
+VectorMath::Angle VectorMath::turn(Value* x) {
+  const int lanes = num_lanes(x->getType());
+  Value* wide = builder_.CreateFPExt(x, with_lanes(builder_.getDoubleTy(), lanes));
+  // As in reduce(): the sum's last bits hold n.
+  constexpr double kMagic = 0x1.8p52;
+  Value* sum = fma(wide, constant(wide, 0x1.45f306dc9c883p-1), constant(wide, kMagic));
+  Value* n = builder_.CreateFSub(sum, constant(wide, kMagic));
+  Value* r = wide;
+  // pi / 2 in parts: of 53 bits, or of 33, whose products with n < 2^20 are exact.
+  const std::initializer_list<double> fused = {0x1.921fb54442d18p0, 0x1.1a62633145c07p-54};
+  const std::initializer_list<double> exact = {0x1.921fb544p0, 0x1.0b4611a6p-34,
+                                               0x1.3198a2e037073p-69};
+  for (const double part : isa_.has_fma() ? fused : exact) r = fma(n, constant(n, -part), r);
+  r = builder_.CreateFPTrunc(r, x->getType());
+
+  Angle angle;
+  Type* long_type = with_lanes(builder_.getInt64Ty(), lanes);
+  angle.n = builder_.CreateTrunc(builder_.CreateBitCast(sum, long_type), integer_type(x));
+  // Relative errors below 2^-27 and 2^-33.
+  Value* square = builder_.CreateFMul(r, r);
+  angle.sine = fma(
+      builder_.CreateFMul(r, square),
+      polynomial(square, {-0.16666655242443085, 0.00833216030150652, -0.00019515218446031213}), r);
+  angle.cosine =
+      fma(builder_.CreateFMul(square, square),
+          polynomial(square, {0.04166664555668831, -0.0013887315290048718, 2.4433082217001356e-05}),
+          fma(square, constant(x, -0.5), constant(x, 1)));
+  return angle;
+}
+
+Value* VectorMath::sine_of(const Angle& angle, Value* n) {
+  Value* is_odd =
+      builder_.CreateICmpNE(builder_.CreateAnd(n, 1), llvm::Constant::getNullValue(n->getType()));
+  Value* magnitude = builder_.CreateSelect(is_odd, angle.cosine, angle.sine);
+  Value* sign = builder_.CreateShl(builder_.CreateAnd(n, 2), 30);
+  Value* bits = builder_.CreateXor(builder_.CreateBitCast(magnitude, n->getType()), sign);
+  return builder_.CreateBitCast(bits, magnitude->getType());
+}
+
+Value* VectorMath::sin(Value* x) {
+  // Of |x|, so that a zero's sign comes back.
+  const Angle angle = turn(builder_.CreateUnaryIntrinsic(llvm::Intrinsic::fabs, x));
+  Value* sign = builder_.CreateAnd(builder_.CreateBitCast(x, integer_type(x)),
+                                   integer(x, std::numeric_limits<int32_t>::min()));
+  Value* sine = builder_.CreateBitCast(sine_of(angle, angle.n), integer_type(x));
+  return builder_.CreateBitCast(builder_.CreateXor(sine, sign), x->getType());
+}
+
+Value* VectorMath::cos(Value* x) {
+  const Angle angle = turn(x);
+  return sine_of(angle, builder_.CreateAdd(angle.n, integer(x, 1)));
 }
 
 }  // namespace corf::codegen

@@ -18,6 +18,10 @@ class VectorMath {
   llvm::Value* tanh(llvm::Value* x);     // at most 4 ULP
   llvm::Value* erf(llvm::Value* x);      // at most 4 ULP
   llvm::Value* log(llvm::Value* x);      // at most 2 ULP
+  llvm::Value* sin(llvm::Value* x);      // at most 2 ULP, where is_large_angle does not hold
+  llvm::Value* cos(llvm::Value* x);      // at most 2 ULP, likewise
+  /// True of infinities and NaN too.
+  llvm::Value* is_large_angle(llvm::Value* x);
 
  private:
   llvm::Value* constant(llvm::Value* like, double value);
@@ -51,6 +55,14 @@ class VectorMath {
   llvm::Value* small_exp(llvm::Value* r);
   /// numerator / (1 + e), of 1 or e, without the sum's rounding error; e is between 0 and 1.
   llvm::Value* divide_by_one_plus(llvm::Value* numerator, llvm::Value* e);
+
+  /// x = n * pi / 2 + r, |r| <= pi / 4: `n`, modulo 2^32, and r's sine and cosine.
+  struct Angle {
+    llvm::Value *n, *sine, *cosine;
+  };
+  Angle turn(llvm::Value* x);
+  /// +-sine where n is even, +-cosine where it is odd: the sine of n * pi / 2 + r.
+  llvm::Value* sine_of(const Angle& angle, llvm::Value* n);
 
   llvm::IRBuilder<>& builder_;
   const IsaTraits& isa_;

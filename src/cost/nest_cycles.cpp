@@ -27,10 +27,10 @@ double slots_of(ScalarOp op) {
     case ScalarOp::kErf:
     case ScalarOp::kTanh:
     case ScalarOp::kSigmoid:
-      return 30;
-    case ScalarOp::kPow:
     case ScalarOp::kSin:
     case ScalarOp::kCos:
+      return 30;
+    case ScalarOp::kPow:
       return 60;
     case ScalarOp::kDiv:
     case ScalarOp::kSqrt:

@@ -33,6 +33,8 @@ const std::vector<Function>& functions() {
       {"tanh", 4, [](double x) { return std::tanh(x); }},
       {"erf", 4, [](double x) { return std::erf(x); }},
       {"log", 2, [](double x) { return std::log(x); }},
+      {"sin", 2, [](double x) { return std::sin(x); }},
+      {"cos", 2, [](double x) { return std::cos(x); }},
   };
   return list;
 }
@@ -111,10 +113,11 @@ TEST(VectorMath, SpecialValues) {
     for (const Function& function : functions()) {
       const Generated generated(function.name, isa);
       std::vector<float> x(kBlock, 0.0f), y(kBlock);
-      const std::vector<float> special = {0.0f,     -0.0f,   inf,         -inf,     NAN,
-                                          1e-45f,   -1e-45f, 1.17e-38f,   3.4e38f,  -3.4e38f,
-                                          88.7228f, 88.73f,  -87.4f,      -103.97f, -104.1f,
-                                          1.0f,     -1.0f,   0.99999994f, 9.01f,    -9.02f};
+      const std::vector<float> special = {0.0f,       -0.0f,      inf,         -inf,     NAN,
+                                          1e-45f,     -1e-45f,    1.17e-38f,   3.4e38f,  -3.4e38f,
+                                          88.7228f,   88.73f,     -87.4f,      -103.97f, -104.1f,
+                                          1.0f,       -1.0f,      0.99999994f, 9.01f,    -9.02f,
+                                          1.5707964f, 3.1415927f, -1e6f,       1.05e6f,  1.2e12f};
       std::copy(special.begin(), special.end(), x.begin());
       generated(x, y);
       for (size_t i = 0; i < special.size(); ++i) {
