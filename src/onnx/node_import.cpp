@@ -145,11 +145,11 @@ const Operator* find_operator(std::string_view domain, std::string_view name) {
   if (!domain.empty() && domain != "ai.onnx") return nullptr;
   static const auto table = [] {
     std::vector<Operator> all;
-    for (auto group :
-         {convolution_operators(), pooling_operators(), matmul_operators(), elementwise_operators(),
-          activation_operators(), reduction_operators(), normalization_operators(),
-          shape_operators(), view_operators(), indexing_operators(), resize_operators(),
-          attention_operators(), quantization_operators(), routine_operators()}) {
+    for (auto group : {convolution_operators(), pooling_operators(), matmul_operators(),
+                       elementwise_operators(), activation_operators(), reduction_operators(),
+                       normalization_operators(), shape_operators(), view_operators(),
+                       indexing_operators(), resize_operators(), sampling_operators(),
+                       attention_operators(), quantization_operators(), routine_operators()}) {
       all.insert(all.end(), group.begin(), group.end());
     }
     std::sort(all.begin(), all.end(),

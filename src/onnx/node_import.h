@@ -126,6 +126,7 @@ std::span<const Operator> shape_operators();
 std::span<const Operator> view_operators();
 std::span<const Operator> indexing_operators();
 std::span<const Operator> resize_operators();
+std::span<const Operator> sampling_operators();
 std::span<const Operator> attention_operators();
 std::span<const Operator> quantization_operators();
 std::span<const Operator> routine_operators();

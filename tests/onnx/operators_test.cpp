@@ -418,6 +418,52 @@ TEST(Operators, QuantizationRoundsAndSaturates) {
   EXPECT_EQ(values_of((*outputs)[1]), (Doubles{-20, 0, 4, 490}));
 }
 
+TEST(Operators, AffineGridsGoFromTheLastDimensionOn) {
+  // x -> -x, y -> y + 1.
+  const Tensor theta = floats({1, 2, 3}, {-1, 0, 0, 0, 1, 1});
+  expect_values(
+      {"AffineGrid", {theta}, {{"align_corners", int64_t{1}}}, 20, {{"size", {1, 1, 2, 3}}}},
+      {1, 2, 3, 2}, {1, 0, 0, 0, -1, 0, 1, 2, 0, 2, -1, 2});
+  expect_values({"AffineGrid", {theta}, {}, 20, {{"size", {1, 1, 1, 2}}}}, {1, 1, 2, 2},
+                {0.5, 1, -0.5, 1});
+}
+
+TEST(Operators, GridSampleOfMirroredPointsMirrors) {
+  const Tensor image = counting({1, 2, 2, 3});
+  const Doubles mirrored = {3, 2, 1, 6, 5, 4, 9, 8, 7, 12, 11, 10};
+  for (const int64_t align_corners : {0, 1}) {
+    const Tensor grid = run({"AffineGrid",
+                             {floats({1, 2, 3}, {-1, 0, 0, 0, 1, 0})},
+                             {{"align_corners", align_corners}},
+                             20,
+                             {{"size", {1, 2, 2, 3}}}})[0];
+    for (const char* mode : {"nearest", "linear", "cubic"}) {
+      expect_values({"GridSample",
+                     {image, grid},
+                     {{"mode", std::string(mode)},
+                      {"align_corners", align_corners},
+                      {"padding_mode", std::string("border")}},
+                     20},
+                    {1, 2, 2, 3}, mirrored);
+    }
+  }
+}
+
+TEST(Operators, GridSampleBeyondTheBorder) {
+  // One row of 4 pixels; samples half a pixel and 3 pixels beyond the last one's centre.
+  const Tensor image = counting({1, 1, 1, 4});
+  const Tensor grid = floats({1, 1, 3, 2}, {1, 0, 2.25, 0, NAN, 0});
+  auto sample = [&](const std::string& padding) {
+    return values_of(run({"GridSample", {image, grid}, {{"padding_mode", padding}}, 16})[0]);
+  };
+  EXPECT_EQ(sample("zeros")[0], 2);
+  EXPECT_EQ(sample("zeros")[1], 0);
+  EXPECT_EQ(sample("border")[0], 4);
+  EXPECT_EQ(sample("border")[1], 4);
+  EXPECT_EQ(sample("reflection")[0], 4);
+  EXPECT_EQ(sample("reflection")[1], 2);  // the edge at 3.5 takes 6 to 1
+}
+
 TEST(Operators, TriluKeepsATriangle) {
   expect_values({"Trilu", {counting({2, 3})}, {}, 17, {{"k", {1}}}}, {2, 3}, {0, 2, 3, 0, 0, 6});
   expect_values({"Trilu", {counting({2, 3})}, {{"upper", int64_t{0}}}}, {2, 3}, {1, 0, 0, 4, 5, 0});
