@@ -165,6 +165,10 @@ Value* ScalarOps::apply_float(ScalarOp op, DType dtype, std::span<Value* const> 
       if (!single) break;
       return unless(math.is_large_angle(a), op == ScalarOp::kSin ? math.sin(a) : math.cos(a),
                     [&] { return call_routine(*routine_of(op), a, nullptr, active_lanes); });
+    case ScalarOp::kPow:
+      if (!single) break;
+      return unless(math.is_special_power(a, b), math.pow(a, b),
+                    [&] { return call_routine(MathRoutine::kPow, a, b, active_lanes); });
     default:
       break;
   }

@@ -192,16 +192,19 @@ Value* VectorMath::erf(Value* x) {
   return builder_.CreateSelect(builder_.CreateFCmpOLT(magnitude, constant(x, 1)), small, large);
 }
 
+VectorMath::Normalized VectorMath::normalize(Value* x) {
+  Value* bits = builder_.CreateBitCast(x, integer_type(x));
+  Value* e = builder_.CreateAShr(builder_.CreateSub(bits, integer(x, 0x3f3504f3)), 23);
+  Value* m = builder_.CreateSub(bits, builder_.CreateShl(e, 23));
+  return {e, builder_.CreateBitCast(m, x->getType())};
+}
+
 Value* VectorMath::log(Value* x) {
   // Denormals are scaled into the normal range first.
   Value* is_denormal = builder_.CreateFCmpOLT(x, constant(x, 0x1p-126));
   Value* normal =
       builder_.CreateSelect(is_denormal, builder_.CreateFMul(x, constant(x, 0x1p23)), x);
-  Value* bits = builder_.CreateBitCast(normal, integer_type(x));
-  // x = 2^e m with m in [sqrt 1/2, sqrt 2).
-  Value* e = builder_.CreateAShr(builder_.CreateSub(bits, integer(x, 0x3f3504f3)), 23);
-  Value* m =
-      builder_.CreateBitCast(builder_.CreateSub(bits, builder_.CreateShl(e, 23)), x->getType());
+  auto [e, m] = normalize(normal);
   e = builder_.CreateSub(e, builder_.CreateSelect(is_denormal, integer(x, 23), integer(x, 0)));
   Value* exponent = builder_.CreateSIToFP(e, x->getType());
   Value* f = builder_.CreateFSub(m, constant(x, 1));
@@ -283,6 +286,48 @@ Value* VectorMath::sin(Value* x) {
 Value* VectorMath::cos(Value* x) {
   const Angle angle = turn(x);
   return sine_of(angle, builder_.CreateAdd(angle.n, integer(x, 1)));
+}
+
+Value* VectorMath::is_positive_zero(Value* x) {
+  return builder_.CreateICmpEQ(builder_.CreateBitCast(x, integer_type(x)), integer(x, 0));
+}
+
+Value* VectorMath::is_special_power(Value* x, Value* y) {
+  auto* infinity = ConstantFP::getInfinity(x->getType());
+  Value* magnitude = builder_.CreateUnaryIntrinsic(llvm::Intrinsic::fabs, y);
+  Value* usual = builder_.CreateAnd(builder_.CreateFCmpOGE(x, constant(x, 0x1p-126)),
+                                    builder_.CreateFCmpOLT(x, infinity));
+  usual = builder_.CreateAnd(usual, builder_.CreateFCmpOLT(magnitude, infinity));
+  Value* zero = builder_.CreateAnd(is_positive_zero(x), builder_.CreateFCmpOGT(y, constant(y, 0)));
+  return builder_.CreateNot(builder_.CreateOr(usual, zero));
+}
+
+Value* VectorMath::pow(Value* x, Value* y) {
+  // 2^(y log2 x), the exponent in doubles: of 150, a float keeps 16 bits behind the point.
+  Value* zero = is_positive_zero(x);
+  const auto [e, m] = normalize(builder_.CreateSelect(zero, constant(x, 1), x));
+  Type* wide_type = with_lanes(builder_.getDoubleTy(), num_lanes(x->getType()));
+  Value* wide = builder_.CreateFPExt(m, wide_type);
+  // log2 m = t p(t^2), t = (m - 1) / (m + 1); relative error below 2^-37.
+  Value* t = builder_.CreateFDiv(builder_.CreateFSub(wide, constant(wide, 1)),
+                                 builder_.CreateFAdd(wide, constant(wide, 1)));
+  Value* p = polynomial(builder_.CreateFMul(t, t),
+                        {2.8853900817900837, 0.9617966733483948, 0.577083583600874,
+                         0.41167280592101263, 0.34072841479102006});
+  Value* log2 = fma(t, p, builder_.CreateSIToFP(e, wide_type));
+  // Beyond these the result is infinity or 0.
+  Value* exponent = clamp(builder_.CreateFMul(builder_.CreateFPExt(y, wide_type), log2), -200, 200);
+  constexpr double kMagic = 0x1.8p52;  // as in reduce()
+  Value* sum = builder_.CreateFAdd(exponent, constant(wide, kMagic));
+  Value* n = builder_.CreateFSub(sum, constant(wide, kMagic));
+  Value* r =
+      builder_.CreateFMul(builder_.CreateFSub(exponent, n), constant(wide, 0.6931471805599453));
+  Type* long_type = with_lanes(builder_.getInt64Ty(), num_lanes(x->getType()));
+  Reduced reduced;
+  reduced.n = builder_.CreateFPTrunc(n, x->getType());
+  reduced.bits = builder_.CreateTrunc(builder_.CreateBitCast(sum, long_type), integer_type(x));
+  reduced.r = builder_.CreateFPTrunc(r, x->getType());
+  return builder_.CreateSelect(zero, constant(x, 0), scale(small_exp(reduced.r), reduced));
 }
 
 }  // namespace corf::codegen

@@ -22,6 +22,11 @@ class VectorMath {
   llvm::Value* cos(llvm::Value* x);      // at most 2 ULP, likewise
   /// True of infinities and NaN too.
   llvm::Value* is_large_angle(llvm::Value* x);
+  /// x to the power of y, at most 2 ULP, where is_special_power does not hold.
+  llvm::Value* pow(llvm::Value* x, llvm::Value* y);
+  /// Of what is no positive normal number, or to a power that is no number. A power of 0 is special
+  /// only for -0 and where it is not to 0.
+  llvm::Value* is_special_power(llvm::Value* x, llvm::Value* y);
 
  private:
   llvm::Value* constant(llvm::Value* like, double value);
@@ -55,6 +60,13 @@ class VectorMath {
   llvm::Value* small_exp(llvm::Value* r);
   /// numerator / (1 + e), of 1 or e, without the sum's rounding error; e is between 0 and 1.
   llvm::Value* divide_by_one_plus(llvm::Value* numerator, llvm::Value* e);
+
+  /// x = 2^e m, m in [sqrt(1/2), sqrt(2)), of a positive normal x.
+  struct Normalized {
+    llvm::Value *e, *m;  // e: integer
+  };
+  Normalized normalize(llvm::Value* x);
+  llvm::Value* is_positive_zero(llvm::Value* x);
 
   /// x = n * pi / 2 + r, |r| <= pi / 4: `n`, modulo 2^32, and r's sine and cosine.
   struct Angle {

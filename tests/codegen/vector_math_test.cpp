@@ -20,7 +20,7 @@ double ulp_error(float actual, double exact) {
 }
 
 struct Function {
-  const char* name;
+  std::string name;
   double bound_ulp;
   std::function<double(double)> exact;
 };
@@ -35,6 +35,10 @@ const std::vector<Function>& functions() {
       {"log", 2, [](double x) { return std::log(x); }},
       {"sin", 2, [](double x) { return std::sin(x); }},
       {"cos", 2, [](double x) { return std::cos(x); }},
+      {"pow 0.3", 2, [](double x) { return std::pow(x, double{0.3F}); }},
+      {"pow -2.5", 2, [](double x) { return std::pow(x, -2.5); }},
+      {"pow 3", 2, [](double x) { return std::pow(x, 3); }},
+      {"pow 17.25", 2, [](double x) { return std::pow(x, 17.25); }},
   };
   return list;
 }
@@ -42,21 +46,27 @@ const std::vector<Function>& functions() {
 /// The function's generated code over blocks of kBlock floats.
 class Generated {
  public:
-  Generated(const char* name, Isa isa) {
+  /// `name`: of the operation, and its second argument if it has one.
+  Generated(const std::string& name, Isa isa) {
     EmitOptions options;
     options.isa = isa;
-    auto image = emit({parse(fmt::format(R"(
+    const size_t blank = name.find(' ');
+    const bool binary = blank != std::string::npos;
+    auto image =
+        emit({parse(fmt::format(R"(
 kernel f(x: f32[{0}], y: f32[{0}] mut) partition part {{
   for i in [0, {0}) step 32 {{
     tile (c: 32 vector) {{
       %x = load f32 x[i + c]
-      %y = {1} f32 %x
+      %a = const f32 {2}
+      %y = {1} f32 %x{3}
       store y[i + c] = %y
     }}
   }}
 }})",
-                                         kBlock, name))},
-                      options);
+                                kBlock, name.substr(0, blank),
+                                binary ? name.substr(blank + 1) : "0", binary ? ", %a" : ""))},
+             options);
     EXPECT_TRUE(image.ok());
     auto loaded = runtime::load_image(*image);
     EXPECT_TRUE(loaded.ok());
@@ -93,7 +103,7 @@ void sweep(uint64_t step) {
           }
         }
       }
-      std::printf("%-8s %-7s largest error %.3f ULP at %a\n", function.name,
+      std::printf("%-9s %-7s largest error %.3f ULP at %a\n", function.name.c_str(),
                   std::string(to_string(isa)).c_str(), worst, static_cast<double>(worst_at));
       EXPECT_LE(worst, function.bound_ulp) << function.name << " at " << worst_at;
     }
