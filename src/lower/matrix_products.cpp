@@ -38,7 +38,7 @@ int64_t MatrixBlock::row_step(int axis) const {
 
 /// Where the sums of a panel begin.
 Expr MatrixBlock::panel_sums(const std::vector<Expr>& base, const Expr& first_lane) const {
-  const Expr lane = base[schedule_.vector_axis];
+  const Expr& lane = base[schedule_.vector_axis];
   if (num_parts() > 1) return (lane - first_lane) * Expr(num_rows_);
   if (!has_beside_) return Expr(0);
   const Expr panel = floor_div(lane, Expr(schedule_.vector_tile));
