@@ -363,7 +363,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   const double lost =
       std::clamp((ring_bytes + revisited_bytes - near_bytes) / double(machine.l2_bytes), 0.0, 1.0);
   constexpr double kPanelsAhead = 3;  // so much faster, fetched while the unit is at work
-  double streamed_first = 0, streamed_again = 0, streamed_far = 0;
+  double streamed_first = 0, streamed_again = 0;
   for (const auto& [value, read] : revisited) {
     const double all = bytes_of(graph, value) * (read.waited_for ? kPartBytes : 1);
     const double needed = read.cold ? (divided.count(value) ? share : 1) * all : 0;
@@ -374,12 +374,11 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     } else {
       streamed_first += needed / cold_rate;
       streamed_again += read.again_bytes * again;
-      if (read.cold) streamed_far += read.again_bytes * waits_again;
+      // A strip's few rows leave little to do while weights come from behind the second level.
+      if (read.cold) cost.compute += read.again_bytes * waits_again;
     }
   }
   cost.streamed += std::max(streamed_first, streamed_again);
-  // A strip's few rows leave little to do while weights come from behind the second level.
-  cost.compute += streamed_far;
   for (const fusion::StripRing& ring : strips.rings) {
     // Written once and read once.
     const double bytes = bytes_of(graph, ring.value);
