@@ -128,6 +128,9 @@ CORF_API void corf_options_free(corf_options* options);
  * "plan_cache"  folder of tuned plans; empty: none are looked for
  * "force_plan"  the text of a plan to carry out, as corf_inspect gives it for stage plan
  *                                                 "auto"
+ * "constant"    NAME=VALUE: compiles in the value of an input, which the session then no longer
+ *               has; VALUE: a number for all elements, or one for each, separated by commas.
+ *               Set once for each such input
  * "winograd"    0 or 1: compute 3x3 convolutions by Winograd's method where it is faster; its
  *               rounding errors are larger       "0"
  * "cache_size"  executables kept by a session, at least 1

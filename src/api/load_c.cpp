@@ -20,7 +20,7 @@ corf_error* corf_session_load(const char* path, const corf_options* options,
       *session = new corf_session{std::move(opened)};
       return {};
     }
-    CORF_ASSIGN(auto model, corf::onnx::load_model(path));
+    CORF_ASSIGN(auto model, corf::onnx::load_model(path, to_options(options).constants));
     CORF_ASSIGN(auto opened, corf::api::open_session(std::move(model), to_options(options)));
     *session = new corf_session{std::move(opened)};
     return {};
@@ -30,8 +30,8 @@ corf_error* corf_session_load(const char* path, const corf_options* options,
 corf_error* corf_session_load_bytes(const void* bytes, size_t size_bytes, const char* directory,
                                     const corf_options* options, corf_session** session) {
   return guarded([&]() -> Status {
-    CORF_ASSIGN(auto model,
-                corf::onnx::parse_model(bytes, size_bytes, directory ? directory : "."));
+    CORF_ASSIGN(auto model, corf::onnx::parse_model(bytes, size_bytes, directory ? directory : ".",
+                                                    to_options(options).constants));
     CORF_ASSIGN(auto opened, corf::api::open_session(std::move(model), to_options(options)));
     *session = new corf_session{std::move(opened)};
     return {};

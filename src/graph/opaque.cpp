@@ -95,8 +95,8 @@ Result<std::vector<Tensor>> evaluate_opaque(const Graph& graph, const Node& node
   auto found = references().find(opaque.routine);
   if (found == references().end() || inputs.empty()) {
     return make_error(ErrorCode::kUnsupported,
-                      "node '{}' ({}): the routine '{}' has no reference, so the model cannot be "
-                      "evaluated",
+                      "node '{}' ({}): the routine '{}' has no reference in float64; the unfused "
+                      "plan can be one (--reference unfused)",
                       node.name, node.origin, opaque.routine);
   }
   CORF_ASSIGN(auto outputs, found->second(graph, node, opaque, inputs));

@@ -6,6 +6,7 @@
 
 #include "graph/evaluate.h"
 #include "onnx/bind_shape.h"
+#include "onnx/check_model.h"
 #include "onnx/compose.h"
 #include "onnx/model_state.h"
 #include "onnx/node_import.h"
@@ -22,56 +23,21 @@ using onnx_proto::NodeProto;
 /// shapes depend on them; larger ones are left to constant folding.
 constexpr int64_t kMaxFoldedElems = 1 << 16;
 
+/// Opset whose Where a choice between the branches of an If follows.
+constexpr int64_t kOpsetOfWhere = 16;
+
 /// More elements than any machine holds: such a shape is a mistake in the model.
 constexpr int64_t kMaxElems = int64_t{1} << 40;
-
-/// Nodes that an output depends on.
-std::vector<bool> find_live_nodes(const Model::State& state) {
-  std::unordered_set<std::string> needed;
-  for (const ModelTensor& output : state.outputs) needed.insert(output.name);
-  std::vector<bool> live(state.nodes.size());
-  for (size_t i = state.nodes.size(); i-- > 0;) {
-    const NodeProto& node = *state.nodes[i].proto;
-    for (const std::string& output : node.output()) {
-      live[i] = live[i] || (!output.empty() && needed.contains(output));
-    }
-    if (!live[i]) continue;
-    for (const std::string& name : names_read(node)) needed.insert(name);
-  }
-  return live;
-}
-
-/// Why no node of this operator can be imported, whatever its inputs; empty if it can.
-std::string why_unsupported(const ModelNode& node) {
-  const NodeProto& proto = *node.proto;
-  const Operator* entry = find_operator(proto.domain(), proto.op_type());
-  if (entry == nullptr) {
-    const std::string domain =
-        proto.domain().empty() ? "" : fmt::format(" of domain '{}'", proto.domain());
-    return "the operator" + domain + " is not supported";
-  }
-  if (node.opset < entry->since || node.opset > entry->until) {
-    return fmt::format("supported in opsets {} to {}", entry->since, entry->until);
-  }
-  return "";
-}
 
 bool is_if(const NodeProto& node) {
   return node.op_type() == "If" && (node.domain().empty() || node.domain() == "ai.onnx");
 }
 
-Status check_opset(int64_t opset) {
-  if (opset == 0) return {};  // no node of the default domain
-  if (opset >= kFirstOpset && opset <= kLastOpset) return {};
-  return make_error(ErrorCode::kUnsupported, "the model uses opset {}; {} to {} are supported",
-                    opset, kFirstOpset, kLastOpset);
-}
-
-Error unsupported_error(const std::vector<std::string>& lines) {
-  if (lines.size() == 1) return Error{ErrorCode::kUnsupported, lines[0]};
-  std::string message = fmt::format("{} nodes are not supported:", lines.size());
-  for (const std::string& line : lines) message += "\n  " + line;
-  return Error{ErrorCode::kUnsupported, message};
+Result<const onnx_proto::GraphProto*> find_branch(const NodeProto& node, std::string_view name) {
+  for (const auto& attribute : node.attribute()) {
+    if (attribute.name() == name && attribute.has_g()) return &attribute.g();
+  }
+  return make_error(ErrorCode::kInvalidModel, "{}: it has no {}", describe(node), name);
 }
 
 class Importer {
@@ -100,9 +66,16 @@ class Importer {
   Status add_inputs();
 
   Status import_node(const ModelNode& node, const std::string& name);
-  /// The branch that a known condition selects, in the node's place.
+  /// In the node's place the branch that a known condition selects; both branches and a choice
+  /// between their outputs where the condition depends on data.
   Status import_if(const ModelNode& node, const std::string& name);
+  /// Gives the node's outputs the branch's values.
   Status import_branch(const onnx_proto::GraphProto& branch, const ModelNode& node);
+  using Values = std::vector<std::optional<ValueId>>;
+  /// The branch's values for the node's outputs (none: unavailable); its names stay its own.
+  Result<Values> import_branch_apart(const onnx_proto::GraphProto& branch, const ModelNode& node);
+  /// `inputs`: the condition and what the branches give for `output`.
+  Status select_output(const ModelNode& node, const std::string& name, int output, Values inputs);
   /// Notes why the node cannot be imported, unless that has been said already.
   Status give_up(const NodeProto& node, std::string why);
   Status import_with(const Operator& entry, NodeImport& context, const NodeProto& proto);
@@ -239,21 +212,67 @@ Status Importer::import_if(const ModelNode& node, const std::string& name) {
   }
   if (report_if_unavailable(proto.input(0))) return give_up(proto, "");
   CORF_ASSIGN(auto condition, find_input(proto.input(0)));
+  CORF_ASSIGN(const onnx_proto::GraphProto* then_branch, find_branch(proto, "then_branch"));
+  CORF_ASSIGN(const onnx_proto::GraphProto* else_branch, find_branch(proto, "else_branch"));
   NodeImport context(graph_, proto, node.opset, name, {condition}, state_.storage,
                      *state_.external);
-  const Tensor* known = condition ? context.known(*condition) : nullptr;
-  if (known == nullptr || known->num_elems() != 1) {
-    return give_up(proto, context.prefix() +
-                              "its condition depends on data; only a branch that is known while "
-                              "compiling is supported");
+  if (!condition || num_elems(context.shape(*condition)) != 1) {
+    return make_error(ErrorCode::kInvalidModel, "{}its condition is not one element",
+                      context.prefix());
   }
-  std::string_view wanted = known->at_i64(0) != 0 ? "then_branch" : "else_branch";
-  for (const auto& attribute : proto.attribute()) {
-    if (attribute.name() == wanted && attribute.has_g()) {
-      return import_branch(attribute.g(), node);
-    }
+  if (const Tensor* known = context.known(*condition)) {
+    return import_branch(known->at_i64(0) != 0 ? *then_branch : *else_branch, node);
   }
-  return make_error(ErrorCode::kInvalidModel, "{}: it has no {}", describe(proto), wanted);
+  CORF_ASSIGN(Values then_values, import_branch_apart(*then_branch, node));
+  CORF_ASSIGN(Values else_values, import_branch_apart(*else_branch, node));
+  for (int i = 0; i < proto.output_size(); ++i) {
+    if (!then_values[i] || !else_values[i]) continue;  // unavailable, and reported
+    CORF_RETURN_IF_ERROR(select_output(node, name, i, {condition, then_values[i], else_values[i]}));
+  }
+  return {};
+}
+
+Result<Importer::Values> Importer::import_branch_apart(const onnx_proto::GraphProto& branch,
+                                                       const ModelNode& node) {
+  const std::unordered_map<std::string, ValueId> outside = values_;
+  if (Status status = import_branch(branch, node); !status.ok()) {
+    return make_error(status.error().code,
+                      "{} (a branch of {}, whose condition depends on data, so both are compiled; "
+                      "make the input that decides a constant)",
+                      status.error().message, describe(*node.proto));
+  }
+  Values values;
+  for (const std::string& output : node.proto->output()) {
+    auto found = values_.find(output);
+    values.push_back(found == values_.end() ? std::optional<ValueId>() : found->second);
+  }
+  values_ = outside;
+  return values;
+}
+
+Status Importer::select_output(const ModelNode& node, const std::string& name, int output,
+                               Values inputs) {
+  NodeProto select;  // Where(condition, then, else)
+  select.set_op_type(node.proto->op_type());
+  select.set_name(node.proto->name());
+  select.add_output(node.proto->output(output));
+  std::string part = output == 0 ? name : node_names_.claim(fmt::format("{}/{}", name, output));
+  NodeImport context(graph_, select, kOpsetOfWhere, part, std::move(inputs), state_.storage,
+                     *state_.external);
+  const graph::Value& a = graph_.values[context.input(1)];
+  const graph::Value& b = graph_.values[context.input(2)];
+  if (a.dtype != b.dtype || a.shape != b.shape ||
+      context.rank(context.input(0)) > context.rank(context.input(1))) {
+    return give_up(
+        select,
+        context.prefix() + fmt::format("its condition depends on data, and its branches give "
+                                       "{} {} and {} {} for output {}; only branches of the "
+                                       "same type and shape can be chosen from at run time; make "
+                                       "the input that decides a constant",
+                                       to_string(a.dtype), to_string(a.shape), to_string(b.dtype),
+                                       to_string(b.shape), output));
+  }
+  return import_with(*find_operator("", "Where"), context, select);
 }
 
 Status Importer::import_branch(const onnx_proto::GraphProto& branch, const ModelNode& node) {

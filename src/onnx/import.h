@@ -25,7 +25,7 @@ struct ModelTensor {
 class Model {
  public:
   ~Model();
-  const std::vector<ModelTensor>& inputs() const;  // initialisers excluded
+  const std::vector<ModelTensor>& inputs() const;  // initialisers and constants excluded
   const std::vector<ModelTensor>& outputs() const;
   const std::map<std::string, std::string>& metadata() const;  // metadata_props
   int64_t opset() const;                                       // of the default domain
@@ -40,11 +40,17 @@ class Model {
   std::unique_ptr<State> state_;
 };
 
+/// Values of inputs, by name, that are compiled in: one number for all elements, or as many as
+/// there are, separated by commas.
+using InputConstants = std::map<std::string, std::string>;
+
 /// Errors: kIo if unreadable; kInvalidModel if damaged, truncated, empty, cyclic or of inconsistent
-/// types, naming what is wrong.
-Result<std::shared_ptr<const Model>> load_model(const std::string& path);
+/// types, naming what is wrong; kInvalidArgument if a constant does not fit.
+Result<std::shared_ptr<const Model>> load_model(const std::string& path,
+                                                const InputConstants& constants = {});
 Result<std::shared_ptr<const Model>> parse_model(const void* bytes, size_t size_bytes,
-                                                 const std::string& directory = ".");
+                                                 const std::string& directory = ".",
+                                                 const InputConstants& constants = {});
 
 /// Shapes of inputs by name, for those with symbolic dimensions; symbols may also be bound by name
 /// (a shape of one extent under the symbol's name).

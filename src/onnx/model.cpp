@@ -146,7 +146,8 @@ Status read_nodes(Model::State& state) {
 }
 
 Result<std::shared_ptr<const Model>> read_model(const void* bytes, size_t size_bytes,
-                                                std::vector<std::string> directories) {
+                                                std::vector<std::string> directories,
+                                                const InputConstants& constants) {
   if (size_bytes == 0) return make_error(ErrorCode::kInvalidModel, "the model is empty (0 bytes)");
   if (size_bytes > static_cast<size_t>(std::numeric_limits<int>::max())) {
     return make_error(ErrorCode::kInvalidModel,
@@ -171,6 +172,7 @@ Result<std::shared_ptr<const Model>> read_model(const void* bytes, size_t size_b
   for (const auto& entry : proto.metadata_props()) state->metadata[entry.key()] = entry.value();
   CORF_RETURN_IF_ERROR(read_initializers(*state));
   CORF_RETURN_IF_ERROR(read_interface(*state));
+  CORF_RETURN_IF_ERROR(make_inputs_constant(*state, constants));
   CORF_RETURN_IF_ERROR(read_nodes(*state));
   return std::shared_ptr<const Model>(std::make_shared<Model>(std::move(state)));
 }
@@ -202,14 +204,16 @@ std::map<std::string, int64_t> Model::operator_counts() const {
   return counts;
 }
 
-Result<std::shared_ptr<const Model>> load_model(const std::string& path) {
+Result<std::shared_ptr<const Model>> load_model(const std::string& path,
+                                                const InputConstants& constants) {
   CORF_ASSIGN(auto file, MappedFile::open(path));
   // A model that is itself a symbolic link (a download cache) has its data beside the target.
   std::filesystem::path directory = std::filesystem::path(path).parent_path();
   std::error_code error;
   auto target = std::filesystem::weakly_canonical(path, error).parent_path();
-  auto model = read_model(file->bytes(), file->size_bytes(),
-                          {directory.empty() ? "." : directory.string(), target.string()});
+  auto model =
+      read_model(file->bytes(), file->size_bytes(),
+                 {directory.empty() ? "." : directory.string(), target.string()}, constants);
   if (!model.ok()) {
     return make_error(model.error().code, "'{}': {}", path, model.error().message);
   }
@@ -217,8 +221,9 @@ Result<std::shared_ptr<const Model>> load_model(const std::string& path) {
 }
 
 Result<std::shared_ptr<const Model>> parse_model(const void* bytes, size_t size_bytes,
-                                                 const std::string& directory) {
-  return read_model(bytes, size_bytes, {directory});
+                                                 const std::string& directory,
+                                                 const InputConstants& constants) {
+  return read_model(bytes, size_bytes, {directory}, constants);
 }
 
 }  // namespace corf::onnx

@@ -46,6 +46,9 @@ std::string describe(const onnx_proto::NodeProto& node);
 /// take from outside.
 std::vector<std::string> names_read(const onnx_proto::NodeProto& node);
 
+/// Makes the inputs initialisers, as `InputConstants` says.
+Status make_inputs_constant(Model::State& state, const InputConstants& constants);
+
 /// Replaces calls of the model's functions with the functions' bodies.
 /// Errors: kInvalidModel if a function calls itself.
 Result<std::vector<ModelNode>> inline_functions(ModelStorage& storage, int64_t model_opset);

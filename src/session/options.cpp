@@ -64,6 +64,13 @@ Status Options::set(std::string_view key, std::string_view value) {
     force_plan = std::string(value);
   } else if (key == "plan_cache") {
     plan_cache_dir = std::string(value);
+  } else if (key == "constant") {
+    const size_t equals = value.rfind('=');
+    if (equals == std::string_view::npos || equals == 0) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        "option constant: '{}' is not of the form NAME=VALUE", value);
+    }
+    constants[std::string(value.substr(0, equals))] = std::string(value.substr(equals + 1));
   } else if (key == "winograd") {
     CORF_ASSIGN(const int64_t on, parse_integer(key, value, 0, 1));
     winograd = on != 0;
@@ -79,11 +86,11 @@ Status Options::set(std::string_view key, std::string_view value) {
   } else if (key == "dump_dir") {
     dump_dir = std::string(value);
   } else {
-    return make_error(
-        ErrorCode::kInvalidArgument,
-        "unknown option '{}'; there are threads, isa, plan, force_plan, plan_cache, winograd, "
-        "cache_size, verify_each, time_passes, dump_dir",
-        key);
+    return make_error(ErrorCode::kInvalidArgument,
+                      "unknown option '{}'; there are threads, isa, plan, force_plan, plan_cache, "
+                      "constant, winograd, "
+                      "cache_size, verify_each, time_passes, dump_dir",
+                      key);
   }
   return {};
 }

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,7 +17,8 @@ struct Options {
   std::optional<Isa> isa;  // default: the best of this machine
   bool unfused = false;
   std::optional<std::string> force_plan;
-  std::string plan_cache_dir;  // empty: none
+  std::string plan_cache_dir;                    // empty: none
+  std::map<std::string, std::string> constants;  // input: its values
   bool winograd = true;
   size_t cache_size = 8;
   bool verify_each = false;

@@ -39,6 +39,24 @@ class RunTest(CommandTest):
         result = json.loads(self.check_succeeds("run", self.model, "--shape", "batch=5", "--json"))
         self.assertEqual(result["outputs"][0]["shape"], [5, 2])
 
+    def test_constant_is_no_input(self):
+        result = json.loads(self.check_succeeds("inspect", self.fixed_model(), "--constant",
+                                                "x=1", "--json"))
+        self.assertEqual([entry["name"] for entry in result["inputs"]], ["z"])
+        out = self.folder / "out"
+        z = self.write("z.npy", np.array([1, 2], np.float32))
+        self.check_succeeds("run", self.fixed_model(), "--constant", "x=10,0.5", "--input",
+                            f"z={z}", "--output-dir", out)
+        np.testing.assert_array_equal(np.load(out / "y.npy"), np.array([11, 2.5], np.float32))
+        self.check_fails("run", self.fixed_model(), "--constant", "w=1",
+                         says=["'w'", "no input; there are x, z"])
+        self.assertEqual(corf("run", self.fixed_model(), "--constant", "w").returncode, 2)
+
+    def fixed_model(self):
+        return self.write("add.onnx", make_model(
+            [helper.make_node("Add", ["x", "z"], ["y"])], [value("x", [2]), value("z", [2])],
+            [value("y", [2])]))
+
     def test_random_inputs_are_seeded(self):
         def run(seed):
             out = self.folder / f"out{seed}"

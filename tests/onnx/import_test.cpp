@@ -141,8 +141,9 @@ TEST(Import, OutputsHaveNodesOfTheirOwn) {
   EXPECT_EQ(distinct.size(), 4U);
 }
 
-/// If(x's first extent == 2) { y = relu(x) } else { y = missing operator }
-ModelBuilder branching(const std::string& condition) {
+/// If(condition) { y = relu(x) } else { y = otherwise(x) }; the condition "same": x's first extent
+/// is 2, "flag": an input.
+ModelBuilder branching(const std::string& condition, const std::string& otherwise) {
   ModelBuilder builder;
   builder.input("x", {2, 3}).ints("zero", {0}).ints("two", {2}).output("y");
   builder.input("flag", {1}, TensorProto::BOOL);
@@ -150,28 +151,77 @@ ModelBuilder branching(const std::string& condition) {
   builder.node("Gather", {"s", "zero"}, {"extent"}).node("Equal", {"extent", "two"}, {"same"});
   builder.node("If", {condition}, {"y"});
   auto& node = *builder.proto.mutable_graph()->mutable_node()->rbegin();
-  for (const auto& [name, op] : {std::pair{"then_branch", "Relu"}, {"else_branch", "FancyOp"}}) {
+  for (const auto& [name, op] :
+       {std::pair{"then_branch", std::string("Relu")}, {"else_branch", otherwise}}) {
     auto& attribute = *node.add_attribute();
     attribute.set_name(name);
     attribute.set_type(onnx_proto::AttributeProto::GRAPH);
     auto& inner = *attribute.mutable_g()->add_node();
     inner.set_op_type(op);
     inner.add_input("x");
-    inner.add_output(std::string(op) + "_out");
-    attribute.mutable_g()->add_output()->set_name(std::string(op) + "_out");
+    inner.add_output("inside");  // each branch has names of its own
+    attribute.mutable_g()->add_output()->set_name("inside");
   }
   return builder;
 }
 
 TEST(Import, KnownConditionSelectsItsBranch) {
-  auto outputs =
-      branching("same").run({floats({2, 3}, {-1, 2, -3, 4, -5, 6}), Tensor(DType::kBool, {1})});
+  auto outputs = branching("same", "FancyOp")
+                     .run({floats({2, 3}, {-1, 2, -3, 4, -5, 6}), Tensor(DType::kBool, {1})});
   ASSERT_TRUE(outputs.ok()) << outputs.error().message;
   EXPECT_EQ(values_of((*outputs)[0]), (std::vector<double>{0, 2, 0, 4, 0, 6}));
-  auto graph = branching("flag").import();
-  ASSERT_FALSE(graph.ok());
-  EXPECT_EQ(graph.error().code, ErrorCode::kUnsupported);
-  EXPECT_NE(graph.error().message.find("If_y"), std::string::npos);
+}
+
+TEST(Import, ConditionOfDataChoosesBetweenBothBranches) {
+  for (bool condition : {false, true}) {
+    Tensor flag(DType::kBool, {1});
+    flag.set_i64(0, condition ? 1 : 0);
+    auto outputs = branching("flag", "Neg").run({floats({2, 3}, {-1, 2, -3, 4, -5, 6}), flag});
+    ASSERT_TRUE(outputs.ok()) << outputs.error().message;
+    EXPECT_EQ(values_of((*outputs)[0]), condition ? (std::vector<double>{0, 2, 0, 4, 0, 6})
+                                                  : (std::vector<double>{1, -2, 3, -4, 5, -6}));
+  }
+}
+
+TEST(Import, ConditionOfDataNeedsBranchesThatFit) {
+  auto missing = branching("flag", "FancyOp").import();
+  ASSERT_FALSE(missing.ok());
+  EXPECT_EQ(missing.error().code, ErrorCode::kUnsupported);
+  EXPECT_NE(missing.error().message.find("FancyOp"), std::string::npos);
+  auto other_shape = branching("flag", "Shape").import();
+  ASSERT_FALSE(other_shape.ok());
+  EXPECT_EQ(other_shape.error().code, ErrorCode::kUnsupported);
+  EXPECT_NE(other_shape.error().message.find("'If_y'"), std::string::npos)
+      << other_shape.error().message;
+}
+
+TEST(Import, ConstantInputsAreNoInputs) {
+  ModelBuilder builder;
+  builder.input("x", {2}).input("scale", {2}).input("shift", {}, TensorProto::INT64);
+  builder.node("Cast", {"shift"}, {"s"}, {{"to", int64_t{TensorProto::FLOAT}}});
+  builder.node("Mul", {"x", "scale"}, {"scaled"}).node("Add", {"scaled", "s"}, {"y"}).output("y");
+  const std::string bytes = builder.proto.SerializeAsString();
+  auto model = onnx::parse_model(bytes.data(), bytes.size(), ".", {{"scale", "2,-0.5"}, {"shift", "3"}});
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  ASSERT_EQ((*model)->inputs().size(), 1U);
+  auto graph = onnx::import(**model, {});
+  ASSERT_TRUE(graph.ok()) << graph.error().message;
+  auto outputs = graph::evaluate(*graph, {floats({2}, {1, 4})});
+  ASSERT_TRUE(outputs.ok()) << outputs.error().message;
+  EXPECT_EQ(values_of((*outputs)[0]), (std::vector<double>{5, 1}));
+
+  const std::vector<std::pair<onnx::InputConstants, std::string>> mistakes = {
+      {{{"nothing", "1"}}, "no input; there are x, scale, shift"},
+      {{{"scale", "1,2,3"}}, "2 elements, but 3 values"},
+      {{{"shift", "1.5"}}, "'1.5' is no value of type i64"},
+      {{{"scale", ""}}, "'' is no value of type f32"},
+  };
+  for (const auto& [constants, message] : mistakes) {
+    auto wrong = onnx::parse_model(bytes.data(), bytes.size(), ".", constants);
+    ASSERT_FALSE(wrong.ok());
+    EXPECT_EQ(wrong.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_NE(wrong.error().message.find(message), std::string::npos) << wrong.error().message;
+  }
 }
 
 TEST(Import, WrongAttributeTypesAreNamed) {

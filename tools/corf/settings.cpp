@@ -18,6 +18,13 @@ std::string check_shape_argument(const std::string& argument) {
   return "";
 }
 
+std::string check_constant_argument(const std::string& argument) {
+  const auto [name, text] = split_at_last_equals(argument);
+  if (name.empty() || text.empty())
+    return fmt::format("'{}' is not of the form NAME=16000", argument);
+  return "";
+}
+
 std::string check_input_argument(const std::string& argument) {
   const auto [name, file] = split_at_first_equals(argument);
   if (name.empty() || file.empty()) {
@@ -57,6 +64,12 @@ void Settings::add_model_to(CLI::App& app) {
       ->take_all()
       ->expected(1)
       ->check(check_shape_argument);
+  app.add_option("--constant", constant_arguments,
+                 "NAME=16000: value of an input that is compiled in, and no input any more")
+      ->type_name("NAME=VALUE")
+      ->take_all()
+      ->expected(1)
+      ->check(check_constant_argument);
   app.add_flag("--verify-each", verify_each, "Check each stage's rules after every pass");
   app.add_flag("--time-passes", time_passes, "Log the time of each pass");
 }
@@ -79,6 +92,7 @@ Options Settings::to_options() const {
     std::ifstream file(force_plan);
     options.set("force_plan", std::string(std::istreambuf_iterator<char>(file), {}));
   }
+  for (const std::string& argument : constant_arguments) options.set("constant", argument);
   if (verify_each) options.set("verify_each", "1");
   if (time_passes) options.set("time_passes", "1");
   return options;

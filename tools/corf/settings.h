@@ -13,15 +13,17 @@ struct Settings {
   int threads = 0;
   std::string isa;
   std::string plan = "auto";
-  std::vector<std::string> shape_arguments;  // NAME=1x3x224x224
-  std::vector<std::string> input_arguments;  // NAME=FILE.npy
+  std::vector<std::string> shape_arguments;     // NAME=1x3x224x224
+  std::vector<std::string> constant_arguments;  // NAME=16000
+  std::vector<std::string> input_arguments;     // NAME=FILE.npy
   uint64_t seed = 0;
   std::string force_plan;
   bool winograd = true;
   bool verify_each = false;
   bool time_passes = false;
 
-  /// Adds MODEL, --json, --threads, --isa, --plan, --winograd, --shape, --verify-each and
+  /// Adds MODEL, --json, --threads, --isa, --plan, --winograd, --shape, --constant, --verify-each
+  /// and
   /// --time-passes.
   void add_model_to(CLI::App& app);
   /// Adds --input and --seed.

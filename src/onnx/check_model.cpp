@@ -1,0 +1,52 @@
+#include "onnx/check_model.h"
+
+#include <unordered_set>
+
+#include "onnx/node_import.h"
+
+namespace corf::onnx {
+
+std::vector<bool> find_live_nodes(const Model::State& state) {
+  std::unordered_set<std::string> needed;
+  for (const ModelTensor& output : state.outputs) needed.insert(output.name);
+  std::vector<bool> live(state.nodes.size());
+  for (size_t i = state.nodes.size(); i-- > 0;) {
+    const onnx_proto::NodeProto& node = *state.nodes[i].proto;
+    for (const std::string& output : node.output()) {
+      live[i] = live[i] || (!output.empty() && needed.contains(output));
+    }
+    if (!live[i]) continue;
+    for (const std::string& name : names_read(node)) needed.insert(name);
+  }
+  return live;
+}
+
+std::string why_unsupported(const ModelNode& node) {
+  const onnx_proto::NodeProto& proto = *node.proto;
+  const Operator* entry = find_operator(proto.domain(), proto.op_type());
+  if (entry == nullptr) {
+    const std::string domain =
+        proto.domain().empty() ? "" : fmt::format(" of domain '{}'", proto.domain());
+    return "the operator" + domain + " is not supported";
+  }
+  if (node.opset < entry->since || node.opset > entry->until) {
+    return fmt::format("supported in opsets {} to {}", entry->since, entry->until);
+  }
+  return "";
+}
+
+Status check_opset(int64_t opset) {
+  if (opset == 0) return {};  // no node of the default domain
+  if (opset >= kFirstOpset && opset <= kLastOpset) return {};
+  return make_error(ErrorCode::kUnsupported, "the model uses opset {}; {} to {} are supported",
+                    opset, kFirstOpset, kLastOpset);
+}
+
+Error unsupported_error(const std::vector<std::string>& lines) {
+  if (lines.size() == 1) return Error{ErrorCode::kUnsupported, lines[0]};
+  std::string message = fmt::format("{} nodes are not supported:", lines.size());
+  for (const std::string& line : lines) message += "\n  " + line;
+  return Error{ErrorCode::kUnsupported, message};
+}
+
+}  // namespace corf::onnx
