@@ -201,7 +201,8 @@ TEST(Import, ConstantInputsAreNoInputs) {
   builder.node("Cast", {"shift"}, {"s"}, {{"to", int64_t{TensorProto::FLOAT}}});
   builder.node("Mul", {"x", "scale"}, {"scaled"}).node("Add", {"scaled", "s"}, {"y"}).output("y");
   const std::string bytes = builder.proto.SerializeAsString();
-  auto model = onnx::parse_model(bytes.data(), bytes.size(), ".", {{"scale", "2,-0.5"}, {"shift", "3"}});
+  auto model =
+      onnx::parse_model(bytes.data(), bytes.size(), ".", {{"scale", "2,-0.5"}, {"shift", "3"}});
   ASSERT_TRUE(model.ok()) << model.error().message;
   ASSERT_EQ((*model)->inputs().size(), 1U);
   auto graph = onnx::import(**model, {});
