@@ -235,9 +235,10 @@ class MatrixChooser : ScheduleStep {
     }
   }
 
-  /// Whether a panel is asked for while the one before is at work: it comes from afar.
+  /// Whether a panel is asked for while the one before is at work: it comes from behind the first
+  /// level, where tile loads would wait for it.
   bool is_worth_fetching() const {
-    return !shape_.packs && !machine_.keeps_near(storage_.constant_bytes);
+    return !shape_.packs && packed_bytes() > double(machine_.l1_bytes) / 2;
   }
 
   /// From `most` points of the blocks' axis up to `limit`: those whose tiles of rows are the
@@ -297,11 +298,11 @@ class MatrixChooser : ScheduleStep {
       schedule_.block_tiles = ceil_div(most, tile);
     }
     points[axis] = std::min(all, most);
+    if (is_worth_fetching()) schedule_.prefetch = fusion::Prefetch::kPanel;
     if (stay) {
       choose_near_channels(points);
       return;
     }
-    if (is_worth_fetching()) schedule_.prefetch = fusion::Prefetch::kPanel;
     const double line_bytes = double(shape_.num_lines(points)) * kPartBytes;
     const int64_t channels = shape_.padded_channels();
     constexpr int64_t kBlock = fusion::kMatrixChannels;
