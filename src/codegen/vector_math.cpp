@@ -48,14 +48,14 @@ Value* VectorMath::clamp(Value* x, double lo, double hi) {
   return builder_.CreateSelect(builder_.CreateFCmpOLT(high, x), high, x);
 }
 
-VectorMath::Reduced VectorMath::reduce(Value* x) {
+VectorMath::Reduced VectorMath::reduce(Value* x, int bias) {
   // Adding 1.5 * 2^23 rounds to an integer, which the sum's last bits then hold.
-  constexpr double kMagic = 0x1.8p23;
+  const double magic = 0x1.8p23 + bias;
   // ln 2 = 355/512 + rest: the product of n and the first part is exact, with or without FMA.
   constexpr double kLn2High = 0.693359375, kLn2Low = -2.1219444005469058e-4;
-  Value* sum = fma(x, constant(x, 1.4426950408889634), constant(x, kMagic));
+  Value* sum = fma(x, constant(x, 1.4426950408889634), constant(x, magic));
   Reduced result;
-  result.n = builder_.CreateFSub(sum, constant(x, kMagic));
+  result.n = builder_.CreateFSub(sum, constant(x, magic));
   result.bits =
       builder_.CreateSub(builder_.CreateBitCast(sum, integer_type(x)), integer(x, 0x4b400000));
   Value* high = fma(result.n, constant(x, -kLn2High), x);
@@ -154,10 +154,20 @@ Value* VectorMath::sigmoid(Value* x) {
   Value* one = constant(x, 1);
   Value* negative = builder_.CreateFNeg(builder_.CreateUnaryIntrinsic(llvm::Intrinsic::fabs, x));
   Value* low = constant(x, -104);  // in front, so that a NaN stays
-  const Reduced reduced =
-      reduce(builder_.CreateSelect(builder_.CreateFCmpOGT(low, negative), low, negative));
-  Value* e = scale(small_exp(reduced.r), reduced);
-  Value* is_negative = builder_.CreateFCmpOLT(x, constant(x, 0));
+  negative = builder_.CreateSelect(builder_.CreateFCmpOGT(low, negative), low, negative);
+  Value* e;
+  if (scales_under_mask(x)) {
+    const Reduced reduced = reduce(negative);
+    e = scale(small_exp(reduced.r), reduced);
+  } else {
+    // With its exponent's bias, 2^(n + 64) is in range: one product rounds what is left.
+    const Reduced reduced = reduce(negative, 127 + 64);
+    Value* power = builder_.CreateBitCast(builder_.CreateShl(reduced.bits, 23), x->getType());
+    e = builder_.CreateFMul(builder_.CreateFMul(small_exp(reduced.r), power), constant(x, 0x1p-64));
+  }
+  // By the sign's bit, which selects by itself.
+  Value* is_negative =
+      builder_.CreateICmpSLT(builder_.CreateBitCast(x, integer_type(x)), integer(x, 0));
   return divide_by_one_plus(builder_.CreateSelect(is_negative, e, one), e);
 }
 
@@ -180,15 +190,17 @@ Value* VectorMath::erf(Value* x) {
                                  -0.026853812858462334, 0.005188327748328447,
                                  -0.0008010193705558777, 7.853861461626366e-05}),
                      x);
-  // Beyond: 1 - exp(-g(|x|)), g = -log erfc; from 4 on it is 1.
-  Value* bounded = clamp(magnitude, 0, 4);
-  Value* g = polynomial(
-      bounded, {0.00034152675652876496, 1.1270891427993774, 0.638144850730896, 0.10310672968626022,
-                -0.021838054060935974, 0.0029476557392627, -0.00018637893663253635});
-  const Reduced reduced = reduce(builder_.CreateFNeg(g));
-  Value* complement = scale(small_exp(reduced.r), reduced);
+  // Beyond: 1 - w(|x|)^8, w the eighth root of 1 - erf, whose last bits do not weigh; error below
+  // 2^-25. From 4 on it is 1.
+  Value* most = constant(x, 4.2);  // in front, so that a NaN stays
+  Value* w = polynomial(
+      builder_.CreateSelect(builder_.CreateFCmpOLT(most, magnitude), most, magnitude),
+      {1.0008346915264468, -0.14506050236497438, -0.0614264974397215, -0.011373425688653974,
+       0.012925798667625597, -0.0024697150633319122, 0.00014984768805822313});
+  w = builder_.CreateFMul(w, w);
+  w = builder_.CreateFMul(w, w);
   Value* large = builder_.CreateBinaryIntrinsic(llvm::Intrinsic::copysign,
-                                                builder_.CreateFSub(constant(x, 1), complement), x);
+                                                fma(builder_.CreateFNeg(w), w, constant(x, 1)), x);
   return builder_.CreateSelect(builder_.CreateFCmpOLT(magnitude, constant(x, 1)), small, large);
 }
 

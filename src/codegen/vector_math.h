@@ -41,10 +41,10 @@ class VectorMath {
   /// x = n * ln 2 + r, |r| <= ln 2 / 2, for |x| <= 2^20.
   struct Reduced {
     llvm::Value* n;     // as a float
-    llvm::Value* bits;  // as an integer
+    llvm::Value* bits;  // n + bias as an integer
     llvm::Value* r;
   };
-  Reduced reduce(llvm::Value* x);
+  Reduced reduce(llvm::Value* x, int bias = 0);
   /// value * 2^n, one rounding even where the result is a denormal; |n| <= 250. Where `nonzero`,
   /// if there is one, does not hold, the result is 0.
   llvm::Value* scale(llvm::Value* value, const Reduced& reduced, llvm::Value* nonzero = nullptr);

@@ -130,16 +130,22 @@ class LoopChooser : ScheduleStep {
 
   /// A loop's own instructions take the place of multiply-adds: a long one over factors that lie as
   /// they were computed has two steps. Where a panel is packed there is less to add up, and copies
-  /// would only press on the registers.
+  /// would only press on the registers, unless these are so few that a step is short: it then is
+  /// repeated until the loop's own instructions do not weigh.
   void unroll_long_products() {
-    constexpr int64_t kLongLoop = 64;
+    constexpr int64_t kLongLoop = 64, kLongLoopOfPanels = 16;
     int along = 0, across = 0;
-    if (!operands(along, across) || is_packed(nest_, storage_, along, schedule_.vector_axis))
-      return;
-    if (schedule_.reduction_order.size() != 1 || !schedule_.unrolled_reductions.empty()) return;
-    const int64_t steps = extent(schedule_.reduction_order[0]);
-    if (steps < kLongLoop || steps % 2 != 0) return;
-    schedule_.reduction_unroll = std::max(schedule_.reduction_unroll, 2);
+    if (!operands(along, across) || !schedule_.unrolled_reductions.empty()) return;
+    const bool packed = is_packed(nest_, storage_, along, schedule_.vector_axis);
+    if (packed && machine_.num_vector_registers() > 16) return;
+    const auto& order = schedule_.reduction_order;
+    if (order.empty() || (!packed && order.size() != 1)) return;
+    const int64_t steps = extent(order.back());
+    if (steps < (packed ? kLongLoopOfPanels : kLongLoop)) return;
+    const int most = packed ? 4 : 2;
+    for (int unroll = most; unroll > schedule_.reduction_unroll; unroll /= 2) {
+      if (steps % unroll == 0) schedule_.reduction_unroll = unroll;
+    }
   }
 
   void move_vector_axis_before_tiled() {
