@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <bit>
 #include <llvm/IR/Constants.h>
+#include <numeric>
 #include <optional>
 
 #include "codegen/interleave.h"
@@ -430,6 +432,19 @@ bool TileLowering::store_halves(const loop::TileStore& store, Offset& offset, co
 void TileLowering::store_vector(int buffer, const Address& address, Value* value, Value* mask) {
   const DType dtype = f_.kernel.buffer_dtype(buffer);
   const llvm::Align align(static_cast<uint64_t>(size_bytes(dtype)));
+  if (const std::optional<uint64_t> first = first_lanes(mask);
+      first && !f_.isa.has_masked_stores()) {
+    for (uint64_t from = 0; from < *first;) {
+      const uint64_t lanes = std::bit_floor(*first - from);
+      std::vector<int> taken(lanes);
+      std::iota(taken.begin(), taken.end(), static_cast<int>(from));
+      Address part = address;
+      part.constant += static_cast<int64_t>(from);
+      store_vector(buffer, part, builder_.CreateShuffleVector(value, taken), nullptr);
+      from += lanes;
+    }
+    return;
+  }
   Value* to = pointer(buffer, address);
   llvm::Instruction* instruction =
       mask ? static_cast<llvm::Instruction*>(builder_.CreateMaskedStore(value, to, align, mask))

@@ -1,5 +1,6 @@
 #include "codegen/value_types.h"
 
+#include <llvm/IR/Constants.h>
 #include <llvm/IR/LLVMContext.h>
 #include <llvm/IR/Type.h>
 
@@ -26,6 +27,25 @@ Type* memory_type(llvm::LLVMContext& context, DType dtype) {
   if (dtype == DType::kF32) return Type::getFloatTy(context);
   if (dtype == DType::kF64) return Type::getDoubleTy(context);
   return Type::getIntNTy(context, static_cast<unsigned>(size_bytes(dtype) * 8));
+}
+
+std::optional<uint64_t> first_lanes(llvm::Value* mask) {
+  auto* constant = llvm::dyn_cast_or_null<llvm::Constant>(mask);
+  if (!constant) return {};
+  uint64_t first = 0;
+  bool ended = false;
+  for (unsigned i = 0; i < static_cast<unsigned>(num_lanes(mask->getType())); ++i) {
+    const llvm::Constant* bit = constant->getAggregateElement(i);
+    if (!bit || !(bit->isOneValue() || bit->isNullValue())) return {};
+    if (bit->isNullValue()) {
+      ended = true;
+    } else if (ended) {
+      return {};
+    } else {
+      ++first;
+    }
+  }
+  return first;
 }
 
 }  // namespace corf::codegen

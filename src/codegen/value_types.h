@@ -1,5 +1,6 @@
 #pragma once
 #include <llvm/IR/DerivedTypes.h>
+#include <optional>
 
 #include "tensor/dtype.h"
 
@@ -20,5 +21,9 @@ inline int num_lanes(llvm::Type* type) {
   auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(type);
   return vector ? static_cast<int>(vector->getNumElements()) : 0;
 }
+
+/// How many lanes a constant mask lets pass if these come before the others; nullopt of other masks
+/// and of null.
+std::optional<uint64_t> first_lanes(llvm::Value* mask);
 
 }  // namespace corf::codegen
