@@ -116,18 +116,19 @@ struct Run {
 
   void work(int worker);
   void run_step(const ResolvedStep& step, int worker);
-  void run_routine(const ResolvedStep& step, void* const* pointers);
+  void run_routine(const ResolvedStep& step, int worker, void* const* pointers);
 };
 
-void Run::run_routine(const ResolvedStep& step, void* const* pointers) {
+void Run::run_routine(const ResolvedStep& step, int worker, void* const* pointers) {
   Status result;
   try {
     result = step.routine({pointers, step.num_inputs},
-                          {pointers + step.num_inputs, step.num_pointers - step.num_inputs});
+                          {pointers + step.num_inputs, step.num_pointers - step.num_inputs},
+                          {worker, team.size(), &team});
   } catch (const std::bad_alloc&) {
     result = Error{ErrorCode::kOutOfMemory, "there is not enough memory for the routine"};
   }
-  if (result.ok()) return;
+  if (result.ok() || worker != 0) return;
   status =
       Error{result.error().code, fmt::format("node '{}': {}", *step.label, result.error().message)};
   failed_step.store(&step - steps.data(), std::memory_order_relaxed);
@@ -136,7 +137,7 @@ void Run::run_routine(const ResolvedStep& step, void* const* pointers) {
 void Run::run_step(const ResolvedStep& step, int worker) {
   void* const* pointers = memory.pointers.data() + step.first_pointer;
   if (step.kernel == nullptr) {
-    if (worker == 0) run_routine(step, pointers);
+    run_routine(step, worker, pointers);
     return;
   }
   const int64_t partitions = step.kernel->partitions, workers = team.size();

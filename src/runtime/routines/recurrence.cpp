@@ -2,22 +2,19 @@
 #include <array>
 #include <cctype>
 #include <cmath>
-#include <limits>
+#include <memory>
+#include <new>
 #include <sstream>
 
 #include "runtime/routines/operands.h"
+#include "runtime/routines/recurrence_cells.h"
 #include "runtime/routines/wide_math.h"
+#include "support/checked.h"
 
 namespace corf::runtime {
 namespace {
 
 // ---- activations ------------------------------------------------------------------------------
-
-struct Activation {
-  void (*function)(float* x, int64_t count, float alpha, float beta) = nullptr;
-  float alpha = 0, beta = 0;
-  void operator()(float* x, int64_t count) const { function(x, count, alpha, beta); }
-};
 
 struct ActivationKind {
   std::string_view name;
@@ -98,179 +95,163 @@ Result<std::vector<Activation>> parse_activations(const std::string& names, size
 
 // ---- the operator -----------------------------------------------------------------------------
 
-enum class Cell : uint8_t { kRnn, kGru, kLstm };
-
-/// Sizes and choices of one operator. Gates are in ONNX's order: LSTM i o f c; GRU z r h.
-struct Recurrence {
-  Cell cell = Cell::kRnn;
-  int64_t gates = 1, directions = 1, steps = 0, batch = 0, hidden = 0;
-  bool first_is_reverse = false, batch_first = false, linear_before_reset = false,
-       input_forget = false;
-  float clip = std::numeric_limits<float>::infinity();
-  std::vector<Activation> activations;  // of each direction, one after the other
-  DType length_dtype = DType::kI32;
-  // Positions of the optional inputs that are there; -1 for the others.
-  int bias = -1, lengths = -1, initial_h = -1, initial_c = -1, peepholes = -1;
-
-  int64_t rows() const { return gates * hidden; }
-  int64_t activations_per_direction() const {
-    return static_cast<int64_t>(activations.size()) / directions;
+/// Positions in the operands, in elements. batch_first swaps the first two dimensions of X, Y and
+/// the states.
+struct Layout {
+  const Recurrence& op;
+  int64_t x(int64_t t, const Sequence& s) const {
+    const int64_t row = op.batch_first ? s.number * op.steps + t : t * op.batch + s.number;
+    return (row * op.directions + s.direction) * op.rows();
   }
-  void clip_all(float* x, int64_t count) const {
-    if (clip == std::numeric_limits<float>::infinity()) return;
-    for (int64_t j = 0; j < count; ++j) x[j] = std::clamp(x[j], -clip, clip);
+  int64_t y(int64_t t, const Sequence& s) const {
+    return op.hidden * (op.batch_first ? (s.number * op.steps + t) * op.directions + s.direction
+                                       : (t * op.directions + s.direction) * op.batch + s.number);
+  }
+  int64_t state(const Sequence& s) const {
+    return op.hidden * (op.batch_first ? s.number * op.directions + s.direction
+                                       : s.direction * op.batch + s.number);
   }
 };
 
-/// One direction's weights and the state of one sequence.
-struct Direction {
-  const float* r = nullptr;         // [hidden, rows]
-  const float* r_bias = nullptr;    // [rows]
-  const float* peephole = nullptr;  // i o f
-  const Activation* activations = nullptr;
-  std::vector<float> pre, recurrent, h, c;
-};
+/// Workers take sequences and directions of their own; where there are too few, several share one
+/// and wait for each other at every step.
+class RecurrenceRun {
+ public:
+  /// Parts begin where cache lines do.
+  static constexpr int64_t kLine = 16;
 
-void step_rnn(const Recurrence& op, Direction& d) {
-  add_product(d.pre.data(), op.hidden, d.h.data(), op.hidden, d.r, op.hidden);
-  for (int64_t j = 0; j < op.hidden; ++j) d.h[j] = d.pre[j] + d.r_bias[j];
-  op.clip_all(d.h.data(), op.hidden);
-  d.activations[0](d.h.data(), op.hidden);
-}
-
-void step_gru(const Recurrence& op, Direction& d) {
-  const int64_t hidden = op.hidden, rows = op.rows();
-  const int64_t products = op.linear_before_reset ? rows : 2 * hidden;
-  d.recurrent.assign(d.r_bias, d.r_bias + rows);
-  add_product(d.recurrent.data(), products, d.h.data(), hidden, d.r, rows);
-  float *z = d.pre.data(), *r = z + hidden, *candidate = r + hidden;
-  for (int64_t j = 0; j < 2 * hidden; ++j) z[j] += d.recurrent[j];
-  op.clip_all(z, 2 * hidden);
-  d.activations[0](z, 2 * hidden);
-  float* from_h = d.recurrent.data() + 2 * hidden;
-  if (op.linear_before_reset) {
-    for (int64_t j = 0; j < hidden; ++j) from_h[j] *= r[j];
-  } else {
-    for (int64_t j = 0; j < hidden; ++j) r[j] *= d.h[j];
-    add_product(from_h, hidden, r, hidden, d.r + 2 * hidden, rows);
+  /// Elements of a sequence's state.
+  static int64_t state_elems(const Recurrence& op) {
+    return 3 * round_up(op.hidden, kLine) + 2 * round_up(op.rows(), kLine);
   }
-  for (int64_t j = 0; j < hidden; ++j) candidate[j] += from_h[j];
-  op.clip_all(candidate, hidden);
-  d.activations[1](candidate, hidden);
-  for (int64_t j = 0; j < hidden; ++j) d.h[j] = (1.0f - z[j]) * candidate[j] + z[j] * d.h[j];
-}
 
-void step_lstm(const Recurrence& op, Direction& d) {
-  const int64_t hidden = op.hidden, rows = op.rows();
-  add_product(d.pre.data(), rows, d.h.data(), hidden, d.r, rows);
-  for (int64_t j = 0; j < rows; ++j) d.pre[j] += d.r_bias[j];
-  float *i = d.pre.data(), *o = i + hidden, *f = o + hidden, *g = f + hidden;
-  const auto add_peephole = [&](float* gate, int64_t number) {
-    if (d.peephole == nullptr) return;
-    const float* weights = d.peephole + number * hidden;
-    for (int64_t j = 0; j < hidden; ++j) gate[j] += weights[j] * d.c[j];
-  };
-  const auto activate = [&](float* gate, int function) {
-    op.clip_all(gate, hidden);
-    d.activations[function](gate, hidden);
-  };
-  add_peephole(i, 0);
-  activate(i, 0);
-  if (op.input_forget) {
-    for (int64_t j = 0; j < hidden; ++j) f[j] = 1.0f - i[j];
-  } else {
-    add_peephole(f, 2);
-    activate(f, 0);
+  RecurrenceRun(const Recurrence& op, PreparedRoutine::Inputs inputs,
+                PreparedRoutine::Outputs outputs, const RoutineWorker& worker, float* states)
+      : op_(op), inputs_(inputs), worker_(worker), states_(states), layout_{op} {
+    for (size_t i = 0; i < outputs.size(); ++i) outputs_[i] = static_cast<float*>(outputs[i]);
   }
-  activate(g, 1);
-  for (int64_t j = 0; j < hidden; ++j) d.c[j] = f[j] * d.c[j] + i[j] * g[j];
-  add_peephole(o, 1);
-  activate(o, 0);
-  d.h = d.c;
-  d.activations[2](d.h.data(), hidden);
-  for (int64_t j = 0; j < hidden; ++j) d.h[j] *= o[j];
-}
 
-void step(const Recurrence& op, Direction& d) {
-  switch (op.cell) {
-    case Cell::kRnn:
-      return step_rnn(op, d);
-    case Cell::kGru:
-      return step_gru(op, d);
-    case Cell::kLstm:
-      return step_lstm(op, d);
-  }
-}
-
-Direction make_direction(const Recurrence& op, int64_t number,
-                         std::span<const void* const> inputs) {
-  const auto part = [&](int position, int64_t elems) {
-    return static_cast<const float*>(inputs[position]) + number * elems;
-  };
-  Direction d;
-  d.r = part(1, op.rows() * op.hidden);
-  d.r_bias = part(2, op.rows());
-  if (op.peepholes >= 0) d.peephole = part(op.peepholes, 3 * op.hidden);
-  d.activations = op.activations.data() + number * op.activations_per_direction();
-  return d;
-}
-
-Status run_recurrence(const Recurrence& op, std::span<const void* const> inputs,
-                      std::span<void* const> outputs) {
-  const auto output = [&](size_t i) {
-    return i < outputs.size() ? static_cast<float*>(outputs[i]) : nullptr;
-  };
-  float *y = output(0), *y_h = output(1), *y_c = output(2);
-  const auto* x = static_cast<const float*>(inputs[0]);
-  // Offsets in elements. batch_first swaps the first two dimensions of X, Y and the states.
-  const auto x_at = [&](int64_t t, int64_t n, int64_t b) {
-    const int64_t row = op.batch_first ? b * op.steps + t : t * op.batch + b;
-    return (row * op.directions + n) * op.rows();
-  };
-  const auto y_at = [&](int64_t t, int64_t n, int64_t b) {
-    return op.hidden * (op.batch_first ? (b * op.steps + t) * op.directions + n
-                                       : (t * op.directions + n) * op.batch + b);
-  };
-  const auto state_at = [&](int64_t n, int64_t b) {
-    return op.hidden * (op.batch_first ? b * op.directions + n : n * op.batch + b);
-  };
-  const auto initial = [&](int position, int64_t n, int64_t b) {
-    if (position < 0) return std::vector<float>(op.hidden, 0.0f);
-    const float* from = static_cast<const float*>(inputs[position]) + state_at(n, b);
-    return std::vector<float>(from, from + op.hidden);
-  };
-  const auto write = [&](float* to, int64_t offset, const std::vector<float>& from) {
-    if (to != nullptr) std::copy(from.begin(), from.end(), to + offset);
-  };
-  for (int64_t n = 0; n < op.directions; ++n) {
-    Direction d = make_direction(op, n, inputs);
-    const bool reverse = n == 1 || op.first_is_reverse;
-    for (int64_t b = 0; b < op.batch; ++b) {
-      const int64_t length =
-          op.lengths < 0 ? op.steps : IndexReader(op.length_dtype, inputs[op.lengths])[b];
-      if (length < 0 || length > op.steps) {
+  Status run() {
+    int64_t longest = 0;
+    for (int64_t b = 0; b < op_.batch; ++b) {
+      const int64_t length = length_of(b);
+      if (length < 0 || length > op_.steps) {
         return make_error(ErrorCode::kInvalidArgument,
                           "sequence_lens[{}] is {} but the sequences have {} steps", b, length,
-                          op.steps);
+                          op_.steps);
       }
-      d.h = initial(op.initial_h, n, b);
-      d.c = initial(op.initial_c, n, b);
-      for (int64_t s = 0; s < length; ++s) {
-        const int64_t t = reverse ? length - 1 - s : s;
-        const float* projected = x + x_at(t, n, b);
-        d.pre.assign(projected, projected + op.rows());
-        step(op, d);
-        write(y, y_at(t, n, b), d.h);
+      longest = std::max(longest, length);
+    }
+    const int64_t sequences = op_.directions * op_.batch, workers = worker_.count;
+    // Below so many products a step, waiting for the others takes longer than what they do.
+    constexpr int64_t kLeastToShare = int64_t{1} << 17;
+    if (sequences >= workers || op_.hidden * op_.rows() < kLeastToShare) {
+      const int64_t end = sequences * (worker_.number + 1) / workers;
+      for (int64_t i = sequences * worker_.number / workers; i < end; ++i) {
+        walk(sequence(i), {0, op_.hidden}, length_of(i % op_.batch), {});
       }
-      for (int64_t t = length; t < op.steps; ++t) {
-        write(y, y_at(t, n, b), std::vector<float>(op.hidden, 0.0f));
-      }
-      write(y_h, state_at(n, b), d.h);
-      write(y_c, state_at(n, b), d.c);
+      return {};
+    }
+    const int64_t sharers = workers / sequences, i = worker_.number / sharers;
+    const int64_t lines = ceil_div(op_.hidden, kLine), share = worker_.number % sharers;
+    Part part;
+    if (i < sequences) {
+      part.first = kLine * (lines * share / sharers);
+      part.count = std::min(op_.hidden, kLine * (lines * (share + 1) / sharers)) - part.first;
+    }
+    walk(sequence(std::min(i, sequences - 1)), part, longest, worker_);
+    return {};
+  }
+
+ private:
+  int64_t length_of(int64_t b) const {
+    if (op_.lengths < 0) return op_.steps;
+    return IndexReader(op_.length_dtype, inputs_[op_.lengths])[b];
+  }
+
+  Sequence sequence(int64_t i) const {
+    Sequence s;
+    s.number = i % op_.batch;
+    s.direction = i / op_.batch;
+    s.length = length_of(s.number);
+    const auto part = [&](int position, int64_t elems) {
+      return static_cast<const float*>(inputs_[position]) + s.direction * elems;
+    };
+    s.r = part(1, op_.rows() * op_.hidden);
+    s.r_bias = part(2, op_.rows());
+    if (op_.peepholes >= 0) s.peephole = part(op_.peepholes, 3 * op_.hidden);
+    s.activations = op_.activations.data() + s.direction * op_.activations_per_direction();
+    float* state = states_ + i * state_elems(op_);
+    for (float** rows : {&s.pre, &s.recurrent}) {
+      *rows = state;
+      state += round_up(op_.rows(), kLine);
+    }
+    for (float** elems : {&s.h, &s.next_h, &s.c}) {
+      *elems = state;
+      state += round_up(op_.hidden, kLine);
+    }
+    return s;
+  }
+
+  void begin(int position, float* state, const Sequence& s, const Part& part) const {
+    if (position < 0) {
+      std::fill_n(state + part.first, part.count, 0.0f);
+    } else {
+      const float* from = static_cast<const float*>(inputs_[position]) + layout_.state(s);
+      std::copy_n(from + part.first, part.count, state + part.first);
     }
   }
-  return {};
-}
+
+  void write(int output, int64_t offset, const float* from, const Part& part) const {
+    if (outputs_[output] == nullptr) return;
+    std::copy_n(from + part.first, part.count, outputs_[output] + offset + part.first);
+  }
+
+  /// This part of a sequence; `steps` waits, whatever its length is.
+  void walk(Sequence s, const Part& part, int64_t steps, const RoutineWorker& others) const {
+    begin(op_.initial_h, s.h, s, part);
+    begin(op_.initial_c, s.c, s, part);
+    others.barrier();
+    const bool reverse = s.direction == 1 || op_.first_is_reverse;
+    for (int64_t n = 0; n < steps; ++n) {
+      const bool goes_on = n < s.length;
+      const int64_t t = reverse ? s.length - 1 - n : n;
+      if (goes_on) {
+        const float* projected = static_cast<const float*>(inputs_[0]) + layout_.x(t, s);
+        for (int64_t gate = 0; gate < op_.gates; ++gate) {
+          const int64_t offset = gate * op_.hidden + part.first;
+          std::copy_n(projected + offset, part.count, s.pre + offset);
+        }
+        if (op_.cell == Cell::kRnn) step_rnn(op_, s, part);
+        if (op_.cell == Cell::kLstm) step_lstm(op_, s, part);
+        if (op_.cell == Cell::kGru) begin_gru(op_, s, part);
+      }
+      if (op_.cell == Cell::kGru) {
+        if (!op_.linear_before_reset) others.barrier();
+        if (goes_on) end_gru(op_, s, part);
+      }
+      if (goes_on) {
+        write(0, layout_.y(t, s), s.next_h, part);
+        std::swap(s.h, s.next_h);
+      }
+      others.barrier();
+    }
+    if (outputs_[0] != nullptr) {
+      for (int64_t t = s.length; t < op_.steps; ++t) {
+        std::fill_n(outputs_[0] + layout_.y(t, s) + part.first, part.count, 0.0f);
+      }
+    }
+    write(1, layout_.state(s), s.h, part);
+    write(2, layout_.state(s), s.c, part);
+  }
+
+  const Recurrence& op_;
+  const PreparedRoutine::Inputs inputs_;
+  std::array<float*, 3> outputs_ = {};
+  const RoutineWorker worker_;
+  float* const states_;
+  const Layout layout_;
+};
 
 // ---- checks -----------------------------------------------------------------------------------
 
@@ -380,10 +361,20 @@ Result<PreparedRoutine> prepare_recurrence(const RoutineCall& call, Cell cell) {
   op.gates = lstm ? 4 : cell == Cell::kGru ? 3 : 1;
   CORF_RETURN_IF_ERROR(read_attributes(call, op));
   CORF_RETURN_IF_ERROR(read_shapes(call, op));
-  return PreparedRoutine(
-      [op](std::span<const void* const> inputs, std::span<void* const> outputs) -> Status {
-        return run_recurrence(op, inputs, outputs);
-      });
+  // Untouched until it is run: shapes of a damaged file may be large.
+  std::shared_ptr<float[]> states;
+  const auto elems = checked_mul(op.directions * op.batch, RecurrenceRun::state_elems(op));
+  try {
+    if (!elems) throw std::bad_alloc();
+    states.reset(new float[*elems]);
+  } catch (const std::bad_alloc&) {
+    return make_error(ErrorCode::kOutOfMemory, "there is not enough memory for its state");
+  }
+  return PreparedRoutine([op, states](PreparedRoutine::Inputs inputs,
+                                      PreparedRoutine::Outputs outputs,
+                                      const RoutineWorker& worker) {
+    return RecurrenceRun(op, inputs, outputs, worker, states.get()).run();
+  });
 }
 
 }  // namespace

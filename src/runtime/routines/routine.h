@@ -4,8 +4,10 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
+#include "runtime/team.h"
 #include "support/result.h"
 #include "tensor/tensor.h"
 
@@ -29,10 +31,46 @@ struct RoutineCall {
   std::vector<RoutineOperand> inputs, outputs;
 };
 
-/// Runs the prepared routine on the operands' bytes, in order.
-/// Errors: kInvalidArgument where an input's values are wrong (an index out of range).
-using PreparedRoutine =
-    std::function<Status(std::span<const void* const> inputs, std::span<void* const> outputs)>;
+/// One of the workers that run a routine at the same time on the same operands.
+struct RoutineWorker {
+  int number = 0, count = 1;
+  Team* team = nullptr;  // null: there is no other
+  /// Waits for the others: all of them have to call it as many times.
+  void barrier() const {
+    if (team != nullptr) team->barrier(number);
+  }
+};
+
+/// Runs the prepared routine on the operands' bytes, in order: a worker's share of it, or all of it
+/// by the first worker where the routine is not shared out. One run at a time.
+/// Errors: kInvalidArgument where an input's values are wrong (an index out of range); all workers
+/// that a routine is shared out to return the same.
+class PreparedRoutine {
+ public:
+  using Inputs = std::span<const void* const>;
+  using Outputs = std::span<void* const>;
+
+  PreparedRoutine() = default;
+  /// `function`: (inputs, outputs), or (inputs, outputs, worker) where it is shared out; such a one
+  /// must not fail on one worker alone, hence must not allocate.
+  template <typename Function>
+  explicit PreparedRoutine(Function function) {
+    if constexpr (std::is_invocable_v<Function, Inputs, Outputs, const RoutineWorker&>) {
+      function_ = std::move(function);
+    } else {
+      function_ = [function = std::move(function)](Inputs inputs, Outputs outputs,
+                                                   const RoutineWorker& worker) -> Status {
+        return worker.number == 0 ? function(inputs, outputs) : Status();
+      };
+    }
+  }
+  Status operator()(Inputs inputs, Outputs outputs, const RoutineWorker& worker = {}) const {
+    return function_(inputs, outputs, worker);
+  }
+
+ private:
+  std::function<Status(Inputs, Outputs, const RoutineWorker&)> function_;
+};
 
 std::vector<std::string_view> routine_names();
 bool has_routine(std::string_view name);

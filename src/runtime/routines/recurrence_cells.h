@@ -1,0 +1,64 @@
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "tensor/dtype.h"
+
+/// The cells of the recurrent operators, a step of one sequence at a time.
+namespace corf::runtime {
+
+struct Activation {
+  void (*function)(float* x, int64_t count, float alpha, float beta) = nullptr;
+  float alpha = 0, beta = 0;
+  void operator()(float* x, int64_t count) const { function(x, count, alpha, beta); }
+};
+
+enum class Cell : uint8_t { kRnn, kGru, kLstm };
+
+/// Sizes and choices of one operator. Gates are in ONNX's order: LSTM i o f c; GRU z r h.
+struct Recurrence {
+  Cell cell = Cell::kRnn;
+  int64_t gates = 1, directions = 1, steps = 0, batch = 0, hidden = 0;
+  bool first_is_reverse = false, batch_first = false, linear_before_reset = false,
+       input_forget = false;
+  float clip = std::numeric_limits<float>::infinity();
+  std::vector<Activation> activations;  // of each direction, one after the other
+  DType length_dtype = DType::kI32;
+  // Positions of the optional inputs that are there; -1 for the others.
+  int bias = -1, lengths = -1, initial_h = -1, initial_c = -1, peepholes = -1;
+
+  int64_t rows() const { return gates * hidden; }
+  int64_t activations_per_direction() const {
+    return static_cast<int64_t>(activations.size()) / directions;
+  }
+  void clip_all(float* x, int64_t count) const {
+    if (clip == std::numeric_limits<float>::infinity()) return;
+    for (int64_t j = 0; j < count; ++j) x[j] = std::clamp(x[j], -clip, clip);
+  }
+};
+
+/// One direction of one sequence: weights and state.
+struct Sequence {
+  int64_t number = 0, direction = 0, length = 0;  // number: in its batch
+  const float* r = nullptr;                       // [hidden, rows]
+  const float* r_bias = nullptr;                  // [rows]
+  const float* peephole = nullptr;                // i o f
+  const Activation* activations = nullptr;
+  float *pre = nullptr, *recurrent = nullptr;  // [rows]
+  float *h = nullptr, *next_h = nullptr, *c = nullptr;
+};
+
+/// The elements of each gate that one worker computes.
+struct Part {
+  int64_t first = 0, count = 0;
+};
+
+void step_rnn(const Recurrence& op, const Sequence& s, const Part& part);
+void step_lstm(const Recurrence& op, const Sequence& s, const Part& part);
+/// Up to what the product for the candidate is taken of, which all parts read.
+void begin_gru(const Recurrence& op, const Sequence& s, const Part& part);
+void end_gru(const Recurrence& op, const Sequence& s, const Part& part);
+
+}  // namespace corf::runtime
