@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "onnx/compose.h"
+#include "support/checked.h"
 
 namespace corf::onnx {
 namespace {
@@ -109,6 +110,23 @@ ValueId project(NodeImport& node, ValueId x, const Shape& w, ValueId bias) {
   return binary(node.graph, node.part("projected_bias"), ScalarOp::kAdd, product, row);
 }
 
+/// r [directions, gates * hidden, hidden] as the routines read it: each gate in panels of 16 rows,
+/// filled up with zeros, and each panel transposed.
+ValueId in_panels(NodeImport& node, ValueId r, int64_t gates) {
+  constexpr int64_t kPanel = 16;
+  graph::Graph& graph = node.graph;
+  const Shape shape = node.shape(r);
+  const int64_t directions = shape[0], hidden = shape[2], panels = ceil_div(hidden, kPanel);
+  ValueId rows = reshape(graph, node.part("r_gates"), r, {directions, gates, hidden, hidden});
+  if (const int64_t missing = panels * kPanel - hidden; missing > 0) {
+    const ValueId zeros = graph.add_constant(
+        node.part("r_zeros"), Tensor(DType::kF32, {directions, gates, missing, hidden}));
+    rows = concat(graph, node.part("r_filled"), {rows, zeros}, 2);
+  }
+  rows = reshape(graph, node.part("r_rows"), rows, {directions, gates, panels, kPanel, hidden});
+  return transpose(graph, node.part("r_panels"), rows, {0, 1, 2, 4, 3});
+}
+
 /// RNN, GRU and LSTM: x [sequence, batch, features], w [directions, gates * hidden, features],
 /// r [directions, gates * hidden, hidden]; batch first if layout is 1.
 Status import_recurrence(NodeImport& node, int64_t gates, int num_inputs) {
@@ -158,9 +176,8 @@ Status import_recurrence(NodeImport& node, int64_t gates, int num_inputs) {
   const ValueId recurrent =
       bias >= 0 ? slice(node.graph, node.part("r_bias"), bias, 1, w[1], 2 * w[1])
                 : node.graph.add_constant(node.part("r_bias"), Tensor(DType::kF32, {w[0], w[1]}));
-  std::vector<ValueId> inputs = {
-      project(node, x, w, bias),
-      transpose(node.graph, node.part("r_transposed"), node.input(2), {0, 2, 1}), recurrent};
+  std::vector<ValueId> inputs = {project(node, x, w, bias), in_panels(node, node.input(2), gates),
+                                 recurrent};
   int count = std::min(num_inputs, node.num_inputs());
   for (int i = 4; i < count; ++i) {
     inputs.push_back(or_empty(node, i, i == 4 ? DType::kI32 : DType::kF32));

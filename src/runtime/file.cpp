@@ -46,7 +46,7 @@ namespace {
 // ---- layout -----------------------------------------------------------------------------------
 
 constexpr std::array<char, 8> kMagic = {'c', 'o', 'r', 'f', '\r', '\n', '\x1a', '\n'};
-constexpr uint32_t kFormat = 2;
+constexpr uint32_t kFormat = 3;
 constexpr int64_t kSectionAlignment = 4096;
 
 enum SectionNumber { kSteps, kCode, kConstants, kNumSections };

@@ -255,7 +255,9 @@ Result<std::vector<Tensor>> run_recurrence(
   const int64_t hidden = r.shape()[2], points = x.shape()[0] * x.shape()[1];
   const bool biased = inputs.size() > 3 && inputs[3].num_elems() > 0;
   Tensor projected(x.dtype(), {x.shape()[0], x.shape()[1], directions * rows});
-  Tensor turned(r.dtype(), {directions, hidden, rows}), bias(DType::kF32, {directions, rows});
+  const int64_t panels = (hidden + kPanel - 1) / kPanel, gates = rows / hidden;
+  Tensor turned(r.dtype(), {directions, gates, panels, hidden, kPanel});
+  Tensor bias(DType::kF32, {directions, rows});
   for (int64_t d = 0; d < directions; ++d) {
     for (int64_t row = 0; row < rows; ++row) {
       const int64_t at = d * rows + row;
@@ -269,7 +271,9 @@ Result<std::vector<Tensor>> run_recurrence(
         projected.set_f64(point * directions * rows + at, sum);
       }
       for (int64_t k = 0; k < hidden; ++k) {
-        turned.set_f64((d * hidden + k) * rows + row, r.at_f64(at * hidden + k));
+        const int64_t gate = row / hidden, unit = row % hidden;
+        const int64_t panel = (d * gates + gate) * panels + unit / kPanel;
+        turned.set_f64((panel * hidden + k) * kPanel + unit % kPanel, r.at_f64(at * hidden + k));
       }
     }
   }

@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include "runtime/routines/routine.h"
+#include "runtime/routines/wide_math.h"
+#include "support/checked.h"
 
 namespace corf::runtime {
 namespace {
@@ -24,9 +26,11 @@ Tensor values(Shape shape, double scale) {
 std::vector<float> run_with(int workers, const Case& c) {
   constexpr int64_t kSteps = 7;
   const int64_t directions = c.both_directions ? 2 : 1, rows = c.gates * c.hidden;
-  std::vector<Tensor> inputs = {values({kSteps, c.batch, directions * rows}, 2),
-                                values({directions, c.hidden, rows}, 3 / double(c.hidden)),
-                                values({directions, rows}, 0.5)};
+  std::vector<Tensor> inputs = {
+      values({kSteps, c.batch, directions * rows}, 2),
+      values({directions, c.gates, ceil_div(c.hidden, kPanel), c.hidden, kPanel},
+             3 / double(c.hidden)),
+      values({directions, rows}, 0.5)};
   if (c.has_lengths) {
     inputs.emplace_back(DType::kI32, Shape{c.batch});
     for (int64_t b = 0; b < c.batch; ++b) inputs.back().set_f64(b, double(kSteps - b));

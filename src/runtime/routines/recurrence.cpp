@@ -117,13 +117,8 @@ struct Layout {
 /// and wait for each other at every step.
 class RecurrenceRun {
  public:
-  /// Parts begin where cache lines do.
-  static constexpr int64_t kLine = 16;
-
   /// Elements of a sequence's state.
-  static int64_t state_elems(const Recurrence& op) {
-    return 3 * round_up(op.hidden, kLine) + 2 * round_up(op.rows(), kLine);
-  }
+  static int64_t state_elems(const Recurrence& op) { return (3 + 2 * op.gates) * op.gate_elems(); }
 
   RecurrenceRun(const Recurrence& op, PreparedRoutine::Inputs inputs,
                 PreparedRoutine::Outputs outputs, const RoutineWorker& worker, float* states)
@@ -147,19 +142,23 @@ class RecurrenceRun {
     constexpr int64_t kLeastToShare = int64_t{1} << 17;
     if (sequences >= workers || op_.hidden * op_.rows() < kLeastToShare) {
       const int64_t end = sequences * (worker_.number + 1) / workers;
-      for (int64_t i = sequences * worker_.number / workers; i < end; ++i) {
-        walk(sequence(i), {0, op_.hidden}, length_of(i % op_.batch), {});
+      int64_t first = sequences * worker_.number / workers;
+      while (first < end) {
+        const int64_t of_direction = op_.batch - first % op_.batch;
+        const int64_t together = std::min({end - first, of_direction, kMostTogether});
+        walk(first, together, {0, op_.hidden}, longest, {});
+        first += together;
       }
       return {};
     }
     const int64_t sharers = workers / sequences, i = worker_.number / sharers;
-    const int64_t lines = ceil_div(op_.hidden, kLine), share = worker_.number % sharers;
+    const int64_t panels = op_.panels(), share = worker_.number % sharers;
     Part part;
     if (i < sequences) {
-      part.first = kLine * (lines * share / sharers);
-      part.count = std::min(op_.hidden, kLine * (lines * (share + 1) / sharers)) - part.first;
+      part.first = kPanel * (panels * share / sharers);
+      part.count = std::min(op_.hidden, kPanel * (panels * (share + 1) / sharers)) - part.first;
     }
-    walk(sequence(std::min(i, sequences - 1)), part, longest, worker_);
+    walk(std::min(i, sequences - 1), 1, part, longest, worker_);
     return {};
   }
 
@@ -177,23 +176,24 @@ class RecurrenceRun {
     const auto part = [&](int position, int64_t elems) {
       return static_cast<const float*>(inputs_[position]) + s.direction * elems;
     };
-    s.r = part(1, op_.rows() * op_.hidden);
+    s.r = part(1, op_.gates * op_.gate_elems() * op_.hidden);
     s.r_bias = part(2, op_.rows());
     if (op_.peepholes >= 0) s.peephole = part(op_.peepholes, 3 * op_.hidden);
     s.activations = op_.activations.data() + s.direction * op_.activations_per_direction();
     float* state = states_ + i * state_elems(op_);
     for (float** rows : {&s.pre, &s.recurrent}) {
       *rows = state;
-      state += round_up(op_.rows(), kLine);
+      state += op_.gates * op_.gate_elems();
     }
     for (float** elems : {&s.h, &s.next_h, &s.c}) {
       *elems = state;
-      state += round_up(op_.hidden, kLine);
+      state += op_.gate_elems();
     }
+    s.reset_h = s.pre + op_.gate_elems();
     return s;
   }
 
-  void begin(int position, float* state, const Sequence& s, const Part& part) const {
+  void begin_state(int position, float* state, const Sequence& s, const Part& part) const {
     if (position < 0) {
       std::fill_n(state + part.first, part.count, 0.0f);
     } else {
@@ -207,35 +207,52 @@ class RecurrenceRun {
     std::copy_n(from + part.first, part.count, outputs_[output] + offset + part.first);
   }
 
-  /// This part of a sequence; `steps` waits, whatever its length is.
-  void walk(Sequence s, const Part& part, int64_t steps, const RoutineWorker& others) const {
-    begin(op_.initial_h, s.h, s, part);
-    begin(op_.initial_c, s.c, s, part);
+  void begin(const Sequence& s, const Part& part, int64_t t) const {
+    const float* projected = static_cast<const float*>(inputs_[0]) + layout_.x(t, s);
+    for (int64_t gate = 0; gate < op_.gates; ++gate) {
+      std::copy_n(projected + gate * op_.hidden + part.first, part.count,
+                  s.pre + gate * op_.gate_elems() + part.first);
+    }
+  }
+
+  /// This part of sequences of one direction, from sequence `first` on; `steps` waits, however long
+  /// they are.
+  void walk(int64_t first, int64_t count, const Part& part, int64_t steps,
+            const RoutineWorker& others) const {
+    std::array<Sequence, kMostTogether> all;
+    for (int64_t i = 0; i < count; ++i) all[i] = sequence(first + i);
+    const std::span<Sequence> sequences(all.data(), static_cast<size_t>(count));
+    // Those that go on are the first ones.
+    std::stable_sort(sequences.begin(), sequences.end(),
+                     [](const Sequence& a, const Sequence& b) { return a.length > b.length; });
+    for (const Sequence& s : sequences) {
+      begin_state(op_.initial_h, s.h, s, part);
+      begin_state(op_.initial_c, s.c, s, part);
+    }
     others.barrier();
-    const bool reverse = s.direction == 1 || op_.first_is_reverse;
+    const bool reverse = sequences[0].direction == 1 || op_.first_is_reverse;
+    const auto at = [&](const Sequence& s, int64_t n) { return reverse ? s.length - 1 - n : n; };
     for (int64_t n = 0; n < steps; ++n) {
-      const bool goes_on = n < s.length;
-      const int64_t t = reverse ? s.length - 1 - n : n;
-      if (goes_on) {
-        const float* projected = static_cast<const float*>(inputs_[0]) + layout_.x(t, s);
-        for (int64_t gate = 0; gate < op_.gates; ++gate) {
-          const int64_t offset = gate * op_.hidden + part.first;
-          std::copy_n(projected + offset, part.count, s.pre + offset);
-        }
-        if (op_.cell == Cell::kRnn) step_rnn(op_, s, part);
-        if (op_.cell == Cell::kLstm) step_lstm(op_, s, part);
-        if (op_.cell == Cell::kGru) begin_gru(op_, s, part);
-      }
-      if (op_.cell == Cell::kGru) {
-        if (!op_.linear_before_reset) others.barrier();
-        if (goes_on) end_gru(op_, s, part);
-      }
-      if (goes_on) {
-        write(0, layout_.y(t, s), s.next_h, part);
+      size_t going_on = 0;
+      while (going_on < sequences.size() && n < sequences[going_on].length) ++going_on;
+      const std::span<Sequence> active = sequences.first(going_on);
+      for (const Sequence& s : active) begin(s, part, at(s, n));
+      const bool any = !active.empty();
+      if (any && op_.cell == Cell::kRnn) step_rnn(op_, active, part);
+      if (any && op_.cell == Cell::kLstm) step_lstm(op_, active, part);
+      if (any && op_.cell == Cell::kGru) begin_gru(op_, active, part);
+      if (op_.cell == Cell::kGru && !op_.linear_before_reset) others.barrier();
+      if (any && op_.cell == Cell::kGru) end_gru(op_, active, part);
+      for (Sequence& s : active) {
+        write(0, layout_.y(at(s, n), s), s.next_h, part);
         std::swap(s.h, s.next_h);
       }
       others.barrier();
     }
+    for (const Sequence& s : sequences) finish(s, part);
+  }
+
+  void finish(const Sequence& s, const Part& part) const {
     if (outputs_[0] != nullptr) {
       for (int64_t t = s.length; t < op_.steps; ++t) {
         std::fill_n(outputs_[0] + layout_.y(t, s) + part.first, part.count, 0.0f);
@@ -300,13 +317,13 @@ Status read_attributes(const RoutineCall& call, Recurrence& op) {
 /// Sizes from X W and R; everything else must agree with them.
 Status read_shapes(const RoutineCall& call, Recurrence& op) {
   const Shape &x = call.inputs[0].shape, &r = call.inputs[1].shape;
-  if (x.size() != 3 || r.size() != 3) {
-    return make_error(ErrorCode::kInvalidModel, "X W {} and R {} must have three dimensions",
+  if (x.size() != 3 || r.size() != 5) {
+    return make_error(ErrorCode::kInvalidModel, "X W {} must have three dimensions and R {} five",
                       to_string(x), to_string(r));
   }
   op.steps = x[op.batch_first ? 1 : 0];
   op.batch = x[op.batch_first ? 0 : 1];
-  op.hidden = r[1];
+  op.hidden = r[3];
   CORF_ASSIGN(const int64_t hidden_size,
               attribute_or<int64_t>(call, "hidden_size", int64_t{op.hidden}));
   if (hidden_size != op.hidden) {
@@ -324,7 +341,7 @@ Status read_shapes(const RoutineCall& call, Recurrence& op) {
   }
   const Shape projected = {x[0], x[1], op.directions * op.rows()};
   const std::array<Shape, 7> expected = {projected,
-                                         {op.directions, op.hidden, op.rows()},
+                                         {op.directions, op.gates, op.panels(), op.hidden, kPanel},
                                          {op.directions, op.rows()},
                                          {op.batch},
                                          state,
@@ -380,8 +397,9 @@ Result<PreparedRoutine> prepare_recurrence(const RoutineCall& call, Cell cell) {
 }  // namespace
 
 // The inputs, of which those from the fourth on may be empty: X W' + the first half of B, as
-// [steps, batch, directions * rows] or batch first; R transposed, [directions, hidden, rows]; the
-// second half of B; sequence_lens, initial_h, initial_c, P.
+// [steps, batch, directions * rows] or batch first; R in panels of kPanel rows, each of them
+// transposed, [directions, gates, panels, hidden, kPanel], with zeros behind the last row of a
+// gate; the second half of B; sequence_lens, initial_h, initial_c, P.
 
 /// Outputs: Y, Y_h, Y_c.
 Result<PreparedRoutine> prepare_lstm(RoutineCall call) {

@@ -1,49 +1,43 @@
 #include "runtime/routines/recurrence_cells.h"
 
-#include "runtime/routines/wide_math.h"
+#include <array>
 
 namespace corf::runtime {
 namespace {
 
-/// acc += h * R, this part of `gates` gates, from gate `gate` on.
-void add_recurrent(const Recurrence& op, const Part& part, float* acc, const float* h,
-                   const float* r, int64_t gate, int64_t gates) {
-  if (part.count == op.hidden) {
-    const int64_t offset = gate * op.hidden;
-    return add_product(acc + offset, gates * op.hidden, h, op.hidden, r + offset, op.rows());
-  }
+/// acc += x * R, this part of `gates` gates, from gate `gate` on.
+void add_recurrent(const Recurrence& op, Sequences sequences, const Part& part,
+                   float* Sequence::* acc, float* Sequence::* x, int64_t gate, int64_t gates) {
+  const int64_t first = part.first / kPanel, panels = ceil_div(part.count, kPanel);
+  std::array<float*, kMostTogether> to;
+  std::array<const float*, kMostTogether> from;
   for (int64_t g = gate; g < gate + gates; ++g) {
-    const int64_t offset = g * op.hidden + part.first;
-    add_product(acc + offset, part.count, h, op.hidden, r + offset, op.rows());
+    for (size_t n = 0; n < sequences.size(); ++n) {
+      to[n] = sequences[n].*acc + g * op.gate_elems() + part.first;
+      from[n] = sequences[n].*x;
+    }
+    add_products(static_cast<int64_t>(sequences.size()), to.data(), from.data(), op.hidden,
+                 sequences[0].r + (g * op.panels() + first) * op.hidden * kPanel, panels);
   }
 }
 
-}  // namespace
-
-void step_rnn(const Recurrence& op, const Sequence& s, const Part& part) {
-  add_recurrent(op, part, s.pre, s.h, s.r, 0, 1);
+void finish_rnn(const Recurrence& op, const Sequence& s, const Part& part) {
   float* h = s.next_h + part.first;
   for (int64_t j = 0; j < part.count; ++j) h[j] = s.pre[part.first + j] + s.r_bias[part.first + j];
   op.clip_all(h, part.count);
   s.activations[0](h, part.count);
 }
 
-void begin_gru(const Recurrence& op, const Sequence& s, const Part& part) {
-  const int64_t hidden = op.hidden;
-  for (int64_t gate = 0; gate < op.gates; ++gate) {
-    const int64_t offset = gate * hidden + part.first;
-    std::copy_n(s.r_bias + offset, part.count, s.recurrent + offset);
-  }
-  add_recurrent(op, part, s.recurrent, s.h, s.r, 0, op.linear_before_reset ? 3 : 2);
+void reset_gru(const Recurrence& op, const Sequence& s, const Part& part) {
   for (int64_t gate = 0; gate < 2; ++gate) {
-    const int64_t offset = gate * hidden + part.first;
+    const int64_t offset = gate * op.gate_elems() + part.first;
     float* z = s.pre + offset;
     for (int64_t j = 0; j < part.count; ++j) z[j] += s.recurrent[offset + j];
     op.clip_all(z, part.count);
     s.activations[0](z, part.count);
   }
-  float* r = s.pre + hidden + part.first;
-  float* from_h = s.recurrent + 2 * hidden + part.first;
+  float* r = s.reset_h + part.first;
+  float* from_h = s.recurrent + 2 * op.gate_elems() + part.first;
   if (op.linear_before_reset) {
     for (int64_t j = 0; j < part.count; ++j) from_h[j] *= r[j];
   } else {
@@ -51,9 +45,8 @@ void begin_gru(const Recurrence& op, const Sequence& s, const Part& part) {
   }
 }
 
-void end_gru(const Recurrence& op, const Sequence& s, const Part& part) {
-  const int64_t hidden = op.hidden, last = 2 * hidden + part.first;
-  if (!op.linear_before_reset) add_recurrent(op, part, s.recurrent, s.pre + hidden, s.r, 2, 1);
+void finish_gru(const Recurrence& op, const Sequence& s, const Part& part) {
+  const int64_t last = 2 * op.gate_elems() + part.first;
   float* candidate = s.pre + last;
   for (int64_t j = 0; j < part.count; ++j) candidate[j] += s.recurrent[last + j];
   op.clip_all(candidate, part.count);
@@ -63,18 +56,17 @@ void end_gru(const Recurrence& op, const Sequence& s, const Part& part) {
   for (int64_t j = 0; j < part.count; ++j) next_h[j] = (1.0f - z[j]) * candidate[j] + z[j] * h[j];
 }
 
-void step_lstm(const Recurrence& op, const Sequence& s, const Part& part) {
-  const int64_t hidden = op.hidden, count = part.count;
-  add_recurrent(op, part, s.pre, s.h, s.r, 0, op.gates);
-  float *i = s.pre + part.first, *o = i + hidden, *f = o + hidden, *g = f + hidden;
+void finish_lstm(const Recurrence& op, const Sequence& s, const Part& part) {
+  const int64_t count = part.count, gate_elems = op.gate_elems();
+  float *i = s.pre + part.first, *o = i + gate_elems, *f = o + gate_elems, *g = f + gate_elems;
   for (int64_t gate = 0; gate < op.gates; ++gate) {
-    const int64_t offset = gate * hidden + part.first;
-    for (int64_t j = 0; j < count; ++j) s.pre[offset + j] += s.r_bias[offset + j];
+    const float* bias = s.r_bias + gate * op.hidden + part.first;
+    for (int64_t j = 0; j < count; ++j) i[gate * gate_elems + j] += bias[j];
   }
   float* c = s.c + part.first;
   const auto add_peephole = [&](float* gate, int64_t number) {
     if (s.peephole == nullptr) return;
-    const float* weights = s.peephole + number * hidden + part.first;
+    const float* weights = s.peephole + number * op.hidden + part.first;
     for (int64_t j = 0; j < count; ++j) gate[j] += weights[j] * c[j];
   };
   const auto activate = [&](float* gate, int function) {
@@ -97,6 +89,37 @@ void step_lstm(const Recurrence& op, const Sequence& s, const Part& part) {
   std::copy_n(c, count, h);
   s.activations[2](h, count);
   for (int64_t j = 0; j < count; ++j) h[j] *= o[j];
+}
+
+}  // namespace
+
+void step_rnn(const Recurrence& op, Sequences sequences, const Part& part) {
+  add_recurrent(op, sequences, part, &Sequence::pre, &Sequence::h, 0, 1);
+  for (const Sequence& s : sequences) finish_rnn(op, s, part);
+}
+
+void step_lstm(const Recurrence& op, Sequences sequences, const Part& part) {
+  add_recurrent(op, sequences, part, &Sequence::pre, &Sequence::h, 0, op.gates);
+  for (const Sequence& s : sequences) finish_lstm(op, s, part);
+}
+
+void begin_gru(const Recurrence& op, Sequences sequences, const Part& part) {
+  for (const Sequence& s : sequences) {
+    for (int64_t gate = 0; gate < op.gates; ++gate) {
+      std::copy_n(s.r_bias + gate * op.hidden + part.first, part.count,
+                  s.recurrent + gate * op.gate_elems() + part.first);
+    }
+  }
+  add_recurrent(op, sequences, part, &Sequence::recurrent, &Sequence::h, 0,
+                op.linear_before_reset ? 3 : 2);
+  for (const Sequence& s : sequences) reset_gru(op, s, part);
+}
+
+void end_gru(const Recurrence& op, Sequences sequences, const Part& part) {
+  if (!op.linear_before_reset) {
+    add_recurrent(op, sequences, part, &Sequence::recurrent, &Sequence::reset_h, 2, 1);
+  }
+  for (const Sequence& s : sequences) finish_gru(op, s, part);
 }
 
 }  // namespace corf::runtime

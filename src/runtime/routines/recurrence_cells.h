@@ -2,8 +2,11 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <vector>
 
+#include "runtime/routines/wide_math.h"
+#include "support/checked.h"
 #include "tensor/dtype.h"
 
 /// The cells of the recurrent operators, a step of one sequence at a time.
@@ -30,6 +33,9 @@ struct Recurrence {
   int bias = -1, lengths = -1, initial_h = -1, initial_c = -1, peepholes = -1;
 
   int64_t rows() const { return gates * hidden; }
+  /// Panels of a gate's weights, and the elements of a gate with what fills the last one.
+  int64_t panels() const { return ceil_div(hidden, kPanel); }
+  int64_t gate_elems() const { return panels() * kPanel; }
   int64_t activations_per_direction() const {
     return static_cast<int64_t>(activations.size()) / directions;
   }
@@ -42,23 +48,30 @@ struct Recurrence {
 /// One direction of one sequence: weights and state.
 struct Sequence {
   int64_t number = 0, direction = 0, length = 0;  // number: in its batch
-  const float* r = nullptr;                       // [hidden, rows]
+  const float* r = nullptr;                       // [gates, panels, hidden, kPanel]
   const float* r_bias = nullptr;                  // [rows]
   const float* peephole = nullptr;                // i o f
   const Activation* activations = nullptr;
-  float *pre = nullptr, *recurrent = nullptr;  // [rows]
+  float *pre = nullptr, *recurrent = nullptr;  // [gates, gate_elems]
+  float* reset_h = nullptr;                    // of a GRU, within pre
   float *h = nullptr, *next_h = nullptr, *c = nullptr;
 };
 
-/// The elements of each gate that one worker computes.
+/// Sequences of one direction that take their steps together, sharing what they read of the
+/// weights.
+using Sequences = std::span<const Sequence>;
+constexpr int64_t kMostTogether = 8;
+
+/// The elements of each gate that one worker computes; `first` begins a panel.
 struct Part {
   int64_t first = 0, count = 0;
 };
 
-void step_rnn(const Recurrence& op, const Sequence& s, const Part& part);
-void step_lstm(const Recurrence& op, const Sequence& s, const Part& part);
+/// At most kMostTogether sequences.
+void step_rnn(const Recurrence& op, Sequences sequences, const Part& part);
+void step_lstm(const Recurrence& op, Sequences sequences, const Part& part);
 /// Up to what the product for the candidate is taken of, which all parts read.
-void begin_gru(const Recurrence& op, const Sequence& s, const Part& part);
-void end_gru(const Recurrence& op, const Sequence& s, const Part& part);
+void begin_gru(const Recurrence& op, Sequences sequences, const Part& part);
+void end_gru(const Recurrence& op, Sequences sequences, const Part& part);
 
 }  // namespace corf::runtime

@@ -1,100 +1,174 @@
 #include "runtime/routines/wide_math.h"
 
 #include <bit>
+#include <cstring>
 
 #include "target/machine.h"
 
 namespace corf::runtime {
 namespace {
 
+// What takes and returns registers is inlined: how they would be passed does not matter.
+#pragma GCC diagnostic ignored "-Wpsabi"
 #define CORF_INLINE [[gnu::always_inline]] inline
+
+/// A register of so many floats. The compiler turns what is written with it into the instructions
+/// of the function that it is inlined into.
+template <int kLanes>
+using Floats [[gnu::vector_size(kLanes * sizeof(float))]] = float;
+template <int kLanes>
+using Bits [[gnu::vector_size(kLanes * sizeof(float))]] = uint32_t;
+
+template <int kLanes>
+CORF_INLINE Floats<kLanes> all(float x) {
+  return x - Floats<kLanes>{};
+}
 
 /// e^x within 2 units in the last place; 0 below -87, infinite above 88.
 /// Source: Cody and Waite, Software Manual for the Elementary Functions, chapter 6.
-CORF_INLINE float exponential(float x) {
+template <int kLanes>
+CORF_INLINE Floats<kLanes> exponential(Floats<kLanes> x) {
   constexpr float kLog2E = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
   // Added and taken away, it leaves the nearest integer, which is in its low bits in between.
   constexpr float kRound = 0x1.8p23f;
-  const float within = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
-  const float shifted = within * kLog2E + kRound;
-  const float n = shifted - kRound;
-  const float r = (within - n * kLn2High) - n * kLn2Low;
-  float p = 1.0f / 5040;
+  const Floats<kLanes> least = all<kLanes>(-87.0f), most = all<kLanes>(88.0f);
+  Floats<kLanes> within = x < least ? least : x;
+  within = within > most ? most : within;
+  const Floats<kLanes> shifted = within * kLog2E + kRound;
+  const Floats<kLanes> n = shifted - kRound;
+  const Floats<kLanes> r = (within - n * kLn2High) - n * kLn2Low;
+  Floats<kLanes> p = all<kLanes>(1.0f / 5040);
   p = p * r + 1.0f / 720;
   p = p * r + 1.0f / 120;
   p = p * r + 1.0f / 24;
   p = p * r + 1.0f / 6;
   p = p * r + 0.5f;
   p = p * (r * r) + r + 1.0f;
-  const float power = std::bit_cast<float>((std::bit_cast<uint32_t>(shifted) << 23) + 0x3f800000u);
-  const float result = p * power;
-  return x < -87.0f ? 0.0f : x > 88.0f ? __builtin_inff() : result;
+  const auto power =
+      std::bit_cast<Floats<kLanes>>((std::bit_cast<Bits<kLanes>>(shifted) << 23) + 0x3f800000u);
+  const Floats<kLanes> result = x < least ? Floats<kLanes>{} : p * power;
+  return x > most ? all<kLanes>(__builtin_inff()) : result;
 }
 
-CORF_INLINE float hyperbolic_tangent(float x) {
-  const float square = x * x;
+template <int kLanes>
+CORF_INLINE Floats<kLanes> hyperbolic_tangent(Floats<kLanes> x) {
+  const Floats<kLanes> square = x * x;
   // The series about 0, where the quotient below would cancel.
-  float p = -1382.0f / 155925;
+  Floats<kLanes> p = all<kLanes>(-1382.0f / 155925);
   p = p * square + 62.0f / 2835;
   p = p * square - 17.0f / 315;
   p = p * square + 2.0f / 15;
   p = p * square - 1.0f / 3;
-  const float near_zero = x + x * square * p;
-  const float far = 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f);
+  const Floats<kLanes> near_zero = x + x * square * p;
+  const Floats<kLanes> far = 1.0f - 2.0f / (exponential<kLanes>(2.0f * x) + 1.0f);
   return square < 0.1f ? near_zero : far;
 }
 
-CORF_INLINE void add_product_loop(float* __restrict acc, int64_t count, const float* x,
-                                  int64_t depth, const float* weights, int64_t stride) {
-  int64_t k = 0;
-  // Eight rows at a time: acc is read and written once for all of them.
-  for (; k + 8 <= depth; k += 8) {
-    const float* row = weights + k * stride;
-    const float x0 = x[k], x1 = x[k + 1], x2 = x[k + 2], x3 = x[k + 3];
-    const float x4 = x[k + 4], x5 = x[k + 5], x6 = x[k + 6], x7 = x[k + 7];
-    for (int64_t j = 0; j < count; ++j) {
-      const float* at = row + j;
-      const float low =
-          (x0 * at[0] + x1 * at[stride]) + (x2 * at[2 * stride] + x3 * at[3 * stride]);
-      const float high =
-          (x4 * at[4 * stride] + x5 * at[5 * stride]) + (x6 * at[6 * stride] + x7 * at[7 * stride]);
-      acc[j] += low + high;
+/// f of each x[j], a register at a time.
+template <int kLanes, typename Function>
+CORF_INLINE void apply(float* x, int64_t count, Function f) {
+  Floats<kLanes> some;
+  int64_t j = 0;
+  for (; j + kLanes <= count; j += kLanes) {
+    std::memcpy(&some, x + j, sizeof(some));
+    f(some);
+    std::memcpy(x + j, &some, sizeof(some));
+  }
+  if (j == count) return;
+  const size_t rest = static_cast<size_t>(count - j) * sizeof(float);
+  some = Floats<kLanes>{};
+  std::memcpy(&some, x + j, rest);
+  f(some);
+  std::memcpy(x + j, &some, rest);
+}
+
+/// Sums of kRows rows and kPanels panels in registers.
+template <int kLanes, int kRows, int kPanels>
+CORF_INLINE void add_tile(float* const* acc, const float* const* x, int64_t depth,
+                          const float* weights, int64_t first) {
+  constexpr int kVectors = static_cast<int>(kPanel) / kLanes;
+  Floats<kLanes> sums[kRows][kPanels * kVectors];
+  auto each = [&](auto f) {
+#pragma GCC unroll 4
+    for (int n = 0; n < kRows; ++n) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kPanels * kVectors; ++v) f(n, v);
+    }
+  };
+  auto place = [&](int n, int v) { return acc[n] + first * kPanel + v * kLanes; };
+  each([&](int n, int v) { std::memcpy(&sums[n][v], place(n, v), sizeof(Floats<kLanes>)); });
+  const float* panel = weights + first * depth * kPanel;
+  for (int64_t k = 0; k < depth; ++k) {
+    each([&](int n, int v) {
+      Floats<kLanes> column;
+      std::memcpy(&column, panel + ((v / kVectors) * depth + k) * kPanel + (v % kVectors) * kLanes,
+                  sizeof(Floats<kLanes>));
+      sums[n][v] += x[n][k] * column;
+    });
+  }
+  each([&](int n, int v) { std::memcpy(place(n, v), &sums[n][v], sizeof(Floats<kLanes>)); });
+}
+
+/// So many panels; what a few rows read of them is near for the next ones.
+template <int kLanes, int kPanels>
+CORF_INLINE void add_panels(int64_t rows, float* const* acc, const float* const* x, int64_t depth,
+                            const float* weights, int64_t first) {
+  int64_t n = 0;
+  for (; n + 4 <= rows; n += 4) {
+    for (int64_t panel = first; panel < first + kPanels; ++panel) {
+      add_tile<kLanes, 4, 1>(acc + n, x + n, depth, weights, panel);
     }
   }
-  for (; k < depth; ++k) {
-    const float factor = x[k];
-    const float* row = weights + k * stride;
-    for (int64_t j = 0; j < count; ++j) acc[j] += factor * row[j];
+  for (; n + 2 <= rows; n += 2) {
+    add_tile<kLanes, 2, kPanels>(acc + n, x + n, depth, weights, first);
   }
+  if (n < rows) add_tile<kLanes, 1, kPanels>(acc + n, x + n, depth, weights, first);
 }
 
+template <int kLanes>
+CORF_INLINE void add_products_loop(int64_t rows, float* const* acc, const float* const* x,
+                                   int64_t depth, const float* weights, int64_t panels) {
+  int64_t first = 0;
+  if (rows == 1) {
+    for (; first + 4 <= panels; first += 4) {
+      add_tile<kLanes, 1, 4>(acc, x, depth, weights, first);
+    }
+  }
+  for (; first + 2 <= panels; first += 2) {
+    add_panels<kLanes, 2>(rows, acc, x, depth, weights, first);
+  }
+  if (first < panels) add_panels<kLanes, 1>(rows, acc, x, depth, weights, first);
+}
+
+template <int kLanes>
 CORF_INLINE void sigmoid_loop(float* x, int64_t count) {
-  for (int64_t j = 0; j < count; ++j) x[j] = 1.0f / (1.0f + exponential(-x[j]));
+  apply<kLanes>(x, count, [](Floats<kLanes>& v) { v = 1.0f / (1.0f + exponential<kLanes>(-v)); });
 }
 
+template <int kLanes>
 CORF_INLINE void tanh_loop(float* x, int64_t count) {
-  for (int64_t j = 0; j < count; ++j) x[j] = hyperbolic_tangent(x[j]);
+  apply<kLanes>(x, count, [](Floats<kLanes>& v) { v = hyperbolic_tangent<kLanes>(v); });
 }
 
 /// The loops for one instruction set.
 struct Loops {
-  decltype(&corf::runtime::add_product) add_product;
+  decltype(&corf::runtime::add_products) add_products;
   decltype(&apply_sigmoid) sigmoid, tanh;
 };
 
-#define CORF_LOOPS(name, target)                                                             \
-  struct name {                                                                              \
-    target static void add_product(float* acc, int64_t count, const float* x, int64_t depth, \
-                                   const float* weights, int64_t stride) {                   \
-      add_product_loop(acc, count, x, depth, weights, stride);                               \
-    }                                                                                        \
-    target static void sigmoid(float* x, int64_t count) { sigmoid_loop(x, count); }          \
-    target static void tanh(float* x, int64_t count) { tanh_loop(x, count); }                \
-    static constexpr Loops kLoops = {add_product, sigmoid, tanh};                            \
+#define CORF_LOOPS(name, lanes, target)                                                     \
+  struct name {                                                                             \
+    target static void add_products(int64_t rows, float* const* acc, const float* const* x, \
+                                    int64_t depth, const float* weights, int64_t panels) {  \
+      add_products_loop<lanes>(rows, acc, x, depth, weights, panels);                       \
+    }                                                                                       \
+    target static void sigmoid(float* x, int64_t count) { sigmoid_loop<lanes>(x, count); }  \
+    target static void tanh(float* x, int64_t count) { tanh_loop<lanes>(x, count); }        \
+    static constexpr Loops kLoops = {add_products, sigmoid, tanh};                          \
   };
-CORF_LOOPS(Sse2Loops, )
-CORF_LOOPS(Avx2Loops, [[gnu::target("avx2")]])
-CORF_LOOPS(Avx512Loops, [[gnu::target("avx512f,avx512vl,avx512dq,prefer-vector-width=512")]])
+CORF_LOOPS(Sse2Loops, 4, )
+CORF_LOOPS(Avx2Loops, 8, [[gnu::target("avx2")]])
+CORF_LOOPS(Avx512Loops, 16, [[gnu::target("avx512f,avx512vl,avx512dq,prefer-vector-width=512")]])
 #undef CORF_LOOPS
 #undef CORF_INLINE
 
@@ -107,9 +181,9 @@ const Loops& loops() {
 
 }  // namespace
 
-void add_product(float* acc, int64_t count, const float* x, int64_t depth, const float* weights,
-                 int64_t stride) {
-  loops().add_product(acc, count, x, depth, weights, stride);
+void add_products(int64_t rows, float* const* acc, const float* const* x, int64_t depth,
+                  const float* weights, int64_t panels) {
+  loops().add_products(rows, acc, x, depth, weights, panels);
 }
 
 void apply_sigmoid(float* x, int64_t count) { loops().sigmoid(x, count); }

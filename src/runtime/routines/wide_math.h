@@ -5,9 +5,13 @@
 /// same bits: none contracts a product and a sum.
 namespace corf::runtime {
 
-/// acc[j] += sum over k of x[k] * weights[k * stride + j], for j < count and k < depth.
-void add_product(float* acc, int64_t count, const float* x, int64_t depth, const float* weights,
-                 int64_t stride);
+/// Columns of a panel of a matrix.
+constexpr int64_t kPanel = 16;
+
+/// acc[n][j] += sum over k of x[n][k] * weights[j / kPanel][k][j % kPanel], for n < rows,
+/// k < depth and the columns of so many panels. The bits do not depend on the number of rows.
+void add_products(int64_t rows, float* const* acc, const float* const* x, int64_t depth,
+                  const float* weights, int64_t panels);
 
 /// x[j] = 1 / (1 + e^-x[j]), within 4 units in the last place.
 void apply_sigmoid(float* x, int64_t count);
