@@ -11,6 +11,7 @@ namespace {
 // What takes and returns registers is inlined: how they would be passed does not matter.
 #pragma GCC diagnostic ignored "-Wpsabi"
 #define CORF_INLINE [[gnu::always_inline]] inline
+#define CORF_INLINED __attribute__((always_inline))  // of a lambda
 
 /// A register of so many floats. The compiler turns what is written with it into the instructions
 /// of the function that it is inlined into.
@@ -88,7 +89,7 @@ CORF_INLINE void add_tile(float* const* acc, const float* const* x, int64_t dept
                           const float* weights, int64_t first) {
   constexpr int kVectors = static_cast<int>(kPanel) / kLanes;
   Floats<kLanes> sums[kRows][kPanels * kVectors];
-  auto each = [&](auto f) {
+  auto each = [&](auto f) CORF_INLINED {
 #pragma GCC unroll 4
     for (int n = 0; n < kRows; ++n) {
 #pragma GCC unroll 16
@@ -96,17 +97,19 @@ CORF_INLINE void add_tile(float* const* acc, const float* const* x, int64_t dept
     }
   };
   auto place = [&](int n, int v) { return acc[n] + first * kPanel + v * kLanes; };
-  each([&](int n, int v) { std::memcpy(&sums[n][v], place(n, v), sizeof(Floats<kLanes>)); });
+  each([&](int n, int v)
+           CORF_INLINED { std::memcpy(&sums[n][v], place(n, v), sizeof(Floats<kLanes>)); });
   const float* panel = weights + first * depth * kPanel;
   for (int64_t k = 0; k < depth; ++k) {
-    each([&](int n, int v) {
+    each([&](int n, int v) CORF_INLINED {
       Floats<kLanes> column;
       std::memcpy(&column, panel + ((v / kVectors) * depth + k) * kPanel + (v % kVectors) * kLanes,
                   sizeof(Floats<kLanes>));
       sums[n][v] += x[n][k] * column;
     });
   }
-  each([&](int n, int v) { std::memcpy(place(n, v), &sums[n][v], sizeof(Floats<kLanes>)); });
+  each([&](int n, int v)
+           CORF_INLINED { std::memcpy(place(n, v), &sums[n][v], sizeof(Floats<kLanes>)); });
 }
 
 /// So many panels; what a few rows read of them is near for the next ones.
@@ -142,12 +145,15 @@ CORF_INLINE void add_products_loop(int64_t rows, float* const* acc, const float*
 
 template <int kLanes>
 CORF_INLINE void sigmoid_loop(float* x, int64_t count) {
-  apply<kLanes>(x, count, [](Floats<kLanes>& v) { v = 1.0f / (1.0f + exponential<kLanes>(-v)); });
+  apply<kLanes>(x, count, [](Floats<kLanes>& v) CORF_INLINED {
+    v = 1.0f / (1.0f + exponential<kLanes>(-v));
+  });
 }
 
 template <int kLanes>
 CORF_INLINE void tanh_loop(float* x, int64_t count) {
-  apply<kLanes>(x, count, [](Floats<kLanes>& v) { v = hyperbolic_tangent<kLanes>(v); });
+  apply<kLanes>(x, count,
+                [](Floats<kLanes>& v) CORF_INLINED { v = hyperbolic_tangent<kLanes>(v); });
 }
 
 /// The loops for one instruction set.
@@ -170,6 +176,7 @@ CORF_LOOPS(Sse2Loops, 4, )
 CORF_LOOPS(Avx2Loops, 8, [[gnu::target("avx2")]])
 CORF_LOOPS(Avx512Loops, 16, [[gnu::target("avx512f,avx512vl,avx512dq,prefer-vector-width=512")]])
 #undef CORF_LOOPS
+#undef CORF_INLINED
 #undef CORF_INLINE
 
 const Loops& loops() {
