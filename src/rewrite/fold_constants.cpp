@@ -23,7 +23,19 @@ int64_t size_bytes(const graph::Value& value) {
   return num_elems(value.shape) * corf::size_bytes(value.dtype);
 }
 
-bool within_budget(const Graph& graph, const Node& node) {
+/// The values that routines read, at first hand or through views: no index map could hold a view.
+std::vector<bool> read_by_routines(const Graph& graph) {
+  std::vector<bool> read(graph.values.size(), false);
+  for (auto node = graph.nodes.rbegin(); node != graph.nodes.rend(); ++node) {
+    const bool is_view = std::holds_alternative<graph::View>(node->op);
+    if (std::holds_alternative<graph::Opaque>(node->op) || (is_view && read[node->outputs[0]])) {
+      for (ValueId input : node->inputs) read[input] = true;
+    }
+  }
+  return read;
+}
+
+bool within_budget(const Graph& graph, const Node& node, const std::vector<bool>& by_routine) {
   int64_t input_bytes = 0;
   int64_t output_bytes = 0;
   for (ValueId input : node.inputs) input_bytes += size_bytes(graph.values[input]);
@@ -38,14 +50,15 @@ bool within_budget(const Graph& graph, const Node& node) {
       points = *product;
     }
   }
-  const bool is_view = std::holds_alternative<graph::View>(node.op);
-  return output_bytes <= (is_view ? kMaxViewBytes : kMaxBytes);
+  const bool is_free = std::holds_alternative<graph::View>(node.op) && !by_routine[node.outputs[0]];
+  return output_bytes <= (is_free ? kMaxViewBytes : kMaxBytes);
 }
 
 }  // namespace
 
 Result<Graph> fold_constants(const Graph& graph) {
-  Graph folded = rebuild(graph, [](Rebuild& rebuild, const Node& node) {
+  const std::vector<bool> by_routine = read_by_routines(graph);
+  Graph folded = rebuild(graph, [&](Rebuild& rebuild, const Node& node) {
     if (node.inputs.empty()) return false;
     std::vector<Tensor> inputs;
     for (ValueId input : node.inputs) {
@@ -62,7 +75,7 @@ Result<Graph> fold_constants(const Graph& graph) {
                           node.name, inputs[0].reshaped(rebuild.old().values[output].shape)));
       return true;
     }
-    if (!within_budget(rebuild.old(), node)) return false;
+    if (!within_budget(rebuild.old(), node, by_routine)) return false;
     Result<std::vector<Tensor>> outputs =
         graph::evaluate_node(rebuild.old(), node, inputs, {.round_to_dtype = true});
     if (!outputs.ok()) return false;

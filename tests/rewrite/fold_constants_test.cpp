@@ -48,6 +48,24 @@ TEST(FoldConstants, SharesTheBytesOfReshapedConstants) {
   EXPECT_EQ(constant_tensor(after, after.outputs[0])->bytes(), large.bytes());
 }
 
+TEST(FoldConstants, LargeViewsFoldWhereARoutineReadsThem) {
+  const auto num_views = [](bool for_routine) {
+    Graph graph;
+    const auto w = graph.add_constant("w", random_tensor({1 << 10, 1 << 10}, 3));
+    const auto turned = graph.add_view("turned", graph::Transpose{{1, 0}}, {w}, {1 << 10, 1 << 10});
+    if (for_routine) {
+      set_output(graph, graph.add_opaque("top", {"CumSum", {}}, {turned},
+                                         {{DType::kF32, {1 << 10, 1 << 10}}})[0]);
+    } else {
+      const auto x = graph.add_input("x", DType::kF32, {1 << 10, 1 << 10});
+      set_output(graph, binary(graph, ScalarOp::kAdd, x, turned));
+    }
+    return count_nodes<graph::View>(apply(fold_constants, graph));
+  };
+  EXPECT_EQ(num_views(true), 0);
+  EXPECT_EQ(num_views(false), 1);
+}
+
 TEST(FoldConstants, IntegersStayIntegers) {
   Graph graph;
   const std::vector<int64_t> values = {INT64_MAX, -7};
