@@ -113,7 +113,7 @@ ValueId project(NodeImport& node, ValueId x, const Shape& w, ValueId bias) {
 /// r [directions, gates * hidden, hidden] as the routines read it: each gate in panels of 16 rows,
 /// filled up with zeros, and each panel transposed.
 ValueId in_panels(NodeImport& node, ValueId r, int64_t gates) {
-  constexpr int64_t kPanel = 16;
+  constexpr int64_t kPanel = 16;  // of runtime/routines/wide_math.h
   graph::Graph& graph = node.graph;
   const Shape shape = node.shape(r);
   const int64_t directions = shape[0], hidden = shape[2], panels = ceil_div(hidden, kPanel);

@@ -6,6 +6,7 @@
 
 #include "runtime/routines/routine.h"
 #include "runtime/routines/wide_math.h"
+#include "support/checked.h"
 
 namespace corf::runtime {
 namespace {
@@ -255,7 +256,7 @@ Result<std::vector<Tensor>> run_recurrence(
   const int64_t hidden = r.shape()[2], points = x.shape()[0] * x.shape()[1];
   const bool biased = inputs.size() > 3 && inputs[3].num_elems() > 0;
   Tensor projected(x.dtype(), {x.shape()[0], x.shape()[1], directions * rows});
-  const int64_t panels = (hidden + kPanel - 1) / kPanel, gates = rows / hidden;
+  const int64_t panels = ceil_div(hidden, kPanel), gates = rows / hidden;
   Tensor turned(r.dtype(), {directions, gates, panels, hidden, kPanel});
   Tensor bias(DType::kF32, {directions, rows});
   for (int64_t d = 0; d < directions; ++d) {

@@ -73,6 +73,7 @@ TEST(SharedRecurrence, EveryTeamComputesTheSameBits) {
   const std::vector<Case> cases = {
       {"LSTM", 4, 211, 1, false, false, {}},
       {"LSTM", 4, 211, 2, false, true, {}},
+      {"LSTM", 4, 211, 0, false, false, {}},
       {"LSTM", 4, 192, 1, true, true, {}},
       {"GRU", 3, 230, 1, false, false, {}},
       {"GRU", 3, 230, 1, false, false, {{"linear_before_reset", int64_t{1}}}},

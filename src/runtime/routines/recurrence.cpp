@@ -138,6 +138,7 @@ class RecurrenceRun {
       longest = std::max(longest, length);
     }
     const int64_t sequences = op_.directions * op_.batch, workers = worker_.count;
+    if (sequences == 0) return {};
     // Below so many products a step, waiting for the others takes longer than what they do.
     constexpr int64_t kLeastToShare = int64_t{1} << 17;
     if (sequences >= workers || op_.hidden * op_.rows() < kLeastToShare) {
@@ -215,6 +216,19 @@ class RecurrenceRun {
     }
   }
 
+  void step(Sequences active, const Part& part, const RoutineWorker& others) const {
+    switch (op_.cell) {
+      case Cell::kRnn:
+        return step_rnn(op_, active, part);
+      case Cell::kLstm:
+        return step_lstm(op_, active, part);
+      case Cell::kGru:
+        begin_gru(op_, active, part);
+        if (!op_.linear_before_reset) others.barrier();
+        return end_gru(op_, active, part);
+    }
+  }
+
   /// This part of sequences of one direction, from sequence `first` on; `steps` waits, however long
   /// they are.
   void walk(int64_t first, int64_t count, const Part& part, int64_t steps,
@@ -223,8 +237,8 @@ class RecurrenceRun {
     for (int64_t i = 0; i < count; ++i) all[i] = sequence(first + i);
     const std::span<Sequence> sequences(all.data(), static_cast<size_t>(count));
     // Those that go on are the first ones.
-    std::stable_sort(sequences.begin(), sequences.end(),
-                     [](const Sequence& a, const Sequence& b) { return a.length > b.length; });
+    std::sort(sequences.begin(), sequences.end(),
+              [](const Sequence& a, const Sequence& b) { return a.length > b.length; });
     for (const Sequence& s : sequences) {
       begin_state(op_.initial_h, s.h, s, part);
       begin_state(op_.initial_c, s.c, s, part);
@@ -237,12 +251,7 @@ class RecurrenceRun {
       while (going_on < sequences.size() && n < sequences[going_on].length) ++going_on;
       const std::span<Sequence> active = sequences.first(going_on);
       for (const Sequence& s : active) begin(s, part, at(s, n));
-      const bool any = !active.empty();
-      if (any && op_.cell == Cell::kRnn) step_rnn(op_, active, part);
-      if (any && op_.cell == Cell::kLstm) step_lstm(op_, active, part);
-      if (any && op_.cell == Cell::kGru) begin_gru(op_, active, part);
-      if (op_.cell == Cell::kGru && !op_.linear_before_reset) others.barrier();
-      if (any && op_.cell == Cell::kGru) end_gru(op_, active, part);
+      step(active, part, others);
       for (Sequence& s : active) {
         write(0, layout_.y(at(s, n), s), s.next_h, part);
         std::swap(s.h, s.next_h);

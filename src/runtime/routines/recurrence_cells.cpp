@@ -8,6 +8,7 @@ namespace {
 /// acc += x * R, this part of `gates` gates, from gate `gate` on.
 void add_recurrent(const Recurrence& op, Sequences sequences, const Part& part,
                    float* Sequence::* acc, float* Sequence::* x, int64_t gate, int64_t gates) {
+  if (sequences.empty()) return;
   const int64_t first = part.first / kPanel, panels = ceil_div(part.count, kPanel);
   std::array<float*, kMostTogether> to;
   std::array<const float*, kMostTogether> from;
