@@ -33,9 +33,13 @@ void initialize_llvm() {
     LLVMInitializeX86AsmPrinter();
     // Loops come with one base for each operand, advanced loop by loop, and constant differences:
     // LLVM's own strength reduction would make a pointer of each difference, and spill them.
+    // Constants stay in the loops that use them, as operands in memory: hoisted out of a fused
+    // kernel's outermost loop they occupy registers in every stage, whose accumulators are spilled.
     auto& all = llvm::cl::getRegisteredOptions();
-    if (auto found = all.find("disable-lsr"); found != all.end()) {
-      static_cast<llvm::cl::opt<bool>*>(found->second)->setValue(true);
+    for (const char* option : {"disable-lsr", "disable-machine-licm"}) {
+      if (auto found = all.find(option); found != all.end()) {
+        static_cast<llvm::cl::opt<bool>*>(found->second)->setValue(true);
+      }
     }
   });
 }
