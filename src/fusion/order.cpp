@@ -253,7 +253,7 @@ DimOrder order_of_strides(const std::vector<int64_t>& strides) {
 }
 
 void spread_over_cache_sets(Shape& extents, const DimOrder& order, DType dtype) {
-  constexpr int64_t kSetsBytes = 2048, kLineBytes = 64;
+  constexpr int64_t kSetsBytes = 512, kLineBytes = 64;
   if (extents.size() < 2) return;
   int64_t& inner = extents[order.back()];
   if (inner * size_bytes(dtype) % kSetsBytes != 0 || num_elems(extents) == inner) return;

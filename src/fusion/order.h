@@ -24,8 +24,9 @@ DimOrder row_major_order(int rank);
 std::vector<int64_t> dense_strides(const Shape& extents, const DimOrder& order);
 DimOrder order_of_strides(const std::vector<int64_t>& strides);
 
-/// Neighbouring points (pixels, rows) a multiple of 2 KiB apart share few sets of the first cache
-/// level, which a register tile's points then overflow: one line more between them spreads them.
+/// Neighbouring points (pixels, rows) a multiple of 512 bytes apart share few sets of the first
+/// cache level, which a register tile's points, or the rows of a depthwise window, then overflow:
+/// one line more between them spreads them.
 void spread_over_cache_sets(Shape& extents, const DimOrder& order, DType dtype);
 
 }  // namespace corf::fusion

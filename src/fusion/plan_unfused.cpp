@@ -49,9 +49,9 @@ bool cuts_into_few(const index::Expr& expr, int axis) {
 
 /// Whether the kernel of `seed`, which makes a few neighbours of a row at a time, writes them where
 /// `value` lies into lines that drive each other out of the cache before they are full: those of
-/// its lanes are a multiple of a page apart, and a row is long.
+/// its lanes are a multiple of a page apart, and a row is not short.
 bool drives_out_lines(const Graph& graph, const StoragePlan& storage, NodeId seed, ValueId value) {
-  constexpr int64_t kPageElems = 4096 / sizeof(float), kLongRow = 256;
+  constexpr int64_t kPageElems = 4096 / sizeof(float), kShortRow = 32;
   const Compute& compute = *compute_of(graph, seed);
   const ValueId made = graph.nodes[seed].outputs[0];
   const Shape& shape = graph.values[value].shape;
@@ -59,7 +59,7 @@ bool drives_out_lines(const Graph& graph, const StoragePlan& storage, NodeId see
   const auto& strides = storage.values[value].strides;
   const int lanes = order_of_strides(storage.values[made].strides).back();
   const int row = order_of_strides(strides).back();
-  if (lanes == row || shape[row] < kLongRow || strides[lanes] % kPageElems != 0) return false;
+  if (lanes == row || shape[row] < kShortRow || strides[lanes] % kPageElems != 0) return false;
   return std::any_of(compute.operands.begin(), compute.operands.end(), [&](const auto& operand) {
     return std::any_of(operand.map.exprs.begin(), operand.map.exprs.end(),
                        [&](const index::Expr& expr) { return cuts_into_few(expr, row); });
