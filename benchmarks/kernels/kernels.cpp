@@ -1,5 +1,6 @@
 /// Single operators of the zoo's networks, and others of similar size: GFLOP/s, and the fraction of
-/// what peak and bandwidth allow.
+/// what peak and bandwidth allow; the instructions that spill vector registers, counted in the
+/// assembly, all of them and those in innermost loops.
 #include <algorithm>
 #include <benchmark/benchmark.h>
 #include <cstdio>
@@ -70,7 +71,8 @@ Tensor filled(const Shape& shape, uint32_t seed) {
   return tensor;
 }
 
-/// The layer behind another one, which gives its input the layout that it has inside of a network.
+/// The layer between two others, which give its input and its result the layouts that they have
+/// inside of a network.
 graph::Graph graph_of(const Layer& layer) {
   graph::Graph graph;
   ValueId y = -1;
@@ -88,7 +90,9 @@ graph::Graph graph_of(const Layer& layer) {
     const int64_t groups = layer.depthwise ? layer.in : 1;
     const ValueId w = graph.add_constant("w", filled({layer.out, layer.in / groups, k, k}, 2));
     const ValueId middle = graph::conv(graph, "first", x, first, one, 1);
-    y = graph::conv(graph, "layer", middle, w, window, groups);
+    const ValueId made = graph::conv(graph, "layer", middle, w, window, groups);
+    const ValueId last = graph.add_constant("w1", filled({kFirst, layer.out, 1, 1}, 3));
+    y = graph::conv(graph, "last", made, last, one, 1);
   }
   graph.outputs = {y};
   graph.output_names = {"y"};
@@ -115,6 +119,16 @@ void run_layer(benchmark::State& state, const Layer& layer, const Machine& machi
   driver::Pipeline pipeline{machine, graph_of(layer), {}, {}};
   const Status lowered = driver::plan_and_lower(pipeline, options, driver::Stage::kLlvm);
   if (!lowered) return state.SkipWithError(lowered.error().message.c_str());
+  const auto spills = driver::count_spills(pipeline);
+  if (!spills) return state.SkipWithError(spills.error().message.c_str());
+  const loop::Program& program = pipeline.program;
+  for (const loop::Step& step : program.steps) {
+    const auto* call = std::get_if<loop::KernelCall>(&step);
+    if (!call || call->label.find("layer") == std::string::npos) continue;
+    const codegen::Spills& kernel = (*spills)[static_cast<size_t>(call->kernel)];
+    state.counters["spills"] += double(kernel.all());
+    state.counters["inner_spills"] += double(kernel.in_innermost_loops);
+  }
   auto spec = driver::generate(pipeline);
   if (!spec) return state.SkipWithError(spec.error().message.c_str());
   auto team = runtime::Team::create(machine.threads);

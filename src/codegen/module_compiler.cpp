@@ -59,6 +59,7 @@ Result<std::unique_ptr<ModuleCompiler>> ModuleCompiler::create(const IsaTraits& 
   if (!target) return make_error(ErrorCode::kInternal, "LLVM has no x86-64 target: {}", error);
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
+  options.MCOptions.AsmVerbose = true;  // count_spills reads the comments
   std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(
       triple_argument, isa.cpu(), isa.features(), options, llvm::Reloc::PIC_,
       llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));

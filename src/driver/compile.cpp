@@ -37,6 +37,22 @@ codegen::EmitOptions emit_options(const Pipeline& pipeline) {
   return options;
 }
 
+/// Comment lines in front of the assembly: of each kernel, with the first step that calls it.
+std::string spills_in_words(const loop::Program& program, std::string_view assembly) {
+  std::vector<std::string> labels(program.kernels.size());
+  for (const loop::Step& step : program.steps) {
+    const auto* call = std::get_if<loop::KernelCall>(&step);
+    if (call && labels[call->kernel].empty()) labels[call->kernel] = call->label;
+  }
+  std::string text = "# vector registers spilled: instructions, those in innermost loops\n";
+  const std::vector<codegen::Spills> spills = codegen::count_spills(assembly);
+  for (size_t i = 0; i < spills.size(); ++i) {
+    text += fmt::format("# {:6} {:6}  {}: {}\n", spills[i].all(), spills[i].in_innermost_loops,
+                        spills[i].function, labels[i]);
+  }
+  return text;
+}
+
 rewrite::WinogradOptions winograd_options(const Machine& machine) {
   rewrite::WinogradOptions options;
   auto points_to_stream = [&](double weight_bytes, double share_of_bandwidth, double fallback) {
@@ -175,6 +191,14 @@ Result<Compiled> compile(const onnx::Model& model, const CompileOptions& options
   return compiled;
 }
 
+Result<std::vector<codegen::Spills>> count_spills(const Pipeline& pipeline) {
+  std::string assembly;
+  codegen::EmitOptions emitting = emit_options(pipeline);
+  emitting.assembly = &assembly;
+  CORF_ASSIGN(const runtime::Image image, codegen::emit(pipeline.program.kernels, emitting));
+  return codegen::count_spills(assembly);
+}
+
 Result<std::string> inspect(const onnx::Model& model, Stage stage, const CompileOptions& options) {
   CORF_ASSIGN(const Pipeline pipeline, run_pipeline(model, options, stage));
   switch (stage) {
@@ -196,7 +220,7 @@ Result<std::string> inspect(const onnx::Model& model, Stage stage, const Compile
   codegen::EmitOptions emitting = emit_options(pipeline);
   (stage == Stage::kLlvm ? emitting.llvm_ir : emitting.assembly) = &text;
   CORF_ASSIGN(const runtime::Image image, codegen::emit(pipeline.program.kernels, emitting));
-  return text;
+  return stage == Stage::kAsm ? spills_in_words(pipeline.program, text) + text : text;
 }
 
 }  // namespace corf::driver

@@ -1,4 +1,5 @@
 #pragma once
+#include "codegen/spills.h"
 #include "driver/compile.h"
 #include "fusion/plan.h"
 #include "graph/graph.h"
@@ -26,5 +27,8 @@ Result<runtime::ExecutableSpec> generate(Pipeline pipeline);
 
 /// Program and image -> what runs. Names inputs and outputs as the graph does.
 Result<runtime::ExecutableSpec> make_spec(Pipeline pipeline, runtime::Image image);
+
+/// Of each kernel of the pipeline's program, in their order. Generates the kernels' assembly.
+Result<std::vector<codegen::Spills>> count_spills(const Pipeline& pipeline);
 
 }  // namespace corf::driver

@@ -108,8 +108,10 @@ loop::Tile TileEmitter::emit_tile(const std::vector<Expr>& base,
   registers_.assign(nest_.ops.size(), -1);
   bound_.clear();
   loop::Tile result;
-  result.axes = axes;
+  added_axes_.clear();
   if (nest_.reduce_op >= 0) emit_reduction(result.body);
+  result.axes = axes;
+  result.axes.insert(result.axes.end(), added_axes_.begin(), added_axes_.end());
   if (part_ && !part_->last) {
     loop::TileStore partial;
     partial.buffer = part_->buffer;

@@ -4,6 +4,7 @@
 
 #include "fusion/steps_inside.h"
 #include "lower/pack.h"
+#include "lower/paired_sums.h"
 #include "lower/tile_emitter.h"
 #include "support/checked.h"
 
@@ -43,6 +44,24 @@ loop::Reduction reduction_of(Combiner combiner) {
     default:
       return loop::Reduction::kSum;
   }
+}
+
+/// The row-major matrix of so many columns, column by column.
+std::vector<double> transposed(const std::vector<double>& matrix, int64_t columns) {
+  std::vector<double> result;
+  for (int64_t column = 0; column < columns; ++column) {
+    for (auto i = static_cast<size_t>(column); i < matrix.size();
+         i += static_cast<size_t>(columns)) {
+      result.push_back(matrix[i]);
+    }
+  }
+  return result;
+}
+
+/// The table's matrix, a row for each point of axis `made`, one of its two.
+std::vector<double> by_result(const loop::TileTable& table, int made, int64_t terms) {
+  if (table.axes[0] == made) return table.values;
+  return transposed(table.values, static_cast<int64_t>(table.values.size()) / terms);
 }
 
 }  // namespace
@@ -161,11 +180,27 @@ bool TileEmitter::emit_scaled_sum(std::vector<TileStmt>& out) {
     for (int axis : spanned) {
       if (tile_axis_[axis] >= 0) variables.push_back(tile_axis_[axis]);
     }
-    const Register coefficients = emit(table.op, out);
-    const Register partial = builder_.new_register();
-    out.push_back(loop::TileAccumulator{partial, dtype, std::move(variables), init});
-    out.push_back(loop::TileUpdate{partial, loop::Reduction::kSum, value, coefficients});
-    value = partial;
+    const auto add = [&](std::vector<int> over, Register coefficients) {
+      const Register partial = builder_.new_register();
+      out.push_back(loop::TileAccumulator{partial, dtype, std::move(over), init});
+      out.push_back(loop::TileUpdate{partial, loop::Reduction::kSum, value, coefficients});
+      value = partial;
+    };
+    const int summed = tile_axis_[table.reduction_axis], made = tile_axis_[table.parallel_axis];
+    const int64_t terms = nest_.axes[table.reduction_axis].extent;
+    loop::TileTable coefficients = *table_of(nest_.ops[table.op]);
+    const auto pairs = pair_sums(by_result(coefficients, made, terms), terms);
+    if (coefficients.axes.size() != 2 || !pairs) {
+      add(variables, let(dtype, std::move(coefficients), out));
+      continue;
+    }
+    const int pair = builder_.new_variable("pair_t");
+    added_axes_.push_back({pair, pairs->terms, false});
+    std::vector<int> over = variables;
+    std::replace(over.begin(), over.end(), made, pair);
+    loop::TileTable sums{{summed, pair}, transposed(pairs->sums, terms)};
+    add(std::move(over), let(dtype, std::move(sums), out));
+    add(std::move(variables), let(dtype, loop::TileTable{{made, pair}, pairs->results}, out));
   }
   registers_[nest_.reduce_op] = value;
   return true;

@@ -258,15 +258,18 @@ WinogradMatrices winograd_matrices(int m) {
   result.b.assign(t * t, 0);
   result.g.assign(t * kTaps, 0);
   for (size_t p = 0; p < t; ++p) {
-    // Without any of the points for the one at infinity.
-    const std::vector<double> row = polynomial(points, p);
+    // Without any of the points for the one at infinity. Rows begin with a one, which costs no
+    // multiplication; the quotients are exact.
+    std::vector<double> row = polynomial(points, p);
+    const double first = *std::find_if(row.begin(), row.end(), [](double x) { return x != 0; });
+    for (double& entry : row) entry /= first;
     std::copy(row.begin(), row.end(), result.b.begin() + static_cast<std::ptrdiff_t>(p * t));
     if (p == finite) {
       result.a[static_cast<size_t>(m) * t - 1] = 1;
-      result.g[t * kTaps - 1] = 1;
+      result.g[t * kTaps - 1] = first;
       continue;
     }
-    double scale = 1;
+    double scale = 1 / first;
     for (size_t s = 0; s < finite; ++s) scale *= s == p ? 1 : points[p] - points[s];
     double power = 1;
     for (size_t i = 0; i < std::max<size_t>(static_cast<size_t>(m), kTaps); ++i) {

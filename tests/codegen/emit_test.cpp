@@ -51,7 +51,7 @@ InnerLoop inner_loop(const loop::Kernel& kernel, Isa isa) {
     std::istringstream words(line);
     std::string mnemonic;
     words >> mnemonic;
-    if (mnemonic.empty() || mnemonic[0] == '.') continue;
+    if (mnemonic.empty() || mnemonic[0] == '.' || mnemonic[0] == '#') continue;
     ++loop.counts[mnemonic];
     ++loop.total;
     if (line.find("(%rsp") != std::string::npos) ++loop.stack_accesses;
