@@ -158,7 +158,7 @@ class LoopChooser : ScheduleStep {
 
   /// Neighbouring windows overlap. What the next row of them reads again stays in the first level
   /// if only so many vectors are taken at a time. Where everything comes from far away, long runs
-  /// of memory matter more.
+  /// of memory matter more; a third level that is about as fast as the second is not far.
   void block_windows() {
     const int v = schedule_.vector_axis;
     if (!has_windows_ || schedule_.register_tile.empty()) return;
@@ -170,7 +170,10 @@ class LoopChooser : ScheduleStep {
     double bytes = 0;
     for (const Access& access : nest_.loads) bytes += is_constant(access) ? 0 : span_bytes(access);
     for (const Nest::Store& store : nest_.stores) bytes += span_bytes(store.access);
-    if (bytes / machine_.threads > 0.75 * double(machine_.l2_bytes)) return;
+    const bool has_fast_l3 = machine_.l3_gbps_core > machine_.l2_gbps_core / 3;
+    const double most_bytes = has_fast_l3 ? double(machine_.l3_bytes) / 2
+                                          : 0.75 * machine_.threads * double(machine_.l2_bytes);
+    if (bytes > most_bytes) return;
     const Linear linear = index::to_linear(load->address);
     const std::set<int64_t> row = row_of_windows(linear);
     if (row.empty() || !overlaps(row, linear)) return;
