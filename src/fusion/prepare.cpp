@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "fusion/order.h"
 
@@ -27,6 +28,49 @@ Compute identity_compute(const Graph& graph, ValueId value, const DimOrder& orde
   copy.operands.push_back(operand);
   copy.body.operand(0, source.dtype);
   return copy;
+}
+
+/// A copy of the part of a value that an operand reads, a dimension for each axis that it varies
+/// along.
+struct PartCopy {
+  Compute compute;
+  std::vector<Expr> exprs;  // of the operand that reads the copy
+};
+
+/// Copies what `operand` of `compute` reads, `last` being its innermost axis; nullopt if that is no
+/// less than the whole value.
+std::optional<PartCopy> copy_part(const Graph& graph, ValueId value, const Compute& compute,
+                                  const graph::Operand& operand, int last) {
+  std::vector<bool> used;
+  for (const Expr& expr : operand.map.exprs) index::collect_variables(expr, used);
+  used.resize(compute.space.axes.size());
+  std::vector<int> axes;
+  for (int axis = 0; axis < static_cast<int>(used.size()); ++axis) {
+    if (used[axis] && axis != last) axes.push_back(axis);
+  }
+  axes.push_back(last);
+  PartCopy part;
+  std::map<int, Expr> renamed;
+  int64_t points = 1;
+  for (int axis : axes) {
+    const index::Axis& read = compute.space.axes[axis];
+    const auto dimension = static_cast<int>(renamed.size());
+    renamed[axis] = Expr::variable(dimension);
+    part.compute.space.axes.push_back(
+        {"d" + std::to_string(dimension), read.extent, index::AxisKind::kParallel});
+    part.exprs.push_back(Expr::variable(axis));
+    points *= read.extent;
+  }
+  const graph::Value& source = graph.values[value];
+  if (points >= num_elems(source.shape)) return std::nullopt;
+  graph::Operand from;
+  for (const Expr& expr : operand.map.exprs) {
+    from.map.exprs.push_back(
+        index::substitute(expr, [&](int axis) { return std::optional(renamed.at(axis)); }));
+  }
+  part.compute.operands.push_back(std::move(from));
+  part.compute.body.operand(0, source.dtype);
+  return part;
 }
 
 bool is_constant(const Graph& graph, ValueId value) {
@@ -65,12 +109,9 @@ class Preparer {
 
  private:
   void append(const Node& original, Node copy) {
-    for (ValueId& input : copy.inputs) {
-      if (input < static_cast<ValueId>(replaced_.size()) && replaced_[input] >= 0) {
-        input = replaced_[input];
-      } else {
-        input = mapped_[input];
-      }
+    for (size_t i = 0; i < copy.inputs.size(); ++i) {
+      ValueId& input = copy.inputs[i];
+      input = i < replaced_.size() && replaced_[i] >= 0 ? replaced_[i] : mapped_[input];
     }
     replaced_.clear();
     copy.outputs.clear();
@@ -88,21 +129,19 @@ class Preparer {
   void add_copies(const Node& node, Node& copy) {
     auto& compute = std::get<Compute>(copy.op);
     if (compute.combiner == graph::Combiner::kNone) return;
-    replaced_.assign(source_.values.size(), -1);
+    replaced_.assign(node.inputs.size(), -1);
     const bool contraction = node.inputs.size() > 1;
     const int vector_axis = natural_vector_axis(source_, node);
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       ValueId value = node.inputs[i];
       graph::Operand& operand = compute.operands[i];
-      if (is_constant(source_, value) || replaced_[value] >= 0) continue;
-      if (!contraction) continue;
+      if (is_constant(source_, value) || !contraction) continue;
       int dimension = -1;
       for (size_t d = 0; d < operand.map.exprs.size(); ++d) {
         if (operand.map.exprs[d].is_variable(vector_axis)) dimension = static_cast<int>(d);
       }
       DimOrder order = orders_[value];
-      const bool once = std::count(node.inputs.begin(), node.inputs.end(), value) == 1;
-      const bool reorder = dimension >= 0 && order.back() != dimension && once;
+      const bool reorder = dimension >= 0 && order.back() != dimension;
       if (reorder) {
         order.erase(std::find(order.begin(), order.end(), dimension));
         order.push_back(dimension);
@@ -111,7 +150,7 @@ class Preparer {
           operand.guarded && operand.padding == 0 && !can_have_margins(source_, value);
       const bool across = vector_axis >= 0 && dimension < 0 &&
                           compute.space.axes[vector_axis].extent >= kManyChannels;
-      if (no_margins && across && once) {
+      if (no_margins && across) {
         // Copied anyway: the channels that a result sums up come side by side.
         const int channels = summed_dimension(compute, operand);
         if (channels >= 0) {
@@ -119,7 +158,14 @@ class Preparer {
           order.push_back(channels);
         }
       }
-      if (no_margins || (reorder && !operand.guarded)) read_copy(value, order, operand);
+      if (reorder && !operand.guarded) {
+        if (auto part = copy_part(source_, value, compute, operand, vector_axis)) {
+          replaced_[i] = add_copy(value, std::move(part->compute));
+          operand.map.exprs = std::move(part->exprs);
+          continue;
+        }
+      }
+      if (no_margins || (reorder && !operand.guarded)) read_copy(i, value, order, operand);
     }
   }
 
@@ -139,11 +185,12 @@ class Preparer {
 
   /// Routines read dense row-major arrays.
   void add_dense_copies(const Node& node) {
-    replaced_.assign(source_.values.size(), -1);
-    for (ValueId value : node.inputs) {
+    replaced_.assign(node.inputs.size(), -1);
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const ValueId value = node.inputs[i];
       const graph::Op& op = source_.producer(value).op;
       if (std::holds_alternative<Compute>(op) || std::holds_alternative<graph::View>(op)) {
-        replaced_[value] =
+        replaced_[i] =
             copy_of(value, row_major_order(static_cast<int>(source_.values[value].shape.size())));
       }
     }
@@ -165,9 +212,9 @@ class Preparer {
     return copy_of(value, row_major);
   }
 
-  /// The operand reads a copy of its value, dense in that order.
-  void read_copy(ValueId value, const DimOrder& order, graph::Operand& operand) {
-    replaced_[value] = copy_of(value, order);
+  /// Operand i reads a copy of its value, dense in that order.
+  void read_copy(size_t i, ValueId value, const DimOrder& order, graph::Operand& operand) {
+    replaced_[i] = copy_of(value, order);
     std::vector<Expr> exprs;
     for (int d : order) exprs.push_back(operand.map.exprs[d]);
     operand.map.exprs = exprs;
@@ -175,21 +222,21 @@ class Preparer {
 
   ValueId copy_of(ValueId value, const DimOrder& order) {
     auto [it, fresh] = copies_.try_emplace({value, order}, -1);
-    if (fresh) {
-      Compute copy = identity_compute(source_, value, order);
-      std::string name = source_.values[value].name + "/copy";
-      if (const int earlier = num_copies_[value]++; earlier > 0)
-        name += std::to_string(earlier + 1);
-      it->second = result_.add_compute(name, std::move(copy), {mapped_[value]}, "Copy");
-    }
+    if (fresh) it->second = add_copy(value, identity_compute(source_, value, order));
     return it->second;
+  }
+
+  ValueId add_copy(ValueId value, Compute copy) {
+    std::string name = source_.values[value].name + "/copy";
+    if (const int earlier = num_copies_[value]++; earlier > 0) name += std::to_string(earlier + 1);
+    return result_.add_compute(name, std::move(copy), {mapped_[value]}, "Copy");
   }
 
   const Graph& source_;
   std::vector<DimOrder> orders_;
   Graph result_;
   std::vector<ValueId> mapped_;    // source value -> result value
-  std::vector<ValueId> replaced_;  // of the node at hand: source value -> copy
+  std::vector<ValueId> replaced_;  // of the node at hand: by input, the copy that it reads
   std::map<std::pair<ValueId, DimOrder>, ValueId> copies_;
   std::map<ValueId, int> num_copies_;
 };
