@@ -1,0 +1,46 @@
+#include "fusion/prepare.h"
+
+#include "rewrite/rewrite.h"
+#include "tests/rewrite/compare.h"
+
+namespace corf::fusion {
+namespace {
+using graph::Graph;
+
+/// Scores of attention: queries and keys are parts of one value, four heads of 16 channels each.
+Graph scores_of_one_projection() {
+  Graph graph;
+  const auto x = graph.add_input("x", DType::kF32, {1, 20, 24});
+  const auto w = graph.add_constant("w", rewrite::random_tensor({24, 192}, 1));
+  const auto projected = graph::matmul(graph, "project", x, w);
+  const auto split = graph.add_view("split", graph::Reshape{}, {projected}, {1, 20, 3, 4, 16});
+  const auto heads = [&](int64_t part, std::vector<int> permutation, Shape shape) {
+    const auto sliced = graph.add_view("part", graph::Slice{{0, 0, part, 0, 0}, {1, 1, 1, 1, 1}},
+                                       {split}, {1, 20, 1, 4, 16});
+    const auto dense = graph.add_view("dense", graph::Reshape{}, {sliced}, {1, 20, 4, 16});
+    return graph.add_view("moved", graph::Transpose{std::move(permutation)}, {dense},
+                          std::move(shape));
+  };
+  rewrite::set_output(graph, graph::matmul(graph, "scores", heads(0, {0, 2, 1, 3}, {1, 4, 20, 16}),
+                                           heads(1, {0, 2, 3, 1}, {1, 4, 16, 20})));
+  return graph;
+}
+
+TEST(Prepare, CopiesThePartThatAProductReadsInAnotherOrder) {
+  const Graph before = scores_of_one_projection();
+  const auto rewritten = rewrite::rewrite(before, {});
+  ASSERT_TRUE(rewritten.ok()) << rewritten.error().message;
+  const Graph after = prepare(*rewritten);
+  int copies = 0;
+  for (const graph::Node& node : after.nodes) {
+    if (node.origin != "Copy") continue;
+    ++copies;
+    // The keys, head by head, with what a vector takes side by side.
+    EXPECT_EQ(after.values[node.outputs[0]].shape, (Shape{4, 16, 20}));
+  }
+  EXPECT_EQ(copies, 1);
+  rewrite::expect_same_results(before, after, 1e-13);
+}
+
+}  // namespace
+}  // namespace corf::fusion
