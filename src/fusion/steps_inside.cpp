@@ -13,20 +13,31 @@ std::optional<StepsInside> steps_inside(const Nest& nest, const Access::Guard& i
   result.step = linear.coefficient(axis);
   if (!linear.is_affine() || result.step <= 0) return std::nullopt;
   const int64_t steps = nest.axes[axis].extent;
+  // Where the tiles begin: those of the one axis that moves the coordinate, or, of several, at
+  // some places, evenly spread.
   int64_t moved = 0;  // from the first point to the last one
+  int64_t num_moving = 0, tile_step = 0;
   for (const auto& [other, coefficient] : linear.coefficients) {
     if (other == axis) continue;
     if (nest.axes[other].reduction || coefficient < 0) return std::nullopt;
-    moved += coefficient * (nest.axes[other].extent - 1);
-    result.tile += coefficient * (std::min(tile[other], nest.axes[other].extent) - 1);
+    const int64_t extent = nest.axes[other].extent, points = std::min(tile[other], extent);
+    moved += coefficient * (extent - 1);
+    result.tile += coefficient * (points - 1);
+    num_moving += coefficient > 0 && extent > 1;
+    tile_step = std::max(tile_step, coefficient * points);
   }
-  // At some places, evenly spread.
+  constexpr int64_t kPlaces = 16;
   const int64_t last = std::max<int64_t>(0, moved - result.tile);
-  const int64_t places = std::min<int64_t>(last + 1, 16);
+  const bool counted = num_moving == 1 && tile_step > 0;
+  const int64_t places = counted ? moved / tile_step + 1 : std::min(last + 1, kPlaces);
   int64_t needed = 0;
   for (int64_t place = 0; place < places; ++place) {
-    const int64_t least = linear.constant + (places > 1 ? last * place / (places - 1) : 0);
-    const int64_t first = std::max<int64_t>(0, ceil_div(-least - result.tile, result.step));
+    const int64_t begin = counted      ? place * tile_step
+                          : places > 1 ? last * place / (places - 1)
+                                       : 0;
+    const int64_t span = counted ? std::min(result.tile, moved - begin) : result.tile;
+    const int64_t least = linear.constant + begin;
+    const int64_t first = std::max<int64_t>(0, ceil_div(-least - span, result.step));
     const int64_t end = std::min(steps, floor_div(inside.hi - 1 - least, result.step) + 1);
     needed += std::max<int64_t>(0, end - first);
   }
