@@ -273,6 +273,7 @@ Result<std::vector<Tensor>> run_recurrence(
       }
       for (int64_t k = 0; k < hidden; ++k) {
         const int64_t gate = row / hidden, unit = row % hidden;
+        if (gate >= gates) continue;  // of operands that do not fit together
         const int64_t panel = (d * gates + gate) * panels + unit / kPanel;
         turned.set_f64((panel * hidden + k) * kPanel + unit % kPanel, r.at_f64(at * hidden + k));
       }
