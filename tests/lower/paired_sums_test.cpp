@@ -43,7 +43,7 @@ int64_t operations(const PairedSums& pairs, int64_t columns) {
 
 TEST(PairedSums, TakeWinogradsTransformsApart) {
   // m, operations of the input's transform, of the output's.
-  const int64_t kExpected[][3] = {{4, 12, 10}, {6, 24, 20}};
+  constexpr int64_t kExpected[][3] = {{4, 12, 10}, {6, 24, 20}};
   for (const auto& [m, of_input, of_output] : kExpected) {
     const rewrite::WinogradMatrices matrices = rewrite::winograd_matrices(static_cast<int>(m));
     const auto input = pair_sums(matrices.b, matrices.t),
