@@ -174,7 +174,13 @@ struct Loops {
   };
 CORF_LOOPS(Sse2Loops, 4, )
 CORF_LOOPS(Avx2Loops, 8, [[gnu::target("avx2")]])
-CORF_LOOPS(Avx512Loops, 16, [[gnu::target("avx512f,avx512vl,avx512dq,prefer-vector-width=512")]])
+#ifdef __clang__  // which would ignore a target with the other compiler's option
+#define CORF_AVX512 "avx512f,avx512vl,avx512dq"
+#else
+#define CORF_AVX512 "avx512f,avx512vl,avx512dq,prefer-vector-width=512"
+#endif
+CORF_LOOPS(Avx512Loops, 16, [[gnu::target(CORF_AVX512)]])
+#undef CORF_AVX512
 #undef CORF_LOOPS
 #undef CORF_INLINED
 #undef CORF_INLINE
