@@ -23,12 +23,13 @@ std::optional<StepsInside> steps_inside(const Nest& nest, const Access::Guard& i
     const int64_t extent = nest.axes[other].extent, points = std::min(tile[other], extent);
     moved += coefficient * (extent - 1);
     result.tile += coefficient * (points - 1);
-    num_moving += coefficient > 0 && extent > 1;
-    tile_step = std::max(tile_step, coefficient * points);
+    if (coefficient == 0 || extent == 1) continue;
+    ++num_moving;
+    tile_step = coefficient * points;
   }
   constexpr int64_t kPlaces = 16;
   const int64_t last = std::max<int64_t>(0, moved - result.tile);
-  const bool counted = num_moving == 1 && tile_step > 0;
+  const bool counted = num_moving == 1;
   const int64_t places = counted ? moved / tile_step + 1 : std::min(last + 1, kPlaces);
   int64_t needed = 0;
   for (int64_t place = 0; place < places; ++place) {
