@@ -121,14 +121,6 @@ void run_layer(benchmark::State& state, const Layer& layer, const Machine& machi
   if (!lowered) return state.SkipWithError(lowered.error().message.c_str());
   const auto spills = driver::count_spills(pipeline);
   if (!spills) return state.SkipWithError(spills.error().message.c_str());
-  const loop::Program& program = pipeline.program;
-  for (const loop::Step& step : program.steps) {
-    const auto* call = std::get_if<loop::KernelCall>(&step);
-    if (!call || call->label.find("layer") == std::string::npos) continue;
-    const codegen::Spills& kernel = (*spills)[static_cast<size_t>(call->kernel)];
-    state.counters["spills"] += double(kernel.all());
-    state.counters["inner_spills"] += double(kernel.in_innermost_loops);
-  }
   auto spec = driver::generate(pipeline);
   if (!spec) return state.SkipWithError(spec.error().message.c_str());
   auto team = runtime::Team::create(machine.threads);
@@ -147,6 +139,9 @@ void run_layer(benchmark::State& state, const Layer& layer, const Machine& machi
     const auto* kernel = std::get_if<runtime::KernelStep>(&executable.spec().steps[i]);
     if (!kernel || kernel->label.find("layer") == std::string::npos) continue;
     step = i, flops = kernel->work_flops, bytes = kernel->compulsory_bytes;
+    const codegen::Spills& spilled = (*spills)[static_cast<size_t>(kernel->entry)];
+    state.counters["spills"] = double(spilled.all());
+    state.counters["inner_spills"] = double(spilled.in_innermost_loops);
   }
   std::vector<runtime::StepProfile> profile;
   double total_s = 0;

@@ -158,14 +158,15 @@ class Preparer {
           order.push_back(channels);
         }
       }
-      if (reorder && !operand.guarded) {
-        if (auto part = copy_part(source_, value, compute, operand, vector_axis)) {
-          replaced_[i] = add_copy(value, std::move(part->compute));
-          operand.map.exprs = std::move(part->exprs);
-          continue;
-        }
+      const bool in_order = reorder && !operand.guarded;
+      auto part =
+          in_order ? copy_part(source_, value, compute, operand, vector_axis) : std::nullopt;
+      if (part) {
+        replaced_[i] = add_copy(value, std::move(part->compute));
+        operand.map.exprs = std::move(part->exprs);
+      } else if (no_margins || in_order) {
+        read_copy(i, value, order, operand);
       }
-      if (no_margins || (reorder && !operand.guarded)) read_copy(i, value, order, operand);
     }
   }
 

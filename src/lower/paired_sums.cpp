@@ -20,13 +20,7 @@ class Matrix {
   double at(int64_t row, int64_t column) const { return values_[index(row, column)]; }
   const std::vector<double>& values() const { return values_; }
 
-  Matrix transposed() const {
-    Matrix result(columns_, rows());
-    for (int64_t r = 0; r < rows(); ++r) {
-      for (int64_t c = 0; c < columns_; ++c) result.at(c, r) = at(r, c);
-    }
-    return result;
-  }
+  Matrix transposed() const { return {lower::transposed(values_, columns_), rows()}; }
 
  private:
   size_t index(int64_t row, int64_t column) const {
@@ -164,6 +158,17 @@ int64_t operations(const std::vector<double>& matrix, int64_t columns) {
 }
 
 }  // namespace
+
+std::vector<double> transposed(const std::vector<double>& matrix, int64_t columns) {
+  std::vector<double> result;
+  for (int64_t column = 0; column < columns; ++column) {
+    for (auto i = static_cast<size_t>(column); i < matrix.size();
+         i += static_cast<size_t>(columns)) {
+      result.push_back(matrix[i]);
+    }
+  }
+  return result;
+}
 
 std::optional<PairedSums> pair_sums(const std::vector<double>& matrix, int64_t columns) {
   std::optional<PairedSums> best;

@@ -5,6 +5,9 @@
 
 namespace corf::lower {
 
+/// The row-major matrix of so many columns, column by column.
+std::vector<double> transposed(const std::vector<double>& matrix, int64_t columns);
+
 /// A matrix as the product of two sparser ones: `results` (rows x terms) times `sums`
 /// (terms x columns), row-major.
 struct PairedSums {

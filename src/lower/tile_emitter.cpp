@@ -78,11 +78,11 @@ loop::Tile TileEmitter::emit_tile(const std::vector<Expr>& base,
   lane_variable_ = -1;
   tile_variables_.clear();
   tile_axis_.assign(nest_.axes.size(), -1);
-  std::vector<loop::TileAxis> axes;
+  axes_.clear();
   auto add_axis = [&](int axis, int64_t size, bool vector) {
     if (size == 1) return;
     int variable = builder_.new_variable(nest_.axes[axis].name + "_t");
-    axes.push_back({variable, size, vector});
+    axes_.push_back({variable, size, vector});
     point_[axis] = base_[axis] + Expr::variable(variable);
     tile_axis_[axis] = variable;
     if (!nest_.axes[axis].reduction) tile_variables_.push_back(variable);
@@ -103,15 +103,13 @@ loop::Tile TileEmitter::emit_tile(const std::vector<Expr>& base,
   }
   if (part_ && part_->lane_steps > 1 && part_->last) {
     step_variable_ = builder_.new_variable("step_t");
-    axes.push_back({step_variable_, part_->lane_steps, false});
+    axes_.push_back({step_variable_, part_->lane_steps, false});
   }
   registers_.assign(nest_.ops.size(), -1);
   bound_.clear();
   loop::Tile result;
-  added_axes_.clear();
   if (nest_.reduce_op >= 0) emit_reduction(result.body);
-  result.axes = axes;
-  result.axes.insert(result.axes.end(), added_axes_.begin(), added_axes_.end());
+  result.axes = axes_;
   if (part_ && !part_->last) {
     loop::TileStore partial;
     partial.buffer = part_->buffer;

@@ -105,9 +105,9 @@ class TileEmitter {
   std::vector<Expr> point_;          // of each axis within the tile
   std::vector<Register> registers_;  // of each operation, -1 before it is emitted
   std::map<std::pair<int, Register>, int> bound_;
-  std::vector<int> tile_axis_;              // of each axis: its variable in the tile, or -1
-  std::vector<int> tile_variables_;         // of the tile's parallel axes
-  std::vector<loop::TileAxis> added_axes_;  // that the nest lacks
+  std::vector<int> tile_axis_;        // of each axis: its variable in the tile, or -1
+  std::vector<int> tile_variables_;   // of the tile's parallel axes
+  std::vector<loop::TileAxis> axes_;  // of the tile; the last ones may be none of the nest's
   int lane_variable_ = -1;
   int step_variable_ = -1;  // of the sums of lane steps that are taken up
   Expr first_beside_;       // of the steps that a vector takes at once

@@ -46,18 +46,6 @@ loop::Reduction reduction_of(Combiner combiner) {
   }
 }
 
-/// The row-major matrix of so many columns, column by column.
-std::vector<double> transposed(const std::vector<double>& matrix, int64_t columns) {
-  std::vector<double> result;
-  for (int64_t column = 0; column < columns; ++column) {
-    for (auto i = static_cast<size_t>(column); i < matrix.size();
-         i += static_cast<size_t>(columns)) {
-      result.push_back(matrix[i]);
-    }
-  }
-  return result;
-}
-
 /// The table's matrix, a row for each point of axis `made`, one of its two.
 std::vector<double> by_result(const loop::TileTable& table, int made, int64_t terms) {
   if (table.axes[0] == made) return table.values;
@@ -189,13 +177,15 @@ bool TileEmitter::emit_scaled_sum(std::vector<TileStmt>& out) {
     const int summed = tile_axis_[table.reduction_axis], made = tile_axis_[table.parallel_axis];
     const int64_t terms = nest_.axes[table.reduction_axis].extent;
     loop::TileTable coefficients = *table_of(nest_.ops[table.op]);
-    const auto pairs = pair_sums(by_result(coefficients, made, terms), terms);
-    if (coefficients.axes.size() != 2 || !pairs) {
+    const auto pairs = coefficients.axes.size() == 2
+                           ? pair_sums(by_result(coefficients, made, terms), terms)
+                           : std::nullopt;
+    if (!pairs) {
       add(variables, let(dtype, std::move(coefficients), out));
       continue;
     }
     const int pair = builder_.new_variable("pair_t");
-    added_axes_.push_back({pair, pairs->terms, false});
+    axes_.push_back({pair, pairs->terms, false});
     std::vector<int> over = variables;
     std::replace(over.begin(), over.end(), made, pair);
     loop::TileTable sums{{summed, pair}, transposed(pairs->sums, terms)};
