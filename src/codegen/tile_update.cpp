@@ -162,9 +162,7 @@ bool TileLowering::serves_all_pieces(Register reg) {
 void TileLowering::execute(const loop::TileUpdate& update) {
   RegisterState& acc = registers_[static_cast<size_t>(update.acc)];
   const bool has_b = update.b >= 0;
-  const AxisSet arg_axes =
-      info_.register_axes(update.a) | (has_b ? info_.register_axes(update.b) : 0);
-  const AxisSet extra_axes = unrolled(arg_axes) & ~acc.axes;
+  const AxisSet over = info_.axes_of(update.over), extra_axes = unrolled(over);
   const std::vector<Point> order = update_order(update, acc.axes, extra_axes);
   auto values = std::make_shared<Values>(*acc.values);
 
@@ -191,7 +189,7 @@ void TileLowering::execute(const loop::TileUpdate& update) {
     target = ops_.add_scaled(acc.dtype, target, other, a ? *a : *b);
   };
   if (!acc.along_vector) {
-    const bool sums_lanes = (arg_axes & vector_bit_) != 0;
+    const bool sums_lanes = (over & vector_bit_) != 0;
     for (const Point& point : order) {
       if (sums_lanes) {
         accumulate_lanes(update, (*values)[static_cast<size_t>(slot(acc, point, 0))], point);

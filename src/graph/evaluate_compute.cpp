@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "graph/identity_of.h"
 #include "graph/parallel.h"
 #include "graph/scalar_block.h"
 #include "support/assert.h"
@@ -374,23 +375,12 @@ int choose_line_axis(const ComputePlan& plan) {
 
 /// Outputs of a reduction over no points: the combiner's neutral element.
 void fill_empty_reduction(const Compute& compute, Tensor& output) {
-  DType dtype = compute.body.result_dtype();
-  double value = 0;
-  if (compute.combiner == Combiner::kProduct) value = 1;
-  if (compute.combiner == Combiner::kMin) value = std::numeric_limits<double>::infinity();
-  if (compute.combiner == Combiner::kMax) value = -std::numeric_limits<double>::infinity();
-  int64_t integer = static_cast<int64_t>(value == 1);
-  if (!is_float(dtype) && std::isinf(value)) {
-    int bits = static_cast<int>(8 * size_bytes(dtype));
-    bool is_signed = is_signed_integer(dtype);
-    uint64_t highest = ~uint64_t{0} >> (64 - bits + is_signed);
-    integer = static_cast<int64_t>(value > 0 ? highest : is_signed ? ~highest : 0);
-  }
+  const ScalarNode value = identity_of(compute.combiner, output.dtype());
   for (int64_t i = 0; i < output.num_elems(); ++i) {
-    if (is_float(dtype)) {
-      output.set_f64(i, value);
+    if (is_float(output.dtype())) {
+      output.set_f64(i, value.f64);
     } else {
-      output.set_i64(i, integer);
+      output.set_i64(i, value.i64);
     }
   }
 }

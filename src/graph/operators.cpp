@@ -1,9 +1,9 @@
 #include "graph/operators.h"
 
 #include <algorithm>
-#include <limits>
 #include <string_view>
 
+#include "graph/identity_of.h"
 #include "support/assert.h"
 
 namespace corf::graph {
@@ -20,59 +20,13 @@ Expr add_axis(Compute& compute, std::string name, int64_t extent, AxisKind kind)
   return Expr::variable(static_cast<int>(compute.space.axes.size()) - 1);
 }
 
-double lowest(DType dtype) {
-  switch (dtype) {
-    case DType::kI8:
-      return std::numeric_limits<int8_t>::min();
-    case DType::kI16:
-      return std::numeric_limits<int16_t>::min();
-    case DType::kI32:
-      return std::numeric_limits<int32_t>::min();
-    case DType::kI64:
-      return static_cast<double>(std::numeric_limits<int64_t>::min());
-    default:
-      return is_float(dtype) ? -std::numeric_limits<double>::infinity() : 0;
-  }
-}
-
-double highest(DType dtype) {
-  switch (dtype) {
-    case DType::kBool:
-      return 1;
-    case DType::kI8:
-      return std::numeric_limits<int8_t>::max();
-    case DType::kU8:
-      return std::numeric_limits<uint8_t>::max();
-    case DType::kI16:
-      return std::numeric_limits<int16_t>::max();
-    case DType::kU16:
-      return std::numeric_limits<uint16_t>::max();
-    case DType::kI32:
-      return std::numeric_limits<int32_t>::max();
-    case DType::kU32:
-      return std::numeric_limits<uint32_t>::max();
-    case DType::kI64:
-      return 0x1p63;  // saturates
-    case DType::kU64:
-      return 0x1p64;
-    default:
-      return std::numeric_limits<double>::infinity();
-  }
-}
-
-double identity_of(Combiner combiner, DType dtype) {
-  switch (combiner) {
-    case Combiner::kProduct:
-      return 1;
-    case Combiner::kMin:
-    case Combiner::kArgMin:
-      return highest(dtype);
-    case Combiner::kMax:
-    case Combiner::kArgMax:
-      return lowest(dtype);
-    default:
-      return 0;
-  }
+/// What a guarded operand reads beyond its edges, so that it does not count; saturates where the
+/// type's greatest value is no double.
+double neutral_padding(Combiner combiner, DType dtype) {
+  const ScalarNode value = identity_of(combiner, dtype);
+  if (is_float(dtype)) return value.f64;
+  return dtype == DType::kU64 ? static_cast<double>(static_cast<uint64_t>(value.i64))
+                              : static_cast<double>(value.i64);
 }
 
 }  // namespace
@@ -189,7 +143,7 @@ ValueId pool(Graph& graph, std::string name, ValueId x, Combiner combiner, const
     operand.guarded |= window.pads_begin[i] != 0 || last >= shape[i + 2];
   }
   DType dtype = graph.values[x].dtype;
-  if (operand.guarded) operand.padding = identity_of(combiner, dtype);
+  if (operand.guarded) operand.padding = neutral_padding(combiner, dtype);
   compute.operands = {operand};
   compute.body.operand(0, dtype);
   compute.combiner = combiner;

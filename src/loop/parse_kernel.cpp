@@ -282,6 +282,10 @@ class KernelParser {
     }
     update.a = reg();
     if (s_.accept("*")) update.b = reg();
+    if (s_.accept("over")) {
+      s_.expect("(");
+      list(")", [&] { update.over.push_back(variable()); });
+    }
     return update;
   }
 

@@ -156,6 +156,10 @@ class KernelPrinter {
             },
             [&](const TileUpdate& s) {
               std::string factor = s.b >= 0 ? fmt::format(" * %{}", s.b) : "";
+              if (!s.over.empty()) {
+                factor += fmt::format(" over ({})",
+                                      joined(s.over, [this](int v) { return variable(v); }));
+              }
               line(fmt::format("%{} {} %{}{}", s.acc, reduction_symbol(s.reduction), s.a, factor));
             },
             [&](const TileAssign& s) { line(fmt::format("%{} := %{}", s.acc, s.value)); },

@@ -80,14 +80,16 @@ struct TileAccumulator {
   std::vector<int> axes;
   Register init = 0;
 };
-/// acc = combine(acc, a), or acc + a * b when b is given (kSum only). Repeated over those axes of
-/// the arguments that the accumulator lacks, in ascending order. Where a factor is a table, its
-/// zeros are skipped.
+/// acc = combine(acc, a), or acc + a * b when b is given (kSum only). Repeated over the axes
+/// `over`, in ascending order, whether or not an argument varies along them: a sum over n points of
+/// one value is n times that value. The accumulator has none of them; an axis that an argument has
+/// is the accumulator's or one of them. Where a factor is a table, its zeros are skipped.
 struct TileUpdate {
   Register acc = 0;
   Reduction reduction = Reduction::kSum;
   Register a = 0;
   Register b = -1;
+  std::vector<int> over;  // variables of tile axes
 };
 /// acc = value: assigns every point of the accumulator (states with several parts).
 struct TileAssign {

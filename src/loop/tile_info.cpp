@@ -68,7 +68,7 @@ AxisSet TileInfo::axes_of(const TileStmt& stmt) const {
     AxisSet operator()(const TileAccumulator& s) const { return info.axes_of(s.axes); }
     AxisSet operator()(const TileUpdate& s) const {
       return info.register_axes(s.acc) | info.register_axes(s.a) |
-             (s.b >= 0 ? info.register_axes(s.b) : 0);
+             (s.b >= 0 ? info.register_axes(s.b) : 0) | info.axes_of(s.over);
     }
     AxisSet operator()(const TileAssign& s) const {
       return info.register_axes(s.acc) | info.register_axes(s.value);

@@ -39,10 +39,10 @@ struct TileInfo {
   AxisSet register_axes(Register reg) const;
   /// Number of points of the box.
   int64_t num_points(AxisSet axes) const;
+  AxisSet axes_of(const std::vector<int>& variables) const;
 
  private:
   AxisSet axes_of(const Expr& offset, const std::vector<Guard>& guards) const;
-  AxisSet axes_of(const std::vector<int>& variables) const;
 };
 
 /// The tile with all of its statements recorded.

@@ -318,9 +318,17 @@ class KernelVerifier {
   bool check(const TileUpdate& s) {
     if (!use_accumulator(s.acc) || !use(s.a) || !fits(s.a, dtype(s.acc))) return false;
     if (dtype(s.acc) == DType::kBool) return fail("bool cannot be accumulated");
-    if (s.b < 0) return true;
-    if (s.reduction != Reduction::kSum) return fail("only a sum takes two factors");
-    return use(s.b) && fits(s.b, dtype(s.acc));
+    if (s.b >= 0) {
+      if (s.reduction != Reduction::kSum) return fail("only a sum takes two factors");
+      if (!use(s.b) || !fits(s.b, dtype(s.acc))) return false;
+    }
+    AxisSet over = 0;
+    if (!distinct_axes(s.over, over)) return false;
+    const AxisSet acc = info_->register_axes(s.acc);
+    if (over & acc) return fail("an update repeats over an axis of its accumulator");
+    const AxisSet args = info_->register_axes(s.a) | (s.b >= 0 ? info_->register_axes(s.b) : 0);
+    return !(args & ~(acc | over)) ||
+           fail("an argument has an axis over which the update does not repeat");
   }
   bool check(const TileAssign& s) {
     if (!use_accumulator(s.acc) || !use(s.value)) return false;

@@ -46,6 +46,7 @@ class Walk {
   void operator()(TileUpdate& s) {
     reg(s.a);
     if (s.b >= 0) reg(s.b);
+    for (int& var : s.over) mention(var);
     reg(s.acc);
   }
   void operator()(TileAssign& s) {

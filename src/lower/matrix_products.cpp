@@ -202,7 +202,8 @@ struct MatrixBlock::Product {
   Expr row, at_line, at_sums, pair, half, channel, lane;  // over the tile's axes
   int64_t width = 0;                                      // lanes
   loop::Register sum = 0;
-  int sums = -1;  // buffer
+  std::vector<int> over;  // axes of the channels
+  int sums = -1;          // buffer
 
   loop::Tile close() {
     tile.body.push_back(loop::TileStore{sums, at_sums, {}, sum});
@@ -229,6 +230,7 @@ MatrixBlock::Product MatrixBlock::open_product(const Rows& rows, const Panel& pa
   const int m = axis("m", rows.tiles * kMatrixRows, false),
             pair = axis("pair", kMatrixChannels / 2, false), half = axis("half", 2, false),
             n = axis("n", product.width, true);
+  product.over = {pair, half};
   product.pair = Expr::variable(pair);
   product.half = Expr::variable(half);
   product.channel = product.pair * Expr(2) + product.half;
@@ -299,7 +301,7 @@ std::vector<loop::TileStmt> MatrixBlock::part_products(Product& product, const S
   for (size_t i = from; i < to; ++i) {
     const fusion::PartProduct& factors = fusion::kPartProducts[i];
     body.push_back(loop::TileUpdate{product.sum, loop::Reduction::kSum, across[factors.across],
-                                    along[factors.along]});
+                                    along[factors.along], product.over});
     for (size_t j = i * ahead.size() / kProducts; j < (i + 1) * ahead.size() / kProducts; ++j) {
       body.push_back(ahead[j]);
     }

@@ -91,6 +91,7 @@ class TileEmitter {
   /// Steps [first, second) of a reduction axis; beyond them, a factor lies in its margins.
   std::pair<Expr, Expr> steps_inside(int axis) const;
   void reduction_loops(size_t level, Statements& out);
+  std::vector<int> summed_variables() const;
   void update(Statements& out);
   void update_arg(Statements& out);
   void prefetch(Statements& out);

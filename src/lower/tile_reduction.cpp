@@ -1,8 +1,8 @@
 #include <algorithm>
-#include <limits>
 #include <set>
 
 #include "fusion/steps_inside.h"
+#include "graph/identity_of.h"
 #include "lower/pack.h"
 #include "lower/paired_sums.h"
 #include "lower/tile_emitter.h"
@@ -54,28 +54,9 @@ std::vector<double> by_result(const loop::TileTable& table, int made, int64_t te
 
 }  // namespace
 
-/// The value that changes nothing.
 Register TileEmitter::identity(Combiner combiner, DType dtype, std::vector<TileStmt>& out) {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  const int bits = static_cast<int>(8 * size_bytes(dtype));
-  const bool is_signed = is_signed_integer(dtype);
-  const int64_t lowest = is_signed ? std::numeric_limits<int64_t>::min() >> (64 - bits) : 0;
-  const int64_t highest = dtype == DType::kBool ? 1
-                          : is_signed           ? ~lowest
-                          : bits == 64          ? -1
-                                                : (int64_t{1} << bits) - 1;
-  switch (combiner) {
-    case Combiner::kProduct:
-      return constant(1, 1, dtype, out);
-    case Combiner::kMin:
-    case Combiner::kArgMin:
-      return constant(kInfinity, highest, dtype, out);
-    case Combiner::kMax:
-    case Combiner::kArgMax:
-      return constant(-kInfinity, lowest, dtype, out);
-    default:
-      return constant(0, 0, dtype, out);
-  }
+  const graph::ScalarNode value = graph::identity_of(combiner, dtype);
+  return constant(value.f64, value.i64, dtype, out);
 }
 
 bool TileEmitter::is_arg() const {
@@ -168,10 +149,10 @@ bool TileEmitter::emit_scaled_sum(std::vector<TileStmt>& out) {
     for (int axis : spanned) {
       if (tile_axis_[axis] >= 0) variables.push_back(tile_axis_[axis]);
     }
-    const auto add = [&](std::vector<int> over, Register coefficients) {
+    const auto add = [&](std::vector<int> axes, Register coefficients, int over) {
       const Register partial = builder_.new_register();
-      out.push_back(loop::TileAccumulator{partial, dtype, std::move(over), init});
-      out.push_back(loop::TileUpdate{partial, loop::Reduction::kSum, value, coefficients});
+      out.push_back(loop::TileAccumulator{partial, dtype, std::move(axes), init});
+      out.push_back(loop::TileUpdate{partial, loop::Reduction::kSum, value, coefficients, {over}});
       value = partial;
     };
     const int summed = tile_axis_[table.reduction_axis], made = tile_axis_[table.parallel_axis];
@@ -181,16 +162,16 @@ bool TileEmitter::emit_scaled_sum(std::vector<TileStmt>& out) {
                            ? pair_sums(by_result(coefficients, made, terms), terms)
                            : std::nullopt;
     if (!pairs) {
-      add(variables, let(dtype, std::move(coefficients), out));
+      add(variables, let(dtype, std::move(coefficients), out), summed);
       continue;
     }
     const int pair = builder_.new_variable("pair_t");
     axes_.push_back({pair, pairs->terms, false});
-    std::vector<int> over = variables;
-    std::replace(over.begin(), over.end(), made, pair);
+    std::vector<int> axes = variables;
+    std::replace(axes.begin(), axes.end(), made, pair);
     loop::TileTable sums{{summed, pair}, transposed(pairs->sums, terms)};
-    add(std::move(over), let(dtype, std::move(sums), out));
-    add(std::move(variables), let(dtype, loop::TileTable{{made, pair}, pairs->results}, out));
+    add(std::move(axes), let(dtype, std::move(sums), out), summed);
+    add(std::move(variables), let(dtype, loop::TileTable{{made, pair}, pairs->results}, out), pair);
   }
   registers_[nest_.reduce_op] = value;
   return true;
@@ -246,7 +227,7 @@ void TileEmitter::sum_block(std::vector<TileStmt>& out, const std::function<void
   inside_block_ = true;
   emit_loops();
   inside_block_ = false;
-  out.push_back(loop::TileUpdate{total_, loop::Reduction::kSum, accumulator_, -1});
+  out.push_back(loop::TileUpdate{total_, loop::Reduction::kSum, accumulator_, -1, {}});
 }
 
 std::pair<Expr, Expr> TileEmitter::steps_inside(int axis) const {
@@ -346,6 +327,15 @@ void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
   limit_.reset();
 }
 
+/// The tile's axes over which it sums up, in the tile's order; lanes are added up at the end.
+std::vector<int> TileEmitter::summed_variables() const {
+  std::vector<int> summed;
+  for (int axis : schedule_.unrolled_reductions) {
+    if (tile_axis_[axis] >= 0) summed.push_back(tile_axis_[axis]);
+  }
+  return summed;
+}
+
 void TileEmitter::update(std::vector<TileStmt>& out) {
   const NestOp& reduce = nest_.ops[nest_.reduce_op];
   const NestOp& body = nest_.ops[reduce.args[0]];
@@ -359,7 +349,7 @@ void TileEmitter::update(std::vector<TileStmt>& out) {
   if (product) {
     if (schedule_.prefetch != fusion::Prefetch::kNone) prefetch(out);
     Register a = emit(body.args[0], out), b = emit(body.args[1], out);
-    out.push_back(loop::TileUpdate{accumulator_, reduction, a, b});
+    out.push_back(loop::TileUpdate{accumulator_, reduction, a, b, summed_variables()});
     return;
   }
   Register value = emit(reduce.args[0], out);
@@ -370,7 +360,7 @@ void TileEmitter::update(std::vector<TileStmt>& out) {
     Register neutral = identity(nest_.combiner, body.dtype, out);
     value = let(body.dtype, loop::TileApply{ScalarOp::kSelect, {inside, value, neutral}}, out);
   }
-  out.push_back(loop::TileUpdate{accumulator_, reduction, value, -1});
+  out.push_back(loop::TileUpdate{accumulator_, reduction, value, -1, summed_variables()});
 }
 
 /// Asks for the packed vectors of a later step: each tile for its share of the next panel, spread

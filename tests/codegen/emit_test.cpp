@@ -93,7 +93,7 @@ kernel depthwise(x: f32[4032], w: f32[144], y: f32[896] mut) partition part {{
       acc %sum f32 (p, c) = %zero
       %x = load f32 x[kh*1344 + ow*64 + (p + kw)*16 + c]
       %w = load f32 w[(kh*3 + kw)*16 + c]
-      %sum += %x * %w
+      %sum += %x * %w over (kh, kw)
       store y[ow*64 + p*16 + c] = %sum
     }}
   }}

@@ -196,8 +196,8 @@ kernel sums(x: {0}[40], w: {0}[40], y: {0}[20] mut, z: {0}[20] mut) partition pa
     acc %top {0} (i) = %zero
     %x = load {0} x[k*20 + i]
     %w = load {0} w[k*20 + i]
-    %sum += %x * %w
-    %top max= %x
+    %sum += %x * %w over (k)
+    %top max= %x over (k)
     store y[i] = %sum
     store z[i] = %top
   }}

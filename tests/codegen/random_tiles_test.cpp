@@ -26,7 +26,8 @@ class RandomTile {
       const int init = chance(50) ? constant(line) : load(line, axes, false);
       line(fmt::format("acc %{} f32 ({}) = %{}", accs_.back().reg, names(axes), init));
     }
-    const int outside = load(line, subset(), false);
+    outside_axes_ = subset();
+    const int outside = load(line, outside_axes_, false);
     if (has_loop) {
       line(fmt::format("loop k in [0, {}) step 1 unroll {} {{",
                        chance(30) ? "param" : std::to_string(steps_), pick(1, 3)));
@@ -172,16 +173,29 @@ kernel random({}) partition part params(param) {} {{
 
   template <typename Line>
   void update(Line& line, const Accumulator& acc, int outside, bool in_loop) {
-    const int a = load(line, subset(), in_loop);
+    std::vector<int> used = subset();
+    const int a = load(line, used, in_loop);
     const int kind = static_cast<int>(pick(0, 3));
     if (kind == 0) {
-      line(fmt::format("%{} max= %{}", acc.reg, a));
+      line(fmt::format("%{} max= %{}{}", acc.reg, a, over(acc, used)));
     } else if (kind == 1) {
-      line(fmt::format("%{} += %{}", acc.reg, a));
+      line(fmt::format("%{} += %{}{}", acc.reg, a, over(acc, used)));
     } else {
-      const int b = chance(20) ? outside : load(line, subset(), in_loop);
-      line(fmt::format("%{} += %{} * %{}", acc.reg, a, b));
+      const std::vector<int> axes = chance(20) ? outside_axes_ : subset();
+      const int b = axes == outside_axes_ ? outside : load(line, axes, in_loop);
+      used.insert(used.end(), axes.begin(), axes.end());
+      line(fmt::format("%{} += %{} * %{}{}", acc.reg, a, b, over(acc, used)));
     }
+  }
+
+  /// The axes that the factors have and the accumulator lacks, and some that none of them has.
+  std::string over(const Accumulator& acc, const std::vector<int>& used) {
+    std::vector<int> axes;
+    for (int axis = 0; axis < static_cast<int>(axes_.size()); ++axis) {
+      if (std::count(acc.axes.begin(), acc.axes.end(), axis) > 0) continue;
+      if (std::count(used.begin(), used.end(), axis) > 0 || chance(25)) axes.push_back(axis);
+    }
+    return axes.empty() ? "" : fmt::format(" over ({})", names(axes));
   }
 
   /// An offset that no two points of the outer loop and the axes share.
@@ -247,6 +261,7 @@ kernel random({}) partition part params(param) {} {{
   std::vector<Axis> axes_;
   std::vector<Buffer> sizes_;
   std::vector<Accumulator> accs_;
+  std::vector<int> outside_axes_;
   int64_t trips_ = 1, steps_ = 0;
   int next_ = 0;
 };

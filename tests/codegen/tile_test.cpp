@@ -86,7 +86,7 @@ kernel transform(x: {t}[{x}], y0: {t}[{c}], y: {t}[{y}] mut) partition part {{
     acc %sum {t} (a, c) = %init
     %table = table {t} (a, i) [1, 0, -1, 0, 0, 0, -1, 1, 2, 0, 0, 0, 0, 0, 0, 0.5, -4, 0, 3, 1]
     %x = load {t} x[i*{c} + c]
-    %sum += %table * %x
+    %sum += %table * %x over (i)
     store y[a*{c} + c] = %sum
   }}
 }})",
@@ -108,8 +108,8 @@ kernel tables(x: f32[35], y: f32[4] mut, z: f32[1] mut, v: f32[14] mut) partitio
     %x = load f32 x[i]
     %t = table f32 (a, i) [0, 3, -1, 0]
     %u = table f32 (a) [2, 0]
-    %sum += %x * %t
-    %sum += %u * %t
+    %sum += %x * %t over (i)
+    %sum += %u * %t over (i)
     store y[a] = %sum
   }
   tile (j: 2, c: 7 vector) {
@@ -117,7 +117,7 @@ kernel tables(x: f32[35], y: f32[4] mut, z: f32[1] mut, v: f32[14] mut) partitio
     acc %sum f32 () = %zero
     %x = load f32 x[7*j + c]
     %t = table f32 (j) [0, -3]
-    %sum += %t * %x
+    %sum += %t * %x over (j, c)
     store z[0] = %sum
     %y = mul f32 %t, %x
     store v[7*j + c] = %y
@@ -141,7 +141,7 @@ kernel skip(x: f32[6], y: f32[3] mut) partition part {
     acc %sum f32 (c) = %zero
     %t = table f32 (i) [0, 2]
     %x = load f32 x[3*i + c]
-    %sum += %t * %x
+    %sum += %t * %x over (i)
     store y[c] = %sum
   }
 }
@@ -167,7 +167,7 @@ kernel depthwise(x: f32[{x}], w: f32[{w}], y: f32[{y}] mut) partition part param
     acc %sum f32 (ow, c) = %zero
     %x = load f32 x[(row + kh)*{width}*{c} + (ow*{s} + kw)*{c} + c]
     %w = load f32 w[(kh*3 + kw)*{c} + c]
-    %sum += %x * %w
+    %sum += %x * %w over (kh, kw)
     store y[ow*{c} + c] = %sum
   }}
 }})",
@@ -189,7 +189,7 @@ kernel guarded(x: f32[{x}], y: f32[{y}] mut, z: f32[{y}] mut) partition part par
       %zero = const f32 0
       acc %sum f32 (ow, c) = %zero
       %x = load f32 x[(oh + kh - 1)*6*{c} + (ow - 1)*{c} + c] guard(0 <= oh + kh - 1 < 4, 0 <= ow - 1 < 5) padding 3
-      %sum += %x
+      %sum += %x over (kh)
       store y[(oh*6 + ow)*{c} + c] = %sum
       %shifted = load f32 x[oh*6*{c} + ow*{c} + c - 2] guard(0 <= c - 2 < {c}) padding -1
       %back = load f32 x[oh*6*{c} + ow*{c} + {c} - 1 - c] guard(1 <= 2*c < {c})
@@ -287,7 +287,7 @@ kernel dot(x: f32[40], w: f32[20], y: f32[2] mut) partition part {
     acc %sum f32 (r) = %zero
     %x = load f32 x[r*20 + c]
     %w = load f32 w[c]
-    %sum += %x * %w
+    %sum += %x * %w over (c)
     store y[r] = %sum
   }
 })"));

@@ -69,15 +69,40 @@ TEST(Interpret, UpdatesWithTwoFactorsRoundOnce) {
   EXPECT_NE(y[0].data<float>()[0], y[0].data<float>()[1]);
 }
 
-TEST(Interpret, ReductionsGoOverTheAxesThatTheAccumulatorLacks) {
+/// An update goes over the axes that it names, also those along which nothing varies.
+TEST(Interpret, SumsOverAxesThatNoFactorHas) {
+  const Program program = one_kernel("f32[2]", "f32[4]", R"(tile (a: 5, b: 2) {
+    %v = load f32 x[b]
+    %zero = const f32 0
+    %one = const f32 1
+    acc %sum f32 (b) = %zero
+    acc %product f32 () = %one
+    %two = const f32 2
+    %sum += %v over (a)
+    %product *= %two over (a, b)
+    store y[b] = %sum
+    store y[2] = %product
+    acc %dot f32 () = %zero
+    %dot += %v * %two over (a, b)
+    store y[3] = %dot
+  })");
+  const std::vector<float> x = {3, -4};
+  const std::vector<Tensor> y = run(program, {make_tensor<float>({2}, x)});
+  EXPECT_EQ(y[0].at_f64(0), 15);
+  EXPECT_EQ(y[0].at_f64(1), -20);
+  EXPECT_EQ(y[0].at_f64(2), 1024);
+  EXPECT_EQ(y[0].at_f64(3), -10);
+}
+
+TEST(Interpret, ReductionsGoOverTheAxesThatTheUpdateNames) {
   const Program program = one_kernel("f32[24]", "f32[10]", R"(tile (a: 2, b: 3, c: 4 vector) {
     %v = load f32 x[a*12 + b*4 + c]
     %zero = const f32 0
     %big = const f32 -100
     acc %sum f32 (b) = %zero
     acc %max f32 (c) = %big
-    %sum += %v
-    %max max= %v
+    %sum += %v over (a, c)
+    %max max= %v over (a, b)
     store y[b] = %sum
     store y[3 + c] = %max
     %m = reduce min f32 %v over b

@@ -78,7 +78,7 @@ TEST(RegisterPressure, DepthwiseTileHoldsTapsOfOnePiece) {
       acc %s f32 (p, c) = %z
       %x = load f32 x[kh*64 + (p + kw)*16 + c]
       %w = load f32 w[(kh*3 + kw)*16 + c]
-      %s += %x * %w
+      %s += %x * %w over (kh, kw)
       store y[p*16 + c] = %s
     }
   })";

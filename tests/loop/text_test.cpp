@@ -40,7 +40,7 @@ TEST(LoopText, KernelPrintsAsItIsWritten) {
       "      loop k in [0, n) step 1 unroll 3 {\n"
       "        prefetch x[8*i + k + 100]\n"
       "        %4 max= %3\n"
-      "        %4 += %3 * %3\n"
+      "        %4 += %3 * %3 over (b)\n"
       "        %4 := %3\n"
       "      }\n"
       "      %5 = index i64 a + m\n"
@@ -78,7 +78,7 @@ TEST(LoopText, TablesRoundTrip) {
       "    acc %1 f32 (a, c) = %0\n"
       "    %2 = table f32 (a, i) [1, 0, -5.25, 0.5, -1, 2]\n"
       "    %3 = load f32 x[4*i + c]\n"
-      "    %1 += %2 * %3\n"
+      "    %1 += %2 * %3 over (i)\n"
       "    store y[4*a + c] = %1\n"
       "  }\n"
       "}\n";

@@ -46,6 +46,14 @@ TEST(Verify, FaultsOfKernelsAreNamed) {
        "axes that the accumulator lacks"},
       {"tile (a: 2) { %0 = const f32 1\n acc %1 f32 () = %0\n %2 = load f32 x[a]\n %1 := %2 }",
        "the value has axes that the accumulator lacks"},
+      {"tile (a: 2) { %0 = load f32 x[a]\n %1 = const f32 0\n acc %2 f32 () = %1\n %2 += %0 }",
+       "an axis over which the update does not repeat"},
+      {"tile (a: 2) { %0 = const f32 1\n acc %1 f32 () = %0\n %2 = load f32 x[a]\n %1 += %0 * %2 }",
+       "an axis over which the update does not repeat"},
+      {"tile (a: 2) { %0 = const f32 1\n acc %1 f32 (a) = %0\n %1 += %0 over (a) }",
+       "repeats over an axis of its accumulator"},
+      {"tile (a: 2) { %0 = const f32 1\n acc %1 f32 () = %0\n %1 += %0 over (p) }",
+       "is no axis of the tile"},
       {"tile (a: 2, b: 2) { %0 = table f32 (a, b) [1, 2, 3] }", "a value for each point"},
       {"tile (a: 2, b: 2) { %0 = table f32 (b, a) [1, 2, 3, 4] }", "not in the tile's order"},
       {"tile (a: 2 vector) { %0 = table f32 (a) [1, 2] }", "varies along the vector axis"},
@@ -124,7 +132,7 @@ TEST(Verify, FactorsMayBeNarrowerThanTheAccumulator) {
   EXPECT_EQ(verified("buffer x: i8[16] input 0\nbuffer y: i32[1] output 0\n"
                      "kernel k(x: i8[16], y: i32[1] mut) partition part {\n"
                      "tile (a: 16) { %0 = load i8 x[a]\n %1 = const i32 0\n"
-                     " acc %2 i32 () = %1\n %2 += %0 * %0\n store y[0] = %2 } }\n"
+                     " acc %2 i32 () = %1\n %2 += %0 * %0 over (a)\n store y[0] = %2 } }\n"
                      "call k(x, y) partitions 1"),
             "sound");
 }
