@@ -308,7 +308,7 @@ class StoragePlanner {
       copy.position = static_cast<int>(i);
       plan_.output_roots[i] = static_cast<int>(plan_.roots.size());
       plan_.roots.push_back(copy);
-      plan_.copied_outputs.push_back(static_cast<int>(i));
+      if (copy.size_elems > 0) plan_.copied_outputs.push_back(static_cast<int>(i));
     }
   }
 

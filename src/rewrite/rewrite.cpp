@@ -10,6 +10,7 @@
 #include "rewrite/eliminate_common_subexpressions.h"
 #include "rewrite/fold_batch_norm.h"
 #include "rewrite/fold_constants.h"
+#include "rewrite/fold_empty_values.h"
 #include "rewrite/fold_views_into_operands.h"
 #include "rewrite/merge_elementwise.h"
 #include "rewrite/merge_views.h"
@@ -25,6 +26,7 @@ using graph::Graph;
 
 const std::vector<Pass>& passes() {
   static const std::vector<Pass> list = {
+      {"fold_empty_values", fold_empty_values},
       {"remove_dead_nodes", remove_dead_nodes},
       {"fold_constants", fold_constants},
       {"simplify_bodies", simplify_bodies},

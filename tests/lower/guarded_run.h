@@ -4,6 +4,7 @@
 
 #include "driver/pipeline.h"
 #include "fusion/prepare.h"
+#include "rewrite/fold_empty_values.h"
 #include "runtime/executable.h"
 #include "tests/codegen/guarded_buffer.h"
 
@@ -13,7 +14,8 @@ namespace corf::test {
 inline Result<runtime::ExecutableSpec> compile(const graph::Graph& graph, Isa isa, int threads) {
   driver::Pipeline pipeline;
   pipeline.machine = detect_machine(threads, isa);
-  pipeline.graph = fusion::prepare(graph);
+  CORF_ASSIGN(const graph::Graph folded, rewrite::fold_empty_values(graph));
+  pipeline.graph = fusion::prepare(folded);
   driver::CompileOptions options;
   options.verify_each = true;
   CORF_RETURN_IF_ERROR(driver::plan_and_lower(pipeline, options, driver::Stage::kLlvm));

@@ -28,8 +28,9 @@ int64_t window_outputs(int64_t extent, int64_t kernel, int64_t stride, int64_t d
 }  // namespace
 
 RandomGraph::RandomGraph(uint32_t seed) : random_(seed) {
-  ValueId x =
-      graph_.add_input("x", DType::kF32, {pick(1, 2), pick(1, 20), pick(1, 12), pick(1, 12)});
+  Shape extents = {pick(1, 2), pick(1, 20), pick(1, 12), pick(1, 12)};
+  if (chance(0.08)) extents[pick(0, 3)] = 0;
+  ValueId x = graph_.add_input("x", DType::kF32, std::move(extents));
   images_.push_back(x);
   const int64_t layers = pick(1, 6);
   for (int64_t i = 0; i < layers; ++i) {
@@ -80,7 +81,7 @@ std::string RandomGraph::name(const std::string& kind) {
 }
 
 ValueId RandomGraph::add_layer(ValueId x) {
-  switch (pick(0, 7)) {
+  switch (pick(0, 9)) {
     case 0:
     case 1:
     case 2:
@@ -94,6 +95,10 @@ ValueId RandomGraph::add_layer(ValueId x) {
       return add_view(x);
     case 6:
       return add_concat(x);
+    case 7:
+      return add_repeats(x);
+    case 8:
+      return add_reduction(x);
     default:
       return add_scale(x);
   }
@@ -103,10 +108,10 @@ ValueId RandomGraph::add_conv(ValueId x) {
   const Shape in = shape(x);
   const int64_t channels = in[1];
   int64_t groups = 1, outputs = pick(1, 40);
-  if (chance(0.3)) {
+  if (channels > 0 && chance(0.3)) {
     groups = channels;
     outputs = channels * pick(1, 2);
-  } else if (channels % 2 == 0 && chance(0.3)) {
+  } else if (channels > 0 && channels % 2 == 0 && chance(0.3)) {
     groups = 2;
     outputs = 2 * pick(1, 12);
   }
@@ -156,7 +161,11 @@ ValueId RandomGraph::add_bias_and_clip(ValueId x) {
                                    [](ScalarBody& body, const Operands& in) {
                                      return body.apply(ScalarOp::kAdd, in[0], in[1]);
                                    });
-  return graph::elementwise(graph_, name("clip"), std::vector<ValueId>{sum},
+  return add_clip(sum);
+}
+
+ValueId RandomGraph::add_clip(ValueId x) {
+  return graph::elementwise(graph_, name("clip"), std::vector<ValueId>{x},
                             [](ScalarBody& body, const Operands& in) { return clip(body, in[0]); });
 }
 
@@ -177,7 +186,7 @@ ValueId RandomGraph::add_view(ValueId x) {
   const Shape in = shape(x);
   switch (pick(0, 3)) {
     case 0: {  // channel shuffle
-      if (in[1] % 2 != 0) return x;
+      if (in[1] % 2 != 0 || in[1] == 0) return x;
       ValueId split = graph_.add_view(name("split"), graph::Reshape{}, {x},
                                       {in[0], 2, in[1] / 2, in[2], in[3]});
       ValueId swapped = graph_.add_view(name("swap"), graph::Transpose{{0, 2, 1, 3, 4}}, {split},
@@ -185,7 +194,7 @@ ValueId RandomGraph::add_view(ValueId x) {
       return graph_.add_view(name("join"), graph::Reshape{}, {swapped}, in);
     }
     case 1: {
-      int64_t start = pick(0, in[2] - 1);
+      int64_t start = pick(0, std::max<int64_t>(in[2] - 1, 0));
       return graph_.add_view(name("slice"), graph::Slice{{0, 0, start, 0}, {1, 1, 1, 1}}, {x},
                              {in[0], in[1], in[2] - start, in[3]});
     }
@@ -211,6 +220,67 @@ ValueId RandomGraph::add_concat(ValueId x) {
   return graph_.add_view(name("concat"), graph::Concat{1}, parts, out);
 }
 
+/// A value whose elements repeat along one axis or more, as Expand, Tile, nearest Resize and Pad
+/// with edges make them.
+ValueId RandomGraph::add_repeats(ValueId x) {
+  const Shape in = shape(x);
+  if (chance(0.4)) {
+    std::vector<int> axes;
+    Shape out = in;
+    for (int d = 0; d < 4; ++d) {
+      if (!chance(0.5)) continue;
+      axes.push_back(d);
+      out[d] = pick(d == 0 ? 1 : 0, d == 0 ? 2 : 7);
+    }
+    if (axes.empty()) return x;
+    ValueId one =
+        add_clip(graph::reduce(graph_, name("one"), x, graph::Combiner::kSum, axes, true));
+    return graph_.add_view(name("expand"), graph::Broadcast{}, {one}, out);
+  }
+  graph::Compute repeat;
+  graph::Operand operand;
+  for (int d = 0; d < 4; ++d) {
+    const index::Expr at = index::Expr::variable(d);
+    const index::Expr extent(in[d]);
+    const int64_t times = d > 0 && chance(0.5) ? pick(1, 3) : 1;
+    int64_t to = in[d] * times;
+    if (in[d] == 0 || times == 1) {
+      operand.map.exprs.push_back(at);
+      to = in[d];
+    } else if (chance(0.4)) {
+      operand.map.exprs.push_back(index::floor_div(at, index::Expr(times)));
+    } else if (chance(0.5)) {
+      operand.map.exprs.push_back(index::mod(at, extent));
+    } else {
+      to = in[d] + times;
+      operand.map.exprs.push_back(
+          index::min(index::max(at - index::Expr(1), index::Expr(0)), extent - index::Expr(1)));
+    }
+    repeat.space.axes.push_back({"d" + std::to_string(d), to});
+  }
+  repeat.operands.push_back(std::move(operand));
+  repeat.body.operand(0, DType::kF32);
+  return graph_.add_compute(name("repeat"), std::move(repeat), {x});
+}
+
+/// Over some axes, which perhaps only one of two operands spans, or none.
+ValueId RandomGraph::add_reduction(ValueId x) {
+  std::vector<int> axes;
+  for (int d = 0; d < 4; ++d) {
+    if (chance(0.5)) axes.push_back(d);
+  }
+  if (axes.empty()) axes.push_back(static_cast<int>(pick(0, 3)));
+  constexpr graph::Combiner kCombiners[] = {graph::Combiner::kSum, graph::Combiner::kProduct,
+                                            graph::Combiner::kMin, graph::Combiner::kMax};
+  // Products stay -1, 0 and 1.
+  const auto body = [](ScalarBody& scalar, int value) {
+    const int low = scalar.constant(-1, DType::kF32), high = scalar.constant(1, DType::kF32);
+    return scalar.apply(ScalarOp::kMin, scalar.apply(ScalarOp::kMax, value, low), high);
+  };
+  return add_clip(
+      graph::reduce(graph_, name("reduce"), x, kCombiners[pick(0, 3)], axes, true, body));
+}
+
 /// Squeeze-and-excite in small: a global pool, a clip, a product along the channels.
 ValueId RandomGraph::add_scale(ValueId x) {
   ValueId pooled = graph::reduce(graph_, name("global"), x, graph::Combiner::kMax, {2, 3}, true);
@@ -222,9 +292,10 @@ ValueId RandomGraph::add_scale(ValueId x) {
 
 void RandomGraph::add_head(ValueId x) {
   const Shape in = shape(x);
-  ValueId pooled =
-      graph::reduce(graph_, name("pool"), x,
-                    chance(0.5) ? graph::Combiner::kSum : graph::Combiner::kMax, {2, 3}, false);
+  // Of no elements the largest is infinite.
+  const bool sums = chance(0.5) || in[2] * in[3] == 0;
+  ValueId pooled = graph::reduce(
+      graph_, name("pool"), x, sums ? graph::Combiner::kSum : graph::Combiner::kMax, {2, 3}, false);
   ValueId weights = graph_.add_constant(name("w"), ternary({in[1], pick(1, 70)}));
   ValueId logits = graph::matmul(graph_, name("matmul"), pooled, weights);
   graph_.outputs.push_back(logits);

@@ -8,8 +8,10 @@
 namespace corf::test {
 
 /// A random network of small layers: convolutions (dense, grouped, depthwise, strided, dilated,
-/// padded), matrix products, pools, reductions, activations, residual sums and views. All data are
-/// small integers, so that every order of summation gives the same float32 bits.
+/// padded), matrix products, pools, reductions, activations, residual sums, views, and values that
+/// repeat along some axes (broadcast, tiled, stretched, with repeated edges), which reductions over
+/// those axes then read. Some have no elements. All data are small integers, so that every order of
+/// summation gives the same float32 bits.
 /// Source: design section 5, exact tier.
 class RandomGraph {
  public:
@@ -34,6 +36,9 @@ class RandomGraph {
   graph::ValueId add_view(graph::ValueId x);
   graph::ValueId add_concat(graph::ValueId x);
   graph::ValueId add_scale(graph::ValueId x);
+  graph::ValueId add_repeats(graph::ValueId x);
+  graph::ValueId add_reduction(graph::ValueId x);
+  graph::ValueId add_clip(graph::ValueId x);
   void add_head(graph::ValueId x);
 
   std::mt19937 random_;

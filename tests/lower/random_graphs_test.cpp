@@ -7,6 +7,7 @@
 #include "loop/interpret.h"
 #include "loop/text.h"
 #include "lower/lower.h"
+#include "rewrite/fold_empty_values.h"
 #include "search/find_plan.h"
 #include "tests/lower/random_graph.h"
 
@@ -43,7 +44,9 @@ TEST_P(RandomGraphs, LoweredProgramsGiveTheReferencesBits) {
     auto expected = graph::evaluate(random.graph(), inputs);
     ASSERT_TRUE(expected) << expected.error().message;
 
-    graph::Graph graph = fusion::prepare(random.graph());
+    auto folded = rewrite::fold_empty_values(random.graph());
+    ASSERT_TRUE(folded) << folded.error().message;
+    graph::Graph graph = fusion::prepare(*folded);
     Status sound = graph::verify(graph);
     ASSERT_TRUE(sound) << sound.error().message;
     const Machine machine = machine_of(GetParam(), 1 + static_cast<int>(seed % 3));
