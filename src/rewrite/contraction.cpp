@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "rewrite/structure.h"
+#include "rewrite/value_range.h"
 #include "support/checked.h"
 
 namespace corf::rewrite {
@@ -123,15 +124,47 @@ std::optional<FactorTable> factor_table(const Contraction& contraction, const in
   return table;
 }
 
+/// What multiplying weights did to them.
+struct Loss {
+  double largest = 0;       // magnitude of a product
+  bool overflows = false;   // a product of finite numbers
+  bool underflows = false;  // a product that lost digits by it
+};
+
 /// to = from * factor for elements begin, ..., begin + count - 1.
-void multiply_run(const Tensor& from, Tensor& to, int64_t begin, int64_t count, double factor) {
+void multiply_run(const Tensor& from, Tensor& to, int64_t begin, int64_t count, double factor,
+                  const FloatFormat& format, Loss& loss) {
+  const auto multiply = [&](double value) {
+    const double product = value * factor, magnitude = std::fabs(product);
+    if (std::isfinite(value)) loss.largest = std::max(loss.largest, magnitude);
+    const bool tiny = magnitude < format.smallest && magnitude != 0;
+    if (tiny && rounded(product, from.dtype()) != product) loss.underflows = true;
+    return product;
+  };
   if (from.dtype() == DType::kF32) {
     const float* source = from.data<float>() + begin;
     float* target = to.data<float>() + begin;
-    for (int64_t i = 0; i < count; ++i) target[i] = static_cast<float>(source[i] * factor);
-    return;
+    for (int64_t i = 0; i < count; ++i) target[i] = static_cast<float>(multiply(source[i]));
+  } else {
+    for (int64_t i = begin; i < begin + count; ++i) to.set_f64(i, multiply(from.at_f64(i)));
   }
-  for (int64_t i = begin; i < begin + count; ++i) to.set_f64(i, from.at_f64(i) * factor);
+  loss.overflows = loss.overflows || loss.largest > format.largest;
+}
+
+/// Whether the sums are as good as before.
+bool keeps_sums(const std::vector<Loss>& losses, const std::vector<double>& addends,
+                const FloatFormat& format) {
+  double largest = 0;
+  bool underflows = false;
+  for (size_t c = 0; c < losses.size(); ++c) {
+    if (losses[c].overflows) return false;
+    largest = std::max(largest, losses[c].largest);
+    underflows = underflows || losses[c].underflows;
+    const bool matters = losses[c].underflows && losses[c].largest < format.smallest;
+    const bool is_added = c < addends.size() && std::fabs(addends[c]) >= std::exp2(-format.digits);
+    if (!addends.empty() && matters && !is_added) return false;
+  }
+  return !addends.empty() || !underflows || largest >= format.smallest;
 }
 
 }  // namespace
@@ -165,7 +198,8 @@ std::optional<Contraction> match_contraction(const Graph& graph, const Node& nod
 }
 
 std::optional<Tensor> scaled_weights(const Contraction& contraction, const index::Expr& channel,
-                                     const std::vector<double>& factors) {
+                                     const std::vector<double>& factors,
+                                     const std::vector<double>& addends) {
   const std::optional<FactorTable> table = factor_table(contraction, channel, factors);
   if (!table) return std::nullopt;
   const Tensor& weights = contraction.weights_tensor;
@@ -176,17 +210,24 @@ std::optional<Tensor> scaled_weights(const Contraction& contraction, const index
   const int64_t run =
       num_elems(Shape(shape.begin() + static_cast<std::ptrdiff_t>(outer), shape.end()));
   Tensor result(weights.dtype(), shape);
+  const FloatFormat format = float_format(weights.dtype());
+  std::vector<Loss> losses(table->factors.size());
   std::vector<int64_t> coordinates(outer, 0);
   int64_t at = 0;
   for (int64_t begin = 0; run > 0 && begin < weights.num_elems(); begin += run) {
     const double factor = table->factors[at];
-    multiply_run(weights, result, begin, run, std::isnan(factor) ? 1 : factor);
+    multiply_run(weights, result, begin, run, std::isnan(factor) ? 1 : factor, format, losses[at]);
     for (size_t d = outer; d-- > 0;) {
       at += table->strides[d];
       if (++coordinates[d] < shape[d]) break;
       at -= coordinates[d] * table->strides[d];
       coordinates[d] = 0;
     }
+  }
+  // Where the table's entries are not the channels one by one, no addend stands for one.
+  const bool by_channel = addends.size() == losses.size();
+  if (!keeps_sums(losses, by_channel ? addends : std::vector<double>{}, format)) {
+    return std::nullopt;
   }
   return result;
 }

@@ -19,9 +19,13 @@ struct Contraction {
 std::optional<Contraction> match_contraction(const graph::Graph& graph, const graph::Node& node);
 
 /// The weights multiplied by `factors[channel]`, channel being an expression over the axes; a
-/// single factor multiplies all. nullopt if the weights do not tell the channels apart.
+/// single factor multiplies all. nullopt if the weights do not tell the channels apart, or if some
+/// would overflow, or lose digits by underflow that matter in the sum: where the largest of a
+/// channel does, unless a number from `addends`, equally many, is added to its sums; all channels
+/// are one if there are no addends.
 std::optional<Tensor> scaled_weights(const Contraction& contraction, const index::Expr& channel,
-                                     const std::vector<double>& factors);
+                                     const std::vector<double>& factors,
+                                     const std::vector<double>& addends = {});
 
 /// What a constant `shifts[channel]` added to x adds to the result.
 struct ResultShift {

@@ -47,12 +47,35 @@ struct Quotient {
   index::IndexMap dividend_map, divisor_map;  // over the product's axes
 };
 
-/// The elements' sum is a node of its own that sums up nothing else.
-bool sums_up(const Graph& graph, ValueId sum, ValueId elements) {
-  const Compute* compute = producing_compute(graph, sum);
-  const Node& node = graph.producer(sum);
-  return compute && compute->combiner == Combiner::kSum && node.inputs.size() == 1 &&
+/// `result` is the elements' sum, or their maximum, and made of nothing else.
+bool combines(const Graph& graph, Combiner combiner, ValueId result, ValueId elements) {
+  const Compute* compute = producing_compute(graph, result);
+  const Node& node = graph.producer(result);
+  return compute && compute->combiner == combiner && node.inputs.size() == 1 &&
          node.inputs[0] == elements && returned_operand(compute->body) == 0;
+}
+
+/// `powers` are exp(x - max(x)), `sum` their sum along the same axes: powers are at most 1, and
+/// their sum at least 1, so that products with one and the other's inverse stay in range.
+bool is_softmax(const Graph& graph, ValueId powers, ValueId sum) {
+  const Compute* exp = producing_compute(graph, powers);
+  if (!exp || !is_elementwise(*exp) || !combines(graph, Combiner::kSum, sum, powers)) return false;
+  const graph::ScalarNode& last = exp->body.nodes.back();
+  if (last.op != ScalarOp::kExp) return false;
+  // The difference is part of the body, or a node of its own.
+  const Node* difference = &graph.producer(powers);
+  ScalarBody body = exp->body;
+  body.nodes.pop_back();
+  if (returned_operand(body) && body.nodes.size() == 1) {
+    difference = &graph.producer(difference->inputs[0]);
+    const auto* compute = std::get_if<Compute>(&difference->op);
+    if (!compute || !is_elementwise(*compute)) return false;
+    body = compute->body;
+  }
+  if (!applies_to_both(body, ScalarOp::kSub)) return false;
+  const ValueId x = difference->inputs[0], max = difference->inputs[1];
+  return combines(graph, Combiner::kMax, max, x) &&
+         graph.values[max].shape == graph.values[sum].shape;
 }
 
 /// The quotient of a value and its sums that the product reads as operand `number`.
@@ -70,7 +93,7 @@ std::optional<Quotient> match_quotient(Rebuild& rebuild, const Compute& product,
   for (const graph::Operand& operand : quotient->operands) {
     if (operand.guarded || !reads_axes_only(operand, quotient->space)) return std::nullopt;
   }
-  if (!sums_up(graph, node.inputs[1], node.inputs[0])) return std::nullopt;
+  if (!is_softmax(graph, node.inputs[0], node.inputs[1])) return std::nullopt;
   const index::IndexMap& read = product.operands[number].map;
   Quotient result{node, node.inputs[0], node.inputs[1],
                   index::compose(quotient->operands[0].map, read),
@@ -106,9 +129,7 @@ bool multiply_by_inverse(Rebuild& rebuild, const Node& node) {
   }
   Graph& graph = rebuild.graph();
   const std::vector<ValueId> inputs = rebuild.mapped(node.inputs);
-  const Compute* powers = producing_compute(graph, inputs[0]);
-  if (!powers || powers->body.nodes.back().op != ScalarOp::kExp ||
-      !sums_up(graph, inputs[1], inputs[0]) ||
+  if (!is_softmax(graph, inputs[0], inputs[1]) ||
       !is_worth_inverting(graph.values[inputs[0]].shape, graph.values[inputs[1]].shape)) {
     return false;
   }

@@ -6,6 +6,7 @@
 #include "rewrite/contraction.h"
 #include "rewrite/rebuild.h"
 #include "rewrite/remove_dead_nodes.h"
+#include "rewrite/rounding.h"
 #include "rewrite/structure.h"
 
 namespace corf::rewrite {
@@ -86,12 +87,36 @@ bool fold_into_producer(const Rebuild& rebuild, Graph& graph, ChannelAffine& aff
   if (!contraction) return false;
   const index::Expr channel =
       chain->source_axis == -1 ? index::Expr(0) : index::Expr::variable(chain->source_axis);
-  std::optional<Tensor> weights = scaled_weights(*contraction, channel, affine.scale);
+  std::optional<Tensor> weights = scaled_weights(*contraction, channel, affine.scale, affine.shift);
   if (!weights) return false;
   affine.x =
       repeat_views(graph, *chain, with_weights(graph, producer, *contraction, std::move(*weights)));
   affine.scale.assign(affine.scale.size(), 1);
   return true;
+}
+
+/// Whether second(first(x)) may be computed as one function.
+bool may_compose(const Graph& graph, const ChannelAffine& second, const ChannelAffine& first,
+                 const Demand& demand) {
+  if (demand.digits) return false;
+  if (carries_rounding(graph, first.x)) return true;
+  const DType dtype = graph.values[first.x].dtype;
+  const size_t channels = std::max(second.scale.size(), first.scale.size());
+  for (size_t c = 0; c < channels; ++c) {
+    const size_t c1 = first.axis == -1 ? 0 : c, c2 = second.axis == -1 ? 0 : c;
+    const double scale = second.scale[c2], inner = first.shift[c1], outer = second.shift[c2];
+    if (!merged_factor(first.scale[c1], scale, dtype, demand)) return false;
+    if (inner == 0) continue;
+    if (!may_distribute(whole_range(dtype), inner, scale, dtype, demand)) return false;
+    if (outer != 0 && !merged_addend(inner * scale, outer, dtype, demand)) return false;
+  }
+  return true;
+}
+
+/// x / c and nothing else.
+bool is_division(const Node& node) {
+  const auto& nodes = std::get<Compute>(node.op).body.nodes;
+  return nodes.size() == 3 && nodes.back().op == graph::ScalarOp::kDiv;
 }
 
 bool fold_affine(Rebuild& rebuild, const Node& old_node) {
@@ -100,6 +125,8 @@ bool fold_affine(Rebuild& rebuild, const Node& old_node) {
   node.inputs = rebuild.mapped(old_node.inputs);
   std::optional<ChannelAffine> affine = match_channel_affine(graph, node);
   if (!affine || !affine->finite()) return false;
+  // Even of a sum of products, which may be one of integers.
+  if (is_division(node) && rebuild.demand(old_node.outputs[0]).digits) return false;
 
   bool folded = false;
   std::string origin = node.origin;
@@ -108,7 +135,8 @@ bool fold_affine(Rebuild& rebuild, const Node& old_node) {
     const std::optional<ChannelAffine> first = match_channel_affine(graph, producer);
     const std::optional<ChannelAffine> both =
         first && first->finite() ? after(*affine, *first) : std::nullopt;
-    if (both && both->finite()) {
+    if (both && both->finite() &&
+        may_compose(graph, *affine, *first, rebuild.demand(old_node.outputs[0]))) {
       affine = both;
       origin = joined_name(producer.origin, origin);
       folded = true;
@@ -131,9 +159,10 @@ bool is_worth_folding(const Graph& graph, const ChannelAffine& affine, const Ten
 }
 
 /// x * s + t as (x + t/s) * s; nullopt if there is no such x + t/s.
-std::optional<ChannelAffine> shift_before_scale(const ChannelAffine& affine) {
+std::optional<ChannelAffine> shift_before_scale(const ChannelAffine& affine, DType dtype) {
   ChannelAffine result = affine;
   for (size_t c = 0; c < affine.scale.size(); ++c) {
+    if (!may_shift_first(affine.scale[c], affine.shift[c], dtype, {})) return std::nullopt;
     result.scale[c] = 1;
     result.shift[c] = affine.shift[c] / affine.scale[c];
   }
@@ -141,7 +170,7 @@ std::optional<ChannelAffine> shift_before_scale(const ChannelAffine& affine) {
 }
 
 /// conv(x * s + t, w) -> conv(x, s w) + sum(t w), or, where zeros around the image keep the shift
-/// in its place, conv(x + t/s, s w).
+/// in its place, or x * s + t may be exact where x * s is large, conv(x + t/s, s w).
 bool fold_into_consumer(Rebuild& rebuild, const Node& old_node) {
   Graph& graph = rebuild.graph();
   Node node = old_node;
@@ -162,8 +191,12 @@ bool fold_into_consumer(Rebuild& rebuild, const Node& old_node) {
   std::optional<ResultShift> shift;
   std::optional<ChannelAffine> shifted;  // what remains in front
   if (affine->shifts()) {
-    shift = shift_of_result(*contraction, channel, affine->shift);
-    if (!shift && affine->scales()) shifted = shift_before_scale(*affine);
+    if (carries_rounding(graph, affine->x)) {
+      shift = shift_of_result(*contraction, channel, affine->shift);
+    }
+    if (!shift && affine->scales()) {
+      shifted = shift_before_scale(*affine, graph.values[affine->x].dtype);
+    }
     if (!shift && !shifted) return false;
   }
   if (affine->scales()) {

@@ -100,7 +100,7 @@ bool is_epilogue(const Graph& graph, const Node& node, const Compute& compute) {
 }
 
 bool merge_one(Rebuild& rebuild, Compute& consumer, std::vector<ValueId>& inputs, std::string& name,
-               std::string& origin) {
+               std::string& origin, const Demand& demand) {
   const Graph& graph = rebuild.graph();
   for (size_t i = 0; i < inputs.size(); ++i) {
     const ValueId input = inputs[i];
@@ -119,7 +119,7 @@ bool merge_one(Rebuild& rebuild, Compute& consumer, std::vector<ValueId>& inputs
     std::vector<ValueId> merged_inputs = inputs;
     merged_inputs.insert(merged_inputs.end(), node.inputs.begin(), node.inputs.end());
     tidy_operands(*merged, merged_inputs);
-    merged->body = simplify_body(merged->body);
+    merged->body = simplify_body(merged->body, demand);
     tidy_operands(*merged, merged_inputs);
     if (merged_inputs.empty() || merged_inputs.size() > kMaxOperands ||
         merged->body.nodes.size() > kMaxBodyNodes) {
@@ -144,7 +144,8 @@ Graph merge_into(const Graph& graph, bool reductions) {
     std::string name = node.name;
     std::string origin = node.origin;
     bool changed = false;
-    while (merge_one(rebuild, merged, inputs, name, origin)) changed = true;
+    const Demand demand = demand_of_body(merged, rebuild.demand(node.outputs[0]));
+    while (merge_one(rebuild, merged, inputs, name, origin, demand)) changed = true;
     if (!changed) return false;
     rebuild.replace(node.outputs[0], rebuild.graph().add_compute(name, std::move(merged),
                                                                  std::move(inputs), origin));

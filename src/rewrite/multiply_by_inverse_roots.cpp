@@ -54,7 +54,7 @@ void multiply_instead(ScalarBody& body, int operand) {
 
 bool multiply_node(Rebuild& rebuild, const Node& node) {
   const auto* compute = std::get_if<Compute>(&node.op);
-  if (!compute || !is_elementwise(*compute)) return false;
+  if (!compute || !is_elementwise(*compute) || rebuild.demand(node.outputs[0]).digits) return false;
   Graph& graph = rebuild.graph();
   const std::vector<ValueId> inputs = rebuild.mapped(node.inputs);
   for (size_t i = 0; i < inputs.size(); ++i) {

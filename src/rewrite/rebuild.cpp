@@ -70,6 +70,11 @@ int Rebuild::num_readers(ValueId new_value) const {
   return std::max(1, new_readers_[new_value]);
 }
 
+const Demand& Rebuild::demand(ValueId old_value) {
+  if (demands_.empty()) demands_ = demands(old_);
+  return demands_[old_value];
+}
+
 Graph Rebuild::finish() {
   // Inputs stay, in their order, whether they are read or not.
   for (ValueId input : old_.inputs) graph_.inputs.push_back(map_[input]);

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "graph/graph.h"
+#include "rewrite/demand.h"
 
 namespace corf::rewrite {
 
@@ -31,6 +31,9 @@ class Rebuild {
   /// been rewritten since.
   int num_readers(graph::ValueId new_value) const;
 
+  /// What its readers tell apart of an old value.
+  const Demand& demand(graph::ValueId old_value);
+
   bool changed() const { return changed_; }
   graph::Graph finish();
 
@@ -40,6 +43,7 @@ class Rebuild {
   std::vector<graph::ValueId> map_;
   std::vector<int> old_readers_;
   std::vector<int> new_readers_;
+  std::vector<Demand> demands_;  // of the old values, once somebody has asked
   bool changed_ = false;
 };
 

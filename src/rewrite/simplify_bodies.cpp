@@ -145,11 +145,12 @@ bool simplify_node(Rebuild& rebuild, const Node& node) {
       compute.space.num_points() > 0 && simplify_maps(rebuild.graph(), inputs, compute);
   const bool elementwise = compute.combiner == graph::Combiner::kNone;
   if (elementwise) inline_uniform_constants(rebuild.graph(), inputs, compute);
-  compute.body = simplify_body(compute.body);
+  const Demand demand = demand_of_body(compute, rebuild.demand(node.outputs[0]));
+  compute.body = simplify_body(compute.body, demand);
   // A node that no longer depends on its operands keeps them: every compute node reads something.
   if (!has_operand(compute.body)) return false;
   tidy_operands(compute, inputs);
-  compute.body = simplify_body(compute.body);
+  compute.body = simplify_body(compute.body, demand);
   tidy_operands(compute, inputs);
   if (elementwise) {
     for (size_t i = 0; i < inputs.size(); ++i) {

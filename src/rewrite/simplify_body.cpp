@@ -9,6 +9,8 @@
 #include <tuple>
 #include <utility>
 
+#include "rewrite/rounding.h"
+
 namespace corf::rewrite {
 using graph::ScalarBody;
 using graph::ScalarNode;
@@ -16,34 +18,29 @@ using graph::ScalarOp;
 
 namespace {
 
-double rounded(double value, DType dtype) {
-  const auto single = static_cast<float>(value);
-  switch (dtype) {
-    case DType::kF64:
-      return value;
-    case DType::kF16:
-      return f16_to_f32(f32_to_f16(single));
-    case DType::kBF16:
-      return bf16_to_f32(f32_to_bf16(single));
-    default:
-      return single;
-  }
-}
-
 /// Builds a body out of simplified nodes. Each `make_...` returns a node with the value asked for;
-/// arguments are nodes that it has returned.
+/// arguments are nodes that it has returned. What may be rounded otherwise than in the model is
+/// decided in rewrite/rounding.h.
 class Simplifier {
  public:
-  explicit Simplifier(const ScalarBody& body) : body_(body) {}
+  Simplifier(const ScalarBody& body, const Demand& of_result)
+      : body_(body), demands_(demands(body, of_result)) {}
 
   ScalarBody run() {
-    std::vector<int> map;
+    std::vector<int> map, uses(body_.nodes.size(), 0);
     for (const ScalarNode& node : body_.nodes) {
-      ScalarNode mapped = node;
+      for (int argument : node.args) {
+        if (argument >= 0) ++uses[argument];
+      }
+    }
+    for (size_t i = 0; i < body_.nodes.size(); ++i) {
+      demand_ = demands_[i];
+      ScalarNode mapped = body_.nodes[i];
       for (int& arg : mapped.args) {
         if (arg >= 0) arg = map[arg];
       }
       map.push_back(make(mapped));
+      if (uses[i] > 1) shared_[map.back()] = true;
     }
     return extract(map.back());
   }
@@ -75,6 +72,8 @@ class Simplifier {
     const auto [entry, is_new] = ids_.try_emplace(key, static_cast<int>(nodes_.size()));
     if (is_new) {
       nodes_.push_back(node);
+      shared_.push_back(false);
+      add_range(node);
       int depth = 0;
       for (int argument : node.args) {
         if (argument >= 0) depth = std::max(depth, depths_[argument] + 1);
@@ -82,6 +81,25 @@ class Simplifier {
       depths_.push_back(depth);
     }
     return entry->second;
+  }
+  void add_range(const ScalarNode& node) {
+    const auto of = [&](int argument) { return argument < 0 ? nullptr : &ranges_[argument]; };
+    const auto [a, b, c] = node.args;
+    const ValueRange range = range_of(node, of(a), of(b), of(c), a == b || is_square(node));
+    // The largest number and a little more is rounded to the largest number.
+    const double largest = 1.0000001 * float_format(node.dtype).largest;
+    const bool overflows = is_float(node.dtype) && range.most() > largest;
+    ranges_.push_back(within_type(range, node.dtype));
+    overflows_.push_back(overflows);
+  }
+  /// p * (p * c) with c > 0.
+  bool is_square(const ScalarNode& node) const {
+    if (node.op != ScalarOp::kMul) return false;
+    for (int position : {0, 1}) {
+      const auto scaled = with_constant(node.args[position], ScalarOp::kMul);
+      if (scaled && scaled->first == node.args[1 - position] && scaled->second > 0) return true;
+    }
+    return false;
   }
   /// The order of a sum's and a product's arguments: the deeper one first, whoever wrote it how.
   bool comes_before(int a, int b) const {
@@ -143,13 +161,6 @@ class Simplifier {
     if (const auto value = constant_of(b)) return make_add_constant(a, *value);
     if (const auto factored = factor_out(a, b)) return *factored;
     if (const auto factored = factor_out(b, a)) return *factored;
-    // Constant addends move to the end of the sum.
-    if (const auto inner = with_constant(a, ScalarOp::kAdd)) {
-      return make_add_constant(make_add(inner->first, b), inner->second);
-    }
-    if (const auto inner = with_constant(b, ScalarOp::kAdd)) {
-      return make_add_constant(make_add(a, inner->first), inner->second);
-    }
     if (const auto negated = with_constant(b, ScalarOp::kMul); negated && negated->second == -1) {
       return apply(ScalarOp::kSub, a, negated->first);
     }
@@ -160,26 +171,32 @@ class Simplifier {
   int make_add_constant(int a, double c) {
     const DType dtype = at(a).dtype;
     if (const auto value = constant_of(a)) return constant(*value + c, dtype);
-    if (c == 0) return a;
-    if (const auto inner = with_constant(a, ScalarOp::kAdd)) {
-      return make_add_constant(inner->first, inner->second + c);
+    if (c == 0 && (std::signbit(c) || !demand_.sign_of_zero)) return a;
+    if (const auto inner = with_constant(a, ScalarOp::kAdd); inner && !shared_[a]) {
+      const auto merged = merged_addend(inner->second, c, dtype, demand_);
+      if (merged) return make_add_constant(inner->first, *merged);
     }
     // 1 + tanh(x) = 2 sigmoid(2 x), which does not cancel where tanh is near -1.
-    if (c == 1 && is(a, ScalarOp::kTanh)) {
+    if (c == 1 && is(a, ScalarOp::kTanh) && !demand_.digits) {
       return make_mul_constant(apply(ScalarOp::kSigmoid, make_mul_constant(at(a).args[0], 2)), 2);
     }
     return apply(ScalarOp::kAdd, a, constant(c, dtype));
   }
 
-  /// x + (x * p) * c, p a product: x * (p * c + 1).
+  /// x + (x * p) * c with p = q * q, c > 0: x * (p * c + 1). Of one sign, as p is infinite where x
+  /// q q is.
   std::optional<int> factor_out(int x, int sum) {
     const auto scaled = with_constant(sum, ScalarOp::kMul);
-    if (!scaled || !is(scaled->first, ScalarOp::kMul)) return std::nullopt;
+    if (!scaled || !is(scaled->first, ScalarOp::kMul) || demand_.digits) return std::nullopt;
+    const double c = scaled->second;
+    if (!(c > 0 && c <= 1) || 1 / c > far_from_end(at(x).dtype)) return std::nullopt;
     const std::array<int, 3> factors = at(scaled->first).args;
     for (int position : {0, 1}) {
-      if (factors[position] != x) continue;
-      const int rest = make_mul_constant(factors[1 - position], scaled->second);
-      return make_mul(x, make_add_constant(rest, 1));
+      const int p = factors[1 - position];
+      if (factors[position] != x || !is(p, ScalarOp::kMul) || at(p).args[0] != at(p).args[1]) {
+        continue;
+      }
+      return make_mul(x, make_add_constant(make_mul_constant(p, c), 1));
     }
     return std::nullopt;
   }
@@ -192,18 +209,24 @@ class Simplifier {
     return apply(ScalarOp::kSub, a, b);
   }
 
+  /// Constant factors stay with their value, which may be what keeps the product in range, unless
+  /// the other one takes them for nothing.
   int make_mul(int a, int b) {
     if (constant_of(a)) std::swap(a, b);
     if (const auto value = constant_of(b)) return make_mul_constant(a, *value);
-    // Constant factors move out of the product.
-    if (const auto inner = with_constant(a, ScalarOp::kMul)) {
-      return make_mul_constant(make_mul(inner->first, b), inner->second);
+    for (const auto& [p, q] : {std::pair{a, b}, std::pair{b, a}}) {
+      const auto scaled = with_constant(q, ScalarOp::kMul);
+      if (!scaled || shared_[q]) continue;
+      if (const auto absorbed = absorb_into_product(p, scaled->first, scaled->second)) {
+        return *absorbed;
+      }
     }
-    if (const auto inner = with_constant(b, ScalarOp::kMul)) {
-      return make_mul_constant(make_mul(a, inner->first), inner->second);
-    }
-    if (comes_before(b, a)) std::swap(a, b);
-    return apply(ScalarOp::kMul, a, b);
+    return product(a, b);
+  }
+
+  int product(int p, int q) {
+    if (comes_before(q, p)) std::swap(p, q);
+    return apply(ScalarOp::kMul, p, q);
   }
 
   int make_mul_constant(int a, double c) {
@@ -219,37 +242,63 @@ class Simplifier {
   /// a * c, if that takes no more operations than a alone; a * c for a = p + d takes one more, but
   /// leaves p * c + cd, the form of every affine function.
   std::optional<int> absorb_factor(int a, double c) {
+    if (shared_[a] && c != -1) return std::nullopt;
+    const DType dtype = at(a).dtype;
     if (const auto inner = with_constant(a, ScalarOp::kMul)) {
-      return make_mul_constant(inner->first, inner->second * c);
+      const auto merged = merged_factor(inner->second, c, dtype, demand_);
+      return merged ? std::optional(make_mul_constant(inner->first, *merged)) : std::nullopt;
     }
     if (const auto inner = with_constant(a, ScalarOp::kAdd)) {
-      return make_add_constant(make_mul_constant(inner->first, c), inner->second * c);
+      const auto [p, d] = *inner;
+      if (!may_distribute(ranges_[p], d, c, dtype, demand_)) return std::nullopt;
+      return make_add_constant(make_mul_constant(p, c), d * c);
     }
     if (is(a, ScalarOp::kMul)) {
       const auto [p, q, unused] = at(a).args;
-      if (const auto absorbed = absorb_factor(p, c)) return make_product(*absorbed, q);
-      if (const auto absorbed = absorb_factor(q, c)) return make_product(p, *absorbed);
+      if (const auto absorbed = absorb_into_product(p, q, c)) return absorbed;
+      return absorb_into_product(q, p, c);
     }
     return std::nullopt;
   }
 
-  /// p * q where a constant factor has just been absorbed by one of them, and must not come out.
-  int make_product(int p, int q) {
-    if (constant_of(p) || constant_of(q)) return make_mul(p, q);
-    if (with_constant(p, ScalarOp::kMul) || with_constant(q, ScalarOp::kMul)) {
-      return make_mul(p, q);
+  /// p * q * c as (p * c) * q, where p takes the factor for nothing, and p * c neither over- nor
+  /// underflows (but where q makes the result as small).
+  std::optional<int> absorb_into_product(int p, int q, double c) {
+    const DType dtype = at(p).dtype;
+    const double factor = std::fabs(c);
+    if (factor != 1) {
+      const double hidden = std::max(factor, 1 / factor);
+      if (demand_.digits || !std::isfinite(c) || c == 0 || hidden > far_from_end(dtype)) {
+        return std::nullopt;
+      }
     }
-    if (comes_before(q, p)) std::swap(p, q);
-    return apply(ScalarOp::kMul, p, q);
+    const auto absorbed = absorb_factor(p, c);
+    if (!absorbed) return std::nullopt;
+    // What the model computes already needs no proof; where one factor is the other one scaled, a
+    // product that loses digits is next to nothing.
+    const auto scaled = with_constant(p, ScalarOp::kMul);
+    const bool is_known = factor == 1 || (scaled && *absorbed == scaled->first);
+    const bool fits = is_known || (scaled && factor < 1) || !may_overflow(*absorbed);
+    const bool keeps_digits = is_known || (scaled && (factor > 1 || q == scaled->first)) ||
+                              ranges_[*absorbed].least >= float_format(dtype).smallest ||
+                              ranges_[q].most() <= 1;
+    if (!fits || !keeps_digits) return std::nullopt;
+    return product(*absorbed, q);
+  }
+  /// Whether the value, or what constants are multiplied with or added to for it, may.
+  bool may_overflow(int id) const {
+    while (with_constant(id, ScalarOp::kMul) || with_constant(id, ScalarOp::kAdd)) {
+      if (overflows_[id]) return true;
+      id = at(id).args[0];
+    }
+    return false;
   }
 
   int make_div(int a, int b) {
     if (const auto divisor = constant_of(b)) {
-      const double inverse = 1 / *divisor;
-      if (std::isnormal(*divisor) && std::isnormal(static_cast<float>(inverse))) {
-        return make_mul_constant(a, inverse);
-      }
-      return apply(ScalarOp::kDiv, a, b);
+      if (const auto value = constant_of(a)) return constant(*value / *divisor, at(a).dtype);
+      const auto inverse = inverse_factor(*divisor, at(a).dtype, demand_);
+      return inverse ? make_mul_constant(a, *inverse) : apply(ScalarOp::kDiv, a, b);
     }
     if (is_one_plus_exp(b)) {
       // x / (1 + exp(-y))
@@ -262,7 +311,9 @@ class Simplifier {
 
   int make_reciprocal(int a) {
     if (const auto value = constant_of(a)) return constant(1 / *value, at(a).dtype);
-    if (is(a, ScalarOp::kSqrt)) return apply(ScalarOp::kRsqrt, at(a).args[0]);
+    if (is(a, ScalarOp::kSqrt) && !demand_.digits) {
+      return apply(ScalarOp::kRsqrt, at(a).args[0]);
+    }
     if (is_one_plus_exp(a)) {
       return apply(ScalarOp::kSigmoid, make_mul_constant(exponent_of(a), -1));
     }
@@ -275,6 +326,25 @@ class Simplifier {
   }
   int exponent_of(int one_plus_exp) const { return arg(one_plus_exp, 0).args[0]; }
 
+  /// Powers of -0 and -infinity are those of their magnitudes; roots are not.
+  int without_negative_ends(int a, bool inverted) {
+    const DType dtype = at(a).dtype;
+    if (ranges_[a].low < 0) {
+      ScalarNode is_lowest;
+      is_lowest.op = ScalarOp::kEqual;
+      is_lowest.dtype = DType::kBool;
+      is_lowest.args = {a, constant(-HUGE_VAL, dtype), -1};
+      ScalarNode magnitude;
+      magnitude.op = ScalarOp::kSelect;
+      magnitude.dtype = dtype;
+      magnitude.args = {add(is_lowest), constant(HUGE_VAL, dtype), a};
+      a = add(magnitude);
+    }
+    const bool sign_matters = inverted || demand_.sign_of_zero;
+    if (ranges_[a].low > 0 || !sign_matters) return a;
+    return apply(ScalarOp::kAdd, a, constant(0, dtype));
+  }
+
   int make_pow(int a, int b) {
     const std::optional<double> exponent = constant_of(b);
     if (!exponent) return apply(ScalarOp::kPow, a, b);
@@ -283,9 +353,10 @@ class Simplifier {
     if (*exponent == 2) return make_mul(a, a);
     if (*exponent == 3) return make_mul(a, make_mul(a, a));
     if (*exponent == -1) return make_reciprocal(a);
-    if (*exponent == 0.5) return apply(ScalarOp::kSqrt, a);
-    if (*exponent == -0.5) return apply(ScalarOp::kRsqrt, a);
+    if (*exponent == 0.5) return apply(ScalarOp::kSqrt, without_negative_ends(a, false));
+    if (*exponent == -0.5) return apply(ScalarOp::kRsqrt, without_negative_ends(a, true));
     if (*exponent == 0.25 || *exponent == 0.75 || *exponent == 1.5) {
+      a = without_negative_ends(a, false);
       const int root = apply(ScalarOp::kSqrt, a);
       if (*exponent == 1.5) return make_mul(a, root);
       const int fourth = apply(ScalarOp::kSqrt, root);
@@ -324,18 +395,17 @@ class Simplifier {
   std::optional<int> clip_before_scaling(ScalarOp op, int a, double bound) {
     const auto sum = with_constant(a, ScalarOp::kAdd);
     const auto scaled = with_constant(sum ? sum->first : a, ScalarOp::kMul);
-    if (!scaled || !(scaled->second > 0)) return std::nullopt;
+    if (!scaled || !(scaled->second > 0) || shared_[a]) return std::nullopt;
     const bool of_clip = is(scaled->first, ScalarOp::kMin) || is(scaled->first, ScalarOp::kMax);
     if (!sum && !of_clip) return std::nullopt;
     const DType dtype = at(a).dtype;
-    const double factor = scaled->second, before = bound / factor;
-    const bool exact =
-        dtype == DType::kF32
-            ? static_cast<float>(before) * static_cast<float>(factor) == static_cast<float>(bound)
-            : before * factor == bound;
-    const double shift = sum ? sum->second / factor : 0;
-    if (!exact) return std::nullopt;
-    const int shifted = sum ? make_add_constant(scaled->first, shift) : scaled->first;
+    const double factor = scaled->second, before = rounded(bound / factor, dtype);
+    const double addend = sum ? sum->second : 0;
+    if (rounded(before * factor, dtype) != bound ||
+        !may_shift_first(factor, addend, dtype, demand_)) {
+      return std::nullopt;
+    }
+    const int shifted = sum ? make_add_constant(scaled->first, addend / factor) : scaled->first;
     return make_mul_constant(make_clip(op, shifted, constant(before, dtype)), factor);
   }
 
@@ -369,13 +439,22 @@ class Simplifier {
 
   using Key = std::tuple<ScalarOp, DType, std::array<int, 3>, int, int64_t, int64_t>;
   const ScalarBody& body_;
+  const std::vector<Demand> demands_;  // of body_'s nodes
+  Demand demand_;                      // of the node at hand
   std::vector<ScalarNode> nodes_;
+  std::vector<ValueRange> ranges_;  // of each node
+  std::vector<bool> overflows_;     // whether finite arguments may give no finite value
+  /// Whether the model uses the value several times. It stays, so that nothing is gained by another
+  /// way to what is made of it; and what is made of one rounded value fits together.
+  std::vector<bool> shared_;
   std::vector<int> depths_;  // of each node, 0 for operands and constants
   std::map<Key, int> ids_;
 };
 
 }  // namespace
 
-ScalarBody simplify_body(const ScalarBody& body) { return Simplifier(body).run(); }
+ScalarBody simplify_body(const ScalarBody& body, const Demand& of_result) {
+  return Simplifier(body, of_result).run();
+}
 
 }  // namespace corf::rewrite

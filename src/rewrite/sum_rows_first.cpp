@@ -49,6 +49,9 @@ std::optional<std::vector<int>> axes_of_dimensions(const Compute& compute, const
 bool sums_large_images(const Compute& compute) {
   if (compute.combiner != graph::Combiner::kSum || compute.operands.size() != 1) return false;
   if (compute.operands[0].guarded) return false;
+  // The rows' sums would be rounded to half precision.
+  const DType dtype = compute.body.result_dtype();
+  if (dtype == DType::kF16 || dtype == DType::kBF16) return false;
   for (const ScalarNode& node : compute.body.nodes) {
     if (node.op == ScalarOp::kIndex) return false;
   }

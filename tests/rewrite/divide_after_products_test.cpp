@@ -15,10 +15,12 @@ const Compute& last_compute(const Graph& graph) {
   return std::get<Compute>(graph.producer(graph.outputs.back()).op);
 }
 
-/// exp(x) divided by its sums along the last dimension.
-ValueId normalised(Graph& graph, ValueId x) {
-  const ValueId power = unary(graph, ScalarOp::kExp, x);
+/// A softmax along the last dimension; without `shift` the powers may be of any size.
+ValueId normalised(Graph& graph, ValueId x, bool shift = true) {
   const auto last = static_cast<int>(graph.values[x].shape.size()) - 1;
+  const ValueId most = graph::reduce(graph, "max", x, Combiner::kMax, {last}, true);
+  const ValueId power =
+      unary(graph, ScalarOp::kExp, shift ? binary(graph, ScalarOp::kSub, x, most) : x);
   const ValueId sums = graph::reduce(graph, "sum", power, Combiner::kSum, {last}, true);
   return binary(graph, ScalarOp::kDiv, power, sums);
 }
@@ -31,7 +33,7 @@ TEST(DivideAfterProducts, OfASoftmaxAndFewerColumns) {
   const Graph after = apply(divide_after_products, graph);
   EXPECT_EQ(last_compute(after).body.nodes.back().op, ScalarOp::kDiv);
   EXPECT_EQ(last_compute(after).combiner, Combiner::kNone);
-  EXPECT_EQ(count_nodes<Compute>(after), 4);
+  EXPECT_EQ(count_nodes<Compute>(after), 6);
   expect_same_results(graph, after);
 }
 
@@ -43,7 +45,7 @@ TEST(DivideAfterProducts, MultipliesManyColumnsByTheInverse) {
   const Graph after = apply(divide_after_products, graph);
   EXPECT_EQ(last_compute(after).body.nodes.back().op, ScalarOp::kMul);
   EXPECT_EQ(last_compute(after).combiner, Combiner::kNone);
-  EXPECT_EQ(count_nodes<Compute>(after), 5);
+  EXPECT_EQ(count_nodes<Compute>(after), 7);
   expect_same_results(graph, after);
 }
 
@@ -64,6 +66,18 @@ TEST(DivideAfterProducts, NotOfMoreColumns) {
   const ValueId v = graph.add_input("v", DType::kF32, {4, 7});
   set_output(graph, graph::matmul(graph, "product", normalised(graph, x), v));
   EXPECT_EQ(last_compute(apply(divide_after_products, graph)).combiner, Combiner::kSum);
+}
+
+TEST(DivideAfterProducts, NotOfPowersOfAnySize) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {5, 16});
+  const ValueId v = graph.add_input("v", DType::kF32, {16, 3});
+  set_output(graph, graph::matmul(graph, "product", normalised(graph, x, false), v));
+  EXPECT_EQ(last_compute(apply(divide_after_products, graph)).combiner, Combiner::kSum);
+  Graph alone;
+  set_output(alone, normalised(alone, alone.add_input("x", DType::kF32, {5, 16}), false));
+  const Graph after = apply(divide_after_products, alone);
+  EXPECT_EQ(last_compute(after).body.nodes.back().op, ScalarOp::kDiv);
 }
 
 TEST(DivideAfterProducts, NotWhereTheQuotientIsReadElsewhere) {

@@ -1,7 +1,7 @@
 #include "rewrite/fold_batch_norm.h"
 
 #include "rewrite/fold_constants.h"
-#include "tests/rewrite/compare.h"
+#include "tests/rewrite/model_error.h"
 
 namespace corf::rewrite {
 namespace {
@@ -146,15 +146,55 @@ TEST(FoldBatchNorm, BeforeAPaddedConvolutionTheShiftStays) {
 
 TEST(FoldBatchNorm, LayerScaleBeforeAMatrixProduct) {
   Graph graph;
-  const auto x = graph.add_input("x", DType::kF32, {2, 7, 4});
+  const auto a = graph.add_input("a", DType::kF32, {2, 7, 4});
+  const auto b = graph.add_input("b", DType::kF32, {2, 7, 1});
+  const auto x = binary(graph, ScalarOp::kMul, a, b);
   auto y = binary(graph, ScalarOp::kMul, x, graph.add_constant("g", random_tensor({4}, 2)));
   y = binary(graph, ScalarOp::kAdd, y, graph.add_constant("b", random_tensor({4}, 3)));
   set_output(graph, matmul(graph, "mm", y, weights(graph, {4, 6}, 1)));
   const Graph after = apply(fold_batch_norm, graph);
-  EXPECT_EQ(num_elementwise(after), 1);
+  EXPECT_EQ(num_elementwise(after), 2);
   const auto& last = after.producer(after.outputs[0]);
   EXPECT_EQ(std::get<graph::Compute>(last.op).combiner, graph::Combiner::kNone);
   expect_same_results(graph, after);
+}
+
+/// (x - mean) / std of an input: the difference is exact, and stays in front of the weights.
+TEST(FoldBatchNorm, TheMeanOfAnInputIsSubtractedFromIt) {
+  for (bool padded : {false, true}) {
+    Graph graph;
+    const auto x = graph.add_input("x", DType::kF32, {1, 4, 6, 6});
+    const auto centred = with_constant(graph, ScalarOp::kSub, x, 1e6f);
+    const auto y = with_constant(graph, ScalarOp::kDiv, centred, 0.3f);
+    set_output(graph, conv(graph, "conv", y, weights(graph, {8, 4, 3, 3}, 1),
+                           window(3, 1, padded ? 1 : 0), 1));
+    const Graph after = apply(fold_batch_norm, graph);
+    EXPECT_EQ(num_elementwise(after), 1);
+    const Tensor near_mean = random_tensor({1, 4, 6, 6}, 5, 999999, 1000001);
+    expect_as_exact(graph, after, {near_mean});
+  }
+}
+
+TEST(FoldBatchNorm, WeightsStayInRange) {
+  for (float scale : {1e-39f, 1e38f}) {
+    Graph graph;
+    const auto x = graph.add_input("x", DType::kF32, {1, 3, 6, 6});
+    const auto w = graph.add_constant("w", random_tensor({5, 3, 1, 1}, 1, 7, 9));
+    const auto y = conv(graph, "conv", x, w, window(1), 1);
+    set_output(graph, with_constant(graph, ScalarOp::kMul, y, scale));
+    EXPECT_EQ(num_elementwise(apply(fold_batch_norm, graph)), 1) << scale;
+  }
+}
+
+TEST(FoldBatchNorm, DivisionsBeforeStepsStay) {
+  for (bool rounds : {false, true}) {
+    Graph graph;
+    const auto x = graph.add_input("x", DType::kF32, {1, 3, 6, 6});
+    const auto y = conv(graph, "conv", x, weights(graph, {5, 3, 1, 1}, 1), window(1), 1);
+    const auto quotient = with_constant(graph, ScalarOp::kDiv, y, 41);
+    set_output(graph, unary(graph, rounds ? ScalarOp::kFloor : ScalarOp::kTanh, quotient));
+    EXPECT_EQ(num_elementwise(apply(fold_batch_norm, graph)), rounds ? 2 : 1);
+  }
 }
 
 TEST(FoldBatchNorm, LeavesValuesWithOtherReaders) {

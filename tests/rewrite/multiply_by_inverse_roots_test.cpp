@@ -31,5 +31,14 @@ TEST(MultiplyByInverseRoots, NotOfAsManyElements) {
   EXPECT_EQ(quotient.body.nodes.back().op, ScalarOp::kDiv);
 }
 
+TEST(MultiplyByInverseRoots, NotBeforeSteps) {
+  Graph graph;
+  const auto x = graph.add_input("x", DType::kF32, {4, 6});
+  const auto root = unary(graph, ScalarOp::kSqrt, graph.add_input("v", DType::kF32, {4, 1}));
+  const auto quotient = binary(graph, ScalarOp::kDiv, x, root);
+  set_output(graph, unary(graph, ScalarOp::kRoundEven, quotient));
+  EXPECT_EQ(structure_text(apply(multiply_by_inverse_roots, graph)), structure_text(graph));
+}
+
 }  // namespace
 }  // namespace corf::rewrite

@@ -113,14 +113,16 @@ TEST(SimplifyBody, HardSwish) {
   const Function hard_sigmoid = [](Formula& f, Formula::Term x) {
     return x * f.clip_from_above(x * (1.0 / 6) + 0.5, 0, 1);
   };
-  const Function added_first = [](Formula& f, Formula::Term x) {
-    return x * f.clip(x + 3, 0, 6) / 6;
-  };
   const Function divided_inside = [](Formula& f, Formula::Term x) {
     return (f.clip(x + 3, 0, 6) / 6) * x;
   };
-  expect_canonical("mul(mul(min(max(add(x, 3), 0), 6), x), 0.16667)",
-                   {hard_sigmoid, added_first, divided_inside});
+  expect_canonical("mul(mul(min(max(add(x, 3), 0), 6), 0.16667), x)",
+                   {hard_sigmoid, divided_inside});
+  // Which overflows from a sixth of the largest number on.
+  const Function divided_last = [](Formula& f, Formula::Term x) {
+    return x * f.clip(x + 3, 0, 6) / 6;
+  };
+  expect_canonical("mul(mul(min(max(add(x, 3), 0), 6), x), 0.16667)", {divided_last});
 }
 
 TEST(SimplifyBody, Silu) {
@@ -162,8 +164,8 @@ TEST(SimplifyBody, GeluOfTanh) {
     const auto tanh = f.apply(ScalarOp::kTanh, (x * k) * ((x * 0.044715) * x + 1));
     return (x * 0.5) * (tanh + 1);
   };
-  expect_canonical("mul(sigmoid(mul(add(mul(mul(x, x), 0.071355), 1.5958), x)), x)",
-                   {cubed, factored});
+  expect_canonical("mul(sigmoid(mul(add(mul(mul(x, x), 0.071355), 1.5958), x)), x)", {cubed});
+  expect_canonical("mul(sigmoid(mul(add(mul(mul(x, 0.071355), x), 1.5958), x)), x)", {factored});
 }
 
 TEST(SimplifyBody, Clips) {
@@ -183,22 +185,22 @@ TEST(SimplifyBody, Clips) {
 TEST(SimplifyBody, PowersAndAffineFunctions) {
   const auto pow = [](double exponent) {
     return [=](Formula& f, Formula::Term x) {
-      return f.apply(ScalarOp::kPow, x, f.constant(exponent));
+      return f.apply(ScalarOp::kPow, f.apply(ScalarOp::kExp, x), f.constant(exponent));
     };
   };
-  EXPECT_EQ(simplified(pow(2)), "mul(x, x)");
-  EXPECT_EQ(simplified(pow(3)), "mul(mul(x, x), x)");
-  EXPECT_EQ(simplified(pow(0.5)), "sqrt(x)");
-  EXPECT_EQ(simplified(pow(-0.5)), "rsqrt(x)");
-  EXPECT_EQ(simplified(pow(-1)), "reciprocal(x)");
-  EXPECT_EQ(simplified(pow(0.25)), "sqrt(sqrt(x))");
-  EXPECT_EQ(simplified(pow(0.75)), "mul(sqrt(sqrt(x)), sqrt(x))");
-  EXPECT_EQ(simplified(pow(1.5)), "mul(sqrt(x), x)");
-  EXPECT_EQ(simplified(pow(1.7)), "pow(x, 1.7)");
+  EXPECT_EQ(simplified(pow(2)), "mul(exp(x), exp(x))");
+  EXPECT_EQ(simplified(pow(3)), "mul(mul(exp(x), exp(x)), exp(x))");
+  EXPECT_EQ(simplified(pow(0.5)), "sqrt(exp(x))");
+  EXPECT_EQ(simplified(pow(-0.5)), "rsqrt(add(exp(x), 0))");
+  EXPECT_EQ(simplified(pow(-1)), "reciprocal(exp(x))");
+  EXPECT_EQ(simplified(pow(0.25)), "sqrt(sqrt(exp(x)))");
+  EXPECT_EQ(simplified(pow(0.75)), "mul(sqrt(sqrt(exp(x))), sqrt(exp(x)))");
+  EXPECT_EQ(simplified(pow(1.5)), "mul(sqrt(exp(x)), exp(x))");
+  EXPECT_EQ(simplified(pow(1.7)), "pow(exp(x), 1.7)");
   EXPECT_EQ(simplified([](Formula& f, Formula::Term x) {
               return ((x - f.constant(127.5)) / 127.5 + 2) * 4;
             }),
-            "add(mul(x, 0.031373), 4)");
+            "add(mul(add(x, -127.5), 0.031373), 8)");
   EXPECT_EQ(simplified([](Formula&, Formula::Term x) { return x / 4; }), "mul(x, 0.25)");
   EXPECT_EQ(simplified([](Formula& f, Formula::Term x) {
               return f.apply(ScalarOp::kReciprocal, f.apply(ScalarOp::kSqrt, x));
@@ -216,6 +218,58 @@ TEST(SimplifyBody, KeepsWhatIsNotExactForNanAndInfinity) {
       [](Formula& f, Formula::Term x) { return f.clip(x, 0, 0); },
   };
   for (const Function& function : functions) expect_same_function(function, points);
+}
+
+TEST(SimplifyBody, RootsOfNegativeEndsAreThoseOfPowers) {
+  for (double exponent : {0.5, -0.5, 0.25, 0.75, 1.5}) {
+    expect_same_function(
+        [=](Formula& f, Formula::Term x) {
+          return f.apply(ScalarOp::kPow, x, f.constant(exponent));
+        },
+        {-0.0f, 0.0f, -INFINITY, INFINITY, -1, 2, NAN});
+  }
+}
+
+/// What rewrite/rounding.h forbids.
+TEST(SimplifyBody, KeepsWhatConstantsAreThereFor) {
+  // Rounds to integers.
+  EXPECT_EQ(simplified([](Formula& f, Formula::Term x) {
+              return (x + 12582912.0) - f.constant(12582912);
+            }),
+            "add(add(x, 1.2583e+07), -1.2583e+07)");
+  // Exact, however large the mean.
+  EXPECT_EQ(simplified([](Formula& f, Formula::Term x) { return (x - f.constant(1e6)) / 0.3; }),
+            "mul(add(x, -1e+06), 3.3333)");
+  // Keeps the square in range.
+  EXPECT_EQ(simplified([](Formula&, Formula::Term x) { return (x * 1e-20) * (x * 1e-20); }),
+            "mul(mul(x, 1e-20), mul(x, 1e-20))");
+  // Underflows, and so does 1e30 twice overflow.
+  EXPECT_EQ(simplified([](Formula&, Formula::Term x) { return x * 1e-30 * 1e30; }),
+            "mul(mul(x, 1e-30), 1e+30)");
+  EXPECT_EQ(simplified([](Formula&, Formula::Term x) { return x * 1e30 * 1e30; }),
+            "mul(mul(x, 1e+30), 1e+30)");
+  EXPECT_EQ(simplified([](Formula&, Formula::Term x) { return x * 3 * 5; }), "mul(x, 15)");
+  // Steps: an exact multiple stays one. A power of two divides exactly.
+  EXPECT_EQ(
+      simplified([](Formula& f, Formula::Term x) { return f.apply(ScalarOp::kFloor, x / 41); }),
+      "floor(div(x, 41))");
+  EXPECT_EQ(
+      simplified([](Formula& f, Formula::Term x) { return f.apply(ScalarOp::kFloor, x / 4); }),
+      "floor(mul(x, 0.25))");
+  EXPECT_EQ(simplified([](Formula& f, Formula::Term x) {
+              return f.apply(ScalarOp::kRoundEven, f.clip(x / 0.1, -128, 127));
+            }),
+            "round(min(max(div(x, 0.1), -128), 127))");
+  EXPECT_EQ(simplified([](Formula& f, Formula::Term x) { return f.apply(ScalarOp::kExp, x / 41); }),
+            "exp(mul(x, 0.02439))");
+}
+
+TEST(SimplifyBody, DigitsThatOthersAskFor) {
+  const ScalarBody body = body_of([](Formula&, Formula::Term x) { return x / 41; });
+  EXPECT_EQ(text(simplify_body(body, {.digits = true})), "div(x, 41)");
+  const ScalarBody sum = body_of([](Formula&, Formula::Term x) { return x + 0; });
+  EXPECT_EQ(text(simplify_body(sum)), "x");
+  EXPECT_EQ(text(simplify_body(sum, {.sign_of_zero = true})), "add(x, 0)");
 }
 
 TEST(SimplifyBody, RandomFormulas) {

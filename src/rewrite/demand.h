@@ -1,0 +1,33 @@
+#pragma once
+#include <vector>
+
+#include "graph/graph.h"
+
+namespace corf::rewrite {
+
+/// What those who read a value tell apart beside its magnitude.
+struct Demand {
+  /// Neighbouring numbers: the value meets a step (a rounding to integers, a comparison, a
+  /// remainder, a conversion to integers, the position of a maximum) with nothing on the way that
+  /// has roundings of its own choosing, as an elementary function or a sum of floats along axes
+  /// has. It must come out as the model's operators give it, to the bit.
+  bool digits = false;
+  /// +0 and -0: something is divided by the value.
+  bool sign_of_zero = false;
+
+  Demand& operator|=(const Demand& other) {
+    digits |= other.digits;
+    sign_of_zero |= other.sign_of_zero;
+    return *this;
+  }
+};
+
+/// Of each node of a body, whose result is asked for so much.
+std::vector<Demand> demands(const graph::ScalarBody& body, const Demand& of_result);
+/// Of the body's result, from that of the output.
+Demand demand_of_body(const graph::Compute& compute, const Demand& of_output);
+/// Of each value of a graph. What a graph returns is asked for its magnitude.
+/// Test: tests/rewrite/demand_test.cpp
+std::vector<Demand> demands(const graph::Graph& graph);
+
+}  // namespace corf::rewrite

@@ -1,0 +1,125 @@
+#include "rewrite/rounding.h"
+
+#include <cmath>
+
+namespace corf::rewrite {
+using graph::Compute;
+using graph::Graph;
+using graph::Node;
+using graph::ScalarNode;
+using graph::ScalarOp;
+
+namespace {
+
+/// A number that loses no digits in the type.
+bool is_normal(double value, const FloatFormat& format) {
+  const double magnitude = std::fabs(value);
+  return magnitude >= format.smallest && magnitude <= format.largest;
+}
+
+/// So far below the largest number that adding it to another never overflows.
+bool is_small_addend(double value, const FloatFormat& format) {
+  return std::fabs(value) <= std::ldexp(format.largest, -format.digits - 1);
+}
+
+}  // namespace
+
+double far_from_end(DType dtype) {
+  return std::exp2(std::floor(std::log2(float_format(dtype).largest) + 1) / 4);
+}
+
+std::optional<double> merged_factor(double c1, double c2, DType dtype, const Demand& demand) {
+  const double product = c1 * c2;
+  const FloatFormat format = float_format(dtype);
+  if (!is_normal(rounded(product, dtype), format)) return std::nullopt;
+  const double first = std::fabs(c1), second = std::fabs(c2);
+  if (first == 1 || second == 1) return product;
+  if (demand.digits) {
+    const bool exact = is_power_of_two(c1) && is_power_of_two(c2) && first > 1 && second > 1;
+    return exact ? std::optional(product) : std::nullopt;
+  }
+  // One enlarges and one reduces: what over- or underflows between them in the model.
+  const double hidden = first > 1 ? std::min(first, 1 / second) : std::min(1 / first, second);
+  if (hidden > far_from_end(dtype)) return std::nullopt;
+  return product;
+}
+
+std::optional<double> merged_addend(double c1, double c2, DType dtype, const Demand& demand) {
+  // Numbers of different signs round x to the larger one's digits, which may be their purpose.
+  if (demand.digits || (c1 < 0) != (c2 < 0)) return std::nullopt;
+  const double sum = c1 + c2;
+  const bool is_exact = rounded(sum, dtype) == sum && sum - c1 == c2 && sum - c2 == c1;
+  return is_exact ? std::optional(sum) : std::nullopt;
+}
+
+std::optional<double> inverse_factor(double c, DType dtype, const Demand& demand) {
+  const FloatFormat format = float_format(dtype);
+  const double inverse = 1 / c;
+  if (!is_normal(c, format) || !is_normal(rounded(inverse, dtype), format)) return std::nullopt;
+  if (demand.digits && !is_power_of_two(c)) return std::nullopt;
+  return inverse;
+}
+
+bool may_distribute(const ValueRange& p, double d, double c, DType dtype, const Demand& demand) {
+  const FloatFormat format = float_format(dtype);
+  if (!is_small_addend(d * c, format)) return false;
+  if (is_power_of_two(c)) {
+    // The digits that p * c may lose by underflow are far below those of d * c.
+    return std::fabs(c) >= 1 || std::fabs(d * c) >= std::ldexp(format.smallest, format.digits + 1);
+  }
+  if (demand.digits || !is_normal(d * c, format)) return false;
+  return d > 0 ? p.low >= 0 : p.high <= 0;
+}
+
+bool may_shift_first(double c, double d, DType dtype, const Demand& demand) {
+  const FloatFormat format = float_format(dtype);
+  return !demand.digits && is_normal(c, format) &&
+         (d == 0 || (is_normal(d / c, format) && is_small_addend(d / c, format)));
+}
+
+namespace {
+
+/// Whether the body ends in an operation that rounds by more than a sum's chance to be exact.
+bool rounds_result(const Compute& compute) {
+  const auto& nodes = compute.body.nodes;
+  const ScalarNode& last = nodes.back();
+  if (!is_float(last.dtype)) return false;
+  if (compute.combiner == graph::Combiner::kSum) return true;
+  if (compute.combiner != graph::Combiner::kNone) return false;
+  switch (last.op) {
+    case ScalarOp::kMul:
+    case ScalarOp::kDiv:
+      return nodes[last.args[0]].op != ScalarOp::kConstant &&
+             nodes[last.args[1]].op != ScalarOp::kConstant;
+    case ScalarOp::kExp:
+    case ScalarOp::kLog:
+    case ScalarOp::kErf:
+    case ScalarOp::kTanh:
+    case ScalarOp::kSigmoid:
+    case ScalarOp::kSqrt:
+    case ScalarOp::kRsqrt:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+bool carries_rounding(const Graph& graph, graph::ValueId value) {
+  while (std::holds_alternative<graph::View>(graph.producer(value).op)) {
+    if (graph.producer(value).inputs.size() != 1) return false;
+    value = graph.producer(value).inputs[0];
+  }
+  const Node& node = graph.producer(value);
+  const auto* compute = std::get_if<Compute>(&node.op);
+  if (!compute || !rounds_result(*compute)) return false;
+  if (compute->combiner == graph::Combiner::kSum) return true;
+  // A product with a constant tensor is as good as one with a constant in the body.
+  for (graph::ValueId input : node.inputs) {
+    if (std::holds_alternative<graph::Constant>(graph.producer(input).op)) return false;
+  }
+  return true;
+}
+
+}  // namespace corf::rewrite
