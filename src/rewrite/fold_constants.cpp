@@ -1,5 +1,7 @@
 #include "rewrite/fold_constants.h"
 
+#include <algorithm>
+
 #include "graph/evaluate.h"
 #include "rewrite/rebuild.h"
 #include "rewrite/remove_dead_nodes.h"
@@ -13,11 +15,7 @@ using graph::ValueId;
 
 namespace {
 
-constexpr int64_t kSmallBytes = 4096;
-constexpr int64_t kMaxBytes = 64 << 20;
-// Views of constants that are larger fold into their readers' index maps instead, for nothing.
-constexpr int64_t kMaxViewBytes = 1 << 20;
-constexpr int64_t kMaxPoints = int64_t{1} << 28;
+constexpr FoldLimits kLimits;
 
 int64_t size_bytes(const graph::Value& value) {
   return num_elems(value.shape) * corf::size_bytes(value.dtype);
@@ -35,29 +33,59 @@ std::vector<bool> read_by_routines(const Graph& graph) {
   return read;
 }
 
-bool within_budget(const Graph& graph, const Node& node, const std::vector<bool>& by_routine) {
+/// Whether the node gives an element for each of its largest operand's, and reads each once: a
+/// conversion, a scaling.
+bool converts(const Graph& graph, const Node& node) {
+  const auto* compute = std::get_if<graph::Compute>(&node.op);
+  if (!compute || !is_elementwise(*compute)) return false;
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    const Shape& shape = graph.values[node.inputs[i]].shape;
+    if (reads_own_point(compute->operands[i], shape, compute->space)) return true;
+  }
+  return false;
+}
+
+int64_t result_bytes(const Graph& graph, const Node& node) {
+  int64_t bytes = 0;
+  for (ValueId output : node.outputs) bytes += size_bytes(graph.values[output]);
+  return bytes;
+}
+
+/// What all results may take.
+int64_t total_limit(const Graph& graph) {
+  int64_t bytes = 0;
+  for (const Node& node : graph.nodes) {
+    if (const auto* constant = std::get_if<graph::Constant>(&node.op)) {
+      bytes += constant->tensor.size_bytes();
+    }
+  }
+  return kLimits.total_bytes + kLimits.total_factor * bytes;
+}
+
+bool is_worth_folding(const Graph& graph, const Node& node, const std::vector<bool>& by_routine) {
   int64_t input_bytes = 0;
-  int64_t output_bytes = 0;
+  const int64_t output_bytes = result_bytes(graph, node);
   for (ValueId input : node.inputs) input_bytes += size_bytes(graph.values[input]);
-  for (ValueId output : node.outputs) output_bytes += size_bytes(graph.values[output]);
-  if (output_bytes <= kSmallBytes && input_bytes <= kMaxBytes) return true;
+  if (output_bytes <= kLimits.small_bytes && input_bytes <= kLimits.result_bytes) return true;
+  if (converts(graph, node)) return output_bytes <= kLimits.converted_bytes;
   if (output_bytes > 2 * input_bytes) return false;
   if (const auto* compute = std::get_if<graph::Compute>(&node.op)) {
     int64_t points = 1;
     for (const index::Axis& axis : compute->space.axes) {
       const std::optional<int64_t> product = checked_mul(points, axis.extent);
-      if (!product || *product > kMaxPoints) return false;
+      if (!product || *product > kLimits.points) return false;
       points = *product;
     }
   }
   const bool is_free = std::holds_alternative<graph::View>(node.op) && !by_routine[node.outputs[0]];
-  return output_bytes <= (is_free ? kMaxViewBytes : kMaxBytes);
+  return output_bytes <= (is_free ? kLimits.view_bytes : kLimits.result_bytes);
 }
 
 }  // namespace
 
 Result<Graph> fold_constants(const Graph& graph) {
   const std::vector<bool> by_routine = read_by_routines(graph);
+  int64_t left_bytes = total_limit(graph);
   Graph folded = rebuild(graph, [&](Rebuild& rebuild, const Node& node) {
     if (node.inputs.empty()) return false;
     std::vector<Tensor> inputs;
@@ -75,7 +103,10 @@ Result<Graph> fold_constants(const Graph& graph) {
                           node.name, inputs[0].reshaped(rebuild.old().values[output].shape)));
       return true;
     }
-    if (!within_budget(rebuild.old(), node, by_routine)) return false;
+    if (!is_worth_folding(rebuild.old(), node, by_routine)) return false;
+    const int64_t bytes = result_bytes(rebuild.old(), node);
+    if (bytes > left_bytes) return false;
+    left_bytes -= bytes;
     Result<std::vector<Tensor>> outputs =
         graph::evaluate_node(rebuild.old(), node, inputs, {.round_to_dtype = true});
     if (!outputs.ok()) return false;

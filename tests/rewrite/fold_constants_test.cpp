@@ -38,6 +38,44 @@ TEST(FoldConstants, LeavesBroadcastsThatWouldGrow) {
   expect_same_results(graph, after, 0);
 }
 
+/// Weights in a compact type, cast or dequantised for the products that read them.
+TEST(FoldConstants, ConvertsWeightsOnce) {
+  constexpr int64_t kRows = 64, kColumns = 48;
+  for (const DType stored : {DType::kI8, DType::kU8, DType::kF16}) {
+    for (const bool by_channel : {false, true}) {
+      Graph graph;
+      Tensor weights(stored, {kRows, kColumns});
+      for (int64_t i = 0; i < weights.num_elems(); ++i) weights.set_f64(i, double(i % 100));
+      const auto w = graph.add_constant("w", weights);
+      const auto scale = graph.add_constant(
+          "scale", random_tensor(by_channel ? Shape{kColumns} : Shape{}, 5, 0.01, 0.02));
+      const auto scaled = graph::elementwise(
+          graph, "dequantised", {w, scale},
+          [](graph::ScalarBody& body, const std::vector<int>& args) {
+            return body.apply(ScalarOp::kMul, body.cast(args[0], DType::kF32), args[1]);
+          });
+      const auto x = graph.add_input("x", DType::kF32, {5, kRows});
+      set_output(graph, graph::matmul(graph, "product", x, scaled));
+      const Graph after = apply(fold_constants, graph);
+      EXPECT_EQ(count_nodes<graph::Compute>(after), 1);
+      const Tensor* folded = constant_tensor(after, after.producer(after.outputs[0]).inputs[1]);
+      ASSERT_NE(folded, nullptr);
+      EXPECT_EQ(folded->dtype(), DType::kF32);
+      EXPECT_EQ(folded->shape(), (Shape{kRows, kColumns}));
+      expect_same_results(graph, after);
+    }
+  }
+}
+
+TEST(FoldConstants, LeavesSumsOfSmallConstantsThatGrow) {
+  Graph graph;
+  const auto x = graph.add_input("x", DType::kF32, {256, 256});
+  const auto rows = graph.add_constant("rows", random_tensor({256, 1}, 1));
+  const auto columns = graph.add_constant("columns", random_tensor({256}, 2));
+  set_output(graph, binary(graph, ScalarOp::kAdd, x, binary(graph, ScalarOp::kMul, rows, columns)));
+  EXPECT_EQ(count_nodes<graph::Compute>(apply(fold_constants, graph)), 2);
+}
+
 TEST(FoldConstants, SharesTheBytesOfReshapedConstants) {
   Graph graph;
   const Tensor large = random_tensor({1 << 10, 1 << 10}, 3);
