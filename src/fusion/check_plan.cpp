@@ -1,6 +1,7 @@
 #include "fusion/check_plan.h"
 
 #include <algorithm>
+#include <map>
 
 namespace corf::fusion {
 namespace {
@@ -36,6 +37,9 @@ bool reads_point_itself(const graph::Operand& operand, const Shape& value, const
   }
   return true;
 }
+
+/// What a nest may have to carry; plans of the search stay far below.
+constexpr size_t kMostStageNodes = 256, kMostComputed = 4096;
 
 template <typename... Args>
 Error fault(fmt::format_string<Args...> text, Args&&... args) {
@@ -76,6 +80,10 @@ Status PlanChecker::add_stage(const Stage& stage) {
   if (stage.nodes.empty() || stage.stored.empty()) {
     return fault("a stage takes at least one node and one value to store");
   }
+  if (stage.nodes.size() > kMostStageNodes) {
+    return fault("the stage of node '{}' has more than {} nodes", graph_.nodes[stage.nodes[0]].name,
+                 kMostStageNodes);
+  }
   int reductions = 0;
   for (size_t i = 0; i < stage.nodes.size(); ++i) {
     const NodeId id = stage.nodes[i];
@@ -92,6 +100,7 @@ Status PlanChecker::add_stage(const Stage& stage) {
   }
   CORF_RETURN_IF_ERROR(check_reads(stage));
   CORF_RETURN_IF_ERROR(check_points(stage));
+  CORF_RETURN_IF_ERROR(check_work(stage));
   available_.insert(stage.stored.begin(), stage.stored.end());
   return {};
 }
@@ -144,6 +153,40 @@ Status PlanChecker::check_points(const Stage& stage) const {
     if (!stored.insert(value).second) return fault("'{}' is stored twice", name);
     if (graph_.values[value].shape != points) {
       return fault("'{}' does not have the points of its stage", name);
+    }
+  }
+  return {};
+}
+
+/// A nest computes a node once for each way in which the stage comes to it: nodes that read two
+/// neighbours of what the node before computes, one behind the other, double at each step.
+Status PlanChecker::check_work(const Stage& stage) const {
+  constexpr int kStored = 0, kReduced = 1;  // ways: the stage's points, those of its reduction
+  const NodeId anchor = anchor_of(graph_, stage);
+  const bool reduces = compute_of(graph_, anchor)->combiner != graph::Combiner::kNone;
+  std::map<NodeId, std::set<int>> ways;
+  for (ValueId value : stage.stored) ways[graph_.values[value].producer] = {kStored};
+  if (reduces) ways[anchor] = {kReduced};
+  int num_ways = kReduced + 1;
+  size_t computed = 0;
+  for (auto id = stage.nodes.rbegin(); id != stage.nodes.rend(); ++id) {
+    const graph::Node& node = graph_.nodes[*id];
+    const Compute& compute = *compute_of(graph_, *id);
+    const Shape& points = graph_.values[node.outputs[0]].shape;
+    computed += ways[*id].size();
+    if (computed > kMostComputed) {
+      return fault(
+          "the stage of node '{}' computes its nodes at more than {} points for each of "
+          "its own",
+          graph_.nodes[stage.nodes[0]].name, kMostComputed);
+    }
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const ValueId value = node.inputs[i];
+      const NodeId producer = graph_.values[value].producer;
+      if (producer == anchor && reduces) continue;  // computed before what follows it
+      const bool same = compute.combiner == graph::Combiner::kNone &&
+                        reads_point_itself(compute.operands[i], graph_.values[value].shape, points);
+      for (const int way : ways[*id]) ways[producer].insert(same ? way : num_ways++);
     }
   }
   return {};

@@ -22,6 +22,7 @@ class PlanChecker {
   Status add_copy(const FusionGroup& group);
   Status check_reads(const Stage& stage) const;
   Status check_points(const Stage& stage) const;
+  Status check_work(const Stage& stage) const;
   bool is_available(graph::ValueId value) const;
 
   const graph::Graph& graph_;

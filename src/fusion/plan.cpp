@@ -63,31 +63,35 @@ Status check_schedule(const Nest& nest, const NestSchedule& schedule) {
           "`unroll` or `reduce`");
     }
   }
-  constexpr int64_t kMostPoints = 65536;
-  int64_t points = std::max<int64_t>(schedule.vector_tile, 1);
+  // What a kernel's code can hold. Each factor is bounded before it is multiplied.
+  constexpr int64_t kMostPoints = 65536, kMostExtent = 4096;
+  constexpr int64_t kMostCount = int64_t{1} << 31, kMostPartitions = 65536;
   if (schedule.vector_tile < 1 || schedule.reduction_unroll < 1 || schedule.partitions < 1 ||
       schedule.lane_steps < 1) {
     return fault("extents and counts must be positive");
   }
-  constexpr int64_t kMost = int64_t{1} << 31;
-  if (schedule.partitions > kMost || schedule.block_tiles > kMost) {
+  if (schedule.partitions > kMostPartitions || schedule.block_tiles > kMostCount) {
     return fault("a count is too large");
   }
+  if (schedule.vector_tile > kMostPoints || schedule.reduction_unroll > kMostExtent) {
+    return fault("a tile is too large");
+  }
+  int64_t points = schedule.vector_tile;
+  auto grow = [&](int64_t extent) { points = std::min(points * extent, kMostPoints + 1); };
   std::vector<int> tiles(n, 0);
   for (const auto& tiled : schedule.register_tile) {
     if (++tiles[tiled.axis] > 1) return fault("an axis is tiled twice");
     if (tiled.extent < 1 || nest.axes[tiled.axis].reduction || tiled.axis == schedule.vector_axis) {
       return fault("`tile` takes parallel axes other than the vector axis");
     }
-    if (tiled.extent > 4096) return fault("a tile is too large");
-    points *= tiled.extent;
-    if (points > kMostPoints) break;
+    if (tiled.extent > kMostExtent) return fault("a tile is too large");
+    grow(tiled.extent);
   }
   for (int axis : schedule.unrolled_reductions) {
-    if (nest.axes[axis].extent > 4096) return fault("an unrolled reduction is too long");
-    points *= nest.axes[axis].extent;
-    if (points > kMostPoints) break;
+    if (nest.axes[axis].extent > kMostExtent) return fault("an unrolled reduction is too long");
+    grow(nest.axes[axis].extent);
   }
+  grow(schedule.reduction_unroll);
   if (points > kMostPoints) return fault("a tile has more than 65536 points");
   const int v = schedule.vector_axis;
   if (v >= 0 && schedule.vector_tile > nest.axes[v].extent) {

@@ -182,6 +182,7 @@ class Analyzer {
       }
     }
     if (stage.stream_dim < 0) return fault(s, "no later stage reads it");
+    CORF_RETURN_IF_ERROR(check_stored(s));
     for (ValueId value : group_.stages[s].stored) {
       for (size_t i = 0; i < schedule_.outer.size(); ++i) {
         if (is_innermost(value, stage.outer_dims[i])) {
@@ -193,6 +194,19 @@ class Analyzer {
     if (stage.rows < 2) return fault(s, "its stream dimension has one row");
     for (int dim : stage.outer_dims) {
       if (points(s)[dim] < 2) return fault(s, "an outer dimension has one point");
+    }
+    return {};
+  }
+
+  /// What nobody reads has no rows that a strip would need.
+  Status check_stored(int s) const {
+    for (ValueId value : group_.stages[s].stored) {
+      const bool is_read = std::any_of(reads_.begin(), reads_.end(),
+                                       [&](const Read& read) { return read.value == value; });
+      if (is_read || is_read_outside(value)) continue;
+      return make_error(ErrorCode::kUnsupported,
+                        "'{}' is stored, but nothing outside of its stage reads it",
+                        graph_.values[value].name);
     }
     return {};
   }

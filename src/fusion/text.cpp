@@ -123,7 +123,7 @@ class PlanParser {
     scanner_.expect("group");
     group.kind = keyword(kGroupKinds, "a group's kind");
     if (group.kind == GroupKind::kOutputCopy) {
-      group.output = static_cast<int>(scanner_.integer("an output's number"));
+      group.output = scanner_.integer<int>("an output's number");
       if (group.output < 0 || group.output >= static_cast<int>(graph_.outputs.size())) {
         scanner_.fail("the graph has no such output");
         return;
@@ -157,62 +157,93 @@ class PlanParser {
     if (!nests) nests = derive_nests(group);
     if (scanner_.failed()) return;
     if (group.nests.size() != nests->size()) {
-      scanner_.fail("the group has more nests than schedules");
+      refuse(group, "it has more nests than schedules");
       return;
     }
-    if (analysis_) {
-      Status fits = check_strip_tiles(group, *analysis_);
-      if (!fits) scanner_.fail(fits.error().message);
-    }
+    if (analysis_) require(group, check_strip_tiles(group, *analysis_));
+    for (const Link& link : group.links) check_link(group, link);
     plan_.groups.push_back(std::move(group));
+  }
+
+  /// Names the group at hand, and the schedule if it is at one.
+  void refuse(const FusionGroup& group, std::string_view why, bool schedule = false) {
+    std::string name = fmt::format("group {}", plan_.groups.size() + 1);
+    const std::vector<graph::NodeId> nodes = group.nodes();
+    if (!nodes.empty()) name += fmt::format(" (node {})", quoted(graph_.nodes[nodes[0]].name));
+    if (schedule) name += fmt::format(", schedule {}", group.nests.size() + 1);
+    scanner_.fail(fmt::format("{}: {}", name, why));
+  }
+
+  void require(const FusionGroup& group, const Status& status, bool schedule = false) {
+    if (!status) refuse(group, status.error().message, schedule);
+  }
+
+  /// Links tell a reader how values go, and decide nothing; but they tell of this group.
+  void check_link(const FusionGroup& group, const Link& link) {
+    const std::vector<graph::NodeId> nodes = group.nodes();
+    const auto& inputs = graph_.nodes[link.consumer].inputs;
+    if (graph_.values[link.value].producer == link.producer &&
+        std::count(inputs.begin(), inputs.end(), link.value) > 0 &&
+        std::count(nodes.begin(), nodes.end(), link.consumer) > 0) {
+      return;
+    }
+    refuse(group,
+           fmt::format("it has no link of {} from {} to {}", quoted(graph_.values[link.value].name),
+                       quoted(graph_.nodes[link.producer].name),
+                       quoted(graph_.nodes[link.consumer].name)));
   }
 
   void parse_next_schedule(FusionGroup& group, std::vector<Nest>& nests) {
     if (scanner_.failed()) return;
     if (group.nests.size() == nests.size()) {
-      scanner_.fail("the group has more schedules than nests");
+      refuse(group, "it has more schedules than nests");
       return;
     }
     Nest& nest = nests[group.nests.size()];
     NestSchedule schedule = parse_schedule(nest);
+    if (scanner_.failed()) return;
+    Status legal = check_schedule(nest, schedule);
+    if (legal) legal = check_matrix(nest, plan_.storage, schedule);
+    if (legal) legal = check_lane_steps(nest, plan_.storage, schedule);
+    require(group, legal, /*schedule=*/true);
     group.nests.push_back({std::move(nest), std::move(schedule)});
   }
 
   void parse_strips(FusionGroup& group) {
     StripSchedule strips;
-    strips.stream_dim = static_cast<int>(scanner_.integer("a dimension"));
+    strips.stream_dim = scanner_.integer<int>("a dimension");
     scanner_.expect("by");
     strips.strip = scanner_.integer("rows");
     while (!scanner_.failed() && scanner_.accept("outer")) {
       StripSchedule::Outer outer;
-      outer.dim = static_cast<int>(scanner_.integer("a dimension"));
+      outer.dim = scanner_.integer<int>("a dimension");
       scanner_.expect("by");
       outer.block = scanner_.integer("points");
       strips.outer.push_back(outer);
     }
     if (scanner_.accept("scatter")) {
       StripSchedule::Scatter scatter;
-      scatter.axis = static_cast<int>(scanner_.integer("an axis"));
+      scatter.axis = scanner_.integer<int>("an axis");
       scanner_.expect("by");
       scatter.chunk = scanner_.integer("steps");
       strips.scatter = scatter;
     }
     scanner_.expect("split");
-    strips.partition_loop = static_cast<int>(scanner_.integer("a loop"));
+    strips.partition_loop = scanner_.integer<int>("a loop");
     strips.partitions = scanner_.integer("partitions");
     group.strips = strips;
   }
 
   std::vector<Nest> derive_nests(const FusionGroup& group) {
     if (Status sound = checker_->add(group); !sound) {
-      scanner_.fail(sound.error().message);
+      refuse(group, sound.error().message);
       return {};
     }
     analysis_.reset();
     if (!group.strips) return group_nests(graph_, plan_.storage, group, nullptr);
     Result<StripAnalysis> strips = analyze_strips(graph_, plan_.storage, group);
     if (!strips) {
-      scanner_.fail(strips.error().message);
+      refuse(group, strips.error().message);
       return {};
     }
     analysis_ = strips.take();
@@ -271,7 +302,7 @@ class PlanParser {
     scanner_.expect("reduce");
     s.reduction_order = axes(nest);
     scanner_.expect("steps");
-    s.reduction_unroll = static_cast<int>(scanner_.integer("steps"));
+    s.reduction_unroll = scanner_.integer<int>("steps");
     scanner_.expect("prefetch");
     s.prefetch = keyword(kPrefetches, "none, panel or ahead");
     scanner_.expect("order");
@@ -282,12 +313,6 @@ class PlanParser {
     scanner_.expect("split");
     s.partition_axis = optional_axis(nest);
     s.partitions = scanner_.integer("partitions");
-    if (!scanner_.failed()) {
-      Status legal = check_schedule(nest, s);
-      if (legal) legal = check_matrix(nest, plan_.storage, s);
-      if (legal) legal = check_lane_steps(nest, plan_.storage, s);
-      if (!legal) scanner_.fail(legal.error().message);
-    }
     return s;
   }
 

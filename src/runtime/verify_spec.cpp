@@ -69,6 +69,38 @@ Status verify_buffer_number(const ExecutableSpec& spec, int buffer, const std::s
   return invalid("step '{}' uses buffer {} of {}", label, buffer, spec.buffers.size());
 }
 
+/// The caller's array that the buffer is; null if it is none.
+const TensorInfo* array_of(const ExecutableSpec& spec, const BufferPlace& place) {
+  if (place.kind == BufferPlace::Kind::kInput) return &spec.inputs[place.position];
+  if (place.kind == BufferPlace::Kind::kOutput) return &spec.outputs[place.position];
+  return nullptr;
+}
+
+bool overlap(const ExecutableSpec& spec, int one, int other) {
+  const BufferPlace &a = spec.buffers[one], &b = spec.buffers[other];
+  if (a.kind != BufferPlace::Kind::kArena || a.kind != b.kind) return one == other;
+  return a.offset_bytes < b.offset_bytes + b.size_bytes &&
+         b.offset_bytes < a.offset_bytes + a.size_bytes;
+}
+
+/// Routines check an index, or a length, once; what they write may not change it afterwards.
+Status verify_results_lie_apart(const ExecutableSpec& spec, const RoutineStep& step) {
+  for (size_t o = 0; o < step.outputs.size(); ++o) {
+    const int output = step.outputs[o].buffer;
+    for (size_t i = 0; i < step.inputs.size() + o; ++i) {
+      const bool is_input = i < step.inputs.size();
+      const int other = (is_input ? step.inputs[i] : step.outputs[i - step.inputs.size()]).buffer;
+      if (!overlap(spec, output, other)) continue;
+      // Results may take the place of the data.
+      const bool in_place = i == 0 && is_input && o == 0 &&
+                            spec.buffers[output].offset_bytes == spec.buffers[other].offset_bytes;
+      if (in_place) continue;
+      return invalid("step '{}' writes buffer {} over its buffer {}", step.label, output, other);
+    }
+  }
+  return {};
+}
+
 Status verify_step(const ExecutableSpec& spec, const KernelStep& step) {
   if (step.entry < 0 || step.entry >= static_cast<int64_t>(spec.image.entries.size())) {
     return invalid("step '{}' calls kernel {} of {}", step.label, step.entry,
@@ -92,6 +124,12 @@ Status verify_step(const ExecutableSpec& spec, const RoutineStep& step) {
       return invalid("step '{}' needs {} bytes of buffer {}, which has {}", step.label, bytes,
                      tensor.buffer, place.size_bytes);
     }
+    // The caller aligns an array as its declared elements need it.
+    if (const TensorInfo* array = array_of(spec, place);
+        array && size_bytes(tensor.dtype) > size_bytes(array->dtype)) {
+      return invalid("step '{}' takes elements of type {} from '{}', which has {}", step.label,
+                     to_string(tensor.dtype), array->name, to_string(array->dtype));
+    }
     if (written &&
         (place.kind == BufferPlace::Kind::kInput || place.kind == BufferPlace::Kind::kConstant)) {
       return invalid("step '{}' writes buffer {}, an input or a constant", step.label,
@@ -105,7 +143,7 @@ Status verify_step(const ExecutableSpec& spec, const RoutineStep& step) {
   for (const RoutineTensor& output : step.outputs) {
     CORF_RETURN_IF_ERROR(verify_tensor(output, true));
   }
-  return {};
+  return verify_results_lie_apart(spec, step);
 }
 
 Status verify_outputs_are_bound(const ExecutableSpec& spec) {

@@ -144,6 +144,12 @@ TEST(PlanText, TellsWhereItIsWrong) {
       {"order m, n", "order m", "each parallel axis must stand once"},
       {"split m 2", "split m 0", "must be positive"},
       {"split m 2\n", "split m\n", "expected partitions"},
+      {"split m 2", "split m 65537", "a count is too large"},
+      {"vector n 16", "vector n 9223372036854775807", "a tile is too large"},
+      {"steps 2", "steps 4097", "a tile is too large"},
+      {"steps 2", "steps 4294967298", "steps is too large"},
+      {"split m 2", "split k 2", "group 1 (node \"conv\"), schedule 1: the schedule does not fit"},
+      {"to \"relu\" inline", "to \"conv\" inline", "it has no link of \"conv\" from \"conv\""},
       {"}\n", "", "line 9, column 1"},
   };
   for (const Case& c : cases) {
@@ -155,6 +161,50 @@ TEST(PlanText, TellsWhereItIsWrong) {
     EXPECT_EQ(plan.error().code, ErrorCode::kInvalidArgument);
     EXPECT_NE(plan.error().message.find(c.message), std::string::npos) << plan.error().message;
   }
+}
+
+/// A stage of a group in strips may store only what somebody reads: there are no rows of anything
+/// else that a strip would need.
+TEST(PlanText, StoresOnlyWhatIsRead) {
+  const Graph g = chain();
+  std::string text = to_string(g, joined_plan(g));
+  const size_t store = text.find("  store \"mixed\"");
+  ASSERT_NE(store, std::string::npos) << text;
+  text.insert(store, "  store \"mix\"\n");
+  const auto plan = parse_plan(g, text);
+  ASSERT_FALSE(plan.ok());
+  EXPECT_NE(plan.error().message.find("group 1 (node \"expand\"): 'mix' is stored, but nothing"),
+            std::string::npos)
+      << plan.error().message;
+}
+
+/// y[i] = x[2i] + x[2i + 1], again and again: as one nest, each step doubles the work.
+TEST(PlanText, NestsDoNotDoubleTheirWorkAtEachStep) {
+  Graph g;
+  constexpr int kSteps = 13;
+  int64_t extent = int64_t{1} << kSteps;
+  graph::ValueId x = g.add_input("x", DType::kF32, {extent});
+  g.inputs = {x};
+  std::string text = "plan\ngroup compute {\n";
+  for (int step = 0; step < kSteps; ++step) {
+    extent /= 2;
+    graph::Compute sum;
+    sum.space.axes = {{"i", extent, index::AxisKind::kParallel}};
+    for (int64_t side : {0, 1}) {
+      sum.operands.push_back({{{index::Expr::variable(0) * index::Expr(2) + index::Expr(side)}}});
+    }
+    const int a = sum.body.operand(0, DType::kF32), b = sum.body.operand(1, DType::kF32);
+    sum.body.apply(graph::ScalarOp::kAdd, a, b);
+    x = g.add_compute("s" + std::to_string(step), std::move(sum), {x, x});
+    text += "  node \"s" + std::to_string(step) + "\"\n";
+  }
+  finish(g, {x});
+  text += "  store \"" + g.values[x].name + "\"\n}\n";
+  const auto plan = parse_plan(g, text);
+  ASSERT_FALSE(plan.ok());
+  EXPECT_NE(plan.error().message.find("computes its nodes at more than 4096 points"),
+            std::string::npos)
+      << plan.error().message;
 }
 
 /// Texts cut short or with changed characters are refused or are another plan; nothing else.

@@ -294,6 +294,18 @@ TEST(Executable, DamagedRoutineStepsAreErrors) {
             std::string::npos);
   EXPECT_NE(error([](RoutineStep& s) { s.outputs[0].shape = {1}; }).find("'sums'"),
             std::string::npos);
+  // The caller's array need not be aligned for wider elements than it has.
+  EXPECT_NE(error([](RoutineStep& s) {
+              s.inputs[0] = {0, DType::kF64, {kElems / 2}};
+              s.outputs[0] = {2, DType::kF64, {kElems / 2}};
+            }).find("'sums' takes elements of type f64 from 'x'"),
+            std::string::npos);
+  // An axis that the result is written over.
+  EXPECT_NE(error([](RoutineStep& s) {
+              s.inputs.push_back({2, DType::kI64, {1}});
+            }).find("'sums' writes buffer 2 over its buffer 2"),
+            std::string::npos);
+  EXPECT_EQ(error([](RoutineStep& s) { s.outputs[0].buffer = 1; }), "");
   EXPECT_NE(error([](RoutineStep& s) { s.inputs.clear(); }).find("0 inputs"), std::string::npos);
   EXPECT_NE(error([](RoutineStep& s) { s.inputs[0].dtype = DType(77); }).find("77"),
             std::string::npos);

@@ -56,7 +56,8 @@ Result<PreparedRoutine> prepare_gather_nd(RoutineCall call) {
               if (!coordinate) return index_out_of_range(index[next], extents[d]);
               offset += *coordinate * steps[d];
             }
-            std::memcpy(to, from + offset * elem_bytes, slice_elems * elem_bytes);
+            // A damaged file may have put them into the same place.
+            std::memmove(to, from + offset * elem_bytes, slice_elems * elem_bytes);
             to += slice_elems * elem_bytes;
           }
         }
