@@ -12,6 +12,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 reports false positives inside std::variant and std::vector at -O2.
   target_compile_options(corf_options INTERFACE -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow
                          -Wno-stringop-overread -Wno-restrict -Wno-dangling-pointer)
+elseif(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  # Inside GCC 12's standard library.
+  target_compile_options(corf_options INTERFACE -Wno-deprecated-declarations)
 endif()
 foreach(sanitizer ${CORF_SANITIZE})
   target_compile_options(corf_options INTERFACE -fsanitize=${sanitizer} -fno-omit-frame-pointer)
@@ -82,12 +85,18 @@ function(corf_shared_library name)
   set_target_properties(${name} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 endfunction()
 
+# What code generation links with.
+function(corf_llvm_libraries out)
+  llvm_map_components_to_libnames(libraries core support passes mc object
+    x86asmparser x86codegen x86desc x86info bitwriter)
+  set(${out} ${libraries} PARENT_SCOPE)
+endfunction()
+
 # libcorf: everything, LLVM linked into it once.
 # libcorf_runtime: loads and runs compiled files, nothing else.
 # corf_inside: the same objects with every symbol visible, for tests and benchmarks.
 function(corf_libraries)
-  llvm_map_components_to_libnames(llvm_libraries core support passes mc object
-    x86asmparser x86codegen x86desc x86info bitwriter)
+  corf_llvm_libraries(llvm_libraries)
   # The lite runtime keeps no table of descriptors, so that another protobuf in the process does no
   # harm; Debian's static archive is not position-independent.
   find_library(protobuf_lite NAMES protobuf-lite REQUIRED)

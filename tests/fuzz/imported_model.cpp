@@ -1,0 +1,45 @@
+#include "tests/fuzz/imported_model.h"
+
+#include "graph/text.h"
+#include "onnx/import.h"
+
+namespace corf::fuzz {
+
+Result<graph::Graph> import_proto(const onnx_proto::ModelProto& proto) {
+  const std::string bytes = proto.SerializeAsString();
+  CORF_ASSIGN(auto model, onnx::parse_model(bytes.data(), bytes.size(), "/nonexistent"));
+  return onnx::import(*model, {});
+}
+
+Finding look_at(const Error& error) {
+  if (error.message.empty()) return "refused without a reason";
+  if (error.code == ErrorCode::kInternal) return "an internal error: " + error.message;
+  return "";
+}
+
+Finding look_at(const graph::Graph& graph, std::string_view stage) {
+  const Status sound = graph::verify(graph);
+  if (sound) return "";
+  return fmt::format("unsound after {}: {}\n{}", stage, sound.error().message,
+                     graph::to_string(graph));
+}
+
+ImportedModel imported_model(Choices& choices, const ModelChoices& how, Finding& finding) {
+  const TryNode try_node =
+      [&](const onnx_proto::ModelProto& model,
+          const onnx_proto::NodeProto& node) -> std::optional<std::vector<ModelValue>> {
+    onnx_proto::ModelProto with_node = model;
+    *with_node.mutable_graph()->add_node() = node;
+    for (const std::string& output : node.output()) {
+      with_node.mutable_graph()->add_output()->set_name(output);
+    }
+    auto graph = import_proto(with_node);
+    if (graph) return outputs_of(*graph, node);
+    if (finding.empty()) finding = look_at(graph.error());
+    return std::nullopt;
+  };
+  onnx_proto::ModelProto proto = random_model(choices, how, try_node);
+  return {proto, import_proto(proto)};
+}
+
+}  // namespace corf::fuzz

@@ -1,0 +1,141 @@
+#include <array>
+#include <cmath>
+#include <deque>
+#include <fmt/format.h>
+
+#include "fusion/prepare.h"
+#include "fusion/text.h"
+#include "graph/evaluate.h"
+#include "loop/interpret.h"
+#include "loop/text.h"
+#include "lower/lower.h"
+#include "search/find_plan.h"
+#include "tests/fusion/random_chain.h"
+#include "tests/fusion/random_plan.h"
+#include "tests/fuzz/damaged_plan.h"
+#include "tests/fuzz/targets.h"
+#include "tests/lower/random_graph.h"
+
+namespace corf::fuzz {
+namespace {
+
+/// A small graph with plans of every kind as texts, and what they must give.
+struct PlannedGraph {
+  graph::Graph graph;
+  std::vector<Tensor> inputs, expected;
+  double error = 0;
+  std::vector<std::string> plans;
+};
+
+/// Points of all compute operators, so that the interpreter runs in about a millisecond.
+constexpr int64_t kMostPoints = 8000;
+constexpr size_t kNumGraphs = 64;
+constexpr int64_t kMostPartitions = 64;
+
+int64_t points_of(const graph::Graph& graph) {
+  int64_t points = 0;
+  for (const graph::Node& node : graph.nodes) {
+    const auto* compute = std::get_if<graph::Compute>(&node.op);
+    if (!compute) continue;
+    int64_t own = 1;
+    for (const index::Axis& axis : compute->space.axes) own *= axis.extent;
+    points += own;
+  }
+  return points;
+}
+
+/// nullopt: too large.
+template <typename Random>
+std::optional<PlannedGraph> planned(Random random, double error, uint32_t seed) {
+  if (points_of(random.graph()) > kMostPoints) return std::nullopt;
+  PlannedGraph result;
+  result.error = error;
+  result.inputs = random.inputs();
+  auto expected = graph::evaluate(random.graph(), result.inputs);
+  if (!expected) return std::nullopt;
+  result.expected = expected.take();
+  result.graph = fusion::prepare(random.graph());
+  const search::GroupTime one_each = [](const auto&, const auto&, const auto*, const auto&) {
+    return 1;
+  };
+  for (Isa isa : kIsas) {
+    Machine machine;
+    machine.isa = isa;
+    machine.threads = 1 + static_cast<int>(seed % 3);
+    result.plans.push_back(
+        fusion::to_string(result.graph, search::find_unfused_plan(result.graph, machine)));
+    result.plans.push_back(
+        fusion::to_string(result.graph, search::find_plan(result.graph, machine, one_each)));
+    for (uint32_t variant = 0; variant < 4; ++variant) {
+      test::RandomPlans plans(result.graph, machine, 4 * seed + variant);
+      if (auto plan = plans.make()) result.plans.push_back(fusion::to_string(result.graph, *plan));
+    }
+  }
+  return result;
+}
+
+/// The graph with that number, made when it is first asked for; three of four are chains, whose
+/// groups run in strips.
+const PlannedGraph& graph_number(size_t number) {
+  static std::array<std::optional<PlannedGraph>, kNumGraphs> graphs;
+  std::optional<PlannedGraph>& graph = graphs[number];
+  for (uint32_t seed = static_cast<uint32_t>(number); !graph; seed += kNumGraphs) {
+    if (number % 4 == 3) {
+      graph = planned(test::RandomGraph(seed), 0, seed);
+    } else {
+      test::RandomChain chain(seed);
+      graph = planned(chain, chain.error(), seed);
+    }
+  }
+  return *graph;
+}
+
+Finding difference(const PlannedGraph& expected, const std::vector<Tensor>& actual) {
+  for (size_t i = 0; i < expected.expected.size(); ++i) {
+    const Tensor& want = expected.expected[i];
+    for (int64_t k = 0; k < want.num_elems(); ++k) {
+      const double right = static_cast<float>(want.at_f64(k)), got = actual[i].at_f64(k);
+      if (right == got || std::fabs(right - got) <= expected.error) continue;
+      if (std::isnan(right) && std::isnan(got)) continue;
+      return fmt::format("output {}, element {} is {} instead of {}", i, k, got, right);
+    }
+  }
+  return "";
+}
+
+/// What the program takes to interpret; plans can ask for more loops than points.
+bool runs_in_time(const loop::Program& program) {
+  int64_t partitions = 0;
+  for (const loop::Step& step : program.steps) {
+    if (const auto* call = std::get_if<loop::KernelCall>(&step)) partitions += call->partitions;
+  }
+  return partitions <= kMostPartitions;
+}
+
+}  // namespace
+
+Finding plan_target(Choices choices) {
+  const PlannedGraph& planned = graph_number(choices.below(kNumGraphs));
+  const std::string text = damaged_plan(choices.any(planned.plans), choices);
+  auto plan = fusion::parse_plan(planned.graph, text);
+  if (!plan) return plan.error().message.empty() ? "refused without a reason:\n" + text : "";
+  auto finding = [&](std::string_view what, std::string_view why) {
+    return fmt::format("{}: {}\n{}", what, why, text);
+  };
+  const std::string printed = fusion::to_string(planned.graph, *plan);
+  auto again = fusion::parse_plan(planned.graph, printed);
+  if (!again) return finding("its print is refused", again.error().message);
+  if (fusion::to_string(planned.graph, *again) != printed) return finding("no round trip", printed);
+  auto program = lower::lower(planned.graph, *plan);
+  if (!program) return finding("it cannot be lowered", program.error().message);
+  if (const Status sound = loop::verify(*program); !sound) {
+    return finding("its program is unsound", sound.error().message);
+  }
+  if (!runs_in_time(*program)) return "";
+  auto actual = loop::interpret(*program, planned.inputs);
+  if (!actual) return finding("it cannot be interpreted", actual.error().message);
+  const Finding different = difference(planned, *actual);
+  return different.empty() ? "" : finding("it gives other values", different);
+}
+
+}  // namespace corf::fuzz
