@@ -83,6 +83,7 @@ function(corf_shared_library name)
   target_link_options(${name} PRIVATE -Wl,--exclude-libs,ALL
     -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/exports.map)
   set_target_properties(${name} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+  corf_relocatable(${name} "$ORIGIN")
 endfunction()
 
 # What code generation links with.
