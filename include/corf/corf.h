@@ -9,7 +9,10 @@
  *
  * Every function that can fail returns a corf_error: NULL on success, else the fault in words,
  * which the caller frees with corf_error_free. Out-parameters are written on success only. No
- * exception crosses this interface. All strings are UTF-8 and end with a zero byte. Strings and
+ * exception crosses this interface. Where a pointer is needed, null gives CORF_INVALID_ARGUMENT, or
+ * 0, NULL or "" from a function that cannot fail; an array of no elements may be null. All strings
+ * end with a zero byte. Messages are UTF-8 of bounded length without control characters but line
+ * breaks, whatever the names in them; names are as the model has them. Strings and
  * arrays reached through an object live as long as the object, unless a function's comment says
  * otherwise.
  *
@@ -99,7 +102,8 @@ typedef struct corf_tensor {
 
 /* An array of the library's. */
 typedef struct corf_array corf_array;
-/* A TensorProto, as ONNX's backend tests keep inputs and outputs in .pb files. */
+/* A TensorProto, as ONNX's backend tests keep inputs and outputs in .pb files; its values are in it
+ * and not in another file. */
 CORF_API corf_error* corf_array_parse_onnx(const void* bytes, size_t size_bytes,
                                            corf_array** array);
 CORF_API void corf_array_free(corf_array* array);
@@ -151,11 +155,14 @@ typedef struct corf_executable corf_executable;
 
 /*
  * `path`: an .onnx model, or what corf_executable_write wrote, which has fixed shapes and cannot be
- * inspected or compared. `options` may be NULL (the defaults) and is not needed after the call.
+ * inspected or compared; it holds machine code, so load only what you would run. Initializers are
+ * read by the end of the call, whatever happens to their files afterwards. External data must lie
+ * in the model's folder, in a regular file without other hard links. `options` may be NULL (the
+ * defaults) and is not needed after the call.
  */
 CORF_API corf_error* corf_session_load(const char* path, const corf_options* options,
                                        corf_session** session);
-/* External data is looked for in `directory` (NULL: the current one). */
+/* External data is looked for in `directory` (NULL or "": the current one) and nowhere else. */
 CORF_API corf_error* corf_session_load_bytes(const void* bytes, size_t size_bytes,
                                              const char* directory, const corf_options* options,
                                              corf_session** session);
@@ -286,7 +293,8 @@ CORF_API corf_error* corf_executable_run(corf_executable* executable, const corf
 
 /*
  * Writes the executable to a file that corf_session_load takes in the model's place, whole or not
- * at all. It runs on machines that have its instruction set.
+ * at all. It runs on machines that have its instruction set. A device or a FIFO is written to as it
+ * stands; a symbolic link to a file is refused.
  */
 CORF_API corf_error* corf_executable_write(const corf_executable* executable, const char* path);
 

@@ -12,7 +12,9 @@ using corf::Result;
 using corf::Status;
 using corf::Tensor;
 using corf::driver::ComparedValue;
+using corf::session::answered;
 using corf::session::guarded;
+using corf::session::needed_array;
 
 struct corf_comparison {
   struct Value {
@@ -129,33 +131,37 @@ extern "C" {
 corf_error* corf_session_compare(corf_session* session, corf_reference reference,
                                  const corf_tensor* inputs, size_t num_inputs,
                                  corf_comparison** comparison) {
-  return guarded([&]() -> Status {
-    corf::session::Session& opened = *session->session;
-    CORF_ASSIGN(const auto matched,
-                corf::session::match(opened.inputs(), "input", inputs, num_inputs));
-    CORF_ASSIGN(const auto shapes, opened.shapes_of(matched));
-    if (reference != CORF_REFERENCE_EVALUATE && reference != CORF_REFERENCE_UNFUSED) {
-      return make_error(ErrorCode::kInvalidArgument, "{} is no reference",
-                        static_cast<int>(reference));
-    }
-    auto result = reference == CORF_REFERENCE_EVALUATE
-                      ? compare_with_evaluate(opened, matched, shapes)
-                      : compare_with_unfused(opened, matched, shapes);
-    if (!result.ok()) return result.error();
-    *comparison = new corf_comparison(result.take());
-    return {};
-  });
+  return guarded(
+      {{session, "session"},
+       {comparison, "comparison"},
+       needed_array(inputs, num_inputs, "inputs")},
+      [&]() -> Status {
+        corf::session::Session& opened = *session->session;
+        CORF_ASSIGN(const auto matched,
+                    corf::session::match(opened.inputs(), "input", inputs, num_inputs));
+        CORF_ASSIGN(const auto shapes, opened.shapes_of(matched));
+        if (reference != CORF_REFERENCE_EVALUATE && reference != CORF_REFERENCE_UNFUSED) {
+          return make_error(ErrorCode::kInvalidArgument, "{} is no reference",
+                            static_cast<int>(reference));
+        }
+        auto result = reference == CORF_REFERENCE_EVALUATE
+                          ? compare_with_evaluate(opened, matched, shapes)
+                          : compare_with_unfused(opened, matched, shapes);
+        if (!result.ok()) return result.error();
+        *comparison = new corf_comparison(result.take());
+        return {};
+      });
 }
 
 void corf_comparison_free(corf_comparison* comparison) { delete comparison; }
 
 size_t corf_comparison_num_outputs(const corf_comparison* comparison) {
-  return comparison->outputs.size();
+  return answered(size_t{0}, {comparison}, [&] { return comparison->outputs.size(); });
 }
 
 corf_error* corf_comparison_output(const corf_comparison* comparison, size_t position,
                                    corf_compared_value* value, size_t value_size_bytes) {
-  return guarded([&]() -> Status {
+  return guarded({{comparison, "comparison"}, {value, "value"}}, [&]() -> Status {
     if (position >= comparison->outputs.size()) {
       return make_error(ErrorCode::kInvalidArgument, "there is no output number {}; there are {}",
                         position, comparison->outputs.size());
@@ -167,7 +173,7 @@ corf_error* corf_comparison_output(const corf_comparison* comparison, size_t pos
 
 corf_error* corf_comparison_first_wrong_group(const corf_comparison* comparison, int* found,
                                               corf_compared_value* value, size_t value_size_bytes) {
-  return guarded([&]() -> Status {
+  return guarded({{comparison, "comparison"}, {found, "found"}, {value, "value"}}, [&]() -> Status {
     *found = comparison->first_wrong_group ? 1 : 0;
     if (comparison->first_wrong_group) {
       copy_value(*comparison->first_wrong_group, value, value_size_bytes);

@@ -8,7 +8,9 @@
 using corf::ErrorCode;
 using corf::make_error;
 using corf::Status;
+using corf::session::answered;
 using corf::session::guarded;
+using corf::session::needed_array;
 
 struct corf_explanation {
   struct Group {
@@ -38,37 +40,42 @@ extern "C" {
 
 corf_error* corf_session_explain(corf_session* session, const corf_shape* shapes, size_t num_shapes,
                                  corf_explanation** explanation) {
-  return guarded([&]() -> Status {
-    corf::session::Session& opened = *session->session;
-    CORF_ASSIGN(const auto bindings, corf::session::to_bindings(shapes, num_shapes));
-    CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(opened));
-    CORF_ASSIGN(const auto resolved, corf::session::resolve(opened.inputs(), bindings));
-    const corf::driver::CompileOptions options = compiler->options(resolved, opened.threads());
-    CORF_ASSIGN(auto groups, corf::driver::explain(compiler->model(), options));
-    auto result = std::make_unique<corf_explanation>();
-    for (corf::driver::ExplainedGroup& group : groups) {
-      result->groups.push_back({std::move(group), {}, 0});
-    }
-    for (corf_explanation::Group& entry : result->groups) {
-      for (const std::string& node : entry.group.nodes) entry.nodes.push_back(node.c_str());
-      if (entry.group.predicted_cycles == 0) continue;
-      entry.predicted_ms = corf::session::cycles_ms(entry.group.predicted_cycles, opened.threads(),
-                                                    options.isa.value_or(corf::best_isa()));
-    }
-    *explanation = result.release();
-    return {};
-  });
+  return guarded(
+      {{session, "session"},
+       {explanation, "explanation"},
+       needed_array(shapes, num_shapes, "shapes")},
+      [&]() -> Status {
+        corf::session::Session& opened = *session->session;
+        CORF_ASSIGN(const auto bindings, corf::session::to_bindings(shapes, num_shapes));
+        CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(opened));
+        CORF_ASSIGN(const auto resolved, corf::session::resolve(opened.inputs(), bindings));
+        const corf::driver::CompileOptions options = compiler->options(resolved, opened.threads());
+        CORF_ASSIGN(auto groups, corf::driver::explain(compiler->model(), options));
+        auto result = std::make_unique<corf_explanation>();
+        for (corf::driver::ExplainedGroup& group : groups) {
+          result->groups.push_back({std::move(group), {}, 0});
+        }
+        for (corf_explanation::Group& entry : result->groups) {
+          for (const std::string& node : entry.group.nodes) entry.nodes.push_back(node.c_str());
+          if (entry.group.predicted_cycles == 0) continue;
+          entry.predicted_ms =
+              corf::session::cycles_ms(entry.group.predicted_cycles, opened.threads(),
+                                       options.isa.value_or(corf::best_isa()));
+        }
+        *explanation = result.release();
+        return {};
+      });
 }
 
 void corf_explanation_free(corf_explanation* explanation) { delete explanation; }
 
 size_t corf_explanation_num_groups(const corf_explanation* explanation) {
-  return explanation->groups.size();
+  return answered(size_t{0}, {explanation}, [&] { return explanation->groups.size(); });
 }
 
 corf_error* corf_explanation_group(const corf_explanation* explanation, size_t position,
                                    corf_explained_group* group, size_t group_size_bytes) {
-  return guarded([&]() -> Status {
+  return guarded({{explanation, "explanation"}, {group, "group"}}, [&]() -> Status {
     CORF_RETURN_IF_ERROR(check_group(explanation, position));
     const corf_explanation::Group& entry = explanation->groups[position];
     const corf_explained_group numbers{entry.nodes.size(), entry.nodes.data(), entry.predicted_ms,
@@ -82,7 +89,7 @@ corf_error* corf_explanation_group(const corf_explanation* explanation, size_t p
 corf_error* corf_explanation_link(const corf_explanation* explanation, size_t group,
                                   size_t position, corf_explained_link* link,
                                   size_t link_size_bytes) {
-  return guarded([&]() -> Status {
+  return guarded({{explanation, "explanation"}, {link, "link"}}, [&]() -> Status {
     CORF_RETURN_IF_ERROR(check_group(explanation, group));
     const auto& links = explanation->groups[group].group.links;
     if (position >= links.size()) {

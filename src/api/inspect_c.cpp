@@ -6,6 +6,7 @@ using corf::ErrorCode;
 using corf::make_error;
 using corf::Status;
 using corf::session::guarded;
+using corf::session::needed_array;
 
 namespace {
 
@@ -23,28 +24,33 @@ void corf_string_free(char* text) { delete[] text; }
 
 corf_error* corf_session_inspect(corf_session* session, const char* stage, const corf_shape* shapes,
                                  size_t num_shapes, char** text) {
-  return guarded([&]() -> Status {
-    const auto parsed = corf::driver::parse_stage(stage);
-    if (!parsed) {
-      return make_error(ErrorCode::kInvalidArgument,
-                        "unknown stage '{}'; there are graph, mapping, plan, loop, llvm, asm",
-                        stage);
-    }
-    corf::session::Session& opened = *session->session;
-    CORF_ASSIGN(const auto bindings, corf::session::to_bindings(shapes, num_shapes));
-    CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(opened));
-    const auto resolved = corf::session::resolve(opened.inputs(), bindings);
-    if (!resolved.ok()) {
-      // Shapes would not help where operators are missing.
-      CORF_RETURN_IF_ERROR(corf::onnx::check_operators(compiler->model()));
-      return resolved.error();
-    }
-    CORF_ASSIGN(const std::string printed,
-                corf::driver::inspect(compiler->model(), *parsed,
-                                      compiler->options(*resolved, opened.threads())));
-    *text = copy_text(printed);
-    return {};
-  });
+  return guarded(
+      {{session, "session"},
+       {stage, "stage"},
+       {text, "text"},
+       needed_array(shapes, num_shapes, "shapes")},
+      [&]() -> Status {
+        const auto parsed = corf::driver::parse_stage(stage);
+        if (!parsed) {
+          return make_error(ErrorCode::kInvalidArgument,
+                            "unknown stage '{}'; there are graph, mapping, plan, loop, llvm, asm",
+                            stage);
+        }
+        corf::session::Session& opened = *session->session;
+        CORF_ASSIGN(const auto bindings, corf::session::to_bindings(shapes, num_shapes));
+        CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(opened));
+        const auto resolved = corf::session::resolve(opened.inputs(), bindings);
+        if (!resolved.ok()) {
+          // Shapes would not help where operators are missing.
+          CORF_RETURN_IF_ERROR(corf::onnx::check_operators(compiler->model()));
+          return resolved.error();
+        }
+        CORF_ASSIGN(const std::string printed,
+                    corf::driver::inspect(compiler->model(), *parsed,
+                                          compiler->options(*resolved, opened.threads())));
+        *text = copy_text(printed);
+        return {};
+      });
 }
 
 }  // extern "C"

@@ -1,10 +1,9 @@
 #include "api/model_compiler.h"
 #include "runtime/file.h"
 
-using corf::ErrorCode;
-using corf::make_error;
 using corf::Status;
 using corf::session::guarded;
+using corf::session::needed_array;
 using corf::session::Session;
 using corf::session::to_options;
 
@@ -12,8 +11,7 @@ extern "C" {
 
 corf_error* corf_session_load(const char* path, const corf_options* options,
                               corf_session** session) {
-  return guarded([&]() -> Status {
-    if (path == nullptr) return make_error(ErrorCode::kInvalidArgument, "the path is null");
+  return guarded({{path, "path"}, {session, "session"}}, [&]() -> Status {
     if (corf::runtime::is_executable_file(path)) {
       CORF_ASSIGN(auto spec, corf::runtime::read_executable_file(path));
       CORF_ASSIGN(auto opened, Session::create(std::move(spec), to_options(options)));
@@ -29,7 +27,7 @@ corf_error* corf_session_load(const char* path, const corf_options* options,
 
 corf_error* corf_session_load_bytes(const void* bytes, size_t size_bytes, const char* directory,
                                     const corf_options* options, corf_session** session) {
-  return guarded([&]() -> Status {
+  return guarded({needed_array(bytes, size_bytes, "bytes"), {session, "session"}}, [&]() -> Status {
     CORF_ASSIGN(auto model, corf::onnx::parse_model(bytes, size_bytes, directory ? directory : ".",
                                                     to_options(options).constants));
     CORF_ASSIGN(auto opened, corf::api::open_session(std::move(model), to_options(options)));

@@ -7,32 +7,36 @@ using corf::ErrorCode;
 using corf::make_error;
 using corf::Status;
 using corf::session::guarded;
+using corf::session::needed_array;
 
 extern "C" {
 
 corf_error* corf_session_tune(corf_session* session, const corf_shape* shapes, size_t num_shapes,
                               double time_limit_s, void (*progress)(double share, void* context),
                               void* context, corf_tuning* tuning, size_t tuning_size_bytes) {
-  return guarded([&]() -> Status {
-    if (!(time_limit_s > 0)) {
-      return make_error(ErrorCode::kInvalidArgument, "the time limit {} s is not positive",
-                        time_limit_s);
-    }
-    corf::session::Session& opened = *session->session;
-    CORF_ASSIGN(const auto bindings, corf::session::to_bindings(shapes, num_shapes));
-    CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(opened));
-    CORF_ASSIGN(const auto resolved, corf::session::resolve(opened.inputs(), bindings));
-    corf::driver::TuneOptions options;
-    options.time_limit_s = time_limit_s;
-    if (progress) options.progress = [&](double share) { progress(share, context); };
-    CORF_ASSIGN(const corf::driver::Tuned tuned,
-                corf::driver::tune(compiler->model(), compiler->options(resolved, opened.threads()),
-                                   options));
-    opened.forget_compiled();
-    const corf_tuning result{static_cast<size_t>(tuned.num_measured), tuned.out_of_time ? 1 : 0};
-    std::memcpy(tuning, &result, std::min(sizeof result, tuning_size_bytes));
-    return {};
-  });
+  return guarded(
+      {{session, "session"}, {tuning, "tuning"}, needed_array(shapes, num_shapes, "shapes")},
+      [&]() -> Status {
+        if (!(time_limit_s > 0)) {
+          return make_error(ErrorCode::kInvalidArgument, "the time limit {} s is not positive",
+                            time_limit_s);
+        }
+        corf::session::Session& opened = *session->session;
+        CORF_ASSIGN(const auto bindings, corf::session::to_bindings(shapes, num_shapes));
+        CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(opened));
+        CORF_ASSIGN(const auto resolved, corf::session::resolve(opened.inputs(), bindings));
+        corf::driver::TuneOptions options;
+        options.time_limit_s = time_limit_s;
+        if (progress) options.progress = [&](double share) { progress(share, context); };
+        CORF_ASSIGN(const corf::driver::Tuned tuned,
+                    corf::driver::tune(compiler->model(),
+                                       compiler->options(resolved, opened.threads()), options));
+        opened.forget_compiled();
+        const corf_tuning result{static_cast<size_t>(tuned.num_measured),
+                                 tuned.out_of_time ? 1 : 0};
+        std::memcpy(tuning, &result, std::min(sizeof result, tuning_size_bytes));
+        return {};
+      });
 }
 
 }  // extern "C"

@@ -1,8 +1,6 @@
 #include "runtime/file.h"
 #include "session/session.h"
 
-using corf::ErrorCode;
-using corf::make_error;
 using corf::Status;
 using corf::session::guarded;
 
@@ -10,8 +8,7 @@ extern "C" {
 
 corf_error* corf_session_load(const char* path, const corf_options* options,
                               corf_session** session) {
-  return guarded([&]() -> Status {
-    if (path == nullptr) return make_error(ErrorCode::kInvalidArgument, "the path is null");
+  return guarded({{path, "path"}, {session, "session"}}, [&]() -> Status {
     CORF_ASSIGN(auto spec, corf::runtime::read_executable_file(path));
     CORF_ASSIGN(auto opened, corf::session::Session::create(std::move(spec),
                                                             corf::session::to_options(options)));

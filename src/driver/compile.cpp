@@ -21,6 +21,7 @@
 #include "runtime/team.h"
 #include "search/find_plan.h"
 #include "support/log.h"
+#include "support/printable.h"
 #include "target/calibrate.h"
 
 namespace corf::driver {
@@ -48,7 +49,7 @@ std::string spills_in_words(const loop::Program& program, std::string_view assem
   const std::vector<codegen::Spills> spills = codegen::count_spills(assembly);
   for (size_t i = 0; i < spills.size(); ++i) {
     text += fmt::format("# {:6} {:6}  {}: {}\n", spills[i].all(), spills[i].in_innermost_loops,
-                        spills[i].function, labels[i]);
+                        spills[i].function, printable(labels[i]));
   }
   return text;
 }
@@ -88,7 +89,8 @@ std::optional<fusion::FusionPlan> tuned_plan(const Pipeline& pipeline,
   if (!text) return std::nullopt;
   Result<fusion::FusionPlan> plan = fusion::parse_plan(pipeline.graph, *text);
   if (plan.ok()) return plan.take();
-  log().warn("the tuned plan {} does not fit and is left aside: {}", file, plan.error().message);
+  log().warn("the tuned plan {} does not fit and is left aside: {}", printable(file),
+             shortened(printable(plan.error().message), 400));
   return std::nullopt;
 }
 

@@ -1,9 +1,10 @@
 #include "driver/dump.h"
 
 #include <filesystem>
-#include <fstream>
 
 #include "support/log.h"
+#include "support/printable.h"
+#include "support/write_file.h"
 
 namespace corf::driver {
 
@@ -15,10 +16,10 @@ void Dumper::stage(const std::string& name, const std::function<std::string()>& 
   const std::chrono::duration<double, std::milli> elapsed = Clock::now() - last_;
   if (options_.time_passes) log().info("stage {:<16} {:9.2f} ms", name, elapsed.count());
   if (!options_.dump_dir.empty()) {
-    std::error_code ignored;
-    std::filesystem::create_directories(options_.dump_dir, ignored);
     const auto path = std::filesystem::path(options_.dump_dir) / ("stage-" + name + ".txt");
-    if (!(std::ofstream(path) << text())) log().warn("cannot write {}", path.string());
+    if (Status status = write_file_and_folder(path.string(), text()); !status.ok()) {
+      log().warn("{}", printable(status.error().message));
+    }
   }
   last_ = Clock::now();
 }

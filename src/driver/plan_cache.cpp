@@ -2,16 +2,16 @@
 
 #include <filesystem>
 #include <fmt/format.h>
-#include <fstream>
-#include <sstream>
 
 #include "graph/text.h"
+#include "support/read_file.h"
 
 namespace corf::driver {
 namespace {
 
 /// Plans of another version of the planner may be legal and still slow.
 constexpr int kFormat = 1;
+constexpr int64_t kMostBytes = 64 << 20;
 
 uint64_t hash_of(std::string_view text) {
   uint64_t hash = 14695981039346656037ull;
@@ -36,11 +36,9 @@ std::string plan_file(const graph::Graph& graph, const Machine& machine, const s
 }
 
 std::optional<std::string> read_plan(const std::string& file) {
-  std::ifstream stream(file, std::ios::binary);
-  if (file.empty() || !stream) return std::nullopt;
-  std::ostringstream text;
-  text << stream.rdbuf();
-  return text.str();
+  if (file.empty()) return std::nullopt;
+  Result<std::string> text = read_file(file, kMostBytes);
+  return text.ok() ? std::optional(text.take()) : std::nullopt;
 }
 
 }  // namespace corf::driver

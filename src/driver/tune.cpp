@@ -86,9 +86,7 @@ Result<Tuned> tune(const onnx::Model& model, const CompileOptions& options,
               warm.num_measured() + emptied.num_measured(), search.out_of_time()};
   const std::string file =
       plan_file(pipeline.graph, pipeline.machine, options.plan_cache_dir, /*for_writing=*/true);
-  if (!file.empty() && !write_file_whole(file, tuned.plan_text)) {
-    return make_error(ErrorCode::kIo, "cannot write the plan to {}", file);
-  }
+  if (!file.empty()) CORF_RETURN_IF_ERROR(write_file_and_folder(file, tuned.plan_text));
   return tuned;
 }
 

@@ -5,6 +5,8 @@
 #include <charconv>
 #include <fmt/format.h>
 
+#include "support/printable.h"
+
 namespace corf::index {
 namespace {
 
@@ -21,14 +23,15 @@ int hex_digit(char c) {
 
 std::string quoted(std::string_view text) {
   std::string out = "\"";
-  for (char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    } else {
-      out += c;
+  for (size_t i = 0, size = 0; i < text.size(); i += size) {
+    const bool escaped = is_escaped(text, i, size);
+    if (text[i] == '"' || text[i] == '\\') out += '\\';
+    for (const char c : text.substr(i, size)) {
+      if (escaped) {
+        out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+      } else {
+        out += c;
+      }
     }
   }
   return out + '"';

@@ -12,8 +12,8 @@
 
 namespace corf::index {
 
-/// In double quotes, with backslashes before quotes and backslashes and control characters as
-/// \\xHH: what Scanner::quoted reads.
+/// In double quotes, with backslashes before quotes and backslashes, and each byte of what
+/// `printable` escapes as \\xHH: what Scanner::quoted reads.
 std::string quoted(std::string_view text);
 
 /// Reads tokens of the stages' texts. The first fault is kept, with its place, and ends the text:

@@ -1,8 +1,10 @@
 #include "onnx/check_model.h"
 
+#include <algorithm>
 #include <unordered_set>
 
 #include "onnx/node_import.h"
+#include "support/printable.h"
 
 namespace corf::onnx {
 
@@ -44,8 +46,11 @@ Status check_opset(int64_t opset) {
 
 Error unsupported_error(const std::vector<std::string>& lines) {
   if (lines.size() == 1) return Error{ErrorCode::kUnsupported, lines[0]};
+  constexpr size_t kMostLines = 500;
+  const size_t shown = std::min(lines.size(), kMostLines);
   std::string message = fmt::format("{} nodes are not supported:", lines.size());
-  for (const std::string& line : lines) message += "\n  " + line;
+  for (size_t i = 0; i < shown; ++i) message += "\n  " + printable(lines[i]);
+  if (shown < lines.size()) message += fmt::format("\n  and {} more", lines.size() - shown);
   return Error{ErrorCode::kUnsupported, message};
 }
 

@@ -322,7 +322,8 @@ Status Importer::import_with(const Operator& entry, NodeImport& context, const N
   size_t first_node = graph_.nodes.size();
   size_t first_value = graph_.values.size();
   Status status = entry.import(context);
-  if (status.ok()) status = context.attribute_status();
+  // What followed from an attribute's default is not the fault.
+  if (!context.attribute_status().ok()) status = context.attribute_status();
   if (status.ok()) status = check_sizes(context, first_value);
   if (status.ok()) {
     auto folded = fold(context, first_node, first_value);

@@ -21,7 +21,7 @@ struct ModelTensor {
   bool has_rank = true;  // false: the model declares no shape
 };
 
-/// A parsed model file: symbolic dimensions kept, weights not yet copied (external data mapped).
+/// A parsed model file: symbolic dimensions kept, weights where they were read to.
 class Model {
  public:
   ~Model();

@@ -1,8 +1,11 @@
+#include <algorithm>
 #include <filesystem>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <limits>
 #include <unordered_set>
 
 #include "onnx/model_state.h"
+#include "support/read_file.h"
 
 namespace corf::onnx {
 namespace {
@@ -31,6 +34,11 @@ Result<ModelTensor> read_value_info(const ValueInfoProto& info, std::string_view
   tensor.name = info.name();
   if (tensor.name.empty()) {
     return make_error(ErrorCode::kInvalidModel, "a model {} has no name", kind);
+  }
+  if (tensor.name.find('\0') != std::string::npos) {
+    return make_error(ErrorCode::kInvalidModel,
+                      "the name of model {} '{}' holds a zero byte, where C strings end; rename it",
+                      kind, tensor.name);
   }
   const TypeProto& type = info.type();
   if (type.value_case() == TypeProto::VALUE_NOT_SET && !type_required) {
@@ -145,26 +153,70 @@ Status read_nodes(Model::State& state) {
   return {};
 }
 
-Result<std::shared_ptr<const Model>> read_model(const void* bytes, size_t size_bytes,
+Status check_size(int64_t size_bytes) {
+  if (size_bytes == 0) return make_error(ErrorCode::kInvalidModel, "the model is empty (0 bytes)");
+  if (size_bytes <= std::numeric_limits<int>::max()) return {};
+  return make_error(ErrorCode::kInvalidModel,
+                    "the model has {} bytes, but a protobuf message at most 2 GiB; keep the "
+                    "weights as external data",
+                    size_bytes);
+}
+
+Error no_model(int64_t size_bytes) {
+  return make_error(ErrorCode::kInvalidModel,
+                    "not an ONNX model, or damaged or truncated: its {} bytes do not parse as a "
+                    "ModelProto message",
+                    size_bytes);
+}
+
+/// Gives protobuf a file piece by piece, so that it lies in memory once.
+class FileStream final : public google::protobuf::io::CopyingInputStream {
+ public:
+  explicit FileStream(const InputFile& file) : file_(file) {}
+  int Read(void* buffer, int size) override {
+    const int64_t count = std::min<int64_t>(size, file_.size_bytes() - offset_bytes_);
+    status_ =
+        file_.read(offset_bytes_, {static_cast<std::byte*>(buffer), static_cast<size_t>(count)});
+    offset_bytes_ += count;
+    return status_.ok() ? static_cast<int>(count) : -1;
+  }
+  /// Of the last piece.
+  const Status& status() const { return status_; }
+
+ private:
+  const InputFile& file_;
+  int64_t offset_bytes_ = 0;
+  Status status_;
+};
+
+Result<std::shared_ptr<ModelStorage>> parse(const InputFile& file) {
+  constexpr int kPieceBytes = 1 << 18;
+  CORF_RETURN_IF_ERROR(check_size(file.size_bytes()));
+  auto storage = std::make_shared<ModelStorage>();
+  FileStream pieces(file);
+  google::protobuf::io::CopyingInputStreamAdaptor stream(&pieces, kPieceBytes);
+  const bool parsed =
+      storage->proto.ParseFromBoundedZeroCopyStream(&stream, static_cast<int>(file.size_bytes()));
+  CORF_RETURN_IF_ERROR(pieces.status());
+  if (!parsed) return no_model(file.size_bytes());
+  return storage;
+}
+
+Result<std::shared_ptr<ModelStorage>> parse(const void* bytes, size_t size_bytes) {
+  const auto size = static_cast<int64_t>(std::min<size_t>(size_bytes, INT64_MAX));
+  CORF_RETURN_IF_ERROR(check_size(size));
+  auto storage = std::make_shared<ModelStorage>();
+  if (!storage->proto.ParseFromArray(bytes, static_cast<int>(size))) return no_model(size);
+  return storage;
+}
+
+Result<std::shared_ptr<const Model>> make_model(std::shared_ptr<ModelStorage> storage,
                                                 std::vector<std::string> directories,
                                                 const InputConstants& constants) {
-  if (size_bytes == 0) return make_error(ErrorCode::kInvalidModel, "the model is empty (0 bytes)");
-  if (size_bytes > static_cast<size_t>(std::numeric_limits<int>::max())) {
-    return make_error(ErrorCode::kInvalidModel,
-                      "the model has {} bytes, but a protobuf message at most 2 GiB; keep the "
-                      "weights as external data",
-                      size_bytes);
-  }
   auto state = std::make_unique<Model::State>();
-  state->storage = std::make_shared<ModelStorage>();
+  state->storage = std::move(storage);
   state->external = std::make_shared<ExternalData>(std::move(directories));
-  ModelProto& proto = state->storage->proto;
-  if (!proto.ParseFromArray(bytes, static_cast<int>(size_bytes))) {
-    return make_error(ErrorCode::kInvalidModel,
-                      "not an ONNX model, or damaged or truncated: its {} bytes do not parse as a "
-                      "ModelProto message",
-                      size_bytes);
-  }
+  const ModelProto& proto = state->storage->proto;
   if (!proto.has_graph()) {
     return make_error(ErrorCode::kInvalidModel, "not an ONNX model: the file holds no graph");
   }
@@ -206,24 +258,29 @@ std::map<std::string, int64_t> Model::operator_counts() const {
 
 Result<std::shared_ptr<const Model>> load_model(const std::string& path,
                                                 const InputConstants& constants) {
-  CORF_ASSIGN(auto file, MappedFile::open(path));
+  CORF_ASSIGN(const InputFile file, InputFile::open(path));
+  const auto in_file = [&](const Error& error) {
+    if (error.code == ErrorCode::kIo) return error;  // it names the file
+    return make_error(error.code, "'{}': {}", path, error.message);
+  };
+  auto storage = parse(file);
+  if (!storage.ok()) return in_file(storage.error());
   // A model that is itself a symbolic link (a download cache) has its data beside the target.
   std::filesystem::path directory = std::filesystem::path(path).parent_path();
   std::error_code error;
   auto target = std::filesystem::weakly_canonical(path, error).parent_path();
-  auto model =
-      read_model(file->bytes(), file->size_bytes(),
-                 {directory.empty() ? "." : directory.string(), target.string()}, constants);
-  if (!model.ok()) {
-    return make_error(model.error().code, "'{}': {}", path, model.error().message);
-  }
+  std::vector<std::string> directories = {directory.string()};
+  if (!error) directories.push_back(target.string());
+  auto model = make_model(storage.take(), std::move(directories), constants);
+  if (!model.ok()) return in_file(model.error());
   return model;
 }
 
 Result<std::shared_ptr<const Model>> parse_model(const void* bytes, size_t size_bytes,
                                                  const std::string& directory,
                                                  const InputConstants& constants) {
-  return read_model(bytes, size_bytes, {directory}, constants);
+  CORF_ASSIGN(auto storage, parse(bytes, size_bytes));
+  return make_model(std::move(storage), {directory}, constants);
 }
 
 }  // namespace corf::onnx

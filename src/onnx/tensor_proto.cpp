@@ -1,9 +1,7 @@
 #include "onnx/tensor_proto.h"
 
-#include <algorithm>
 #include <charconv>
 #include <cstring>
-#include <filesystem>
 
 #include "support/checked.h"
 
@@ -11,7 +9,6 @@ namespace corf::onnx {
 namespace {
 
 using onnx_proto::TensorProto;
-namespace fs = std::filesystem;
 
 /// A tensor over `bytes`, shared if they are aligned for their type.
 Tensor wrap_bytes(DType dtype, const Shape& shape, const void* bytes,
@@ -75,7 +72,7 @@ Result<Tensor> read_external(const TensorProto& proto, DType dtype, const Shape&
   if (!file.ok()) {
     return make_error(file.error().code, "{}: {}", what, file.error().message);
   }
-  uint64_t available = (*file)->size_bytes();
+  const auto available = static_cast<uint64_t>((*file)->size_bytes());
   auto expected = static_cast<uint64_t>(expected_bytes);
   if (length && *length != expected) {
     return make_error(ErrorCode::kInvalidModel,
@@ -87,7 +84,9 @@ Result<Tensor> read_external(const TensorProto& proto, DType dtype, const Shape&
                       "{}: external data at bytes {} to {} of '{}', which has only {} bytes", what,
                       offset, offset + expected, location, available);
   }
-  return wrap_bytes(dtype, shape, (*file)->bytes() + offset, *file);
+  auto bytes = (*file)->read(static_cast<int64_t>(offset), expected_bytes);
+  if (!bytes.ok()) return make_error(bytes.error().code, "{}: {}", what, bytes.error().message);
+  return wrap_bytes(dtype, shape, *bytes, *file);
 }
 
 }  // namespace
@@ -135,25 +134,6 @@ std::string onnx_type_name(int data_type) {
     return fmt::format("type {}", data_type);
   }
   return kNames[data_type];
-}
-
-Result<std::shared_ptr<const MappedFile>> ExternalData::open(const std::string& location) {
-  if (auto known = files_.find(location); known != files_.end()) return known->second;
-  std::error_code error;
-  fs::path path = fs::weakly_canonical(fs::path(directories_[0]) / location, error);
-  bool inside = false;
-  for (const std::string& directory : directories_) {
-    fs::path root = fs::weakly_canonical(directory, error);
-    auto mismatch = std::mismatch(root.begin(), root.end(), path.begin(), path.end());
-    inside = inside || (!error && mismatch.first == root.end());
-  }
-  if (!inside || fs::path(location).is_absolute()) {
-    return make_error(ErrorCode::kInvalidModel,
-                      "external data in '{}' lies outside of the model's directory", location);
-  }
-  CORF_ASSIGN(auto file, MappedFile::open(path.string()));
-  files_[location] = file;
-  return file;
 }
 
 Result<Tensor> read_tensor(const TensorProto& proto, const std::shared_ptr<const void>& owner,

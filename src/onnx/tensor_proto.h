@@ -1,11 +1,9 @@
 #pragma once
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
-#include "onnx/mapped_file.h"
+#include "onnx/external_data.h"
 #include "onnx/model.pb.h"
 #include "support/result.h"
 #include "tensor/tensor.h"
@@ -17,20 +15,6 @@ namespace corf::onnx {
 std::optional<DType> dtype_from_onnx(int data_type);
 /// "float", "int64", ... as ONNX names them; "type 99" if unknown.
 std::string onnx_type_name(int data_type);
-
-/// Where the bytes of external tensors come from.
-class ExternalData {
- public:
-  /// Files must lie (after symbolic links) in one of `directories`.
-  explicit ExternalData(std::vector<std::string> directories)
-      : directories_(std::move(directories)) {}
-  /// Errors: kInvalidModel if `location` leaves the directories, kIo if it cannot be read.
-  Result<std::shared_ptr<const MappedFile>> open(const std::string& location);
-
- private:
-  std::vector<std::string> directories_;
-  std::map<std::string, std::shared_ptr<const MappedFile>> files_;
-};
 
 /// The tensor of a proto that `owner` keeps alive; the bytes are shared where their alignment
 /// allows it. `what` names it in messages, e.g. "initializer 'w'". Errors: kInvalidModel if

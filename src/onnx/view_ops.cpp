@@ -135,6 +135,9 @@ Status import_concat(NodeImport& node) {
   std::vector<ValueId> inputs;
   for (int i = 0; i < node.num_inputs(); ++i) inputs.push_back(node.input(i));
   CORF_RETURN_IF_ERROR(require_same_type(node, inputs));
+  if (!node.has_attribute("axis") && node.opset() >= 4) {
+    return node.invalid("attribute 'axis' is missing");
+  }
   CORF_ASSIGN(int axis, normal_axis(node, node.int_attribute("axis", 1), node.rank(inputs[0])));
   Shape first = node.shape(inputs[0]);
   int64_t total = 0;

@@ -3,7 +3,6 @@
 #include <chrono>
 #include <filesystem>
 #include <fmt/format.h>
-#include <fstream>
 
 #include "graph/text.h"
 #include "rewrite/divide_after_products.h"
@@ -20,6 +19,7 @@
 #include "rewrite/simplify_bodies.h"
 #include "rewrite/sum_rows_first.h"
 #include "support/log.h"
+#include "support/write_file.h"
 
 namespace corf::rewrite {
 using graph::Graph;
@@ -52,11 +52,7 @@ Status dump(const std::string& directory, size_t number, const std::string& pass
             const std::string& text) {
   const std::filesystem::path path =
       std::filesystem::path(directory) / fmt::format("rewrite_{:02}_{}.txt", number, pass);
-  std::ofstream file(path);
-  file << text;
-  file.close();
-  if (!file) return make_error(ErrorCode::kIo, "cannot write {}", path.string());
-  return {};
+  return write_file_and_folder(path.string(), text);
 }
 
 }  // namespace

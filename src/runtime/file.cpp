@@ -2,17 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstdio>
-#include <fcntl.h>
-#include <fstream>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include "runtime/byte_stream.h"
+#include "runtime/pages.h"
 #include "support/checked.h"
+#include "support/read_file.h"
+#include "support/write_file.h"
 
 namespace corf::runtime {
 
@@ -108,12 +104,18 @@ Parts parts_of(const ExecutableSpec& spec) {
   return parts;
 }
 
-Result<Header> read_header(std::span<const std::byte> bytes) {
+/// Where a file's bytes come from, and how many there are.
+struct Source {
+  int64_t size_bytes = 0;
+  std::function<Status(int64_t offset_bytes, std::span<std::byte> to)> read;
+};
+
+Result<Header> read_header(const Source& source) {
   Header header;
-  if (bytes.size() < sizeof(Header)) {
-    return damaged("it has {} bytes, fewer than its header", bytes.size());
+  if (source.size_bytes < static_cast<int64_t>(sizeof(Header))) {
+    return damaged("it has {} bytes, fewer than its header", source.size_bytes);
   }
-  std::memcpy(&header, bytes.data(), sizeof(Header));
+  CORF_RETURN_IF_ERROR(source.read(0, std::as_writable_bytes(std::span(&header, 1))));
   if (header.magic != kMagic) {
     return Error{ErrorCode::kInvalidModel, "this is not a compiled corf model"};
   }
@@ -127,56 +129,63 @@ Result<Header> read_header(std::span<const std::byte> bytes) {
   return header;
 }
 
-Result<std::span<const std::byte>> section_of(std::span<const std::byte> bytes,
-                                              const Header& header, SectionNumber number) {
+/// Number of bytes of a section that lies within the file.
+Result<int64_t> size_of_section(const Source& source, const Header& header, SectionNumber number) {
   const Section& section = header.sections[number];
-  if (section.offset_bytes > bytes.size() ||
-      section.size_bytes > bytes.size() - section.offset_bytes) {
-    return damaged("it ends after {} bytes, within its {}", bytes.size(), kSectionNames[number]);
+  const auto file_bytes = static_cast<uint64_t>(source.size_bytes);
+  if (section.offset_bytes > file_bytes || section.size_bytes > file_bytes - section.offset_bytes) {
+    return damaged("it ends after {} bytes, within its {}", file_bytes, kSectionNames[number]);
   }
-  const auto part = bytes.subspan(section.offset_bytes, section.size_bytes);
-  if (checksum_of(part) != section.checksum) {
+  return static_cast<int64_t>(section.size_bytes);
+}
+
+Status read_section(const Source& source, const Header& header, SectionNumber number,
+                    std::span<std::byte> to) {
+  const Section& section = header.sections[number];
+  CORF_RETURN_IF_ERROR(source.read(static_cast<int64_t>(section.offset_bytes), to));
+  if (checksum_of(to) != section.checksum) {
     return damaged("the checksum of its {} is wrong", kSectionNames[number]);
   }
-  return part;
+  return {};
 }
 
-/// A file mapped read-only.
-struct Mapping {
-  void* base = nullptr;
-  size_t size = 0;
-  ~Mapping() {
-    if (base != nullptr) munmap(base, size);
-  }
-};
-
-/// Closed at the end of the scope.
-struct Descriptor {
-  int number;
-  ~Descriptor() {
-    if (number >= 0) close(number);
-  }
-};
-
-Error io_error(const std::string& path, const char* what) {
-  return make_error(ErrorCode::kIo, "'{}' cannot be {}: {}", path, what, std::strerror(errno));
+Result<std::vector<std::byte>> read_section(const Source& source, const Header& header,
+                                            SectionNumber number) {
+  CORF_ASSIGN(const int64_t size, size_of_section(source, header, number));
+  std::vector<std::byte> bytes(static_cast<size_t>(size));
+  CORF_RETURN_IF_ERROR(read_section(source, header, number, bytes));
+  return bytes;
 }
 
-Result<std::shared_ptr<Mapping>> map_file(const std::string& path) {
-  const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  struct stat info;
-  if (file.number < 0 || fstat(file.number, &info) != 0) return io_error(path, "read");
-  if (!S_ISREG(info.st_mode)) {
-    return make_error(ErrorCode::kIo, "'{}' cannot be read: it is not a file", path);
-  }
-  auto mapping = std::make_shared<Mapping>();
-  if (info.st_size == 0) return mapping;
-  const auto size = static_cast<size_t>(info.st_size);
-  void* base = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.number, 0);
-  if (base == MAP_FAILED) return io_error(path, "mapped");
-  mapping->base = base;
-  mapping->size = size;
-  return mapping;
+/// The constants, on pages of their own that nobody writes any more.
+Result<Tensor> read_constants(const Source& source, const Header& header) {
+  CORF_ASSIGN(const int64_t size, size_of_section(source, header, kConstants));
+  CORF_ASSIGN(Pages pages, map_pages(size));
+  CORF_RETURN_IF_ERROR(
+      read_section(source, header, kConstants, {pages.data(), static_cast<size_t>(size)}));
+  pages.forbid_writes();
+  auto owner = std::make_shared<Pages>(std::move(pages));
+  std::byte* data = owner->data();
+  return Tensor(DType::kU8, {size}, std::move(owner), data);
+}
+
+Result<ExecutableSpec> read_spec(const Source& source) {
+  CORF_ASSIGN(const Header header, read_header(source));
+  CORF_ASSIGN(const std::vector<std::byte> steps, read_section(source, header, kSteps));
+  CORF_ASSIGN(std::vector<std::byte> code, read_section(source, header, kCode));
+  ExecutableSpec spec;
+  ByteReader reader(steps);
+  reader.read(spec);
+  if (!reader.ok() || !reader.at_end()) return damaged("its steps make no sense");
+  spec.image.bytes = std::move(code);
+  CORF_ASSIGN(spec.constants, read_constants(source, header));
+  spec.constants_in_place = true;
+  CORF_RETURN_IF_ERROR(verify_spec(spec));
+  return spec;
+}
+
+std::string_view as_text(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 }  // namespace
@@ -193,62 +202,43 @@ std::vector<std::byte> to_bytes(const ExecutableSpec& spec) {
   return bytes;
 }
 
-Result<ExecutableSpec> from_bytes(std::span<const std::byte> bytes, std::shared_ptr<void> owner) {
-  CORF_ASSIGN(const Header header, read_header(bytes));
-  CORF_ASSIGN(const auto steps, section_of(bytes, header, kSteps));
-  CORF_ASSIGN(const auto code, section_of(bytes, header, kCode));
-  CORF_ASSIGN(const auto constants, section_of(bytes, header, kConstants));
-
-  ExecutableSpec spec;
-  ByteReader reader(steps);
-  reader.read(spec);
-  if (!reader.ok() || !reader.at_end()) return damaged("its steps make no sense");
-  spec.image.bytes.assign(code.begin(), code.end());
-  // Never written: constants are copied to pages of their own when they are loaded.
-  spec.constants = Tensor(DType::kU8, {static_cast<int64_t>(constants.size())}, std::move(owner),
-                          const_cast<void*>(static_cast<const void*>(constants.data())));
-  CORF_RETURN_IF_ERROR(verify_spec(spec));
-  return spec;
+Result<ExecutableSpec> from_bytes(std::span<const std::byte> bytes) {
+  return read_spec({static_cast<int64_t>(bytes.size()),
+                    [&](int64_t offset_bytes, std::span<std::byte> to) -> Status {
+                      const auto from = bytes.subspan(static_cast<size_t>(offset_bytes), to.size());
+                      std::copy(from.begin(), from.end(), to.begin());
+                      return {};
+                    }});
 }
 
 Status write_executable_file(const ExecutableSpec& spec, const std::string& path) {
   const Parts parts = parts_of(spec);
-  const std::string unfinished = path + "." + std::to_string(getpid()) + ".unfinished";
-  errno = 0;
-  bool written = false;
-  {
-    std::ofstream file(unfinished, std::ios::binary | std::ios::trunc);
-    file.write(reinterpret_cast<const char*>(&parts.header), sizeof(Header));
-    for (int i = 0; i < kNumSections; ++i) {
-      file.seekp(static_cast<std::streamoff>(parts.header.sections[i].offset_bytes));
-      file.write(reinterpret_cast<const char*>(parts.sections[i].data()),
-                 static_cast<std::streamsize>(parts.sections[i].size()));
-    }
-    file.flush();
-    written = file.good();
+  CORF_ASSIGN(OutputFile file, OutputFile::create(path));
+  CORF_RETURN_IF_ERROR(file.write(as_text(std::as_bytes(std::span(&parts.header, 1)))));
+  for (int i = 0; i < kNumSections; ++i) {
+    const auto gap =
+        static_cast<int64_t>(parts.header.sections[i].offset_bytes) - file.size_bytes();
+    CORF_RETURN_IF_ERROR(file.write(std::string(static_cast<size_t>(gap), '\0')));
+    CORF_RETURN_IF_ERROR(file.write(as_text(parts.sections[i])));
   }
-  // An empty last section leaves the file short of its offset.
-  const Section& last = parts.header.sections.back();
-  written = written && truncate(unfinished.c_str(),
-                                static_cast<off_t>(last.offset_bytes + last.size_bytes)) == 0;
-  if (written && std::rename(unfinished.c_str(), path.c_str()) == 0) return {};
-  const Error error = io_error(path, "written");
-  std::remove(unfinished.c_str());
-  return error;
+  return file.finish();
 }
 
 Result<ExecutableSpec> read_executable_file(const std::string& path) {
-  CORF_ASSIGN(std::shared_ptr<Mapping> mapping, map_file(path));
-  const std::span bytes(static_cast<const std::byte*>(mapping->base), mapping->size);
-  Result<ExecutableSpec> spec = from_bytes(bytes, mapping);
-  if (spec.ok()) return spec;
+  CORF_ASSIGN(const InputFile file, InputFile::open(path));
+  Result<ExecutableSpec> spec =
+      read_spec({file.size_bytes(), [&](int64_t offset_bytes, std::span<std::byte> to) {
+                   return file.read(offset_bytes, to);
+                 }});
+  if (spec.ok() || spec.error().code == ErrorCode::kIo) return spec;
   return Error{spec.error().code, fmt::format("'{}': {}", path, spec.error().message)};
 }
 
 bool is_executable_file(const std::string& path) {
   std::array<char, kMagic.size()> start{};
-  std::ifstream file(path, std::ios::binary);
-  return file.read(start.data(), start.size()) && start == kMagic;
+  const Result<InputFile> file = InputFile::open(path);
+  return file.ok() && file->read(0, std::as_writable_bytes(std::span(start))).ok() &&
+         start == kMagic;
 }
 
 }  // namespace corf::runtime

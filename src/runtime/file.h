@@ -8,21 +8,19 @@
 
 /// .corf files: a compiled model as it lies on disk. A header (magic, format number, table of
 /// sections with their checksums, its own checksum) is followed by the steps, the code and the
-/// constants, each at a multiple of a page, so that a file is used as it is mapped.
+/// constants, each at a multiple of a page.
 namespace corf::runtime {
 
 std::vector<std::byte> to_bytes(const ExecutableSpec& spec);
 
-/// The constants stay where they are: `owner` keeps `bytes` alive.
 /// Errors: kInvalidModel if the bytes are not of this kind, damaged, or fail verify_spec;
 /// kUnsupported for another format number.
-Result<ExecutableSpec> from_bytes(std::span<const std::byte> bytes, std::shared_ptr<void> owner);
+Result<ExecutableSpec> from_bytes(std::span<const std::byte> bytes);
 
-/// Writes another file and renames it: `path` is written whole or not at all.
-/// Errors: kIo.
+/// Errors: those of OutputFile.
 Status write_executable_file(const ExecutableSpec& spec, const std::string& path);
 
-/// Maps the file. Errors: kIo; those of from_bytes, naming the file.
+/// Errors: kIo; those of from_bytes, naming the file.
 Result<ExecutableSpec> read_executable_file(const std::string& path);
 
 /// Whether the file starts as .corf files do, whatever its name.

@@ -100,6 +100,10 @@ Result<std::vector<const corf_tensor*>> match(const DeclaredTensors& declared,
       return make_error(ErrorCode::kInvalidArgument, "{}: {} is no element type",
                         declared[i]->described(kind), static_cast<int>(tensor.dtype));
     }
+    if (Status status = check_rank(tensor.rank, tensor.extents); !status.ok()) {
+      return make_error(ErrorCode::kInvalidArgument, "{}: {}", declared[i]->described(kind),
+                        status.error().message);
+    }
     auto num_elems = checked_num_elems(shape_of(tensor));
     if (!num_elems.ok()) {
       return make_error(ErrorCode::kInvalidArgument, "{}: {} is no shape",
@@ -122,6 +126,17 @@ Status check_type_and_shape(const DeclaredTensor& declared, std::string_view kin
   if (!declared.admits(shape_of(tensor))) {
     return make_error(ErrorCode::kInvalidArgument, "{} was given with shape {}",
                       declared.described(kind), to_string(shape_of(tensor)));
+  }
+  return {};
+}
+
+Status check_rank(size_t rank, const int64_t* extents) {
+  constexpr size_t kMostDims = 1 << 16;
+  if (rank > kMostDims) {
+    return make_error(ErrorCode::kInvalidArgument, "{} is no number of dimensions", rank);
+  }
+  if (rank > 0 && extents == nullptr) {
+    return make_error(ErrorCode::kInvalidArgument, "its extents are null");
   }
   return {};
 }

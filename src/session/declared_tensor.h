@@ -76,6 +76,10 @@ Result<std::vector<const corf_tensor*>> match(const DeclaredTensors& declared,
 Status check_type_and_shape(const DeclaredTensor& declared, std::string_view kind,
                             const corf_tensor& tensor);
 
+/// Errors: kInvalidArgument if the caller's array of extents is null or longer than any tensor's.
+Status check_rank(size_t rank, const int64_t* extents);
+
+/// Of a tensor that check_rank admits, as `match` has made sure.
 Shape shape_of(const corf_tensor& tensor);
 
 }  // namespace corf::session

@@ -1,7 +1,27 @@
 #include "session/error.h"
 
+#include <algorithm>
+
+#include "support/printable.h"
+
 namespace corf::session {
 namespace {
+
+/// Of a message. Room for a list of nodes; a single name cannot fill more than `kMostLineBytes`.
+constexpr size_t kMostMessageBytes = 256 << 10;
+constexpr size_t kMostLineBytes = 4096;
+
+/// Names in messages come from files: here, where all errors pass, they lose their sting.
+std::string bounded(const std::string& message) {
+  const std::string safe = printable_lines(message);
+  std::string text;
+  for (size_t begin = 0; begin <= safe.size();) {
+    const size_t end = std::min(safe.find('\n', begin), safe.size());
+    text += (begin == 0 ? "" : "\n") + shortened(safe.substr(begin, end - begin), kMostLineBytes);
+    begin = end + 1;
+  }
+  return shortened(std::move(text), kMostMessageBytes);
+}
 
 // Handed out where not even an error can be allocated; corf_error_free leaves it alone.
 corf_error* static_out_of_memory() noexcept {
@@ -33,7 +53,7 @@ corf_error* out_of_memory() noexcept { return static_out_of_memory(); }
 
 corf_error* to_c(const Error& error) noexcept {
   try {
-    return new corf_error{to_c(error.code), error.message};
+    return new corf_error{to_c(error.code), bounded(error.message)};
   } catch (...) {
     return static_out_of_memory();
   }
@@ -43,8 +63,12 @@ corf_error* to_c(const Error& error) noexcept {
 
 extern "C" {
 
-corf_code corf_error_code(const corf_error* error) { return error->code; }
-const char* corf_error_message(const corf_error* error) { return error->message.c_str(); }
+corf_code corf_error_code(const corf_error* error) {
+  return corf::session::answered(corf_code{}, {error}, [&] { return error->code; });
+}
+const char* corf_error_message(const corf_error* error) {
+  return corf::session::answered("", {error}, [&] { return error->message.c_str(); });
+}
 void corf_error_free(corf_error* error) {
   if (error != corf::session::out_of_memory()) delete error;
 }

@@ -10,8 +10,10 @@ using corf::make_error;
 using corf::Status;
 using corf::runtime::KernelStep;
 using corf::runtime::RoutineStep;
+using corf::session::answered;
 using corf::session::CompiledModel;
 using corf::session::guarded;
+using corf::session::needed_array;
 
 struct corf_profile {
   struct Step {
@@ -84,44 +86,48 @@ extern "C" {
 void corf_executable_free(corf_executable* executable) { delete executable; }
 
 size_t corf_executable_num_inputs(const corf_executable* executable) {
-  return executable->compiled->inputs.size();
+  return answered(size_t{0}, {executable}, [&] { return executable->compiled->inputs.size(); });
 }
 
 size_t corf_executable_num_outputs(const corf_executable* executable) {
-  return executable->compiled->outputs.size();
+  return answered(size_t{0}, {executable}, [&] { return executable->compiled->outputs.size(); });
 }
 
 corf_error* corf_executable_input(const corf_executable* executable, size_t position,
                                   corf_tensor_info* info) {
-  return guarded([&] {
+  return guarded({{executable, "executable"}, {info, "info"}}, [&] {
     return corf::session::describe(executable->compiled->inputs, position, "input", info);
   });
 }
 
 corf_error* corf_executable_output(const corf_executable* executable, size_t position,
                                    corf_tensor_info* info) {
-  return guarded([&] {
+  return guarded({{executable, "executable"}, {info, "info"}}, [&] {
     return corf::session::describe(executable->compiled->outputs, position, "output", info);
   });
 }
 
 corf_error* corf_executable_run(corf_executable* executable, const corf_tensor* inputs,
                                 size_t num_inputs, const corf_tensor* outputs, size_t num_outputs) {
-  return guarded([&] {
-    return corf::session::run(*executable->compiled, inputs, num_inputs, outputs, num_outputs);
-  });
+  return guarded({{executable, "executable"},
+                  needed_array(inputs, num_inputs, "inputs"),
+                  needed_array(outputs, num_outputs, "outputs")},
+                 [&] {
+                   return corf::session::run(*executable->compiled, inputs, num_inputs, outputs,
+                                             num_outputs);
+                 });
 }
 
 corf_error* corf_executable_describe(const corf_executable* executable, corf_executable_info* info,
                                      size_t info_size_bytes) {
-  return guarded([&]() -> Status {
+  return guarded({{executable, "executable"}, {info, "info"}}, [&]() -> Status {
     copy_struct(describe(*executable->compiled), info, info_size_bytes);
     return {};
   });
 }
 
 corf_error* corf_executable_limit_ms(const corf_executable* executable, double* limit_ms) {
-  return guarded([&]() -> Status {
+  return guarded({{executable, "executable"}, {limit_ms, "limit_ms"}}, [&]() -> Status {
     const corf_executable_info info = describe(*executable->compiled);
     *limit_ms = corf::session::limit_ms(info.executed_flops, info.compulsory_bytes,
                                         executable->compiled->threads,
@@ -133,28 +139,34 @@ corf_error* corf_executable_limit_ms(const corf_executable* executable, double* 
 corf_error* corf_executable_run_profiled(corf_executable* executable, const corf_tensor* inputs,
                                          size_t num_inputs, const corf_tensor* outputs,
                                          size_t num_outputs, corf_profile** profile) {
-  return guarded([&]() -> Status {
-    std::vector<corf::runtime::StepProfile> steps;
-    CORF_RETURN_IF_ERROR(corf::session::run(*executable->compiled, inputs, num_inputs, outputs,
-                                            num_outputs, &steps));
-    *profile = new corf_profile(to_profile(*executable->compiled, steps));
-    return {};
-  });
+  return guarded({{executable, "executable"},
+                  {profile, "profile"},
+                  needed_array(inputs, num_inputs, "inputs"),
+                  needed_array(outputs, num_outputs, "outputs")},
+                 [&]() -> Status {
+                   std::vector<corf::runtime::StepProfile> steps;
+                   CORF_RETURN_IF_ERROR(corf::session::run(
+                       *executable->compiled, inputs, num_inputs, outputs, num_outputs, &steps));
+                   *profile = new corf_profile(to_profile(*executable->compiled, steps));
+                   return {};
+                 });
 }
 
 corf_error* corf_executable_write(const corf_executable* executable, const char* path) {
-  return guarded([&] {
+  return guarded({{executable, "executable"}, {path, "path"}}, [&] {
     return corf::runtime::write_executable_file(executable->compiled->executable->spec(), path);
   });
 }
 
 void corf_profile_free(corf_profile* profile) { delete profile; }
 
-size_t corf_profile_num_steps(const corf_profile* profile) { return profile->steps.size(); }
+size_t corf_profile_num_steps(const corf_profile* profile) {
+  return answered(size_t{0}, {profile}, [&] { return profile->steps.size(); });
+}
 
 corf_error* corf_profile_step(const corf_profile* profile, size_t position, corf_step_profile* step,
                               size_t step_size_bytes) {
-  return guarded([&]() -> Status {
+  return guarded({{profile, "profile"}, {step, "step"}}, [&]() -> Status {
     if (position >= profile->steps.size()) {
       return make_error(ErrorCode::kInvalidArgument, "there is no step number {}; there are {}",
                         position, profile->steps.size());

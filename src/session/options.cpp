@@ -102,7 +102,7 @@ using corf::session::guarded;
 extern "C" {
 
 corf_error* corf_options_create(corf_options** options) {
-  return guarded([&]() -> corf::Status {
+  return guarded({{options, "options"}}, [&]() -> corf::Status {
     *options = new corf_options{corf::session::Options::from_environment()};
     return {};
   });
@@ -111,7 +111,8 @@ corf_error* corf_options_create(corf_options** options) {
 void corf_options_free(corf_options* options) { delete options; }
 
 corf_error* corf_options_set(corf_options* options, const char* key, const char* value) {
-  return guarded([&] { return options->options.set(key, value); });
+  return guarded({{options, "options"}, {key, "key"}, {value, "value"}},
+                 [&] { return options->options.set(key, value); });
 }
 
 }  // extern "C"

@@ -6,7 +6,9 @@
 using corf::ErrorCode;
 using corf::make_error;
 using corf::Status;
+using corf::session::answered;
 using corf::session::guarded;
+using corf::session::needed_array;
 
 extern "C" {
 
@@ -16,33 +18,35 @@ const char* corf_version(void) { return CORF_STRINGIFY(CORF_VERSION); }
 void corf_session_free(corf_session* session) { delete session; }
 
 size_t corf_session_num_inputs(const corf_session* session) {
-  return session->session->inputs().size();
+  return answered(size_t{0}, {session}, [&] { return session->session->inputs().size(); });
 }
 
 size_t corf_session_num_outputs(const corf_session* session) {
-  return session->session->outputs().size();
+  return answered(size_t{0}, {session}, [&] { return session->session->outputs().size(); });
 }
 
 corf_error* corf_session_input(const corf_session* session, size_t position,
                                corf_tensor_info* info) {
-  return guarded(
-      [&] { return corf::session::describe(session->session->inputs(), position, "input", info); });
+  return guarded({{session, "session"}, {info, "info"}}, [&] {
+    return corf::session::describe(session->session->inputs(), position, "input", info);
+  });
 }
 
 corf_error* corf_session_output(const corf_session* session, size_t position,
                                 corf_tensor_info* info) {
-  return guarded([&] {
+  return guarded({{session, "session"}, {info, "info"}}, [&] {
     return corf::session::describe(session->session->outputs(), position, "output", info);
   });
 }
 
 size_t corf_session_num_metadata(const corf_session* session) {
-  return session->session->description().metadata.size();
+  return answered(size_t{0}, {session},
+                  [&] { return session->session->description().metadata.size(); });
 }
 
 corf_error* corf_session_metadata_at(const corf_session* session, size_t position, const char** key,
                                      const char** value) {
-  return guarded([&]() -> Status {
+  return guarded({{session, "session"}, {key, "key"}, {value, "value"}}, [&]() -> Status {
     const auto& metadata = session->session->description().metadata;
     if (position >= metadata.size()) {
       return make_error(ErrorCode::kInvalidArgument, "there is no metadata number {}; there are {}",
@@ -56,22 +60,25 @@ corf_error* corf_session_metadata_at(const corf_session* session, size_t positio
 }
 
 const char* corf_session_metadata(const corf_session* session, const char* key) {
-  const auto& metadata = session->session->description().metadata;
-  const auto entry = metadata.find(key);
-  return entry == metadata.end() ? nullptr : entry->second.c_str();
+  return answered(static_cast<const char*>(nullptr), {session, key}, [&]() -> const char* {
+    const auto& metadata = session->session->description().metadata;
+    const auto entry = metadata.find(key);
+    return entry == metadata.end() ? nullptr : entry->second.c_str();
+  });
 }
 
 int64_t corf_session_opset(const corf_session* session) {
-  return session->session->description().opset;
+  return answered(int64_t{0}, {session}, [&] { return session->session->description().opset; });
 }
 
 size_t corf_session_num_operators(const corf_session* session) {
-  return session->session->description().operators.size();
+  return answered(size_t{0}, {session},
+                  [&] { return session->session->description().operators.size(); });
 }
 
 corf_error* corf_session_operator_at(const corf_session* session, size_t position,
                                      const char** name, int64_t* count) {
-  return guarded([&]() -> Status {
+  return guarded({{session, "session"}, {name, "name"}, {count, "count"}}, [&]() -> Status {
     const auto& operators = session->session->description().operators;
     if (position >= operators.size()) {
       return make_error(ErrorCode::kInvalidArgument, "there is no operator number {}; there are {}",
@@ -83,27 +90,36 @@ corf_error* corf_session_operator_at(const corf_session* session, size_t positio
   });
 }
 
-int corf_session_threads(const corf_session* session) { return session->session->threads(); }
+int corf_session_threads(const corf_session* session) {
+  return answered(0, {session}, [&] { return session->session->threads(); });
+}
 
 corf_error* corf_session_compile(corf_session* session, const corf_shape* shapes, size_t num_shapes,
                                  corf_executable** executable) {
-  return guarded([&]() -> Status {
-    CORF_ASSIGN(const auto bindings, corf::session::to_bindings(shapes, num_shapes));
-    CORF_ASSIGN(auto compiled, session->session->compile(bindings));
-    *executable = new corf_executable{std::move(compiled)};
-    return {};
-  });
+  return guarded({{session, "session"},
+                  {executable, "executable"},
+                  needed_array(shapes, num_shapes, "shapes")},
+                 [&]() -> Status {
+                   CORF_ASSIGN(const auto bindings, corf::session::to_bindings(shapes, num_shapes));
+                   CORF_ASSIGN(auto compiled, session->session->compile(bindings));
+                   *executable = new corf_executable{std::move(compiled)};
+                   return {};
+                 });
 }
 
 corf_error* corf_session_run(corf_session* session, const corf_tensor* inputs, size_t num_inputs,
                              const corf_tensor* outputs, size_t num_outputs) {
-  return guarded([&]() -> Status {
-    CORF_ASSIGN(const auto matched,
-                corf::session::match(session->session->inputs(), "input", inputs, num_inputs));
-    CORF_ASSIGN(const auto shapes, session->session->shapes_of(matched));
-    CORF_ASSIGN(const auto compiled, session->session->compile(shapes));
-    return corf::session::run(*compiled, inputs, num_inputs, outputs, num_outputs);
-  });
+  return guarded(
+      {{session, "session"},
+       needed_array(inputs, num_inputs, "inputs"),
+       needed_array(outputs, num_outputs, "outputs")},
+      [&]() -> Status {
+        CORF_ASSIGN(const auto matched,
+                    corf::session::match(session->session->inputs(), "input", inputs, num_inputs));
+        CORF_ASSIGN(const auto shapes, session->session->shapes_of(matched));
+        CORF_ASSIGN(const auto compiled, session->session->compile(shapes));
+        return corf::session::run(*compiled, inputs, num_inputs, outputs, num_outputs);
+      });
 }
 
 }  // extern "C"

@@ -81,6 +81,10 @@ Result<ShapeBindings> to_bindings(const corf_shape* shapes, size_t num_shapes) {
     if (shapes[i].name == nullptr) {
       return make_error(ErrorCode::kInvalidArgument, "shape number {} has no name", i);
     }
+    if (Status status = check_rank(shapes[i].rank, shapes[i].extents); !status.ok()) {
+      return make_error(ErrorCode::kInvalidArgument, "the shape of '{}': {}", shapes[i].name,
+                        status.error().message);
+    }
     Shape shape = shapes[i].rank == 0
                       ? Shape{}
                       : Shape(shapes[i].extents, shapes[i].extents + shapes[i].rank);

@@ -1,11 +1,48 @@
 #pragma once
+#include <cstdint>
 #include <string>
 #include <string_view>
 
+#include "support/result.h"
+
 namespace corf {
 
-/// Writes the file whole or not at all (under another name, then renamed) and makes its folder.
-/// False if that fails.
-bool write_file_whole(const std::string& file, std::string_view content);
+/// A file on its way to disk. Everything that corf writes is written here:
+/// - A regular file appears whole or not at all: it is written under another name in the same
+///   folder, which no other process of any machine or container can choose, then renamed.
+/// - /dev/null, /dev/stdout, terminals and FIFOs that somebody reads are written to as they stand.
+/// - A symbolic link to a file is refused, as a block device is: neither is to be lost by mistake.
+class OutputFile {
+ public:
+  /// Errors: kIo naming the path and the reason.
+  static Result<OutputFile> create(const std::string& path);
+  OutputFile(OutputFile&& other) noexcept;
+  OutputFile& operator=(OutputFile&& other) noexcept;
+  /// What was not finished is removed.
+  ~OutputFile();
+
+  Status write(std::string_view bytes);
+  int64_t size_bytes() const { return size_bytes_; }
+  /// Closes the file and gives it its name.
+  Status finish();
+
+ private:
+  OutputFile(std::string path, std::string temporary, int descriptor)
+      : path_(std::move(path)), temporary_(std::move(temporary)), descriptor_(descriptor) {}
+  std::string path_;
+  std::string temporary_;  // empty: written in place
+  int descriptor_ = -1;
+  int64_t size_bytes_ = 0;
+};
+
+/// Errors: those of OutputFile.
+Status write_file(const std::string& path, std::string_view content);
+
+/// As write_file, and makes the folder of the file where it is missing.
+Status write_file_and_folder(const std::string& path, std::string_view content);
+
+/// Whether a file of this name is this process's standard output, so that nothing else should be
+/// printed there.
+bool is_standard_output(const std::string& path);
 
 }  // namespace corf

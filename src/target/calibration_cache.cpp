@@ -2,10 +2,10 @@
 
 #include <array>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "support/read_file.h"
 #include "support/write_file.h"
 
 namespace corf {
@@ -14,6 +14,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int kFormat = 3;
+constexpr int64_t kMostBytes = 1 << 16;
 
 constexpr std::array<std::pair<const char*, double Machine::*>, 8> kMeasured = {{
     {"fma_gflops_core", &Machine::fma_gflops_core},
@@ -40,9 +41,9 @@ json identity(const Machine& machine) {
 }  // namespace
 
 bool read_calibration(const std::string& file, Machine& machine) {
-  std::ifstream stream(file);
-  if (!stream) return false;
-  const json content = json::parse(stream, nullptr, false);
+  const Result<std::string> text = read_file(file, kMostBytes);
+  if (!text.ok()) return false;
+  const json content = json::parse(*text, nullptr, false);
   if (!content.is_object() || content.value("machine", json()) != identity(machine)) return false;
   const json measured = content.value("measured", json());
   if (!measured.is_object()) return false;
@@ -62,7 +63,8 @@ bool write_calibration(const std::string& file, const Machine& machine) {
   json content = {{"machine", identity(machine)}};
   for (const auto& [name, field] : kMeasured) content["measured"][name] = machine.*field;
   // The CPU's name is whatever the hypervisor says, perhaps not UTF-8.
-  return write_file_whole(file, content.dump(2, ' ', false, json::error_handler_t::replace) + '\n');
+  const std::string text = content.dump(2, ' ', false, json::error_handler_t::replace) + '\n';
+  return write_file_and_folder(file, text).ok();
 }
 
 }  // namespace corf

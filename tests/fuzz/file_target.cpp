@@ -373,7 +373,7 @@ Finding file_target(Choices choices) {
   for (size_t i = choices.below(4); i > 0; --i) change(changed, choices);
   std::vector<std::byte> file = runtime::to_bytes(changed);
   if (choices.chance(96)) change_bytes(file, choices);
-  auto spec = runtime::from_bytes(file, nullptr);
+  auto spec = runtime::from_bytes(file);
   if (!spec) return spec.error().message.empty() ? "refused without a reason" : "";
   if (!is_small(*spec)) return "";
   const bool has_kernels = std::any_of(

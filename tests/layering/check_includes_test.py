@@ -31,7 +31,8 @@ class CheckIncludesTest(unittest.TestCase):
         self.assertEqual(self.check({
             "src/loop/a.cpp": '#include <vector>\n#include "graph/a.h"\n#include "support/r.h"\n',
             "src/codegen/a.cpp": "#include <llvm/IR/Module.h>\n",
-            "tools/corf/a.cpp": '#include <corf/corf.hpp>\n#include "settings.h"\n',
+            "tools/corf/a.cpp": '#include <corf/corf.hpp>\n#include "settings.h"\n'
+                                '#include "support/read_file.h"\n',
         }), [])
 
     def test_forbidden_folder(self):

@@ -1,9 +1,15 @@
 // Loading: damaged and inconsistent models give one message that names what is wrong.
+#include <atomic>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <numeric>
+#include <thread>
 #include <unistd.h>
 
+#include "onnx/external_data.h"
+#include "onnx/parse_tensor.h"
 #include "tests/onnx/model_builder.h"
 
 namespace corf {
@@ -248,12 +254,12 @@ class ExternalData : public ::testing::Test {
   std::filesystem::path directory_;
 };
 
-TEST_F(ExternalData, IsMapped) {
+TEST_F(ExternalData, IsRead) {
   auto model = load(builder("weights.bin", "8", "8"));
   ASSERT_TRUE(model.ok()) << model.error().message;
   auto graph = onnx::import(**model, {});
   ASSERT_TRUE(graph.ok()) << graph.error().message;
-  model = std::shared_ptr<const onnx::Model>();  // the tensors keep the file mapped
+  model = std::shared_ptr<const onnx::Model>();  // the tensors keep their bytes
   auto outputs = graph::evaluate(*graph, {floats({2}, {10, 20})}, {.round_to_dtype = true});
   ASSERT_TRUE(outputs.ok());
   EXPECT_EQ(values_of((*outputs)[0]), (std::vector<double>{13, 24}));
@@ -270,6 +276,91 @@ TEST_F(ExternalData, OutsideOfTheDirectoryIsRefused) {
   }
   std::filesystem::create_symlink(directory_ / "secret.bin", directory_ / "model" / "link.bin");
   EXPECT_FALSE(load(builder("link.bin", "0", "8")).ok());
+  std::filesystem::create_hard_link(directory_ / "secret.bin", directory_ / "model" / "hard.bin");
+  auto linked = load(builder("hard.bin", "0", "8"));
+  ASSERT_FALSE(linked.ok());
+  EXPECT_NE(linked.error().message.find("2 hard links"), std::string::npos);
+}
+
+TEST_F(ExternalData, LinksAndPathsWithinTheDirectoryAreFollowed) {
+  std::filesystem::create_directory(directory_ / "model" / "sub");
+  std::filesystem::create_symlink("weights.bin", directory_ / "model" / "link.bin");
+  for (const char* location : {"link.bin", "./weights.bin", "sub/../weights.bin"}) {
+    auto model = load(builder(location, "0", "8"));
+    EXPECT_TRUE(model.ok()) << model.error().message;
+  }
+}
+
+/// An empty directory is the current one, not the root of all paths.
+TEST_F(ExternalData, OfModelsInMemoryLieInTheirDirectory) {
+  const std::string bytes = builder("weights.bin", "0", "8").bytes();
+  const std::string directory = (directory_ / "model").string();
+  EXPECT_TRUE(onnx::parse_model(bytes.data(), bytes.size(), directory).ok());
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(directory_ / "model");
+  EXPECT_TRUE(onnx::parse_model(bytes.data(), bytes.size(), "").ok());
+  for (const std::string& location :
+       {std::string("../secret.bin"), (directory_ / "secret.bin").string()}) {
+    const std::string outside = builder(location, "0", "8").bytes();
+    auto model = onnx::parse_model(outside.data(), outside.size(), "");
+    ASSERT_FALSE(model.ok()) << location;
+    EXPECT_NE(model.error().message.find("outside"), std::string::npos);
+  }
+  std::filesystem::current_path(before);
+}
+
+/// With a mapping instead of a copy, reading the weights would end the process here.
+TEST_F(ExternalData, MayBeCutShortAfterLoading) {
+  auto model = load(builder("weights.bin", "8", "8"));
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  std::filesystem::resize_file(directory_ / "model" / "weights.bin", 0);
+  auto graph = onnx::import(**model, {});
+  ASSERT_TRUE(graph.ok()) << graph.error().message;
+  auto outputs = graph::evaluate(*graph, {floats({2}, {10, 20})}, {.round_to_dtype = true});
+  ASSERT_TRUE(outputs.ok());
+  EXPECT_EQ(values_of((*outputs)[0]), (std::vector<double>{13, 24}));
+}
+
+TEST_F(ExternalData, ReadLateFromAChangedFileIsAnError) {
+  const std::string path = (directory_ / "model" / "weights.bin").string();
+  auto file = onnx::ExternalFile::open(path);
+  ASSERT_TRUE(file.ok()) << file.error().message;
+  std::filesystem::resize_file(path, 8);
+  auto bytes = (*file)->read(8, 8);
+  ASSERT_FALSE(bytes.ok());
+  EXPECT_NE(bytes.error().message.find("load the model again"), std::string::npos);
+}
+
+/// Each thread finds each tensor's bytes whole, whoever has read them.
+TEST_F(ExternalData, IsSafeBetweenThreads) {
+  constexpr int64_t kElems = 1 << 20;
+  std::vector<int32_t> values(kElems);
+  std::iota(values.begin(), values.end(), 0);
+  std::ofstream(directory_ / "model" / "large.bin", std::ios::binary)
+      .write(reinterpret_cast<const char*>(values.data()), kElems * 4);
+  onnx::ExternalData external({(directory_ / "model").string()});
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] {
+      for (int64_t i = 0; i < 200; ++i) {
+        const int64_t at = (i * 7919 + t * 104729) % (kElems - 1000);
+        auto file = external.open(i % 2 == 0 ? "large.bin" : "./large.bin");
+        auto bytes = file.ok() ? (*file)->read(at * 4, 4000) : file.error();
+        wrong += !bytes.ok() || std::memcmp(*bytes, &values[at], 4000) != 0;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST_F(ExternalData, OfATensorWithoutAModelIsRefused) {
+  const auto proto = builder("weights.bin", "0", "8").proto.graph().initializer(0);
+  const std::string bytes = proto.SerializeAsString();
+  auto tensor = onnx::parse_tensor(bytes.data(), bytes.size());
+  ASSERT_FALSE(tensor.ok());
+  EXPECT_NE(tensor.error().message.find("raw_data"), std::string::npos) << tensor.error().message;
 }
 
 TEST_F(ExternalData, OffsetsAndLengthsAreChecked) {

@@ -149,7 +149,7 @@ TEST_F(ExecutableFile, UnreadableAndUnwritablePlaces) {
 }
 
 std::string error_of(const std::vector<std::byte>& bytes) {
-  const auto spec = from_bytes(bytes, nullptr);
+  const auto spec = from_bytes(bytes);
   return spec.ok() ? "" : spec.error().message;
 }
 
@@ -184,7 +184,7 @@ TEST(ExecutableBytes, ForeignFilesAndFormatsAreNamed) {
   std::vector<std::byte> other = bytes;
   other[8] = std::byte(99);
   EXPECT_NE(error_of(other).find("format 99"), std::string::npos) << error_of(other);
-  EXPECT_EQ(from_bytes(other, nullptr).error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(from_bytes(other).error().code, ErrorCode::kUnsupported);
   bytes[0] = std::byte('X');
   EXPECT_NE(error_of(bytes).find("not a compiled corf model"), std::string::npos);
   EXPECT_NE(error_of({}).find("0 bytes"), std::string::npos);
@@ -238,7 +238,7 @@ TEST(ExecutableBytes, RandomDamageUnderRightChecksumsIsLoadedOrRefused) {
           std::byte(choice < 5 ? kTelling[choice] : random() % 256);
     }
     sign(bytes);
-    auto spec = from_bytes(bytes, nullptr);
+    auto spec = from_bytes(bytes);
     refused += !spec.ok() || !Executable::load(spec.take(), team).ok();
   }
   EXPECT_GT(refused, 500);

@@ -12,6 +12,7 @@
 #include "json.h"
 #include "progress.h"
 #include "settings.h"
+#include "support/printable.h"
 
 namespace corf::command {
 namespace {
@@ -136,7 +137,7 @@ void print_table(const std::vector<StepProfile>& steps) {
   for (const StepProfile& step : steps) {
     fmt::print("{:>10.4f} {:>6.1f}% {:>9.1f} {:>8.0f}%  {}\n", step.time_ms,
                100 * fraction_of(step.time_ms, total_ms), gflops(step.work_flops, step.time_ms),
-               100 * fraction_of(step.limit_ms, step.time_ms), step.label);
+               100 * fraction_of(step.limit_ms, step.time_ms), printable(step.label));
   }
   fmt::print("{:>10.4f} {:>6.1f}%{:>21}{} steps\n", total_ms, 100.0, "", steps.size());
 }

@@ -5,6 +5,7 @@
 #include "inputs.h"
 #include "json.h"
 #include "settings.h"
+#include "support/printable.h"
 
 namespace corf::command {
 namespace {
@@ -44,7 +45,7 @@ void compare(const CompareSettings& settings) {
     print(result);
   } else {
     for (const ComparedValue& output : comparison.outputs) {
-      fmt::print("{}  relative L2 error {:.3g}, largest error {:.3g}  {}\n", output.name,
+      fmt::print("{}  relative L2 error {:.3g}, largest error {:.3g}  {}\n", printable(output.name),
                  output.relative_l2, output.max_abs, output.within_bounds ? "ok" : "WRONG");
     }
     if (comparison.first_wrong_group) {
@@ -52,7 +53,7 @@ void compare(const CompareSettings& settings) {
       fmt::print(
           "first group that is off: {} (nodes {})  relative L2 error {:.3g}, largest error "
           "{:.3g}\n",
-          group.name, group.nodes, group.relative_l2, group.max_abs);
+          printable(group.name), printable(group.nodes), group.relative_l2, group.max_abs);
     }
   }
   if (!passed) {

@@ -2,8 +2,10 @@
 #include <memory>
 
 #include "commands.h"
+#include "files.h"
 #include "json.h"
 #include "settings.h"
+#include "support/printable.h"
 
 namespace corf::command {
 namespace {
@@ -16,6 +18,7 @@ void compile(const CompileSettings& settings) {
   Session session(settings.model, settings.to_options());
   const Executable executable = session.compile(settings.shapes());
   executable.write(settings.output);
+  leave_standard_output_to(settings.output);
   const corf_executable_info info = executable.info();
   if (settings.json) {
     print({{"file", settings.output},
@@ -28,7 +31,7 @@ void compile(const CompileSettings& settings) {
     return;
   }
   fmt::print("{}: {}, code {:.0f} KiB, constants {:.2f} MiB, plan {} ({}), compiled in {:.0f} ms\n",
-             settings.output, info.isa, static_cast<double>(info.code_bytes) / (1 << 10),
+             printable(settings.output), info.isa, static_cast<double>(info.code_bytes) / (1 << 10),
              static_cast<double>(info.constant_bytes) / (1 << 20), info.plan_hash, settings.plan,
              info.compile_ms);
 }

@@ -10,6 +10,7 @@
 #include "json.h"
 #include "progress.h"
 #include "settings.h"
+#include "support/printable.h"
 
 namespace corf::command {
 namespace {
@@ -185,7 +186,8 @@ void conformance(const ConformanceSettings& settings) {
                         {"outcome", to_text(result.outcome)},
                         {"message", result.message}});
       } else if (result.outcome != Outcome::kPassed) {
-        fmt::print("{} {}: {}\n", to_text(result.outcome), result.folder, result.message);
+        fmt::print("{} {}: {}\n", to_text(result.outcome), printable(result.folder),
+                   printable_lines(result.message));
       }
       progress.update(static_cast<double>(i + 1) / static_cast<double>(cases.size()));
     }

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <map>
 
+#include "support/printable.h"
+
 namespace corf::command {
 namespace {
 
@@ -40,11 +42,11 @@ std::string escaped(const std::string& text, const std::map<char, std::string>& 
 }
 
 std::string html(const std::string& text) {
-  return escaped(text, {{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&quot;"}});
+  return escaped(printable(text), {{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&quot;"}});
 }
 
 std::string dot(const std::string& text) {
-  return '"' + escaped(text, {{'"', "\\\""}, {'\\', "\\\\"}, {'\n', " "}}) + '"';
+  return '"' + escaped(printable(text), {{'"', "\\\""}, {'\\', "\\\\"}, {'\n', " "}}) + '"';
 }
 
 std::string color_of(const std::string& strategy) {
@@ -97,15 +99,16 @@ std::string to_table(const std::vector<MeasuredGroup>& groups) {
   for (const MeasuredGroup& entry : groups) {
     const ExplainedGroup& group = entry.group;
     text += fmt::format("{:>12} {:>12}  {}\n", time_text(group.predicted_ms),
-                        time_text(entry.measured_ms), title(group));
+                        time_text(entry.measured_ms), printable(title(group)));
     predicted_ms += group.predicted_ms;
     measured_ms += entry.measured_ms.value_or(0);
     bool streams = false;
     for (const ExplainedLink& link : group.links) {
       if (is_inline(link)) continue;
       streams |= link.strategy == "stream";
-      text += fmt::format("{:27}  {} -> {}: {}, {} ({})\n", "", link.producer, link.consumer,
-                          link.mapping, link.strategy, link.why);
+      text +=
+          fmt::format("{:27}  {} -> {}: {}, {} ({})\n", "", printable(link.producer),
+                      printable(link.consumer), link.mapping, link.strategy, printable(link.why));
     }
     fused += streams;
   }

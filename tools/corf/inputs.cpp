@@ -76,7 +76,7 @@ std::vector<Array> read_inputs(const Settings& settings) {
   std::vector<Array> arrays;
   for (const std::string& argument : settings.input_arguments) {
     const auto [name, file] = split_at_first_equals(argument);
-    arrays.push_back(parse_npy(file, read_file(file)));
+    arrays.push_back(read_npy(file));
     arrays.back().rename(name);
   }
   return arrays;

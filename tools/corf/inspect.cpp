@@ -5,6 +5,7 @@
 #include "commands.h"
 #include "json.h"
 #include "settings.h"
+#include "support/printable.h"
 
 namespace corf::command {
 namespace {
@@ -59,29 +60,35 @@ Json to_json(const std::vector<Declaration>& declarations) {
 }
 
 /// The first line, cut to fit a terminal's.
-std::string shortened(const std::string& text) {
+std::string first_line(const std::string& text) {
   constexpr size_t kMostBytes = 60;
   size_t size = std::min(text.find('\n'), text.size());
   if (size > kMostBytes) {
     size = kMostBytes;
     while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xc0) == 0x80) --size;
   }
-  return size == text.size() ? text
-                             : fmt::format("{}... ({} bytes)", text.substr(0, size), text.size());
+  const std::string line = printable(std::string_view(text).substr(0, size));
+  return size == text.size() ? line : fmt::format("{}... ({} bytes)", line, text.size());
 }
 
 void print_overview(Session& session, const std::vector<Declaration>& inputs) {
   fmt::print("opset {}\n\ninputs\n", session.opset());
-  for (const Declaration& input : inputs) fmt::print("  {}  {}\n", input.name, to_text(input));
+  for (const Declaration& input : inputs) {
+    fmt::print("  {}  {}\n", printable(input.name), to_text(input));
+  }
   fmt::print("\noutputs\n");
   for (const Declaration& output : session.outputs()) {
-    fmt::print("  {}  {}\n", output.name, to_text(output));
+    fmt::print("  {}  {}\n", printable(output.name), to_text(output));
   }
   fmt::print("\noperators\n");
-  for (const auto& [name, count] : session.operators()) fmt::print("  {:>6}  {}\n", count, name);
+  for (const auto& [name, count] : session.operators()) {
+    fmt::print("  {:>6}  {}\n", count, printable(name));
+  }
   if (const auto metadata = session.metadata(); !metadata.empty()) {
     fmt::print("\nmetadata\n");
-    for (const auto& [key, value] : metadata) fmt::print("  {} = {}\n", key, shortened(value));
+    for (const auto& [key, value] : metadata) {
+      fmt::print("  {} = {}\n", printable(key), first_line(value));
+    }
   }
 }
 

@@ -2,16 +2,36 @@
 #include <corf/corf.hpp>
 #include <cstdio>
 #include <exception>
+#include <iostream>
 #include <new>
+#include <sstream>
+#include <string>
 
 #include "commands.h"
+#include "support/printable.h"
 
 namespace {
 
 constexpr int kFailed = 1;
 constexpr int kUsageError = 2;
 
-void say(const char* message) { std::fprintf(stderr, "corf: error: %s\n", message); }
+/// Words of the command line and of files may be in the message.
+void say(const std::string& message) {
+  std::fprintf(stderr, "corf: error: %s\n", corf::printable_lines(message).c_str());
+}
+
+/// What CLI11 has to say, of usage or of a fault in it: lines of its own, in which words of the
+/// command line occur.
+int say_usage(const CLI::App& app, const CLI::ParseError& error) {
+  std::ostringstream out, err;
+  const int status = app.exit(error, out, err);
+  std::cout << out.str();
+  std::string line;
+  for (std::istringstream lines(err.str()); std::getline(lines, line);) {
+    std::cerr << corf::printable(line) << '\n';
+  }
+  return status == 0 ? 0 : kUsageError;
+}
 
 }  // namespace
 
@@ -39,7 +59,7 @@ int main(int argc, char** argv) {
     }
     return 0;
   } catch (const CLI::ParseError& error) {
-    return app.exit(error, std::cout, std::cerr) == 0 ? 0 : kUsageError;
+    return say_usage(app, error);
   } catch (const corf::Exception& exception) {
     say(exception.what());
   } catch (const corf::command::Failed&) {

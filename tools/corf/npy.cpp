@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -6,6 +7,7 @@
 #include <optional>
 
 #include "files.h"
+#include "support/read_file.h"
 
 namespace corf::command {
 namespace {
@@ -13,6 +15,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 
 constexpr std::string_view kMagic("\x93NUMPY", 6);
+constexpr uint64_t kMostHeaderBytes = 1 << 20;
 
 struct TypeName {
   corf_dtype dtype;
@@ -159,20 +162,36 @@ void from_fortran_order(const char* source, const Extents& extents, size_t elem_
 
 }  // namespace
 
-Array parse_npy(const std::string& path, std::string_view bytes) {
+Array read_npy(const std::string& path) {
   const auto fail = [&](const std::string& what) {
     throw Exception(CORF_INVALID_ARGUMENT, fmt::format("{}: {}", path, what));
   };
-  if (!bytes.starts_with(kMagic) || bytes.size() < 10) fail("not a .npy file");
-  const int version = static_cast<unsigned char>(bytes[6]);
+  Result<InputFile> opened = InputFile::open(path);
+  if (!opened.ok()) throw Exception(CORF_IO, opened.error().message);
+  const InputFile file = opened.take();
+  const auto file_bytes = static_cast<uint64_t>(file.size_bytes());
+  const auto read = [&](uint64_t offset_bytes, void* to, uint64_t size_bytes) {
+    const Status status = file.read(static_cast<int64_t>(offset_bytes),
+                                    {static_cast<std::byte*>(to), static_cast<size_t>(size_bytes)});
+    if (!status.ok()) throw Exception(CORF_IO, status.error().message);
+  };
+
+  char start[12] = {};
+  if (file_bytes < 10) fail("not a .npy file");
+  read(0, start, std::min<uint64_t>(file_bytes, sizeof start));
+  if (!std::string_view(start, sizeof start).starts_with(kMagic)) fail("not a .npy file");
+  const int version = static_cast<unsigned char>(start[6]);
   if (version < 1 || version > 3) fail(fmt::format("version {} of .npy is unknown", version));
-  const size_t length_bytes = version == 1 ? 2 : 4;
-  size_t header_bytes = 0;
-  if (bytes.size() < 8 + length_bytes) fail("the .npy file is cut off in its header");
-  std::memcpy(&header_bytes, bytes.data() + 8, length_bytes);
-  const size_t data_offset = 8 + length_bytes + header_bytes;
-  if (bytes.size() < data_offset) fail("the .npy file is cut off in its header");
-  const auto header = HeaderReader(bytes.substr(8 + length_bytes, header_bytes)).read();
+  const uint64_t length_bytes = version == 1 ? 2 : 4;
+  uint64_t header_bytes = 0;
+  if (file_bytes < 8 + length_bytes) fail("the .npy file is cut off in its header");
+  std::memcpy(&header_bytes, start + 8, length_bytes);
+  const uint64_t data_offset = 8 + length_bytes + header_bytes;
+  if (file_bytes < data_offset) fail("the .npy file is cut off in its header");
+  if (header_bytes > kMostHeaderBytes) fail("the .npy file's header is too long");
+  std::string text(header_bytes, ' ');
+  read(8 + length_bytes, text.data(), header_bytes);
+  const auto header = HeaderReader(text).read();
   if (!header) fail("the .npy file's header is damaged");
 
   const std::string& descr = header->descr;
@@ -188,16 +207,17 @@ Array parse_npy(const std::string& path, std::string_view bytes) {
   }
 
   const auto data_bytes = size_in_bytes(header->extents, elem_bytes);
-  const std::string_view data = bytes.substr(data_offset);
-  if (!data_bytes || data.size() != *data_bytes) {
+  if (!data_bytes || file_bytes - data_offset != *data_bytes) {
     fail(fmt::format("the shape in the .npy header does not fit the {} bytes of data that follow",
-                     data.size()));
+                     file_bytes - data_offset));
   }
   Array array("", type->dtype, header->extents);
   if (header->fortran_order) {
+    std::string data(*data_bytes, '\0');
+    read(data_offset, data.data(), *data_bytes);
     from_fortran_order(data.data(), header->extents, elem_bytes, static_cast<char*>(array.bytes()));
-  } else if (!data.empty()) {
-    std::memcpy(array.bytes(), data.data(), data.size());
+  } else {
+    read(data_offset, array.bytes(), *data_bytes);
   }
   return array;
 }

@@ -11,6 +11,7 @@
 #include "inputs.h"
 #include "json.h"
 #include "settings.h"
+#include "support/printable.h"
 
 namespace corf::command {
 namespace {
@@ -19,14 +20,22 @@ struct RunSettings : Settings {
   std::string output_dir;
 };
 
+/// Longer names than that are cut: with a number and .npy they fit every file system.
+constexpr size_t kMostStemBytes = 200;
+
 /// A file name for each output: its name, with what a file name cannot hold replaced by '_'.
 std::vector<std::string> file_names(const std::vector<Array>& outputs) {
   std::vector<std::string> names;
   std::set<std::string> taken;
   for (const Array& output : outputs) {
-    std::string stem = output.name().empty() ? "_" : output.name();
+    std::string stem = output.name().empty() ? "_" : printable(output.name());
     for (char& c : stem) {
-      if (c == '/' || c == '\\' || static_cast<unsigned char>(c) < ' ') c = '_';
+      if (c == '/' || c == '\\') c = '_';
+    }
+    if (stem.size() > kMostStemBytes) {
+      size_t size = kMostStemBytes;
+      while ((static_cast<unsigned char>(stem[size]) & 0xc0) == 0x80) --size;
+      stem.resize(size);
     }
     if (stem.front() == '.') stem.front() = '_';
     std::string name = stem;
@@ -130,9 +139,9 @@ void run(const RunSettings& settings) {
     return;
   }
   for (size_t i = 0; i < outputs.size(); ++i) {
-    fmt::print("{}  {} {}  {}{}\n", outputs[i].name(), corf_dtype_name(outputs[i].dtype()),
-               to_text(outputs[i].extents()), summary(outputs[i]),
-               paths.empty() ? "" : "  -> " + paths[i]);
+    fmt::print("{}  {} {}  {}{}\n", printable(outputs[i].name()),
+               corf_dtype_name(outputs[i].dtype()), to_text(outputs[i].extents()),
+               summary(outputs[i]), paths.empty() ? "" : "  -> " + paths[i]);
   }
   fmt::print("plan {} ({}), {} threads, {}\n", info.plan_hash, settings.plan, info.threads,
              info.isa);

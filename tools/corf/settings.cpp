@@ -3,8 +3,9 @@
 #include <charconv>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <fstream>
-#include <iterator>
+
+#include "files.h"
+#include "support/printable.h"
 
 namespace corf::command {
 namespace {
@@ -54,8 +55,7 @@ void Settings::add_model_to(CLI::App& app) {
   add_machine_options_to(app, threads, isa, plan);
   app.add_option("--force-plan", force_plan,
                  "A plan to carry out, as `corf inspect MODEL --stage plan` printed it")
-      ->type_name("FILE")
-      ->check(CLI::ExistingFile);
+      ->type_name("FILE");
   app.add_flag("--winograd,!--no-winograd", winograd,
                "3x3 convolutions by Winograd's method where it is faster (larger rounding errors)");
   app.add_option("--shape", shape_arguments,
@@ -88,10 +88,7 @@ Options Settings::to_options() const {
   Options options{{"threads", std::to_string(threads)}, {"plan", plan}};
   if (!isa.empty()) options.set("isa", isa);
   options.set("winograd", winograd ? "1" : "0");
-  if (!force_plan.empty()) {
-    std::ifstream file(force_plan);
-    options.set("force_plan", std::string(std::istreambuf_iterator<char>(file), {}));
-  }
+  if (!force_plan.empty()) options.set("force_plan", read_file(force_plan));
   for (const std::string& argument : constant_arguments) options.set("constant", argument);
   if (verify_each) options.set("verify_each", "1");
   if (time_passes) options.set("time_passes", "1");
@@ -143,7 +140,7 @@ std::string to_text(const Declaration& declaration) {
   std::vector<std::string> dims;
   for (size_t i = 0; i < declaration.extents.size(); ++i) {
     const int64_t extent = declaration.extents[i];
-    dims.push_back(extent >= 0 ? std::to_string(extent) : declaration.symbols[i]);
+    dims.push_back(extent >= 0 ? std::to_string(extent) : printable(declaration.symbols[i]));
   }
   return fmt::format("{} {}", corf_dtype_name(declaration.dtype),
                      !declaration.has_shape ? "any shape"

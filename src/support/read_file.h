@@ -1,0 +1,49 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <sys/stat.h>
+
+#include "support/result.h"
+
+namespace corf {
+
+/// A regular file that is open for reading. Everything that reads a path which somebody else may
+/// have chosen opens it here: folders, devices, FIFOs and sockets are refused at once instead of
+/// waited for. It is read, never mapped: a file that is cut short later gives an error, where a
+/// mapping of it would end the process (SIGBUS).
+class InputFile {
+ public:
+  /// What the last component of the path may be; in front of it symbolic links are followed.
+  enum class LastComponent { kMayBeLink, kNoLink };
+  /// Errors: kIo naming the path and the reason.
+  static Result<InputFile> open(const std::string& path,
+                                LastComponent last = LastComponent::kMayBeLink);
+  InputFile(InputFile&& other) noexcept;
+  InputFile& operator=(InputFile&& other) noexcept;
+  ~InputFile();
+
+  int64_t size_bytes() const { return status_.st_size; }
+  /// Names of the file, hard links, on its file system.
+  int64_t num_names() const { return static_cast<int64_t>(status_.st_nlink); }
+  /// Whether both were opened on the same file, and nobody has written to it in between.
+  bool is_unchanged_since(const InputFile& earlier) const;
+
+  /// Fills `to` from `offset_bytes` on. Errors: kIo, also if the file ends before.
+  Status read(int64_t offset_bytes, std::span<std::byte> to) const;
+  /// Closes it; what is known of the file stays.
+  void close();
+
+ private:
+  InputFile(std::string path, int descriptor, const struct stat& status)
+      : path_(std::move(path)), descriptor_(descriptor), status_(status) {}
+  std::string path_;
+  int descriptor_ = -1;
+  struct stat status_{};
+};
+
+/// The whole file. Errors: kIo, also if it has more than `most_bytes`.
+Result<std::string> read_file(const std::string& path, int64_t most_bytes);
+
+}  // namespace corf
