@@ -128,7 +128,7 @@ CORF_API void corf_options_free(corf_options* options);
  *                                                 "0"
  * "isa"         sse2, avx2, avx512, amx           the widest of the machine
  * "plan"        auto: what corf_session_tune has found, else by prediction; unfused: every operator
- *               alone
+ *               alone; fused: all in one kernel that can be, be it slower (to test fusion)
  * "plan_cache"  folder of tuned plans; empty: none are looked for
  * "force_plan"  the text of a plan to carry out, as corf_inspect gives it for stage plan
  *                                                 "auto"

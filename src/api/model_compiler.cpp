@@ -36,7 +36,8 @@ driver::CompileOptions ModelCompiler::options(const session::ShapeBindings& shap
   options.isa = options_.isa;
   options.threads = threads;
   options.shapes = shapes;
-  options.plan = options_.unfused ? driver::PlanMode::kUnfused : driver::PlanMode::kAuto;
+  if (options_.plan == "unfused") options.plan = driver::PlanMode::kUnfused;
+  if (options_.plan == "fused") options.plan = driver::PlanMode::kFused;
   options.verify_each = options_.verify_each;
   options.time_passes = options_.time_passes;
   options.plan_text = options_.force_plan;

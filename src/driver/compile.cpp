@@ -158,6 +158,11 @@ Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage l
   } else if (options.plan == PlanMode::kUnfused) {
     pipeline.plan = search::find_unfused_plan(pipeline.graph, pipeline.machine,
                                               prediction(pipeline.graph, pipeline.machine));
+  } else if (options.plan == PlanMode::kFused) {
+    const search::GroupTime one_each = [](const auto&, const auto&, const auto*, const auto&) {
+      return 1;
+    };
+    pipeline.plan = search::find_plan(pipeline.graph, pipeline.machine, one_each);
   } else if (std::optional<fusion::FusionPlan> tuned = tuned_plan(pipeline, options)) {
     pipeline.plan = std::move(*tuned);
   } else {

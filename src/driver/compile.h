@@ -13,7 +13,11 @@
 
 namespace corf::driver {
 
-enum class PlanMode : uint8_t { kAuto, kUnfused };
+enum class PlanMode : uint8_t {
+  kAuto,
+  kUnfused,  // every complex operator in a kernel of its own
+  kFused,    // as few kernels as there can be, whatever time they take
+};
 
 struct CompileOptions {
   std::optional<Isa> isa;  // default: the best of this machine

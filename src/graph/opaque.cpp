@@ -82,8 +82,23 @@ Result<std::vector<Tensor>> top_k(const Graph& graph, const Node& node, const Op
   return std::vector<Tensor>{picked(x, shape, from), indices};
 }
 
+/// The same bytes as elements of the output's type.
+Result<std::vector<Tensor>> bit_cast(const Graph& graph, const Node& node, const Opaque&,
+                                     const std::vector<Tensor>& inputs) {
+  const Value& output = graph.values[node.outputs[0]];
+  if (output.shape != inputs[0].shape() ||
+      size_bytes(output.dtype) != size_bytes(inputs[0].dtype())) {
+    return make_error(ErrorCode::kInvalidModel, "node '{}' (BitCast) does not fit its input {}",
+                      node.name, corf::to_string(inputs[0].shape()));
+  }
+  Tensor result(output.dtype, output.shape);
+  std::copy_n(inputs[0].bytes(), result.size_bytes(), result.bytes());
+  return std::vector<Tensor>{result};
+}
+
 const std::map<std::string_view, OpaqueReference>& references() {
-  static const std::map<std::string_view, OpaqueReference> table = {{"TopK", top_k}};
+  static const std::map<std::string_view, OpaqueReference> table = {{"BitCast", bit_cast},
+                                                                    {"TopK", top_k}};
   return table;
 }
 

@@ -126,6 +126,36 @@ int softplus(ScalarBody& b, int x, const Maker& make) {
 
 Status import_softplus(NodeImport& node) { return activate(node, softplus); }
 
+/// x * sigmoid(alpha * x)
+int swish(ScalarBody& b, int x, double alpha, const Maker& make) {
+  int scaled = alpha == 1 ? x : b.apply(ScalarOp::kMul, x, make(alpha));
+  return b.apply(ScalarOp::kMul, x, b.apply(ScalarOp::kSigmoid, scaled));
+}
+
+Status import_swish(NodeImport& node) {
+  double alpha = node.float_attribute("alpha", 1);
+  return activate(
+      node, [&](ScalarBody& b, int x, const Maker& make) { return swish(b, x, alpha, make); });
+}
+
+Status import_swiglu(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+  ValueId gate = node.input(0);
+  CORF_RETURN_IF_ERROR(require_float(node, gate));
+  CORF_RETURN_IF_ERROR(require_same_type(node, {gate, node.input(1)}));
+  if (node.shape(gate) != node.shape(node.input(1))) {
+    return node.invalid("its inputs are of different shapes");
+  }
+  double alpha = node.float_attribute("alpha", 1);
+  DType dtype = node.dtype(gate);
+  node.set_output(per_element(node.graph, node.name(), {gate, node.input(1)},
+                              [&](ScalarBody& b, const std::vector<int>& in) {
+                                auto make = [&](double value) { return b.constant(value, dtype); };
+                                return b.apply(ScalarOp::kMul, swish(b, in[0], alpha, make), in[1]);
+                              }));
+  return {};
+}
+
 Status import_softsign(NodeImport& node) {
   return activate(node, [](ScalarBody& b, int x, const Maker& make) {
     return b.apply(ScalarOp::kDiv, x, b.apply(ScalarOp::kAdd, make(1), b.apply(ScalarOp::kAbs, x)));
@@ -181,6 +211,11 @@ Status import_prelu(NodeImport& node) {
   ValueId x = node.input(0);
   ValueId slope = node.input(1);
   CORF_RETURN_IF_ERROR(require_same_type(node, {x, slope}));
+  if (node.opset() < 7 && node.rank(x) >= 2 && node.rank(slope) == 1) {  // one for each channel
+    Shape channels(node.rank(x) - 1, 1);
+    channels[0] = node.shape(slope)[0];
+    slope = reshape(node.graph, node.part("slopes"), slope, channels);
+  }
   auto shape = broadcast_shape(node.shape(x), node.shape(slope));
   if (shape != node.shape(x)) {
     return node.invalid("slope {} does not broadcast to input {}", to_string(node.shape(slope)),
@@ -248,23 +283,25 @@ Status import_clip(NodeImport& node) {
 }
 
 constexpr Operator kOperators[] = {
-    {"Celu", 12, 23, import_celu},
-    {"Clip", 6, 23, import_clip},
-    {"Elu", 6, 23, import_elu},
-    {"Gelu", 20, 23, import_gelu},
-    {"HardSigmoid", 6, 23, import_hard_sigmoid},
-    {"HardSwish", 14, 23, import_hard_swish},
-    {"LeakyRelu", 6, 23, import_leaky_relu},
-    {"Mish", 18, 23, import_mish},
-    {"PRelu", 7, 23, import_prelu},
-    {"Relu", 6, 23, import_relu},
-    {"Selu", 6, 23, import_selu},
-    {"Shrink", 9, 23, import_shrink},
-    {"Sigmoid", 6, 23, import_sigmoid},
-    {"Softplus", 1, 23, import_softplus},
-    {"Softsign", 1, 23, import_softsign},
-    {"Tanh", 6, 23, import_tanh},
-    {"ThresholdedRelu", 1, 23, import_thresholded_relu},
+    {"Celu", 12, import_celu},
+    {"Clip", 1, import_clip},
+    {"Elu", 1, import_elu},
+    {"Gelu", 20, import_gelu},
+    {"HardSigmoid", 1, import_hard_sigmoid},
+    {"HardSwish", 14, import_hard_swish},
+    {"LeakyRelu", 1, import_leaky_relu},
+    {"Mish", 18, import_mish},
+    {"PRelu", 1, import_prelu},
+    {"Relu", 1, import_relu},
+    {"Selu", 1, import_selu},
+    {"Shrink", 9, import_shrink},
+    {"Sigmoid", 1, import_sigmoid},
+    {"Softplus", 1, import_softplus},
+    {"Softsign", 1, import_softsign},
+    {"SwiGLU", 28, import_swiglu},
+    {"Swish", 24, import_swish},
+    {"Tanh", 1, import_tanh},
+    {"ThresholdedRelu", 1, import_thresholded_relu},
 };
 
 }  // namespace

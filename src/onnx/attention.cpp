@@ -1,11 +1,10 @@
-#include <cmath>
+#include "onnx/attention.h"
 
-#include "onnx/compose.h"
+#include <cmath>
+#include <limits>
 
 namespace corf::onnx {
-namespace {
 
-/// [batch, sequence, heads * size] as [batch, heads, sequence, size]; x of rank 4 as it is.
 Result<ValueId> split_heads(NodeImport& node, std::string_view suffix, ValueId x, int64_t heads) {
   Shape shape = node.shape(x);
   if (shape.size() == 4) return x;
@@ -17,10 +16,33 @@ Result<ValueId> split_heads(NodeImport& node, std::string_view suffix, ValueId x
   return transpose(node.graph, node.part(suffix), parts, {0, 2, 1, 3});
 }
 
+ValueId merge_heads(NodeImport& node, std::string name, ValueId x) {
+  const Shape shape = node.shape(x);
+  ValueId swapped = transpose(node.graph, name + "/merge", x, {0, 2, 1, 3});
+  return reshape(node.graph, std::move(name), swapped, {shape[0], shape[2], shape[1] * shape[3]});
+}
+
+ValueId multiply_heads(NodeImport& node, std::string name, ValueId a, ValueId b, bool transpose_b) {
+  Shape left = node.shape(a);
+  Shape right = node.shape(b);
+  if (left[1] == right[1]) return graph::matmul(node.graph, name, a, b, false, transpose_b);
+  int64_t share = left[1] / right[1];
+  ValueId grouped =
+      reshape(node.graph, name + "/grouped", a, {left[0], right[1], share, left[2], left[3]});
+  ValueId single =
+      reshape(node.graph, name + "/single", b, {right[0], right[1], 1, right[2], right[3]});
+  ValueId product =
+      graph::matmul(node.graph, name + "/product", grouped, single, false, transpose_b);
+  int64_t columns = right[transpose_b ? 2 : 3];
+  return reshape(node.graph, name, product, {left[0], left[1], left[2], columns});
+}
+
+namespace {
+
 struct AttentionInputs {
   ValueId q = -1, k = -1, v = -1;  // [batch, heads, sequence, size], keys and values with the past
-  int64_t q_heads = 1, kv_heads = 1;
-  bool merged_heads = false;  // the node's inputs have rank 3
+  int64_t past = 0;                // keys before those of input 1
+  bool merged_heads = false;       // the node's inputs have rank 3
 };
 
 Result<ValueId> append_past(NodeImport& node, int input, std::string_view suffix, ValueId present) {
@@ -45,6 +67,7 @@ Result<AttentionInputs> read_attention(NodeImport& node) {
   if (!same_rank || (node.rank(qkv[0]) != 3 && node.rank(qkv[0]) != 4)) {
     return node.invalid("query, key and value must all have rank 3 or 4");
   }
+  if (node.has(4) != node.has(5)) return node.invalid("it has a past of keys or values alone");
   CORF_RETURN_IF_ERROR(require_same_type(node, {qkv[0], qkv[1]}));
   CORF_ASSIGN(in.q, split_heads(node, "query", qkv[0], node.int_attribute("q_num_heads", 0)));
   CORF_ASSIGN(in.k, split_heads(node, "key", qkv[1], node.int_attribute("kv_num_heads", 0)));
@@ -52,11 +75,10 @@ Result<AttentionInputs> read_attention(NodeImport& node) {
   CORF_RETURN_IF_ERROR(require_same_type(node, {in.q, in.v}));
   CORF_ASSIGN(in.k, append_past(node, 4, "present_key", in.k));
   CORF_ASSIGN(in.v, append_past(node, 5, "present_value", in.v));
+  if (node.has(4)) in.past = node.shape(node.input(4))[2];
   Shape q = node.shape(in.q);
   Shape k = node.shape(in.k);
   Shape v = node.shape(in.v);
-  in.q_heads = q[1];
-  in.kv_heads = k[1];
   bool fits = q[0] == k[0] && k[0] == v[0] && k[1] == v[1] && k[2] == v[2] && q[3] == k[3] &&
               k[1] >= 1 && q[1] % k[1] == 0;
   if (!fits) {
@@ -66,88 +88,221 @@ Result<AttentionInputs> read_attention(NodeImport& node) {
   return in;
 }
 
-/// a b or a b' by head, where one head of b serves several consecutive ones of a.
-ValueId multiply_heads(NodeImport& node, std::string name, ValueId a, ValueId b, bool transpose_b) {
-  Shape left = node.shape(a);
-  Shape right = node.shape(b);
-  if (left[1] == right[1]) return graph::matmul(node.graph, name, a, b, false, transpose_b);
-  int64_t share = left[1] / right[1];
-  ValueId grouped =
-      reshape(node.graph, name + "/grouped", a, {left[0], right[1], share, left[2], left[3]});
-  ValueId single =
-      reshape(node.graph, name + "/single", b, {right[0], right[1], 1, right[2], right[3]});
-  ValueId product =
-      graph::matmul(node.graph, name + "/product", grouped, single, false, transpose_b);
-  int64_t columns = right[transpose_b ? 2 : 3];
-  return reshape(node.graph, name, product, {left[0], left[1], left[2], columns});
+/// Q K' times the scale. Of the narrow types the queries are scaled, whose products could overflow.
+ValueId scaled_scores(NodeImport& node, ValueId q, ValueId k) {
+  double size = static_cast<double>(node.shape(q)[3]);
+  double scale = node.float_attribute("scale", 1 / std::sqrt(size));
+  DType dtype = node.dtype(q);
+  if (dtype == DType::kF16 || dtype == DType::kBF16) {
+    ValueId scaled = multiply(node.graph, node.part("scaled_query"), q, scale);
+    return multiply_heads(node, node.part("scores"), scaled, k, true);
+  }
+  ValueId product = multiply_heads(node, node.part("scores"), q, k, true);
+  return multiply(node.graph, node.part("scaled"), product, scale);
 }
 
-/// Scores with the mask (input 3) added or applied, and nothing seen of what comes later if causal.
-Result<ValueId> mask_scores(NodeImport& node, ValueId scores) {
-  bool causal = node.int_attribute("is_causal", 0) != 0;
-  if (!node.has(3) && !causal) return scores;
+/// softcap * tanh(x / softcap)
+ValueId cap_scores(NodeImport& node, ValueId scores) {
+  double softcap = node.float_attribute("softcap", 0);
+  if (!(softcap > 0)) return scores;
+  DType dtype = node.dtype(scores);
+  return per_element(
+      node.graph, node.part("capped"), {scores}, [&](ScalarBody& b, const std::vector<int>& x) {
+        int ratio = b.apply(ScalarOp::kDiv, x[0], b.constant(softcap, dtype));
+        return b.apply(ScalarOp::kMul, b.apply(ScalarOp::kTanh, ratio), b.constant(softcap, dtype));
+      });
+}
+
+/// Which keys a query sees. Its own position among them is `past` behind its position among the
+/// queries, or as far as its batch's `lengths` says that the last query is the last key.
+struct Visibility {
+  std::optional<ValueId> mask;     // of booleans, or added to the scores
+  std::optional<ValueId> lengths;  // [batch, 1, 1, 1]: keys that are no padding
+  int64_t past = 0, queries = 0;
+  bool causal = false;
+  int64_t left = -1, right = -1;  // how far from its own position it sees; -1: to the end
+
+  bool is_restricted() const { return mask || lengths || causal || left >= 0 || right >= 0; }
+  /// Whether a query may see no key at all.
+  bool may_be_empty() const { return mask || lengths || left >= 0; }
+};
+
+/// The mask, of the scores' extent along the keys: from opset 24 on what it lacks there is hidden.
+Result<std::optional<ValueId>> read_mask(NodeImport& node, ValueId scores) {
+  if (!node.has(3)) return std::optional<ValueId>();
+  ValueId mask = node.input(3);
+  Shape shape = node.shape(mask);
+  const Shape full = node.shape(scores);
+  bool boolean = node.dtype(mask) == DType::kBool;
+  if (!boolean) CORF_RETURN_IF_ERROR(require_same_type(node, {scores, mask}));
+  if (node.opset() >= 24 && !shape.empty() && shape.back() < full.back()) {
+    double hidden = boolean ? 0 : -std::numeric_limits<double>::infinity();
+    graph::Pad pad{std::vector<int64_t>(shape.size(), 0), hidden};
+    shape.back() = full.back();
+    mask = node.graph.add_view(node.part("mask"), std::move(pad), {mask}, shape);
+  }
+  if (broadcast_shape(full, shape) != full) {
+    return node.invalid("mask {} does not broadcast to {}", to_string(node.shape(node.input(3))),
+                        to_string(full));
+  }
+  return std::optional<ValueId>(mask);
+}
+
+Result<Visibility> read_visibility(NodeImport& node, const AttentionInputs& in, ValueId scores) {
+  Visibility visible;
+  CORF_ASSIGN(visible.mask, read_mask(node, scores));
+  const int64_t batch = node.shape(in.q)[0];
+  if (node.has(6)) {
+    ValueId lengths = node.input(6);
+    if (node.has(4)) return node.invalid("it has both a past and nonpad_kv_seqlen");
+    if (node.shape(lengths) != Shape{batch} || !is_integer(node.dtype(lengths))) {
+      return node.invalid("nonpad_kv_seqlen is {} {}, not an integer for each of {} batches",
+                          to_string(node.dtype(lengths)), to_string(node.shape(lengths)), batch);
+    }
+    lengths = cast(node.graph, node.part("lengths"), lengths, DType::kI64);
+    visible.lengths = reshape(node.graph, node.part("length_rows"), lengths, {batch, 1, 1, 1});
+  }
+  visible.past = in.past;
+  visible.queries = node.shape(in.q)[2];
+  visible.causal = node.int_attribute("is_causal", 0) != 0;
+  visible.left = node.int_attribute("left_window_size", -1);
+  visible.right = node.int_attribute("right_window_size", -1);
+  if (visible.left < -1 || visible.right < -1) return node.invalid("a window of negative size");
+  return visible;
+}
+
+/// Whether the point's key is visible but for the mask; -1 if every key is.
+int sees(ScalarBody& b, const Visibility& visible, int lengths) {
+  int seen = -1;
+  auto require = [&](ScalarOp op, int x, int y) {
+    int condition = b.apply(op, x, y);
+    seen = seen < 0 ? condition : b.apply(ScalarOp::kAnd, seen, condition);
+  };
+  auto number = [&](int64_t value) { return b.constant_i64(value, DType::kI64); };
+  int key = b.axis_index(3);
+  if (lengths >= 0) require(ScalarOp::kLess, key, lengths);
+  if (!visible.causal && visible.left < 0 && visible.right < 0) return seen;
+  int before = lengths < 0 ? number(visible.past)
+                           : b.apply(ScalarOp::kSub, lengths, number(visible.queries));
+  int own = b.apply(ScalarOp::kAdd, b.axis_index(2), before);
+  if (visible.causal) require(ScalarOp::kLessEqual, key, own);
+  if (visible.left >= 0) {
+    require(ScalarOp::kLessEqual, own, b.apply(ScalarOp::kAdd, key, number(visible.left)));
+  }
+  if (visible.right >= 0) {
+    require(ScalarOp::kLessEqual, key, b.apply(ScalarOp::kAdd, own, number(visible.right)));
+  }
+  return seen;
+}
+
+/// The scores with the mask added, -infinity where a key is hidden.
+ValueId mask_scores(NodeImport& node, ValueId scores, const Visibility& visible) {
+  if (!visible.is_restricted()) return scores;
   DType dtype = node.dtype(scores);
   std::vector<ValueId> inputs = {scores};
-  bool boolean = false;
-  if (node.has(3)) {
-    ValueId mask = node.input(3);
-    boolean = node.dtype(mask) == DType::kBool;
-    if (!boolean) CORF_RETURN_IF_ERROR(require_same_type(node, {scores, mask}));
-    if (broadcast_shape(node.shape(scores), node.shape(mask)) != node.shape(scores)) {
-      return node.invalid("mask {} does not broadcast to {}", to_string(node.shape(mask)),
-                          to_string(node.shape(scores)));
-    }
-    inputs.push_back(mask);
-  }
-  double hidden = -std::numeric_limits<double>::infinity();
+  if (visible.mask) inputs.push_back(*visible.mask);
+  if (visible.lengths) inputs.push_back(*visible.lengths);
+  const bool boolean = visible.mask && node.dtype(*visible.mask) == DType::kBool;
   auto body = [&](ScalarBody& b, const std::vector<int>& in) {
+    int hidden = b.constant(-std::numeric_limits<double>::infinity(), dtype);
     int score = in[0];
-    if (in.size() == 2) {
-      score = boolean ? b.apply(ScalarOp::kSelect, in[1], score, b.constant(hidden, dtype))
-                      : b.apply(ScalarOp::kAdd, score, in[1]);
+    if (boolean) score = b.apply(ScalarOp::kSelect, in[1], score, hidden);
+    if (visible.mask && !boolean) {
+      // Not the sum alone: an infinite or undefined score is hidden too.
+      int sum = b.apply(ScalarOp::kAdd, score, in[1]);
+      score = b.apply(ScalarOp::kSelect, b.apply(ScalarOp::kEqual, in[1], hidden), hidden, sum);
     }
-    if (!causal) return score;
-    int seen = b.apply(ScalarOp::kLessEqual, b.axis_index(3), b.axis_index(2));
-    return b.apply(ScalarOp::kSelect, seen, score, b.constant(hidden, dtype));
+    int seen = sees(b, visible, visible.lengths ? in.back() : -1);
+    return seen < 0 ? score : b.apply(ScalarOp::kSelect, seen, score, hidden);
   };
   return per_element(node.graph, node.part("masked"), inputs, body);
 }
 
+/// x, and 0 in the rows of queries that see no key: the largest of their scores is -infinity.
+ValueId without_blind_rows(NodeImport& node, std::string name, ValueId x, ValueId largest) {
+  return per_element(
+      node.graph, std::move(name), {x, largest}, [&](ScalarBody& b, const std::vector<int>& in) {
+        DType rows = node.dtype(largest);
+        int hidden = b.constant(-std::numeric_limits<double>::infinity(), rows);
+        int blind = b.apply(ScalarOp::kEqual, in[1], hidden);
+        return b.apply(ScalarOp::kSelect, blind, b.constant(0, node.dtype(x)), in[0]);
+      });
+}
+
 Status import_attention(NodeImport& node) {
   CORF_ASSIGN(AttentionInputs in, read_attention(node));
-  double size = static_cast<double>(node.shape(in.q)[3]);
-  double scale = node.float_attribute("scale", 1 / std::sqrt(size));
-  double softcap = node.float_attribute("softcap", 0);
-  int64_t shown = node.int_attribute("qk_matmul_output_mode", 0);
   DType dtype = node.dtype(in.q);
-
-  ValueId product = multiply_heads(node, node.part("scores"), in.q, in.k, true);
-  ValueId scores = multiply(node.graph, node.part("scaled"), product, scale);
-  CORF_ASSIGN(ValueId masked, mask_scores(node, scores));
-  ValueId capped = masked;
-  if (softcap > 0) {
-    capped = per_element(node.graph, node.part("capped"), {masked},
-                         [&](ScalarBody& b, const std::vector<int>& x) {
-                           int ratio = b.apply(ScalarOp::kDiv, x[0], b.constant(softcap, dtype));
-                           return b.apply(ScalarOp::kMul, b.apply(ScalarOp::kTanh, ratio),
-                                          b.constant(softcap, dtype));
-                         });
-  }
+  ValueId scores = scaled_scores(node, in.q, in.k);
+  ValueId capped = cap_scores(node, scores);
+  CORF_ASSIGN(Visibility visible, read_visibility(node, in, scores));
+  ValueId masked = mask_scores(node, capped, visible);
   auto precision = dtype_from_onnx(static_cast<int>(node.int_attribute("softmax_precision", 0)));
-  ValueId wide = cast(node.graph, node.part("wide"), capped, precision.value_or(dtype));
+  ValueId wide = cast(node.graph, node.part("wide"), masked, precision.value_or(dtype));
   ValueId wide_weights = softmax(node.graph, node.part("softmax"), wide, {3});
   ValueId weights = cast(node.graph, node.part("weights"), wide_weights, dtype);
-  ValueId y = multiply_heads(node, in.merged_heads ? node.part("values") : node.name(), weights,
-                             in.v, false);
-  if (in.merged_heads) {
-    Shape shape = node.shape(y);
-    ValueId swapped = transpose(node.graph, node.part("merge"), y, {0, 2, 1, 3});
-    y = reshape(node.graph, node.name(), swapped, {shape[0], shape[2], shape[1] * shape[3]});
+  const bool guards = visible.may_be_empty();
+  std::string name = in.merged_heads ? node.part("values") : node.name();
+  ValueId y = multiply_heads(node, guards ? node.part("product") : name, weights, in.v, false);
+  std::optional<ValueId> largest;
+  if (guards) {
+    largest =
+        graph::reduce(node.graph, node.part("largest"), wide, graph::Combiner::kMax, {3}, true);
+    y = without_blind_rows(node, name, y, *largest);
   }
+  if (in.merged_heads) y = merge_heads(node, node.name(), y);
   node.set_output(y);
   node.set_output(1, in.k);
   node.set_output(2, in.v);
-  node.set_output(3, shown == 0 ? scores : shown == 1 ? masked : shown == 2 ? capped : weights);
+  if (!node.wants_output(3)) return {};
+  switch (node.int_attribute("qk_matmul_output_mode", 0)) {
+    case 0:
+      node.set_output(3, scores);
+      return {};
+    case 1:
+      node.set_output(3, capped);
+      return {};
+    case 2:
+      node.set_output(3, masked);
+      return {};
+    case 3:
+      if (guards) weights = without_blind_rows(node, node.part("shown"), weights, *largest);
+      node.set_output(3, weights);
+      return {};
+    default:
+      return node.invalid("attribute 'qk_matmul_output_mode' is not 0 to 3");
+  }
+}
+
+/// The scores or weights as the graph in an attribute changes them.
+Result<ValueId> modify(NodeImport& node, std::string_view attribute, ValueId x) {
+  if (node.body(attribute) == nullptr) return x;
+  CORF_ASSIGN(const auto results, node.import_body(attribute, {x}));
+  if (results.size() != 1 || node.shape(results[0]) != node.shape(x) ||
+      node.dtype(results[0]) != node.dtype(x)) {
+    return node.invalid("'{}' does not give one tensor of shape {}", attribute,
+                        to_string(node.shape(x)));
+  }
+  return results[0];
+}
+
+Status import_flex_attention(NodeImport& node) {
+  CORF_ASSIGN(AttentionInputs in, read_attention(node));
+  if (in.merged_heads) return node.invalid("its inputs are not of rank 4");
+  const DType dtype = node.dtype(in.q);
+  DType wide = dtype == DType::kF64 ? DType::kF64 : DType::kF32;
+  if (node.has_attribute("softmax_precision")) {
+    const auto number = static_cast<int>(node.int_attribute("softmax_precision", 0));
+    const auto wanted = dtype_from_onnx(number);
+    if (!wanted || !is_float(*wanted)) return node.invalid("softmax_precision is {}", number);
+    wide = *wanted;
+  }
+  const ValueId scores = cast(node.graph, node.part("wide"), scaled_scores(node, in.q, in.k), wide);
+  CORF_ASSIGN(const ValueId modified, modify(node, "score_mod", scores));
+  const ValueId softmaxed = softmax(node.graph, node.part("softmax"), modified, {3});
+  CORF_ASSIGN(const ValueId weights, modify(node, "prob_mod", softmaxed));
+  const ValueId values = cast(node.graph, node.part("wide_values"), in.v, wide);
+  const ValueId y = multiply_heads(node, node.part("product"), weights, values, false);
+  node.set_output(cast(node.graph, node.name(), y, dtype));
   return {};
 }
 
@@ -240,8 +395,9 @@ Status import_rotary_embedding(NodeImport& node) {
 }
 
 constexpr Operator kOperators[] = {
-    {"Attention", 23, 23, import_attention},
-    {"RotaryEmbedding", 23, 23, import_rotary_embedding},
+    {"Attention", 23, import_attention},
+    {"ai.onnx.preview.FlexAttention", 0, import_flex_attention},  // or without the default domain
+    {"RotaryEmbedding", 23, import_rotary_embedding},
 };
 
 }  // namespace

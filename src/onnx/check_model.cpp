@@ -25,23 +25,25 @@ std::vector<bool> find_live_nodes(const Model::State& state) {
 
 std::string why_unsupported(const ModelNode& node) {
   const onnx_proto::NodeProto& proto = *node.proto;
-  const Operator* entry = find_operator(proto.domain(), proto.op_type());
-  if (entry == nullptr) {
+  if (find_operator(proto.domain(), proto.op_type(), node.opset) != nullptr) return "";
+  const std::span<const Operator> known = find_operator(proto.domain(), proto.op_type());
+  if (known.empty()) {
     const std::string domain =
         proto.domain().empty() ? "" : fmt::format(" of domain '{}'", proto.domain());
     return "the operator" + domain + " is not supported";
   }
-  if (node.opset < entry->since || node.opset > entry->until) {
-    return fmt::format("supported in opsets {} to {}", entry->since, entry->until);
+  std::string ranges;
+  for (const Operator& entry : known) {
+    ranges += fmt::format("{}{} to {}", ranges.empty() ? "" : ", ", entry.since, entry.until);
   }
-  return "";
+  return "supported in opsets " + ranges;
 }
 
 Status check_opset(int64_t opset) {
   if (opset == 0) return {};  // no node of the default domain
-  if (opset >= kFirstOpset && opset <= kLastOpset) return {};
-  return make_error(ErrorCode::kUnsupported, "the model uses opset {}; {} to {} are supported",
-                    opset, kFirstOpset, kLastOpset);
+  if (opset >= 1 && opset <= kLastOpset) return {};
+  return make_error(ErrorCode::kUnsupported, "the model uses opset {}; 1 to {} are supported",
+                    opset, kLastOpset);
 }
 
 Error unsupported_error(const std::vector<std::string>& lines) {

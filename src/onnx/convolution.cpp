@@ -153,8 +153,8 @@ Status import_conv_transpose(NodeImport& node) {
 }
 
 constexpr Operator kOperators[] = {
-    {"Conv", 1, 23, import_conv},
-    {"ConvTranspose", 1, 23, import_conv_transpose},
+    {"Conv", 1, import_conv},
+    {"ConvTranspose", 1, import_conv_transpose},
 };
 
 }  // namespace

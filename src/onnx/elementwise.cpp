@@ -26,10 +26,33 @@ Status import_unary(NodeImport& node) {
   return {};
 }
 
+/// Input 1 as an operand that broadcasts against input 0. Before opset 7 only the attribute
+/// 'broadcast' lets it: its dimensions are then input 0's from `axis` on, or the last ones.
+Result<ValueId> second_operand(NodeImport& node) {
+  ValueId b = node.input(1);
+  Shape shape = node.shape(b);
+  const Shape& full = node.shape(node.input(0));
+  if (node.opset() >= 7 || shape == full) return b;
+  if (node.int_attribute("broadcast", 0) == 0) {
+    return node.invalid("shapes {} and {} differ, and attribute 'broadcast' is not set",
+                        to_string(full), to_string(shape));
+  }
+  if (!node.has_attribute("axis")) return b;
+  CORF_ASSIGN(int axis,
+              normal_axis(node, node.int_attribute("axis", 0), static_cast<int>(full.size())));
+  if (axis + shape.size() > full.size()) {
+    return node.invalid("{} does not fit {} from axis {} on", to_string(shape), to_string(full),
+                        axis);
+  }
+  shape.resize(full.size() - axis, 1);
+  return reshape(node.graph, node.part("from_axis"), b, shape);
+}
+
 Status map_two(NodeImport& node, Types types, const Body& body) {
   CORF_RETURN_IF_ERROR(node.require_inputs(2));
   CORF_RETURN_IF_ERROR(require_types(node, {node.input(0), node.input(1)}, types));
-  CORF_ASSIGN(ValueId y, map_elements(node, node.name(), {node.input(0), node.input(1)}, body));
+  CORF_ASSIGN(ValueId second, second_operand(node));
+  CORF_ASSIGN(ValueId y, map_elements(node, node.name(), {node.input(0), second}, body));
   node.set_output(y);
   return {};
 }
@@ -80,7 +103,7 @@ Status import_mean(NodeImport& node) { return fold_inputs(node, ScalarOp::kAdd, 
 Status import_pow(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(2));
   ValueId x = node.input(0);
-  ValueId exponent = node.input(1);
+  CORF_ASSIGN(ValueId exponent, second_operand(node));
   DType base = node.dtype(x);
   DType power = node.dtype(exponent);
   const Tensor* known = node.known(exponent);
@@ -171,6 +194,9 @@ Status import_identity(NodeImport& node) {
 Status import_dropout(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(1));
   ValueId x = node.input(0);
+  if (node.opset() < 7 && node.int_attribute("is_test", 0) == 0) {
+    return node.unsupported("training mode (is_test = 0) is not supported");
+  }
   if (node.has(2)) {
     const Tensor* training = node.known(node.input(2));
     if (training == nullptr || training->num_elems() != 1 || training->at_i64(0) != 0) {
@@ -184,6 +210,20 @@ Status import_dropout(NodeImport& node) {
     node.set_output(1, node.graph.add_constant(node.part("mask"), mask));
   }
   node.set_output(x);
+  return {};
+}
+
+/// Names of the types, as before opset 6.
+Status import_cast_by_name(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(1));
+  const std::string to = node.string_attribute("to", "");
+  int number = onnx_proto::TensorProto::UNDEFINED;
+  for (int i = 0; onnx_proto::TensorProto::DataType_IsValid(i); ++i) {
+    if (onnx_proto::TensorProto::DataType_Name(i) == to) number = i;
+  }
+  auto dtype = dtype_from_onnx(number);
+  if (!dtype) return node.unsupported("a cast to '{}' is not supported", to);
+  node.set_output(cast(node.graph, node.name(), node.input(0), *dtype));
   return {};
 }
 
@@ -205,59 +245,60 @@ Status import_cast_like(NodeImport& node) {
 }
 
 constexpr Operator kOperators[] = {
-    {"Abs", 1, 23, import_unary<ScalarOp::kAbs, Types::kNumeric>},
-    {"Acos", 7, 23, import_unary<ScalarOp::kAcos, Types::kFloat>},
-    {"Acosh", 9, 23, import_unary<ScalarOp::kAcosh, Types::kFloat>},
-    {"Add", 7, 23, import_binary<ScalarOp::kAdd, Types::kNumeric>},
-    {"And", 7, 23, import_binary<ScalarOp::kAnd, Types::kBool>},
-    {"Asin", 7, 23, import_unary<ScalarOp::kAsin, Types::kFloat>},
-    {"Asinh", 9, 23, import_unary<ScalarOp::kAsinh, Types::kFloat>},
-    {"Atan", 7, 23, import_unary<ScalarOp::kAtan, Types::kFloat>},
-    {"Atanh", 9, 23, import_unary<ScalarOp::kAtanh, Types::kFloat>},
-    {"BitShift", 11, 23, import_bit_shift},
-    {"BitwiseAnd", 18, 23, import_binary<ScalarOp::kAnd, Types::kInteger>},
-    {"BitwiseNot", 18, 23, import_unary<ScalarOp::kNot, Types::kInteger>},
-    {"BitwiseOr", 18, 23, import_binary<ScalarOp::kOr, Types::kInteger>},
-    {"BitwiseXor", 18, 23, import_binary<ScalarOp::kXor, Types::kInteger>},
-    {"Cast", 6, 23, import_cast},
-    {"CastLike", 15, 23, import_cast_like},
-    {"Ceil", 1, 23, import_unary<ScalarOp::kCeil, Types::kFloat>},
-    {"Cos", 7, 23, import_unary<ScalarOp::kCos, Types::kFloat>},
-    {"Cosh", 9, 23, import_unary<ScalarOp::kCosh, Types::kFloat>},
-    {"Div", 7, 23, import_binary<ScalarOp::kDiv, Types::kNumeric>},
-    {"Dropout", 7, 23, import_dropout},
-    {"Equal", 7, 23, import_binary<ScalarOp::kEqual, Types::kAny>},
-    {"Erf", 9, 23, import_unary<ScalarOp::kErf, Types::kNumeric>},
-    {"Exp", 6, 23, import_unary<ScalarOp::kExp, Types::kFloat>},
-    {"Floor", 1, 23, import_unary<ScalarOp::kFloor, Types::kFloat>},
-    {"Greater", 7, 23, import_swapped<ScalarOp::kLess>},
-    {"GreaterOrEqual", 12, 23, import_swapped<ScalarOp::kLessEqual>},
-    {"Identity", 1, 23, import_identity},
-    {"IsInf", 10, 23, import_is_inf},
-    {"IsNaN", 9, 23, import_unary<ScalarOp::kIsNan, Types::kFloat>},
-    {"Less", 7, 23, import_binary<ScalarOp::kLess, Types::kNumeric>},
-    {"LessOrEqual", 12, 23, import_binary<ScalarOp::kLessEqual, Types::kNumeric>},
-    {"Log", 6, 23, import_unary<ScalarOp::kLog, Types::kFloat>},
-    {"Max", 6, 23, import_max},
-    {"Mean", 6, 23, import_mean},
-    {"Min", 6, 23, import_min},
-    {"Mod", 10, 23, import_mod},
-    {"Mul", 7, 23, import_binary<ScalarOp::kMul, Types::kNumeric>},
-    {"Neg", 6, 23, import_unary<ScalarOp::kNeg, Types::kNumeric>},
-    {"Not", 1, 23, import_unary<ScalarOp::kNot, Types::kBool>},
-    {"Or", 7, 23, import_binary<ScalarOp::kOr, Types::kBool>},
-    {"Pow", 7, 23, import_pow},
-    {"Reciprocal", 6, 23, import_unary<ScalarOp::kReciprocal, Types::kFloat>},
-    {"Round", 11, 23, import_unary<ScalarOp::kRoundEven, Types::kFloat>},
-    {"Sign", 9, 23, import_unary<ScalarOp::kSign, Types::kNumeric>},
-    {"Sin", 7, 23, import_unary<ScalarOp::kSin, Types::kFloat>},
-    {"Sinh", 9, 23, import_unary<ScalarOp::kSinh, Types::kFloat>},
-    {"Sqrt", 6, 23, import_unary<ScalarOp::kSqrt, Types::kFloat>},
-    {"Sub", 7, 23, import_binary<ScalarOp::kSub, Types::kNumeric>},
-    {"Sum", 6, 23, import_sum},
-    {"Tan", 7, 23, import_unary<ScalarOp::kTan, Types::kFloat>},
-    {"Where", 9, 23, import_where},
-    {"Xor", 7, 23, import_binary<ScalarOp::kXor, Types::kBool>},
+    {"Abs", 1, import_unary<ScalarOp::kAbs, Types::kNumeric>},
+    {"Acos", 7, import_unary<ScalarOp::kAcos, Types::kFloat>},
+    {"Acosh", 9, import_unary<ScalarOp::kAcosh, Types::kFloat>},
+    {"Add", 1, import_binary<ScalarOp::kAdd, Types::kNumeric>},
+    {"And", 1, import_binary<ScalarOp::kAnd, Types::kBool>},
+    {"Asin", 7, import_unary<ScalarOp::kAsin, Types::kFloat>},
+    {"Asinh", 9, import_unary<ScalarOp::kAsinh, Types::kFloat>},
+    {"Atan", 7, import_unary<ScalarOp::kAtan, Types::kFloat>},
+    {"Atanh", 9, import_unary<ScalarOp::kAtanh, Types::kFloat>},
+    {"BitShift", 11, import_bit_shift},
+    {"BitwiseAnd", 18, import_binary<ScalarOp::kAnd, Types::kInteger>},
+    {"BitwiseNot", 18, import_unary<ScalarOp::kNot, Types::kInteger>},
+    {"BitwiseOr", 18, import_binary<ScalarOp::kOr, Types::kInteger>},
+    {"BitwiseXor", 18, import_binary<ScalarOp::kXor, Types::kInteger>},
+    {"Cast", 1, import_cast_by_name, 5},
+    {"Cast", 6, import_cast},
+    {"CastLike", 15, import_cast_like},
+    {"Ceil", 1, import_unary<ScalarOp::kCeil, Types::kFloat>},
+    {"Cos", 7, import_unary<ScalarOp::kCos, Types::kFloat>},
+    {"Cosh", 9, import_unary<ScalarOp::kCosh, Types::kFloat>},
+    {"Div", 1, import_binary<ScalarOp::kDiv, Types::kNumeric>},
+    {"Dropout", 1, import_dropout},
+    {"Equal", 1, import_binary<ScalarOp::kEqual, Types::kAny>},
+    {"Erf", 9, import_unary<ScalarOp::kErf, Types::kNumeric>},
+    {"Exp", 1, import_unary<ScalarOp::kExp, Types::kFloat>},
+    {"Floor", 1, import_unary<ScalarOp::kFloor, Types::kFloat>},
+    {"Greater", 1, import_swapped<ScalarOp::kLess>},
+    {"GreaterOrEqual", 12, import_swapped<ScalarOp::kLessEqual>},
+    {"Identity", 1, import_identity},
+    {"IsInf", 10, import_is_inf},
+    {"IsNaN", 9, import_unary<ScalarOp::kIsNan, Types::kFloat>},
+    {"Less", 1, import_binary<ScalarOp::kLess, Types::kNumeric>},
+    {"LessOrEqual", 12, import_binary<ScalarOp::kLessEqual, Types::kNumeric>},
+    {"Log", 1, import_unary<ScalarOp::kLog, Types::kFloat>},
+    {"Max", 1, import_max},
+    {"Mean", 1, import_mean},
+    {"Min", 1, import_min},
+    {"Mod", 10, import_mod},
+    {"Mul", 1, import_binary<ScalarOp::kMul, Types::kNumeric>},
+    {"Neg", 1, import_unary<ScalarOp::kNeg, Types::kNumeric>},
+    {"Not", 1, import_unary<ScalarOp::kNot, Types::kBool>},
+    {"Or", 1, import_binary<ScalarOp::kOr, Types::kBool>},
+    {"Pow", 1, import_pow},
+    {"Reciprocal", 1, import_unary<ScalarOp::kReciprocal, Types::kFloat>},
+    {"Round", 11, import_unary<ScalarOp::kRoundEven, Types::kFloat>},
+    {"Sign", 9, import_unary<ScalarOp::kSign, Types::kNumeric>},
+    {"Sin", 7, import_unary<ScalarOp::kSin, Types::kFloat>},
+    {"Sinh", 9, import_unary<ScalarOp::kSinh, Types::kFloat>},
+    {"Sqrt", 1, import_unary<ScalarOp::kSqrt, Types::kFloat>},
+    {"Sub", 1, import_binary<ScalarOp::kSub, Types::kNumeric>},
+    {"Sum", 1, import_sum},
+    {"Tan", 7, import_unary<ScalarOp::kTan, Types::kFloat>},
+    {"Where", 9, import_where},
+    {"Xor", 1, import_binary<ScalarOp::kXor, Types::kBool>},
 };
 
 }  // namespace

@@ -282,8 +282,8 @@ Status import_affine_grid(NodeImport& node) {
 }
 
 constexpr Operator kOperators[] = {
-    {"AffineGrid", 20, 23, import_affine_grid},
-    {"GridSample", 16, 23, import_grid_sample},
+    {"AffineGrid", 20, import_affine_grid},
+    {"GridSample", 16, import_grid_sample},
 };
 
 }  // namespace

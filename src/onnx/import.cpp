@@ -8,10 +8,8 @@
 #include "onnx/bind_shape.h"
 #include "onnx/check_model.h"
 #include "onnx/compose.h"
-#include "onnx/model_state.h"
-#include "onnx/node_import.h"
+#include "onnx/importer.h"
 #include "onnx/remove_unused_nodes.h"
-#include "onnx/unique_names.h"
 
 namespace corf::onnx {
 namespace {
@@ -23,84 +21,25 @@ using onnx_proto::NodeProto;
 /// shapes depend on them; larger ones are left to constant folding.
 constexpr int64_t kMaxFoldedElems = 1 << 16;
 
-/// Opset whose Where a choice between the branches of an If follows.
-constexpr int64_t kOpsetOfWhere = 16;
-
 /// More elements than any machine holds: such a shape is a mistake in the model.
 constexpr int64_t kMaxElems = int64_t{1} << 40;
 
-bool is_if(const NodeProto& node) {
-  return node.op_type() == "If" && (node.domain().empty() || node.domain() == "ai.onnx");
-}
+}  // namespace
 
-Result<const onnx_proto::GraphProto*> find_branch(const NodeProto& node, std::string_view name) {
-  for (const auto& attribute : node.attribute()) {
-    if (attribute.name() == name && attribute.has_g()) return &attribute.g();
+Result<Graph> Importer::run() {
+  CORF_RETURN_IF_ERROR(check_opset(state_.opset));
+  claim_names();
+  CORF_RETURN_IF_ERROR(add_inputs());
+  const std::vector<bool> live = find_live_nodes(state_);
+  for (size_t i = 0; i < state_.nodes.size(); ++i) {
+    if (live[i]) CORF_RETURN_IF_ERROR(import_node(state_.nodes[i], names_of_nodes_[i]));
   }
-  return make_error(ErrorCode::kInvalidModel, "{}: it has no {}", describe(node), name);
+  for (const ModelTensor& output : state_.outputs) report_if_unavailable(output.name);
+  if (!unsupported_.empty()) return unsupported_error(unsupported_);
+  CORF_RETURN_IF_ERROR(add_outputs());
+  remove_unused_nodes(graph_);
+  return std::move(graph_);
 }
-
-class Importer {
- public:
-  Importer(const Model::State& state, const ShapeBindings& bindings)
-      : state_(state), bindings_(bindings) {}
-
-  Result<Graph> run() {
-    CORF_RETURN_IF_ERROR(check_opset(state_.opset));
-    claim_names();
-    CORF_RETURN_IF_ERROR(add_inputs());
-    const std::vector<bool> live = find_live_nodes(state_);
-    for (size_t i = 0; i < state_.nodes.size(); ++i) {
-      if (live[i]) CORF_RETURN_IF_ERROR(import_node(state_.nodes[i], names_of_nodes_[i]));
-    }
-    for (const ModelTensor& output : state_.outputs) report_if_unavailable(output.name);
-    if (!unsupported_.empty()) return unsupported_error(unsupported_);
-    CORF_RETURN_IF_ERROR(add_outputs());
-    remove_unused_nodes(graph_);
-    return std::move(graph_);
-  }
-
- private:
-  /// The model's own names come first; the parts of decompositions take what is left.
-  void claim_names();
-  Status add_inputs();
-
-  Status import_node(const ModelNode& node, const std::string& name);
-  /// In the node's place the branch that a known condition selects; both branches and a choice
-  /// between their outputs where the condition depends on data.
-  Status import_if(const ModelNode& node, const std::string& name);
-  /// Gives the node's outputs the branch's values.
-  Status import_branch(const onnx_proto::GraphProto& branch, const ModelNode& node);
-  using Values = std::vector<std::optional<ValueId>>;
-  /// The branch's values for the node's outputs (none: unavailable); its names stay its own.
-  Result<Values> import_branch_apart(const onnx_proto::GraphProto& branch, const ModelNode& node);
-  /// `inputs`: the condition and what the branches give for `output`.
-  Status select_output(const ModelNode& node, const std::string& name, int output, Values inputs);
-  /// Notes why the node cannot be imported, unless that has been said already.
-  Status give_up(const NodeProto& node, std::string why);
-  Status import_with(const Operator& entry, NodeImport& context, const NodeProto& proto);
-  Result<std::optional<ValueId>> find_input(const std::string& name);
-  /// True if nothing computes the value; the reason is then reported, once.
-  bool report_if_unavailable(const std::string& name);
-  Status check_sizes(const NodeImport& context, size_t first_value) const;
-  /// Replaces the nodes from `first_node` on with constants if all of `context`'s inputs are known.
-  Result<bool> fold(NodeImport& context, size_t first_node, size_t first_value);
-  void name_new_nodes(size_t first_node, const NodeImport& context, const NodeProto& proto);
-  Status check_declared_type(const NodeProto& proto, const std::string& output, ValueId value);
-  Status add_outputs();
-
-  const Model::State& state_;
-  const ShapeBindings& bindings_;
-  Graph graph_;
-  std::unordered_map<std::string, ValueId> values_;
-  /// Outputs that could not be imported, so nothing behind them can; with the reason if it is not
-  /// among `unsupported_` yet.
-  std::unordered_map<std::string, std::string> unavailable_;
-  std::vector<std::string> unsupported_;
-  std::vector<std::string> names_of_nodes_;  // unique, by position in state_.nodes
-  UniqueNames node_names_;
-  UniqueNames value_names_;
-};
 
 void Importer::claim_names() {
   for (const ModelNode& node : state_.nodes) {
@@ -188,11 +127,16 @@ Status Importer::import_node(const ModelNode& node, const std::string& name) {
   }
   NodeImport context(graph_, proto, node.opset, name, std::move(inputs), state_.storage,
                      *state_.external);
+  context.import_bodies_with(
+      [this, opset = node.opset](const auto& body, const std::vector<ValueId>& body_inputs) {
+        return import_body(body, opset, body_inputs);
+      });
   if (const std::string why = why_unsupported(node); !why.empty()) {
     return give_up(proto, context.prefix() + why);
   }
   if (!available) return give_up(proto, "");
-  Status status = import_with(*find_operator(proto.domain(), proto.op_type()), context, proto);
+  Status status =
+      import_with(*find_operator(proto.domain(), proto.op_type(), node.opset), context, proto);
   if (!status.ok() && status.error().code == ErrorCode::kUnsupported) {
     return give_up(proto, status.error().message);
   }
@@ -202,119 +146,6 @@ Status Importer::import_node(const ModelNode& node, const std::string& name) {
 Status Importer::give_up(const NodeProto& node, std::string why) {
   if (!why.empty()) unsupported_.push_back(std::move(why));
   for (const std::string& output : node.output()) unavailable_[output] = "";
-  return {};
-}
-
-Status Importer::import_if(const ModelNode& node, const std::string& name) {
-  const NodeProto& proto = *node.proto;
-  if (proto.input_size() != 1) {
-    return make_error(ErrorCode::kInvalidModel, "{}: one input is required", describe(proto));
-  }
-  if (report_if_unavailable(proto.input(0))) return give_up(proto, "");
-  CORF_ASSIGN(auto condition, find_input(proto.input(0)));
-  CORF_ASSIGN(const onnx_proto::GraphProto* then_branch, find_branch(proto, "then_branch"));
-  CORF_ASSIGN(const onnx_proto::GraphProto* else_branch, find_branch(proto, "else_branch"));
-  NodeImport context(graph_, proto, node.opset, name, {condition}, state_.storage,
-                     *state_.external);
-  if (!condition || num_elems(context.shape(*condition)) != 1) {
-    return make_error(ErrorCode::kInvalidModel, "{}its condition is not one element",
-                      context.prefix());
-  }
-  if (const Tensor* known = context.known(*condition)) {
-    return import_branch(known->at_i64(0) != 0 ? *then_branch : *else_branch, node);
-  }
-  CORF_ASSIGN(Values then_values, import_branch_apart(*then_branch, node));
-  CORF_ASSIGN(Values else_values, import_branch_apart(*else_branch, node));
-  for (int i = 0; i < proto.output_size(); ++i) {
-    if (!then_values[i] || !else_values[i]) continue;  // unavailable, and reported
-    CORF_RETURN_IF_ERROR(select_output(node, name, i, {condition, then_values[i], else_values[i]}));
-  }
-  return {};
-}
-
-Result<Importer::Values> Importer::import_branch_apart(const onnx_proto::GraphProto& branch,
-                                                       const ModelNode& node) {
-  const std::unordered_map<std::string, ValueId> outside = values_;
-  if (Status status = import_branch(branch, node); !status.ok()) {
-    return make_error(status.error().code,
-                      "{} (a branch of {}, whose condition depends on data, so both are compiled; "
-                      "make the input that decides a constant)",
-                      status.error().message, describe(*node.proto));
-  }
-  Values values;
-  for (const std::string& output : node.proto->output()) {
-    auto found = values_.find(output);
-    values.push_back(found == values_.end() ? std::optional<ValueId>() : found->second);
-  }
-  values_ = outside;
-  return values;
-}
-
-Status Importer::select_output(const ModelNode& node, const std::string& name, int output,
-                               Values inputs) {
-  NodeProto select;  // Where(condition, then, else)
-  select.set_op_type(node.proto->op_type());
-  select.set_name(node.proto->name());
-  select.add_output(node.proto->output(output));
-  std::string part = output == 0 ? name : node_names_.claim(fmt::format("{}/{}", name, output));
-  NodeImport context(graph_, select, kOpsetOfWhere, part, std::move(inputs), state_.storage,
-                     *state_.external);
-  const graph::Value& a = graph_.values[context.input(1)];
-  const graph::Value& b = graph_.values[context.input(2)];
-  if (a.dtype != b.dtype || a.shape != b.shape ||
-      context.rank(context.input(0)) > context.rank(context.input(1))) {
-    return give_up(
-        select,
-        context.prefix() + fmt::format("its condition depends on data, and its branches give "
-                                       "{} {} and {} {} for output {}; only branches of the "
-                                       "same type and shape can be chosen from at run time; make "
-                                       "the input that decides a constant",
-                                       to_string(a.dtype), to_string(a.shape), to_string(b.dtype),
-                                       to_string(b.shape), output));
-  }
-  return import_with(*find_operator("", "Where"), context, select);
-}
-
-Status Importer::import_branch(const onnx_proto::GraphProto& branch, const ModelNode& node) {
-  const NodeProto& proto = *node.proto;
-  if (branch.output_size() != proto.output_size()) {
-    return make_error(ErrorCode::kInvalidModel, "{}: a branch has {} outputs, not {}",
-                      describe(proto), branch.output_size(), proto.output_size());
-  }
-  for (const auto& initializer : branch.initializer()) {
-    CORF_ASSIGN(Tensor tensor, read_tensor(initializer, state_.storage, *state_.external,
-                                           fmt::format("initializer '{}'", initializer.name())));
-    ValueId value = graph_.add_constant(node_names_.claim(initializer.name()), std::move(tensor));
-    graph_.values[value].name = value_names_.claim(initializer.name());
-    values_[initializer.name()] = value;
-  }
-  // Branches nest no deeper than protobuf parses.
-  for (const NodeProto& inner : branch.node()) {
-    std::string wanted = inner.name();
-    if (wanted.empty()) wanted = inner.output_size() > 0 ? inner.output(0) : inner.op_type();
-    std::string name = node_names_.claim(wanted);
-    for (const std::string& output : inner.output()) {
-      if (values_.contains(output)) {
-        return make_error(ErrorCode::kInvalidModel, "{}: value '{}' is defined twice",
-                          describe(inner), output);
-      }
-      value_names_.claim(output);
-    }
-    CORF_RETURN_IF_ERROR(import_node({&inner, node.opset}, name));
-  }
-  for (int i = 0; i < branch.output_size(); ++i) {
-    const std::string& inner = branch.output(i).name();
-    if (report_if_unavailable(inner)) {
-      unavailable_[proto.output(i)] = "";
-      continue;
-    }
-    CORF_ASSIGN(auto value, find_input(inner));
-    if (!value) {
-      return make_error(ErrorCode::kInvalidModel, "{}: a branch's output has no name",
-                        describe(proto));
-    }
-    values_[proto.output(i)] = *value;
-  }
   return {};
 }
 
@@ -332,6 +163,9 @@ Status Importer::import_with(const Operator& entry, NodeImport& context, const N
   if (!status.ok()) {
     graph_.nodes.resize(first_node);
     graph_.values.resize(first_value);
+    std::erase_if(values_, [&](const auto& entry) {  // of bodies
+      return static_cast<size_t>(entry.second) >= first_value;
+    });
     return status;
   }
   name_new_nodes(first_node, context, proto);
@@ -360,6 +194,7 @@ Status Importer::check_sizes(const NodeImport& context, size_t first_value) cons
 }
 
 Result<bool> Importer::fold(NodeImport& context, size_t first_node, size_t first_value) {
+  if (context.has_imported_bodies()) return false;  // node by node, they may read other values
   for (int i = 0; i < context.num_inputs(); ++i) {
     if (context.has(i) && context.known(context.input(i)) == nullptr) return false;
   }
@@ -411,6 +246,7 @@ void Importer::name_new_nodes(size_t first_node, const NodeImport& context,
   bool name_used = false;
   for (size_t i = first_node; i < graph_.nodes.size(); ++i) {
     graph::Node& node = graph_.nodes[i];
+    if (context.is_of_body(i)) continue;
     if (node.name.empty() || node.name == context.name()) {
       node.name = name_used ? node_names_.claim(context.part("step")) : context.name();
       name_used = true;
@@ -460,8 +296,6 @@ Status Importer::add_outputs() {
   }
   return {};
 }
-
-}  // namespace
 
 Status check_operators(const Model& model) {
   const Model::State& state = model.state();

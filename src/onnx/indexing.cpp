@@ -220,9 +220,9 @@ Status import_trilu(NodeImport& node) {
 }
 
 constexpr Operator kOperators[] = {
-    {"Gather", 1, 23, import_gather},       {"GatherElements", 11, 23, import_gather_elements},
-    {"GatherND", 11, 23, import_gather_nd}, {"OneHot", 9, 23, import_one_hot},
-    {"Trilu", 14, 23, import_trilu},
+    {"Gather", 1, import_gather},       {"GatherElements", 11, import_gather_elements},
+    {"GatherND", 11, import_gather_nd}, {"OneHot", 9, import_one_hot},
+    {"Trilu", 14, import_trilu},
 };
 
 }  // namespace

@@ -187,9 +187,9 @@ Status import_einsum(NodeImport& node) {
 }
 
 constexpr Operator kOperators[] = {
-    {"Einsum", 12, 23, import_einsum},
-    {"Gemm", 7, 23, import_gemm},
-    {"MatMul", 1, 23, import_matmul},
+    {"Einsum", 12, import_einsum},
+    {"Gemm", 1, import_gemm},
+    {"MatMul", 1, import_matmul},
 };
 
 }  // namespace

@@ -122,6 +122,31 @@ Result<Tensor> NodeImport::tensor_attribute(std::string_view name) {
                      fmt::format("{}attribute '{}'", prefix(), name));
 }
 
+const onnx_proto::GraphProto* NodeImport::body(std::string_view attribute) const {
+  const AttributeProto* found = find(attribute);
+  return found != nullptr && found->has_g() ? &found->g() : nullptr;
+}
+
+Result<std::vector<ValueId>> NodeImport::import_body(std::string_view attribute,
+                                                     const std::vector<ValueId>& inputs) {
+  const onnx_proto::GraphProto* proto = body(attribute);
+  if (proto == nullptr) return invalid("attribute '{}' (a graph) is missing", attribute);
+  if (proto->input_size() != static_cast<int>(inputs.size())) {
+    return invalid("attribute '{}' takes {} values and is given {}", attribute, proto->input_size(),
+                   inputs.size());
+  }
+  const size_t first = graph.nodes.size();
+  auto outputs = body_import_(*proto, inputs);
+  bodies_.emplace_back(first, graph.nodes.size());
+  return outputs;
+}
+
+bool NodeImport::is_of_body(size_t node) const {
+  return std::any_of(bodies_.begin(), bodies_.end(), [node](const auto& range) {
+    return node >= range.first && node < range.second;
+  });
+}
+
 void NodeImport::set_output(int i, ValueId value) {
   if (i < num_outputs()) outputs_[i] = value;
 }
@@ -141,25 +166,35 @@ std::string NodeImport::prefix() const {
   return fmt::format("node '{}' ({}, opset {}{}): ", name_, op_type(), opset_, inputs);
 }
 
-const Operator* find_operator(std::string_view domain, std::string_view name) {
-  if (!domain.empty() && domain != "ai.onnx") return nullptr;
+std::span<const Operator> find_operator(std::string_view domain, std::string_view name) {
+  const bool is_default = domain.empty() || domain == "ai.onnx";
+  const std::string full_name = is_default ? "" : fmt::format("{}.{}", domain, name);
+  if (!is_default) name = full_name;
   static const auto table = [] {
     std::vector<Operator> all;
-    for (auto group : {convolution_operators(), pooling_operators(), matmul_operators(),
-                       elementwise_operators(), activation_operators(), reduction_operators(),
-                       normalization_operators(), shape_operators(), view_operators(),
-                       indexing_operators(), resize_operators(), sampling_operators(),
-                       attention_operators(), quantization_operators(), routine_operators()}) {
+    for (auto group : {convolution_operators(),   pooling_operators(),    matmul_operators(),
+                       elementwise_operators(),   activation_operators(), reduction_operators(),
+                       normalization_operators(), shape_operators(),      view_operators(),
+                       indexing_operators(),      resize_operators(),     sampling_operators(),
+                       attention_operators(),     loop_operators(),       quantization_operators(),
+                       routine_operators(),       loss_operators(),       signal_operators(),
+                       state_operators(),         patch_operators()}) {
       all.insert(all.end(), group.begin(), group.end());
     }
-    std::sort(all.begin(), all.end(),
-              [](const Operator& a, const Operator& b) { return a.name < b.name; });
+    std::sort(all.begin(), all.end(), [](const Operator& a, const Operator& b) {
+      return std::pair(a.name, a.since) < std::pair(b.name, b.since);
+    });
     return all;
   }();
-  auto found = std::lower_bound(
-      table.begin(), table.end(), name,
-      [](const Operator& entry, std::string_view wanted) { return entry.name < wanted; });
-  return found != table.end() && found->name == name ? &*found : nullptr;
+  auto named = std::ranges::equal_range(table, name, {}, &Operator::name);
+  return {named.begin(), named.end()};
+}
+
+const Operator* find_operator(std::string_view domain, std::string_view name, int64_t opset) {
+  for (const Operator& entry : find_operator(domain, name)) {
+    if (opset >= entry.since && opset <= entry.until) return &entry;
+  }
+  return nullptr;
 }
 
 }  // namespace corf::onnx

@@ -68,6 +68,20 @@ class NodeImport {
   /// The first attribute that was read with a wrong type.
   const Status& attribute_status() const { return attribute_status_; }
 
+  /// What the graph in an attribute gives for the values of its inputs. Its nodes are added to the
+  /// graph at each call. Errors: kInvalidModel if there is none or it does not fit; kUnsupported
+  /// without a message if what it lacks has been reported.
+  Result<std::vector<ValueId>> import_body(std::string_view attribute,
+                                           const std::vector<ValueId>& inputs);
+  /// The attribute's graph; null if there is none.
+  const onnx_proto::GraphProto* body(std::string_view attribute) const;
+  using BodyImport = std::function<Result<std::vector<ValueId>>(const onnx_proto::GraphProto&,
+                                                                const std::vector<ValueId>&)>;
+  void import_bodies_with(BodyImport import) { body_import_ = std::move(import); }
+  /// Whether a graph's node is part of a body, and has been named.
+  bool is_of_body(size_t node) const;
+  bool has_imported_bodies() const { return !bodies_.empty(); }
+
   int num_outputs() const { return proto_.output_size(); }
   bool wants_output(int i) const { return i < num_outputs() && !proto_.output(i).empty(); }
   void set_output(ValueId value) { set_output(0, value); }
@@ -101,19 +115,23 @@ class NodeImport {
   std::shared_ptr<const void> storage_;
   ExternalData& external_;
   Status attribute_status_;
+  BodyImport body_import_;
+  std::vector<std::pair<size_t, size_t>> bodies_;  // ranges of the graph's nodes
 };
 
-/// An operator of the default domain and how it is imported. `since` and `until` are the opsets of
-/// which the function knows all attributes and inputs.
+/// The last opset whose texts of all operators have been read.
+constexpr int kLastOpset = 28;
+
+/// An operator of the default domain, or of another with that in front of its name
+/// ("ai.onnx.preview.FlexAttention"), and how it is imported in the opsets from `since` to `until`,
+/// of which the function knows all attributes and inputs. An operator whose versions have little in
+/// common has a line for each.
 struct Operator {
   std::string_view name;
   int since;
-  int until;
   Status (*import)(NodeImport&);
+  int until = kLastOpset;
 };
-
-constexpr int kFirstOpset = 7;
-constexpr int kLastOpset = 23;
 
 std::span<const Operator> convolution_operators();
 std::span<const Operator> pooling_operators();
@@ -128,10 +146,17 @@ std::span<const Operator> indexing_operators();
 std::span<const Operator> resize_operators();
 std::span<const Operator> sampling_operators();
 std::span<const Operator> attention_operators();
+std::span<const Operator> loop_operators();
 std::span<const Operator> quantization_operators();
 std::span<const Operator> routine_operators();
+std::span<const Operator> loss_operators();
+std::span<const Operator> signal_operators();
+std::span<const Operator> state_operators();
+std::span<const Operator> patch_operators();
 
-/// Null if corf does not know the operator.
-const Operator* find_operator(std::string_view domain, std::string_view name);
+/// By opset; empty if corf does not know the operator.
+std::span<const Operator> find_operator(std::string_view domain, std::string_view name);
+/// Null if corf does not know the operator as it is in this opset.
+const Operator* find_operator(std::string_view domain, std::string_view name, int64_t opset);
 
 }  // namespace corf::onnx

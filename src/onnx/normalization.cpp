@@ -129,11 +129,62 @@ BatchNormFactors batch_norm_factors(NodeImport& node, double epsilon, DType dtyp
   return {scale, shift};
 }
 
+struct Normalized {
+  ValueId value;
+  ValueId mean;
+  ValueId variance;
+  ValueId inverse_deviation;
+};
+
+/// (x - mean) / sqrt(variance + epsilon) over `axes`; `name` is that of the result.
+Normalized normalize(NodeImport& node, std::string name, ValueId x, const std::vector<int>& axes,
+                     double epsilon) {
+  ValueId average = mean(node.graph, node.part("mean"), x, axes);
+  ValueId centred = binary(node.graph, node.part("centred"), ScalarOp::kSub, x, average);
+  ValueId square = binary(node.graph, node.part("square"), ScalarOp::kMul, centred, centred);
+  ValueId variance = mean(node.graph, node.part("variance"), square, axes);
+  ValueId inverse = inverse_root(node, node.part("inverse_deviation"), variance, epsilon);
+  ValueId value = binary(node.graph, std::move(name), ScalarOp::kMul, centred, inverse);
+  return {value, average, variance, inverse};
+}
+
+/// Statistics of the batch instead of given ones; outputs 1 and 2 mix those in.
+Status import_training_batch_normalization(NodeImport& node) {
+  ValueId x = node.input(0);
+  const int rank = node.rank(x);
+  std::vector<int> axes = axis_range(2, rank);
+  axes.insert(axes.begin(), 0);
+  const double epsilon = node.float_attribute("epsilon", 1e-5F);
+  const double momentum = node.float_attribute("momentum", 0.9F);
+  Normalized normalized = normalize(node, node.part("normalized"), x, axes, epsilon);
+  ValueId scale = channel_column(node, "scale_column", node.input(1), rank);
+  ValueId shift = channel_column(node, "shift_column", node.input(2), rank);
+  node.set_output(multiply_add(node, node.name(), normalized.value, scale, shift));
+  const ValueId current[] = {normalized.mean, normalized.variance};
+  for (int i : {0, 1}) {
+    const ValueId given = node.input(3 + i);
+    const DType dtype = node.dtype(given);
+    const ValueId vector = reshape(node.graph, node.part(i == 0 ? "batch_mean" : "batch_variance"),
+                                   current[i], node.shape(given));
+    node.set_output(1 + i,
+                    per_element(node.graph, node.part(i == 0 ? "running_mean" : "running_variance"),
+                                {given, vector}, [&](ScalarBody& b, const std::vector<int>& in) {
+                                  auto part = [&](int value, double factor) {
+                                    return b.apply(ScalarOp::kMul, b.cast(value, dtype),
+                                                   b.constant(factor, dtype));
+                                  };
+                                  return b.apply(ScalarOp::kAdd, part(in[0], momentum),
+                                                 part(in[1], 1 - momentum));
+                                }));
+  }
+  return {};
+}
+
 Status import_batch_normalization(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(5));
-  if (node.int_attribute("training_mode", 0) != 0 || (node.opset() < 14 && node.wants_output(1))) {
-    return node.unsupported("training mode is not supported");
-  }
+  bool trains = node.opset() < 14 && node.wants_output(1);
+  if (node.opset() < 7) trains = node.int_attribute("is_test", 0) == 0;
+  if (trains) return node.unsupported("training mode is not supported before opset 14");
   if (node.opset() < 9 && node.int_attribute("spatial", 1) == 0) {
     return node.unsupported("statistics for each position (spatial = 0) are not supported");
   }
@@ -149,6 +200,10 @@ Status import_batch_normalization(NodeImport& node) {
   }
   CORF_RETURN_IF_ERROR(require_same_type(node, {node.input(1), node.input(2)}));
   CORF_RETURN_IF_ERROR(require_same_type(node, {node.input(3), node.input(4)}));
+  if (node.int_attribute("training_mode", 0) != 0) {
+    CORF_RETURN_IF_ERROR(require_same_type(node, {x, node.input(1)}));
+    return import_training_batch_normalization(node);
+  }
   bool mixed =
       node.dtype(x) != node.dtype(node.input(1)) || node.dtype(x) != node.dtype(node.input(3));
   bool known = node.known(node.input(1)) != nullptr && node.known(node.input(2)) != nullptr &&
@@ -163,24 +218,6 @@ Status import_batch_normalization(NodeImport& node) {
   ValueId shift = channel_column(node, "shift_column", factors.shift, rank);
   node.set_output(multiply_add(node, node.name(), x, scale, shift));
   return {};
-}
-
-struct Normalized {
-  ValueId value;
-  ValueId mean;
-  ValueId inverse_deviation;
-};
-
-/// (x - mean) / sqrt(variance + epsilon) over `axes`; `name` is that of the result.
-Normalized normalize(NodeImport& node, std::string name, ValueId x, const std::vector<int>& axes,
-                     double epsilon) {
-  ValueId average = mean(node.graph, node.part("mean"), x, axes);
-  ValueId centred = binary(node.graph, node.part("centred"), ScalarOp::kSub, x, average);
-  ValueId square = binary(node.graph, node.part("square"), ScalarOp::kMul, centred, centred);
-  ValueId variance = mean(node.graph, node.part("variance"), square, axes);
-  ValueId inverse = inverse_root(node, node.part("inverse_deviation"), variance, epsilon);
-  ValueId value = binary(node.graph, std::move(name), ScalarOp::kMul, centred, inverse);
-  return {value, average, inverse};
 }
 
 /// The type that statistics are computed in: stash_type names float for the 16-bit types.
@@ -376,17 +413,17 @@ Status import_lrn(NodeImport& node) {
 }
 
 constexpr Operator kOperators[] = {
-    {"BatchNormalization", 7, 23, import_batch_normalization},
-    {"GroupNormalization", 18, 23, import_group_normalization},
-    {"Hardmax", 1, 23, import_hardmax},
-    {"InstanceNormalization", 6, 23, import_instance_normalization},
-    {"LRN", 1, 23, import_lrn},
-    {"LayerNormalization", 17, 23, import_layer_normalization},
-    {"LogSoftmax", 1, 23, import_log_softmax},
-    {"LpNormalization", 1, 23, import_lp_normalization},
-    {"MeanVarianceNormalization", 9, 23, import_mean_variance_normalization},
-    {"RMSNormalization", 23, 23, import_rms_normalization},
-    {"Softmax", 1, 23, import_softmax},
+    {"BatchNormalization", 1, import_batch_normalization},
+    {"GroupNormalization", 18, import_group_normalization},
+    {"Hardmax", 1, import_hardmax},
+    {"InstanceNormalization", 1, import_instance_normalization},
+    {"LRN", 1, import_lrn},
+    {"LayerNormalization", 17, import_layer_normalization},
+    {"LogSoftmax", 1, import_log_softmax},
+    {"LpNormalization", 1, import_lp_normalization},
+    {"MeanVarianceNormalization", 9, import_mean_variance_normalization},
+    {"RMSNormalization", 23, import_rms_normalization},
+    {"Softmax", 1, import_softmax},
 };
 
 }  // namespace

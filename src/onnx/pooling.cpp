@@ -140,11 +140,18 @@ ValueId root(NodeImport& node, ValueId sum, double p) {
                      });
 }
 
+/// The exponent, a float in the first version. Errors: kInvalidModel below 1.
+Result<double> read_exponent(NodeImport& node) {
+  double p = node.opset() < 2 ? node.float_attribute("p", 2)
+                              : static_cast<double>(node.int_attribute("p", 2));
+  if (!(p >= 1)) return node.invalid("attribute 'p' is {}", p);
+  return p;
+}
+
 Status import_lp_pool(NodeImport& node) {
   CORF_ASSIGN(WindowExtents window, read_pool_window(node));
   CORF_RETURN_IF_ERROR(require_float(node, node.input(0)));
-  auto p = static_cast<double>(node.int_attribute("p", 2));
-  if (p < 1) return node.invalid("attribute 'p' is {}", p);
+  CORF_ASSIGN(double p, read_exponent(node));
   ValueId power = abs_power(node, node.input(0), p);
   ValueId sum = pool(node, node.part("sum"), power, Combiner::kSum, window);
   node.set_output(root(node, sum, p));
@@ -177,8 +184,7 @@ Status import_global_max_pool(NodeImport& node) {
 Status import_global_lp_pool(NodeImport& node) {
   CORF_ASSIGN(auto axes, spatial_axes(node));
   CORF_RETURN_IF_ERROR(require_float(node, node.input(0)));
-  auto p = static_cast<double>(node.int_attribute("p", 2));
-  if (p < 1) return node.invalid("attribute 'p' is {}", p);
+  CORF_ASSIGN(double p, read_exponent(node));
   ValueId power = abs_power(node, node.input(0), p);
   ValueId sum = graph::reduce(node.graph, node.part("sum"), power, Combiner::kSum, axes, true);
   node.set_output(root(node, sum, p));
@@ -186,12 +192,12 @@ Status import_global_lp_pool(NodeImport& node) {
 }
 
 constexpr Operator kOperators[] = {
-    {"AveragePool", 1, 23, import_average_pool},
-    {"GlobalAveragePool", 1, 23, import_global_average_pool},
-    {"GlobalLpPool", 2, 23, import_global_lp_pool},
-    {"GlobalMaxPool", 1, 23, import_global_max_pool},
-    {"LpPool", 2, 23, import_lp_pool},
-    {"MaxPool", 1, 23, import_max_pool},
+    {"AveragePool", 1, import_average_pool},
+    {"GlobalAveragePool", 1, import_global_average_pool},
+    {"GlobalLpPool", 1, import_global_lp_pool},
+    {"GlobalMaxPool", 1, import_global_max_pool},
+    {"LpPool", 1, import_lp_pool},
+    {"MaxPool", 1, import_max_pool},
 };
 
 }  // namespace

@@ -266,13 +266,13 @@ Status import_dynamic_quantize_linear(NodeImport& node) {
 }
 
 constexpr Operator kOperators[] = {
-    {"ConvInteger", 10, 23, import_conv_integer},
-    {"DequantizeLinear", 10, 23, import_dequantize_linear},
-    {"DynamicQuantizeLinear", 11, 23, import_dynamic_quantize_linear},
-    {"MatMulInteger", 10, 23, import_matmul_integer},
-    {"QLinearConv", 10, 23, import_qlinear_conv},
-    {"QLinearMatMul", 10, 23, import_qlinear_matmul},
-    {"QuantizeLinear", 10, 23, import_quantize_linear},
+    {"ConvInteger", 10, import_conv_integer},
+    {"DequantizeLinear", 10, import_dequantize_linear},
+    {"DynamicQuantizeLinear", 11, import_dynamic_quantize_linear},
+    {"MatMulInteger", 10, import_matmul_integer},
+    {"QLinearConv", 10, import_qlinear_conv},
+    {"QLinearMatMul", 10, import_qlinear_matmul},
+    {"QuantizeLinear", 10, import_quantize_linear},
 };
 
 }  // namespace

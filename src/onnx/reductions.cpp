@@ -185,15 +185,19 @@ Status import_arg(NodeImport& node, Combiner combiner) {
 Status import_arg_max(NodeImport& node) { return import_arg(node, Combiner::kArgMax); }
 Status import_arg_min(NodeImport& node) { return import_arg(node, Combiner::kArgMin); }
 
-/// Sums of all that comes before along an axis: without the element itself if exclusive, of all
-/// that comes after if reverse.
-struct RunningSums {
+/// Sums or products of all that comes before along an axis: without the element itself if
+/// exclusive, of all that comes after if reverse.
+struct Running {
+  Combiner combiner = Combiner::kSum;
   int axis = 0;
   bool exclusive = false, reverse = false;
+
+  double identity() const { return combiner == Combiner::kProduct ? 1 : 0; }
+  ScalarOp op() const { return combiner == Combiner::kProduct ? ScalarOp::kMul : ScalarOp::kAdd; }
 };
 
-/// As a sum over distances back: extent^2 / 2 additions.
-ValueId sum_distances(NodeImport& node, std::string name, ValueId x, const RunningSums& how) {
+/// As a reduction over distances back: extent^2 / 2 steps.
+ValueId combine_distances(NodeImport& node, std::string name, ValueId x, const Running& how) {
   const Shape shape = node.shape(x);
   graph::Compute compute;
   graph::Operand operand;
@@ -207,14 +211,16 @@ ValueId sum_distances(NodeImport& node, std::string name, ValueId x, const Runni
   index::Expr& coordinate = operand.map.exprs[how.axis];
   coordinate = how.reverse ? coordinate + distance : coordinate - distance;
   operand.guarded = true;
+  operand.padding = how.identity();
   compute.operands = {operand};
   compute.body.operand(0, node.dtype(x));
-  compute.combiner = Combiner::kSum;
+  compute.combiner = how.combiner;
   return node.graph.add_compute(std::move(name), std::move(compute), {x});
 }
 
-/// Copied, with zeros after the last element along one axis.
-ValueId fill_up(NodeImport& node, std::string name, ValueId x, int axis, int64_t extent) {
+/// Copied, with `padding` after the last element along one axis.
+ValueId fill_up(NodeImport& node, std::string name, ValueId x, int axis, int64_t extent,
+                double padding) {
   const Shape shape = node.shape(x);
   graph::Compute compute;
   for (size_t d = 0; d < shape.size(); ++d) {
@@ -224,63 +230,61 @@ ValueId fill_up(NodeImport& node, std::string name, ValueId x, int axis, int64_t
   graph::Operand operand;
   operand.map = index::IndexMap::identity(static_cast<int>(shape.size()));
   operand.guarded = true;
+  operand.padding = padding;
   compute.operands = {operand};
   compute.body.operand(0, node.dtype(x));
   return node.graph.add_compute(std::move(name), std::move(compute), {x});
 }
 
-/// Long axes in blocks: the sums within each block, and what the blocks before it sum up to.
-ValueId running_sums(NodeImport& node, const std::string& name, ValueId x, const RunningSums& how) {
+/// Long axes in blocks: within each block, and what the blocks before it come to.
+ValueId run_along(NodeImport& node, const std::string& name, ValueId x, const Running& how) {
   constexpr int64_t kBlock = 16, kShort = 2 * kBlock;
   const Shape shape = node.shape(x);
   const int64_t extent = shape[how.axis], blocks = ceil_div(extent, kBlock);
-  if (extent <= kShort) return sum_distances(node, name, x, how);
+  if (extent <= kShort) return combine_distances(node, name, x, how);
   if (blocks * kBlock != extent) {
-    x = fill_up(node, name + "/filled", x, how.axis, blocks * kBlock);
+    x = fill_up(node, name + "/filled", x, how.axis, blocks * kBlock, how.identity());
   }
   Shape in_blocks = shape, filled = shape;
   in_blocks[how.axis] = kBlock;
   in_blocks.insert(in_blocks.begin() + how.axis, blocks);
   filled[how.axis] = blocks * kBlock;
   x = reshape(node.graph, name + "/blocks", x, in_blocks);
-  const RunningSums within = {how.axis + 1, how.exclusive, how.reverse};
-  const RunningSums among = {how.axis, /*exclusive=*/true, how.reverse};
+  const Running within = {how.combiner, how.axis + 1, how.exclusive, how.reverse};
+  const Running among = {how.combiner, how.axis, /*exclusive=*/true, how.reverse};
   const ValueId totals =
-      graph::reduce(node.graph, name + "/totals", x, Combiner::kSum, {how.axis + 1}, true);
-  const ValueId before = running_sums(node, name + "/before", totals, among);
-  const ValueId local = sum_distances(node, name + "/local", x, within);
-  const ValueId sums = binary(node.graph, name, ScalarOp::kAdd, local, before);
-  const ValueId all = reshape(node.graph, name + "/whole", sums, filled);
+      graph::reduce(node.graph, name + "/totals", x, how.combiner, {how.axis + 1}, true);
+  const ValueId before = run_along(node, name + "/before", totals, among);
+  const ValueId local = combine_distances(node, name + "/local", x, within);
+  const ValueId joined = binary(node.graph, name, how.op(), local, before);
+  const ValueId all = reshape(node.graph, name + "/whole", joined, filled);
   return slice(node.graph, name + "/slice", all, how.axis, 0, extent);
 }
 
-/// out[i] = sum of x[j], j <= i (j < i if exclusive).
-Status import_cum_sum(NodeImport& node) {
+/// out[i] = sum or product of x[j], j <= i (j < i if exclusive).
+Status import_running(NodeImport& node, Combiner combiner) {
   CORF_RETURN_IF_ERROR(node.require_inputs(2));
   ValueId x = node.input(0);
   CORF_ASSIGN(auto axis_values, node.known_ints(1, "axis"));
   if (axis_values.size() != 1) return node.invalid("its axis is not one number");
   CORF_ASSIGN(int axis, normal_axis(node, axis_values[0], node.rank(x)));
-  const RunningSums how = {axis, node.int_attribute("exclusive", 0) != 0,
-                           node.int_attribute("reverse", 0) != 0};
-  node.set_output(running_sums(node, node.name(), x, how));
+  const Running how = {combiner, axis, node.int_attribute("exclusive", 0) != 0,
+                       node.int_attribute("reverse", 0) != 0};
+  node.set_output(run_along(node, node.name(), x, how));
   return {};
 }
 
+Status import_cum_sum(NodeImport& node) { return import_running(node, Combiner::kSum); }
+Status import_cum_prod(NodeImport& node) { return import_running(node, Combiner::kProduct); }
+
 constexpr Operator kOperators[] = {
-    {"ArgMax", 1, 23, import_arg_max},
-    {"ArgMin", 1, 23, import_arg_min},
-    {"CumSum", 11, 23, import_cum_sum},
-    {"ReduceL1", 1, 23, import_l1},
-    {"ReduceL2", 1, 23, import_l2},
-    {"ReduceLogSum", 1, 23, import_log_sum},
-    {"ReduceLogSumExp", 1, 23, import_log_sum_exp},
-    {"ReduceMax", 1, 23, import_max},
-    {"ReduceMean", 1, 23, import_mean},
-    {"ReduceMin", 1, 23, import_min},
-    {"ReduceProd", 1, 23, import_prod},
-    {"ReduceSum", 1, 23, import_sum},
-    {"ReduceSumSquare", 1, 23, import_sum_square},
+    {"ArgMax", 1, import_arg_max},       {"ArgMin", 1, import_arg_min},
+    {"CumProd", 26, import_cum_prod},    {"CumSum", 11, import_cum_sum},
+    {"ReduceL1", 1, import_l1},          {"ReduceL2", 1, import_l2},
+    {"ReduceLogSum", 1, import_log_sum}, {"ReduceLogSumExp", 1, import_log_sum_exp},
+    {"ReduceMax", 1, import_max},        {"ReduceMean", 1, import_mean},
+    {"ReduceMin", 1, import_min},        {"ReduceProd", 1, import_prod},
+    {"ReduceSum", 1, import_sum},        {"ReduceSumSquare", 1, import_sum_square},
 };
 
 }  // namespace

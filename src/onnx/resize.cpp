@@ -95,6 +95,13 @@ Result<Request> read_request(NodeImport& node) {
   for (int64_t axis : wanted_axes) axes.push_back(static_cast<int>(axis < 0 ? axis + rank : axis));
 
   bool upsample = node.op_type() == "Upsample";
+  if (upsample && node.opset() < 7) {
+    if (rank != 4) return node.invalid("input of rank {}, not 4", rank);
+    const double height = node.float_attribute("height_scale", 0);
+    const double width = node.float_attribute("width_scale", 0);
+    CORF_RETURN_IF_ERROR(apply_scales(node, {1, 1, height, width}, axes, request));
+    return request;
+  }
   if (upsample && node.opset() < 9) {
     CORF_RETURN_IF_ERROR(apply_scales(node, node.floats_attribute("scales"), axes, request));
     return request;
@@ -292,8 +299,8 @@ Status import_resize(NodeImport& node) {
 }
 
 constexpr Operator kOperators[] = {
-    {"Resize", 10, 23, import_resize},
-    {"Upsample", 7, 9, import_resize},
+    {"Resize", 10, import_resize},
+    {"Upsample", 1, import_resize, 9},
 };
 
 }  // namespace

@@ -23,6 +23,27 @@ void add_routine(NodeImport& node, std::string routine,
   for (size_t i = 0; i < values.size(); ++i) node.set_output(static_cast<int>(i), values[i]);
 }
 
+Status import_bit_cast(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(1));
+  const ValueId x = node.input(0);
+  const auto to = static_cast<int>(node.int_attribute("to", 0));
+  const auto dtype = dtype_from_onnx(to);
+  if (!dtype) return node.unsupported("a cast to {} is not supported", onnx_type_name(to));
+  if (size_bytes(*dtype) != size_bytes(node.dtype(x))) {
+    return node.invalid("{} and {} differ in width", to_string(node.dtype(x)), to_string(*dtype));
+  }
+  // Other bytes than 0 and 1 are no booleans.
+  if (*dtype == DType::kBool && node.dtype(x) != DType::kBool) {
+    return node.unsupported("a cast of bytes to bool is not supported");
+  }
+  if (*dtype == node.dtype(x)) {
+    node.set_output(x);
+    return {};
+  }
+  add_routine(node, "BitCast", {}, {x}, {{*dtype, node.shape(x)}});
+  return {};
+}
+
 /// k is an attribute before opset 10 and an input from then on.
 Status import_top_k(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(node.opset() < 10 ? 1 : 2));
@@ -193,13 +214,14 @@ Status import_gru(NodeImport& node) { return import_recurrence(node, 3, 6); }
 Status import_lstm(NodeImport& node) { return import_recurrence(node, 4, 8); }
 
 constexpr Operator kOperators[] = {
-    {"GRU", 7, 23, import_gru},
-    {"LSTM", 7, 23, import_lstm},
-    {"RNN", 7, 23, import_rnn},
-    {"Scatter", 9, 10, import_scatter_elements},
-    {"ScatterElements", 11, 23, import_scatter_elements},
-    {"ScatterND", 11, 23, import_scatter_nd},
-    {"TopK", 1, 23, import_top_k},
+    {"BitCast", 26, import_bit_cast},
+    {"GRU", 1, import_gru},
+    {"LSTM", 1, import_lstm},
+    {"RNN", 1, import_rnn},
+    {"Scatter", 9, import_scatter_elements, 10},
+    {"ScatterElements", 11, import_scatter_elements},
+    {"ScatterND", 11, import_scatter_nd},
+    {"TopK", 1, import_top_k},
 };
 
 }  // namespace

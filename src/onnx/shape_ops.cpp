@@ -180,11 +180,30 @@ Status import_non_zero(NodeImport& node) {
   return {};
 }
 
+/// Of a tensor, which always is there, or of an input that is left out.
+Status import_optional_has_element(NodeImport& node) {
+  Tensor there(DType::kBool, {});
+  there.set_i64(0, node.has(0) ? 1 : 0);
+  set_constant(node, std::move(there));
+  return {};
+}
+
+Status import_optional_get_element(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(1));
+  node.set_output(node.input(0));
+  return {};
+}
+
 constexpr Operator kOperators[] = {
-    {"Constant", 1, 23, import_constant}, {"ConstantOfShape", 9, 23, import_constant_of_shape},
-    {"EyeLike", 9, 23, import_eye_like},  {"NonZero", 9, 23, import_non_zero},
-    {"Range", 11, 23, import_range},      {"Shape", 1, 23, import_shape},
-    {"Size", 1, 23, import_size},
+    {"Constant", 1, import_constant},
+    {"ConstantOfShape", 9, import_constant_of_shape},
+    {"EyeLike", 9, import_eye_like},
+    {"NonZero", 9, import_non_zero},
+    {"OptionalGetElement", 15, import_optional_get_element},
+    {"OptionalHasElement", 15, import_optional_has_element},
+    {"Range", 11, import_range},
+    {"Shape", 1, import_shape},
+    {"Size", 1, import_size},
 };
 
 }  // namespace

@@ -16,11 +16,15 @@ Status check_reshape(const NodeImport& node, ValueId x, const Shape& shape) {
   return {};
 }
 
+/// The shape is an attribute before opset 5 and an input from then on.
 Status import_reshape(NodeImport& node) {
-  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+  CORF_RETURN_IF_ERROR(node.require_inputs(node.opset() < 5 ? 1 : 2));
   ValueId x = node.input(0);
   Shape from = node.shape(x);
-  CORF_ASSIGN(Shape wanted, node.known_ints(1, "shape"));
+  Shape wanted = node.ints_attribute("shape");
+  if (node.opset() >= 5) {
+    CORF_ASSIGN(wanted, node.known_ints(1, "shape"));
+  }
   bool allow_zero = node.int_attribute("allowzero", 0) != 0;
   Shape to = wanted;
   int inferred = -1;
@@ -280,12 +284,29 @@ Status import_expand(NodeImport& node) {
   return {};
 }
 
+/// By dimension; before opset 6 a number of repeats and the one dimension that they are of.
+Result<std::vector<int64_t>> read_repeats(NodeImport& node) {
+  if (node.opset() >= 6) return node.known_ints(1, "repeats");
+  std::vector<int64_t> one_each[2];
+  for (int i : {1, 2}) {
+    ValueId number = node.input(i);
+    const Tensor* known = node.known(number);
+    if (known == nullptr) return node.known_ints(i, i == 1 ? "tiles" : "axis");  // says why not
+    if (known->num_elems() != 1) return node.invalid("input {} is not one number", i);
+    one_each[i - 1] = {static_cast<int64_t>(known->at_f64(0))};
+  }
+  std::vector<int64_t> repeats(node.rank(node.input(0)), 1);
+  CORF_ASSIGN(int axis, normal_axis(node, one_each[1][0], node.rank(node.input(0))));
+  repeats[axis] = one_each[0][0];
+  return repeats;
+}
+
 /// Each dimension d repeated r times: [1, d] broadcast to [r, d], then merged.
 Status import_tile(NodeImport& node) {
-  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+  CORF_RETURN_IF_ERROR(node.require_inputs(node.opset() < 6 ? 3 : 2));
   ValueId x = node.input(0);
   Shape shape = node.shape(x);
-  CORF_ASSIGN(auto repeats, node.known_ints(1, "repeats"));
+  CORF_ASSIGN(auto repeats, read_repeats(node));
   if (repeats.size() != shape.size()) {
     return node.invalid("{} repeats for rank {}", repeats.size(), shape.size());
   }
@@ -321,7 +342,7 @@ Result<Padding> read_padding(NodeImport& node) {
   Padding padding;
   padding.before.assign(rank, 0);
   padding.after.assign(rank, 0);
-  std::vector<int64_t> pads = node.ints_attribute("pads");
+  std::vector<int64_t> pads = node.ints_attribute(node.opset() < 2 ? "paddings" : "pads");
   std::vector<int64_t> wanted_axes;
   if (node.opset() < 11) {
     padding.value = node.float_attribute("value", 0);
@@ -416,59 +437,13 @@ Status import_pad(NodeImport& node) {
   return {};
 }
 
-Status import_depth_to_space(NodeImport& node) {
-  CORF_RETURN_IF_ERROR(node.require_inputs(1));
-  ValueId x = node.input(0);
-  Shape s = node.shape(x);
-  int64_t block = node.int_attribute("blocksize", 0);
-  std::string mode = node.string_attribute("mode", "DCR");
-  if (s.size() != 4 || block < 1 || block > (1 << 20) || s[1] % (block * block) != 0) {
-    return node.invalid("blocksize {} for {}", block, to_string(s));
-  }
-  if (mode != "DCR" && mode != "CRD") return node.invalid("unknown mode '{}'", mode);
-  int64_t depth = s[1] / (block * block);
-  bool block_first = mode == "DCR";
-  Shape split = block_first ? Shape{s[0], block, block, depth, s[2], s[3]}
-                            : Shape{s[0], depth, block, block, s[2], s[3]};
-  std::vector<int> permutation =
-      block_first ? std::vector<int>{0, 3, 4, 1, 5, 2} : std::vector<int>{0, 1, 4, 2, 5, 3};
-  ValueId parts = reshape(node.graph, node.part("split"), x, split);
-  ValueId moved = transpose(node.graph, node.part("transpose"), parts, permutation);
-  node.set_output(
-      reshape(node.graph, node.name(), moved, {s[0], depth, s[2] * block, s[3] * block}));
-  return {};
-}
-
-Status import_space_to_depth(NodeImport& node) {
-  CORF_RETURN_IF_ERROR(node.require_inputs(1));
-  ValueId x = node.input(0);
-  Shape s = node.shape(x);
-  int64_t block = node.int_attribute("blocksize", 0);
-  if (s.size() != 4 || block < 1 || s[2] % block != 0 || s[3] % block != 0) {
-    return node.invalid("blocksize {} for {}", block, to_string(s));
-  }
-  Shape split = {s[0], s[1], s[2] / block, block, s[3] / block, block};
-  ValueId parts = reshape(node.graph, node.part("split"), x, split);
-  ValueId moved = transpose(node.graph, node.part("transpose"), parts, {0, 3, 5, 1, 2, 4});
-  Shape to = {s[0], s[1] * block * block, s[2] / block, s[3] / block};
-  node.set_output(reshape(node.graph, node.name(), moved, to));
-  return {};
-}
-
 constexpr Operator kOperators[] = {
-    {"Concat", 4, 23, import_concat},
-    {"DepthToSpace", 1, 23, import_depth_to_space},
-    {"Expand", 8, 23, import_expand},
-    {"Flatten", 1, 23, import_flatten},
-    {"Pad", 2, 23, import_pad},
-    {"Reshape", 5, 23, import_reshape},
-    {"Slice", 1, 23, import_slice},
-    {"SpaceToDepth", 1, 23, import_space_to_depth},
-    {"Split", 2, 23, import_split},
-    {"Squeeze", 1, 23, import_squeeze},
-    {"Tile", 6, 23, import_tile},
-    {"Transpose", 1, 23, import_transpose},
-    {"Unsqueeze", 1, 23, import_unsqueeze},
+    {"Concat", 1, import_concat},       {"Expand", 8, import_expand},
+    {"Flatten", 1, import_flatten},     {"Pad", 1, import_pad},
+    {"Reshape", 1, import_reshape},     {"Slice", 1, import_slice},
+    {"Split", 1, import_split},         {"Squeeze", 1, import_squeeze},
+    {"Tile", 1, import_tile},           {"Transpose", 1, import_transpose},
+    {"Unsqueeze", 1, import_unsqueeze},
 };
 
 }  // namespace

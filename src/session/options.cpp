@@ -52,14 +52,11 @@ Status Options::set(std::string_view key, std::string_view value) {
     }
     isa = parsed;
   } else if (key == "plan") {
-    if (value == "auto") {
-      unfused = false;
-    } else if (value == "unfused") {
-      unfused = true;
-    } else {
+    if (value != "auto" && value != "unfused" && value != "fused") {
       return make_error(ErrorCode::kInvalidArgument,
-                        "option plan: '{}' is not one of auto, unfused", value);
+                        "option plan: '{}' is not one of auto, unfused, fused", value);
     }
+    plan = std::string(value);
   } else if (key == "force_plan") {
     force_plan = std::string(value);
   } else if (key == "plan_cache") {

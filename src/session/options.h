@@ -13,9 +13,9 @@ namespace corf::session {
 /// What corf_options_set takes. Which of it counts is up to the session: one of a compiled file has
 /// use for the number of threads only.
 struct Options {
-  int threads = 0;         // 0: the CPUs that the process may use
-  std::optional<Isa> isa;  // default: the best of this machine
-  bool unfused = false;
+  int threads = 0;            // 0: the CPUs that the process may use
+  std::optional<Isa> isa;     // default: the best of this machine
+  std::string plan = "auto";  // or unfused, fused
   std::optional<std::string> force_plan;
   std::string plan_cache_dir;                    // empty: none
   std::map<std::string, std::string> constants;  // input: its values

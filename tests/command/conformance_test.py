@@ -4,7 +4,7 @@ import json
 import unittest
 
 import numpy as np
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from corf_command import CommandTest, corf, linear_model, make_model, value
 
@@ -43,9 +43,34 @@ class ConformanceTest(CommandTest):
         self.assertTrue(result.stdout.endswith("1 passed, 3 failed, 1 unsupported\n"))
         self.assertIn("is 11.5 instead of 11.6", result.stdout)
         self.assertIn("NoSuchOperator", result.stdout)
+        self.assertIn("not supported, by reason:\n"
+                      "     1  NoSuchOperator: the operator is not supported\n", result.stdout)
         report = json.loads(corf("conformance", self.folder, "--json").stdout)
         self.assertEqual([report[key] for key in ("passed", "failed", "unsupported")], [1, 3, 1])
         self.assertEqual(len(report["cases"]), 5)
+        self.assertEqual(report["reasons"], [
+            {"count": 1, "reason": "NoSuchOperator: the operator is not supported"}])
+
+    def test_reasons_are_counted_whatever_the_names_and_shapes(self):
+        for i in range(3):
+            self.make_case(f"cast{i}", make_model(
+                [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.STRING, name=f"cast{i}")],
+                [value("x", [2 + i])], [value("y", [2 + i])]), [[1] * (2 + i)], [[1] * (2 + i)])
+        self.make_case("odd", make_model(
+            [helper.make_node("Odd", ["x"], ["y"])], [value("x", [2])],
+            [value("y", [2])]), [[1, 2]], [[1, 2]])
+        output = self.check_succeeds("conformance", self.folder)
+        self.assertTrue(output.endswith(
+            "not supported, by reason:\n"
+            "     3  Cast: a cast to string is not supported\n"
+            "     1  Odd: the operator is not supported\n"
+            "0 passed, 0 failed, 4 unsupported\n"), output)
+
+    def test_every_plan(self):
+        self.make_good_case()
+        for plan in ("auto", "unfused", "fused"):
+            self.assertEqual(self.check_succeeds("conformance", self.folder, "--plan", plan),
+                             "1 passed, 0 failed, 0 unsupported\n")
 
     def test_skip(self):
         self.make_good_case()

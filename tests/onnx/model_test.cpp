@@ -143,17 +143,6 @@ TEST(Model, MissingOpsetAndGraphAreNamed) {
   expect_invalid(builder, {"no graph"});
 }
 
-TEST(Model, OldAndNewOpsetsAreUnsupported) {
-  for (int64_t opset : {6, 24}) {
-    ModelBuilder builder(opset);
-    builder.input("x", {2}).node("Relu", {"x"}, {"y"}).output("y");
-    auto graph = builder.import();
-    ASSERT_FALSE(graph.ok());
-    EXPECT_EQ(graph.error().code, ErrorCode::kUnsupported);
-    EXPECT_NE(graph.error().message.find("7 to 23"), std::string::npos);
-  }
-}
-
 TEST(Model, InconsistentInitializersAreNamed) {
   ModelBuilder builder = relu_model();
   builder.floats("w", {3}, {1, 2, 3});

@@ -44,8 +44,9 @@ void add_machine_options_to(CLI::App& app, int& threads, std::string& isa, std::
       ->check(CLI::IsMember({"sse2", "avx2", "avx512", "amx"}));
   app.add_option(
          "--plan", plan,
-         "auto: tuned if `corf tune` was run, else predicted; unfused: every operator alone")
-      ->check(CLI::IsMember({"auto", "unfused"}))
+         "auto: tuned if `corf tune` was run, else predicted; unfused: every operator alone; "
+         "fused: all in one kernel that can be, be it slower")
+      ->check(CLI::IsMember({"auto", "unfused", "fused"}))
       ->capture_default_str();
 }
 

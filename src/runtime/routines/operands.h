@@ -105,6 +105,7 @@ inline std::optional<int64_t> wrap_index(int64_t index, int64_t extent) {
 }
 Error index_out_of_range(int64_t index, int64_t extent);
 
+Result<PreparedRoutine> prepare_bit_cast(RoutineCall call);
 Result<PreparedRoutine> prepare_top_k(RoutineCall call);
 Result<PreparedRoutine> prepare_scatter_elements(RoutineCall call);
 Result<PreparedRoutine> prepare_scatter_nd(RoutineCall call);

@@ -15,6 +15,7 @@ struct Routine {
 };
 
 constexpr std::array kRoutines = {
+    Routine{"BitCast", prepare_bit_cast},
     Routine{"CumSum", prepare_cum_sum},
     Routine{"GRU", prepare_gru},
     Routine{"GatherND", prepare_gather_nd},

@@ -1,0 +1,76 @@
+#pragma once
+#include <map>
+#include <optional>
+#include <unordered_map>
+
+#include "onnx/import.h"
+#include "onnx/model_state.h"
+#include "onnx/node_import.h"
+#include "onnx/unique_names.h"
+
+namespace corf::onnx {
+
+bool is_if(const onnx_proto::NodeProto& node);
+
+/// One import: the graph so far, and what the model's names stand for in it.
+class Importer {
+ public:
+  Importer(const Model::State& state, const ShapeBindings& bindings)
+      : state_(state), bindings_(bindings) {}
+
+  Result<graph::Graph> run();
+
+ private:
+  /// The model's own names come first; the parts of decompositions take what is left.
+  void claim_names();
+  Status add_inputs();
+
+  Status import_node(const ModelNode& node, const std::string& name);
+  /// In the node's place the branch that a known condition selects; both branches and a choice
+  /// between their outputs where the condition depends on data.
+  Status import_if(const ModelNode& node, const std::string& name);
+  /// Gives the node's outputs the branch's values.
+  Status import_branch(const onnx_proto::GraphProto& branch, const ModelNode& node);
+  using Values = std::vector<std::optional<ValueId>>;
+  /// The branch's values for the node's outputs (none: unavailable); its names stay its own.
+  Result<Values> import_branch_apart(const onnx_proto::GraphProto& branch, const ModelNode& node);
+  /// `inputs`: the condition and what the branches give for `output`.
+  Status select_output(const ModelNode& node, const std::string& name, int output, Values inputs);
+  /// What the body of a loop gives for the values of its inputs; its names stay its own.
+  /// Errors: kUnsupported without a message if that has been reported.
+  Result<std::vector<ValueId>> import_body(const onnx_proto::GraphProto& body, int64_t opset,
+                                           const std::vector<ValueId>& inputs);
+  /// Back to the values that were known by name, and those of the model's initialisers.
+  void forget_values(std::unordered_map<std::string, ValueId> outside);
+  /// The body's initialisers and nodes, their values by name in `values_`.
+  Status import_body_nodes(const onnx_proto::GraphProto& body, int64_t opset);
+  /// Notes why the node cannot be imported, unless that has been said already.
+  Status give_up(const onnx_proto::NodeProto& node, std::string why);
+  Status import_with(const Operator& entry, NodeImport& context,
+                     const onnx_proto::NodeProto& proto);
+  Result<std::optional<ValueId>> find_input(const std::string& name);
+  /// True if nothing computes the value; the reason is then reported, once.
+  bool report_if_unavailable(const std::string& name);
+  Status check_sizes(const NodeImport& context, size_t first_value) const;
+  /// Replaces the nodes from `first_node` on with constants if all of `context`'s inputs are known.
+  Result<bool> fold(NodeImport& context, size_t first_node, size_t first_value);
+  void name_new_nodes(size_t first_node, const NodeImport& context,
+                      const onnx_proto::NodeProto& proto);
+  Status check_declared_type(const onnx_proto::NodeProto& proto, const std::string& output,
+                             ValueId value);
+  Status add_outputs();
+
+  const Model::State& state_;
+  const ShapeBindings& bindings_;
+  graph::Graph graph_;
+  std::unordered_map<std::string, ValueId> values_;
+  /// Outputs that could not be imported, so nothing behind them can; with the reason if it is not
+  /// among `unsupported_` yet.
+  std::unordered_map<std::string, std::string> unavailable_;
+  std::vector<std::string> unsupported_;
+  std::vector<std::string> names_of_nodes_;  // unique, by position in state_.nodes
+  UniqueNames node_names_;
+  UniqueNames value_names_;
+};
+
+}  // namespace corf::onnx
