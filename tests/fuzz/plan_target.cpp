@@ -1,6 +1,5 @@
 #include <array>
 #include <cmath>
-#include <deque>
 #include <fmt/format.h>
 
 #include "fusion/prepare.h"
@@ -19,18 +18,45 @@
 namespace corf::fuzz {
 namespace {
 
-/// A small graph with plans of every kind as texts, and what they must give.
+/// Points of all compute operators, so that the interpreter runs in about a millisecond.
+constexpr int64_t kMostPoints = 8000;
+constexpr size_t kNumGraphs = 48;
+constexpr size_t kPlansOfIsa = 4, kNumPlans = kPlansOfIsa * std::size(kIsas);
+constexpr int64_t kMostPartitions = 64;
+
+/// A small graph with plans of every kind as texts, each made when it is first asked for, and what
+/// they must give.
 struct PlannedGraph {
   graph::Graph graph;
   std::vector<Tensor> inputs, expected;
   double error = 0;
-  std::vector<std::string> plans;
-};
+  uint32_t seed = 0;
+  std::array<std::string, kNumPlans> plans;
 
-/// Points of all compute operators, so that the interpreter runs in about a millisecond.
-constexpr int64_t kMostPoints = 8000;
-constexpr size_t kNumGraphs = 64;
-constexpr int64_t kMostPartitions = 64;
+  const std::string& plan(size_t number) {
+    if (plans[number].empty()) plans[number] = make_plan(number);
+    return plans[number];
+  }
+
+ private:
+  std::string make_plan(size_t number) const {
+    Machine machine;
+    machine.isa = kIsas[number / kPlansOfIsa];
+    machine.threads = 1 + static_cast<int>(seed % 3);
+    const search::GroupTime one_each = [](const auto&, const auto&, const auto*, const auto&) {
+      return 1;
+    };
+    const size_t kind = number % kPlansOfIsa;
+    if (kind == 0) {
+      return fusion::to_string(graph, search::find_plan(graph, machine, one_each));
+    }
+    if (kind > 1) {
+      test::RandomPlans random(graph, machine, static_cast<uint32_t>(kNumPlans * seed + number));
+      if (const auto plan = random.make()) return fusion::to_string(graph, *plan);
+    }
+    return fusion::to_string(graph, search::find_unfused_plan(graph, machine));
+  }
+};
 
 int64_t points_of(const graph::Graph& graph) {
   int64_t points = 0;
@@ -55,28 +81,13 @@ std::optional<PlannedGraph> planned(Random random, double error, uint32_t seed) 
   if (!expected) return std::nullopt;
   result.expected = expected.take();
   result.graph = fusion::prepare(random.graph());
-  const search::GroupTime one_each = [](const auto&, const auto&, const auto*, const auto&) {
-    return 1;
-  };
-  for (Isa isa : kIsas) {
-    Machine machine;
-    machine.isa = isa;
-    machine.threads = 1 + static_cast<int>(seed % 3);
-    result.plans.push_back(
-        fusion::to_string(result.graph, search::find_unfused_plan(result.graph, machine)));
-    result.plans.push_back(
-        fusion::to_string(result.graph, search::find_plan(result.graph, machine, one_each)));
-    for (uint32_t variant = 0; variant < 4; ++variant) {
-      test::RandomPlans plans(result.graph, machine, 4 * seed + variant);
-      if (auto plan = plans.make()) result.plans.push_back(fusion::to_string(result.graph, *plan));
-    }
-  }
+  result.seed = seed;
   return result;
 }
 
 /// The graph with that number, made when it is first asked for; three of four are chains, whose
 /// groups run in strips.
-const PlannedGraph& graph_number(size_t number) {
+PlannedGraph& graph_number(size_t number) {
   static std::array<std::optional<PlannedGraph>, kNumGraphs> graphs;
   std::optional<PlannedGraph>& graph = graphs[number];
   for (uint32_t seed = static_cast<uint32_t>(number); !graph; seed += kNumGraphs) {
@@ -115,8 +126,8 @@ bool runs_in_time(const loop::Program& program) {
 }  // namespace
 
 Finding plan_target(Choices choices) {
-  const PlannedGraph& planned = graph_number(choices.below(kNumGraphs));
-  const std::string text = damaged_plan(choices.any(planned.plans), choices);
+  PlannedGraph& planned = graph_number(choices.below(kNumGraphs));
+  const std::string text = damaged_plan(planned.plan(choices.below(kNumPlans)), choices);
   auto plan = fusion::parse_plan(planned.graph, text);
   if (!plan) return plan.error().message.empty() ? "refused without a reason:\n" + text : "";
   auto finding = [&](std::string_view what, std::string_view why) {
