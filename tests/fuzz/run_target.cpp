@@ -13,6 +13,7 @@
 #include "rewrite/winograd.h"
 #include "runtime/executable.h"
 #include "search/find_plan.h"
+#include "tests/fuzz/damaged_plan.h"
 #include "tests/fuzz/imported_model.h"
 
 namespace corf::fuzz {
@@ -117,6 +118,30 @@ Finding difference(const graph::Graph& graph, const std::vector<Tensor>& values,
   return "";
 }
 
+/// Whether code for the plan is made and run in no time: plans can ask for any unrolling.
+bool is_small(const fusion::FusionPlan& plan) {
+  constexpr int64_t kMostTile = 1024, kMostPartitions = 64;
+  for (const fusion::FusionGroup& group : plan.groups) {
+    if (group.strips && group.strips->partitions > kMostPartitions) return false;
+    for (const auto& [nest, schedule] : group.nests) {
+      int64_t tile = schedule.vector_tile * schedule.reduction_unroll;
+      for (const auto& tiled : schedule.register_tile) tile *= tiled.extent;
+      for (int axis : schedule.unrolled_reductions) tile *= nest.axes[axis].extent;
+      if (tile > kMostTile || schedule.partitions > kMostPartitions) return false;
+    }
+  }
+  return true;
+}
+
+/// The plan as a text that somebody hands in, perhaps another one than the search's.
+std::string handed_in(const graph::Graph& graph, const fusion::FusionPlan& plan, Choices& choices) {
+  const std::string text = fusion::to_string(graph, plan);
+  if (!choices.chance(96)) return text;
+  const std::string damaged = damaged_plan(text, choices);
+  const auto parsed = fusion::parse_plan(graph, damaged);
+  return parsed && is_small(*parsed) ? damaged : text;
+}
+
 /// The stages up to what runs; the search's groups or all that can be fused, Winograd or not.
 Result<driver::Pipeline> pipeline_of(const graph::Graph& imported, Choices& choices) {
   driver::Pipeline pipeline;
@@ -138,10 +163,9 @@ Result<driver::Pipeline> pipeline_of(const graph::Graph& imported, Choices& choi
     pipeline.plan = search::find_plan(pipeline.graph, pipeline.machine,
                                       driver::prediction(pipeline.graph, pipeline.machine));
   }
-  // As a plan that somebody hands in.
   driver::CompileOptions options;
   options.verify_each = true;
-  options.plan_text = fusion::to_string(pipeline.graph, pipeline.plan);
+  options.plan_text = handed_in(pipeline.graph, pipeline.plan, choices);
   CORF_RETURN_IF_ERROR(driver::plan_and_lower(pipeline, options, driver::Stage::kLlvm));
   return pipeline;
 }
