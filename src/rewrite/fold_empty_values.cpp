@@ -19,6 +19,7 @@ namespace {
 class EmptyFolder {
  public:
   Result<Graph> run(const Graph& graph) {
+    find_needed(graph);
     Graph result = rebuild(graph, [this](Rebuild& rebuild, const Node& node) {
       return status_.ok() && visit(rebuild, node);
     });
@@ -29,6 +30,20 @@ class EmptyFolder {
  private:
   static bool is_empty(const Graph& graph, ValueId value) {
     return num_elems(graph.values[value].shape) == 0;
+  }
+
+  /// What an element of some output depends on. A place of nothing that only something empty reads
+  /// (Hardmax over no elements) does no harm.
+  void find_needed(const Graph& graph) {
+    needed_.assign(graph.values.size(), false);
+    for (ValueId output : graph.outputs) needed_[output] = !is_empty(graph, output);
+    for (auto node = graph.nodes.rbegin(); node != graph.nodes.rend(); ++node) {
+      const bool needed = std::any_of(node->outputs.begin(), node->outputs.end(),
+                                      [&](ValueId output) { return needed_[output]; });
+      for (ValueId input : node->inputs) {
+        if (needed && !is_empty(graph, input)) needed_[input] = true;
+      }
+    }
   }
 
   bool visit(Rebuild& rebuild, const Node& node) {
@@ -82,7 +97,10 @@ class EmptyFolder {
   }
 
   bool reduce(Rebuild& rebuild, const Node& node, const Compute& compute) {
-    if (compute.combiner == Combiner::kArgMin || compute.combiner == Combiner::kArgMax) {
+    const bool finds_place =
+        compute.combiner == Combiner::kArgMin || compute.combiner == Combiner::kArgMax;
+    if (finds_place && !needed_[node.outputs[0]]) return fill(rebuild, node, ScalarNode());
+    if (finds_place) {
       status_ = make_error(ErrorCode::kInvalidModel,
                            "node '{}' ({}): its input has no elements along the axis, so that none "
                            "of them is the {}; give it at least one",
@@ -103,6 +121,7 @@ class EmptyFolder {
         continue;
       }
       if (compute.operands[i].guarded && !indexes(compute, i)) continue;
+      if (!needed_[node.outputs[0]]) return fill(rebuild, node, ScalarNode());
       status_ =
           make_error(ErrorCode::kInvalidModel,
                      "node '{}' ({}): it takes elements from '{}' of shape {}, which has none",
@@ -179,6 +198,7 @@ class EmptyFolder {
     return true;
   }
 
+  std::vector<bool> needed_;  // by value
   Status status_;
 };
 

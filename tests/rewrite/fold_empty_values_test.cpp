@@ -110,6 +110,21 @@ TEST(FoldEmptyValues, WhatIsReadAroundAnEmptyImageIsItsPadding) {
   expect_same_results(graph, after, 0);
 }
 
+/// Hardmax: 1 where the greatest element is, of a value without elements.
+TEST(FoldEmptyValues, PlacesThatNothingNeedsAreNoError) {
+  Graph graph;
+  const auto x = graph.add_input("x", DType::kF32, {2, 0});
+  const auto place = graph::reduce(graph, "place", x, Combiner::kArgMax, {1}, false);
+  graph::Compute hardmax;
+  hardmax.space.axes = {{"i", 2, index::AxisKind::kParallel}, {"j", 0, index::AxisKind::kParallel}};
+  hardmax.operands.push_back({{{index::Expr::variable(0)}}});
+  const int at = hardmax.body.operand(0, DType::kI64);
+  hardmax.body.apply(ScalarOp::kEqual, at, hardmax.body.axis_index(1));
+  set_output(graph, graph.add_compute("hardmax", std::move(hardmax), {place}));
+  const Graph after = apply(fold_empty_values, graph);
+  EXPECT_EQ(after.values[after.outputs[0]].shape, (Shape{2, 0}));
+}
+
 TEST(FoldEmptyValues, AnElementOfNothingIsAnError) {
   Graph graph;
   const auto x = graph.add_input("x", DType::kF32, {0, 3});
