@@ -124,15 +124,15 @@ Status verify_step(const ExecutableSpec& spec, const RoutineStep& step) {
       return invalid("step '{}' needs {} bytes of buffer {}, which has {}", step.label, bytes,
                      tensor.buffer, place.size_bytes);
     }
-    if (place.size_bytes % size_bytes(tensor.dtype) != 0) {
-      return invalid("step '{}' finds elements of type {} in buffer {} of {} bytes", step.label,
-                     to_string(tensor.dtype), tensor.buffer, place.size_bytes);
-    }
     // The caller aligns an array as its declared elements need it.
     if (const TensorInfo* array = array_of(spec, place);
         array && size_bytes(tensor.dtype) > size_bytes(array->dtype)) {
       return invalid("step '{}' takes elements of type {} from '{}', which has {}", step.label,
                      to_string(tensor.dtype), array->name, to_string(array->dtype));
+    }
+    if (place.size_bytes % size_bytes(tensor.dtype) != 0) {
+      return invalid("step '{}' finds elements of type {} in buffer {} of {} bytes", step.label,
+                     to_string(tensor.dtype), tensor.buffer, place.size_bytes);
     }
     if (written &&
         (place.kind == BufferPlace::Kind::kInput || place.kind == BufferPlace::Kind::kConstant)) {

@@ -302,10 +302,15 @@ TEST(Executable, DamagedRoutineStepsAreErrors) {
             std::string::npos);
   // An axis that the result is written over.
   EXPECT_NE(error([](RoutineStep& s) {
-              s.inputs.push_back({2, DType::kI64, {1}});
+              s.inputs.push_back({2, DType::kI32, {1}});
             }).find("'sums' writes buffer 2 over its buffer 2"),
             std::string::npos);
   EXPECT_EQ(error([](RoutineStep& s) { s.outputs[0].buffer = 1; }), "");
+  EXPECT_NE(error([](RoutineStep& s) {
+              s.inputs[0] = {1, DType::kF64, {1}};
+              s.outputs[0] = {2, DType::kF64, {1}};
+            }).find("'sums' finds elements of type f64 in buffer 1"),
+            std::string::npos);
   EXPECT_NE(error([](RoutineStep& s) { s.inputs.clear(); }).find("0 inputs"), std::string::npos);
   EXPECT_NE(error([](RoutineStep& s) { s.inputs[0].dtype = DType(77); }).find("77"),
             std::string::npos);
