@@ -27,8 +27,10 @@
 namespace corf::driver {
 namespace {
 
+/// The workers that plans are made for: those that have a CPU each.
 int threads_of(const CompileOptions& options) {
-  return options.threads > 0 ? options.threads : runtime::available_cpus();
+  const int cpus = runtime::available_cpus();
+  return options.threads > 0 ? std::min(options.threads, cpus) : cpus;
 }
 
 codegen::EmitOptions emit_options(const Pipeline& pipeline) {

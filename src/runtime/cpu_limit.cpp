@@ -112,4 +112,6 @@ std::optional<double> cgroup_cpu_limit(const std::string& root) {
   return smallest;
 }
 
+int whole_cpus(double limit) { return static_cast<int>(std::clamp(limit, 1.0, 1e6)); }
+
 }  // namespace corf::runtime

@@ -9,4 +9,8 @@ namespace corf::runtime {
 /// every path that is read, so that tests can hand in a file tree of their own.
 std::optional<double> cgroup_cpu_limit(const std::string& root = "");
 
+/// The whole CPUs of such a limit, at least 1: a worker that no time is left for keeps all others
+/// waiting at each barrier.
+int whole_cpus(double limit);
+
 }  // namespace corf::runtime

@@ -10,6 +10,7 @@
 #include "runtime/math_routines.h"
 #include "runtime/pages.h"
 #include "support/assert.h"
+#include "support/at_fork.h"
 #include "support/checked.h"
 
 namespace corf::runtime {
@@ -84,7 +85,7 @@ struct Executable::State {
   std::vector<Pages> scratch;  // of each worker; used by whoever has the team's turn
   bool guard_pages = false;
 
-  std::mutex pool_mutex;
+  BriefMutex pool_mutex;
   std::vector<std::unique_ptr<RunMemory>> pool;
 
   Status load_constants();

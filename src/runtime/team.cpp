@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cmath>
 #include <immintrin.h>
 #include <linux/futex.h>
 #include <mutex>
@@ -21,6 +20,7 @@
 
 #include "runtime/cpu_limit.h"
 #include "support/assert.h"
+#include "support/at_fork.h"
 
 namespace corf::runtime {
 namespace {
@@ -43,6 +43,12 @@ class alignas(64) Epoch {
     if (sleepers_.load(std::memory_order_seq_cst) != 0) {
       syscall(SYS_futex, &value_, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
     }
+  }
+
+  /// As new, where nobody waits.
+  void reset() {
+    value_.store(0, std::memory_order_relaxed);
+    sleepers_.store(0, std::memory_order_relaxed);
   }
 
   /// Returns once the value differs from `old`.
@@ -107,12 +113,50 @@ thread_local const void* current_team = nullptr;
 struct Team::State {
   int size = 1;
   bool spin = true;
-  std::mutex turn;                                 // held by the caller of run
+  LongMutex turn;                                  // held by the caller of run
   const std::function<void(int)>* body = nullptr;  // null in the last call: the workers leave
   Epoch call;                                      // counts the calls of run
   alignas(64) std::atomic<int> arrived{0};
   Epoch phase;  // counts the completed barriers
   std::vector<std::thread> threads;
+  bool left_behind = false;  // the threads are in the process that this one is a fork of
+  AtFork at_fork{{nullptr, nullptr, [this] { renew(); }}};
+
+  /// Starts what is missing of the threads. A null pointer, or why that failed.
+  std::unique_ptr<std::system_error> start() {
+    const BlockedSignals blocked;
+    while (static_cast<int>(threads.size()) + 1 < size) {
+      const int worker = static_cast<int>(threads.size()) + 1;
+      try {
+        threads.emplace_back([this, worker, seen = call.value()] { work(worker, seen); });
+      } catch (const std::system_error& error) {
+        return std::make_unique<std::system_error>(error);
+      }
+    }
+    return nullptr;
+  }
+
+  /// A team of the child's own, as it was before the first run. Its threads start with the first
+  /// run there: most children run something else, or nothing.
+  void renew() {
+    // Handles of threads that are not here can neither be joined nor destroyed.
+    static auto* const kept = new std::vector<std::vector<std::thread>>();
+    kept->push_back(std::exchange(threads, {}));
+    left_behind = size > 1;
+    body = nullptr;
+    arrived.store(0, std::memory_order_relaxed);
+    call.reset();
+    phase.reset();
+    current_team = nullptr;
+  }
+
+  /// Fewer workers where not all can be started: whoever runs alone gets the same results.
+  void return_from_fork() {
+    left_behind = false;
+    if (start() == nullptr) return;
+    stop();
+    size = 1;
+  }
 
   void barrier() {
     if (size == 1) return;
@@ -126,11 +170,11 @@ struct Team::State {
     }
   }
 
-  void work(int worker) {
+  void work(int worker, uint32_t seen) {
     pthread_setname_np(pthread_self(), ("corf-" + std::to_string(worker)).c_str());
     const IeeeArithmetic ieee;
     current_team = this;
-    for (uint32_t seen = 0;; ++seen) {
+    for (;; ++seen) {
       call.wait_while(seen, spin);
       if (body == nullptr) return;
       (*body)(worker);
@@ -163,15 +207,10 @@ Result<std::shared_ptr<Team>> Team::create(int size) {
   state.size = size == 0 ? std::min(cpus, kMaxWorkers) : size;
   // With more workers than CPUs a spinning worker keeps from running the one it waits for.
   state.spin = state.size <= cpus;
-  const BlockedSignals blocked;
-  for (int worker = 1; worker < state.size; ++worker) {
-    try {
-      state.threads.emplace_back([&state, worker] { state.work(worker); });
-    } catch (const std::system_error& error) {
-      return make_error(ErrorCode::kOutOfMemory,
-                        "thread {} of {} could not be started: {}; ask for fewer threads", worker,
-                        state.size, error.what());
-    }
+  if (const std::unique_ptr<std::system_error> error = state.start()) {
+    return make_error(ErrorCode::kOutOfMemory,
+                      "thread {} of {} could not be started: {}; ask for fewer threads",
+                      state.threads.size() + 1, state.size, error->what());
   }
   return team;
 }
@@ -182,6 +221,7 @@ void Team::run(const std::function<void(int worker)>& body) {
   State& state = *state_;
   CORF_ASSERT(current_team != &state, "a team's body runs the team again");
   const std::lock_guard turn(state.turn);
+  if (state.left_behind) state.return_from_fork();
   const void* const outer_team = std::exchange(current_team, &state);
   const IeeeArithmetic ieee;
   if (state.size > 1) {
@@ -208,7 +248,7 @@ int available_cpus() {
   }
   if (affinity == 0) affinity = static_cast<int>(std::thread::hardware_concurrency());
   if (const std::optional<double> limit = cgroup_cpu_limit()) {
-    affinity = std::min(affinity, static_cast<int>(std::ceil(std::min(*limit, 1e6))));
+    affinity = std::min(affinity, whole_cpus(*limit));
   }
   return std::max(affinity, 1);
 }

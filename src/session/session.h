@@ -1,7 +1,6 @@
 #pragma once
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "session/options.h"
 #include "session/recently_used.h"
 #include "session/shapes.h"
+#include "support/at_fork.h"
 
 namespace corf::session {
 
@@ -79,8 +79,8 @@ class Session {
   std::shared_ptr<CompiledModel> precompiled_;  // of a compiled file
   Description description_;
   std::shared_ptr<runtime::Team> team_;
-  std::mutex compile_mutex_;  // held while compiling; taken before cache_mutex_
-  std::mutex cache_mutex_;
+  LongMutex compile_mutex_;  // held while compiling; taken before cache_mutex_
+  BriefMutex cache_mutex_;
   RecentlyUsed<CompiledModel> cache_;
 };
 

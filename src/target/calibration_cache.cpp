@@ -1,5 +1,6 @@
 #include "target/calibration_cache.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -13,7 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kFormat = 3;
+constexpr int kFormat = 4;
 constexpr int64_t kMostBytes = 1 << 16;
 
 constexpr std::array<std::pair<const char*, double Machine::*>, 8> kMeasured = {{
@@ -40,27 +41,41 @@ json identity(const Machine& machine) {
 
 }  // namespace
 
-bool read_calibration(const std::string& file, Machine& machine) {
+bool read_calibration(const std::string& file, Calibration& calibration) {
   const Result<std::string> text = read_file(file, kMostBytes);
   if (!text.ok()) return false;
   const json content = json::parse(*text, nullptr, false);
-  if (!content.is_object() || content.value("machine", json()) != identity(machine)) return false;
+  if (!content.is_object() || content.value("machine", json()) != identity(calibration.machine)) {
+    return false;
+  }
   const json measured = content.value("measured", json());
   if (!measured.is_object()) return false;
-  Machine filled = machine;
+  Calibration filled = calibration;
   for (const auto& [name, field] : kMeasured) {
     const auto found = measured.find(name);
     if (found == measured.end() || !found->is_number()) return false;
     const double value = found->get<double>();
     if (!std::isfinite(value) || value < 0) return false;
-    filled.*field = value;
+    filled.machine.*field = value;
   }
-  machine = filled;
+  const json settled = content.value("settled", json()), taken_s = content.value("taken_s", json()),
+             results = content.value("results", json());
+  if (!settled.is_boolean() || !taken_s.is_number_integer() || !results.is_number_integer()) {
+    return false;
+  }
+  filled.is_settled = settled.get<bool>();
+  filled.taken_s = taken_s.get<int64_t>();
+  filled.results = static_cast<int>(std::clamp<int64_t>(results.get<int64_t>(), 1, 1000));
+  calibration = filled;
   return true;
 }
 
-bool write_calibration(const std::string& file, const Machine& machine) {
-  json content = {{"machine", identity(machine)}};
+bool write_calibration(const std::string& file, const Calibration& calibration) {
+  const Machine& machine = calibration.machine;
+  json content = {{"machine", identity(machine)},
+                  {"settled", calibration.is_settled},
+                  {"taken_s", calibration.taken_s},
+                  {"results", calibration.results}};
   for (const auto& [name, field] : kMeasured) content["measured"][name] = machine.*field;
   // The CPU's name is whatever the hypervisor says, perhaps not UTF-8.
   const std::string text = content.dump(2, ' ', false, json::error_handler_t::replace) + '\n';

@@ -35,7 +35,7 @@ struct Folder {
         machine.dram_gbps_all = 20;
         machine.barrier_ns = 300;
         write_calibration(calibration_file(machine, CalibrateOptions::default_cache_dir()),
-                          machine);
+                          Calibration{machine, true});
       }
     }
   }

@@ -4,11 +4,14 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <gtest/gtest.h>
 #include <immintrin.h>
 #include <sched.h>
 #include <set>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 #include "runtime/cpu_limit.h"
@@ -207,6 +210,70 @@ TEST_F(CgroupTree, DamagedFilesMeanNoLimit) {
   write("/sys/fs/cgroup/user/cpu.max", "0 0 what");
   EXPECT_EQ(cgroup_cpu_limit(root_.string()), std::nullopt);
   EXPECT_EQ(cgroup_cpu_limit(root_.string() + "/absent"), std::nullopt);
+}
+
+TEST(WholeCpus, RoundDownAndAreAtLeastOne) {
+  EXPECT_EQ(whole_cpus(0.3), 1);
+  EXPECT_EQ(whole_cpus(1.9), 1);
+  EXPECT_EQ(whole_cpus(2), 2);
+  EXPECT_EQ(whole_cpus(1e300), 1'000'000);
+}
+
+/// Whether `child` returns true in a fork of this process, which has half a minute for it.
+bool in_fork(const std::function<bool()>& child) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    alarm(30);
+    _exit(child() ? 0 : 1);
+  }
+  int status = 0;
+  EXPECT_EQ(waitpid(pid, &status, 0), pid);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+bool runs_on_all(Team& team) {
+  std::vector<int> calls(team.size());
+  team.run([&](int worker) {
+    team.barrier(worker);
+    ++calls[worker];
+    team.barrier(worker);
+  });
+  return calls == std::vector<int>(team.size(), 1);
+}
+
+TEST(TeamAfterFork, RunsInTheChildAndInItsChild) {
+  const std::shared_ptr<Team> team = Team::create(4).take();
+  EXPECT_TRUE(runs_on_all(*team));
+  EXPECT_TRUE(in_fork([&] {
+    const bool ran = runs_on_all(*team) && runs_on_all(*team);
+    return ran && in_fork([&] { return runs_on_all(*team); });
+  }));
+  EXPECT_TRUE(runs_on_all(*team)) << "the parent keeps its workers";
+}
+
+TEST(TeamAfterFork, MayBeLeftUnused) {
+  std::shared_ptr<Team> team = Team::create(3).take();
+  EXPECT_TRUE(in_fork([&] {
+    team.reset();
+    return true;
+  }));
+  EXPECT_TRUE(runs_on_all(*team));
+}
+
+TEST(TeamAfterFork, DoesNotMindARunInAnotherThread) {
+  const std::shared_ptr<Team> team = Team::create(2).take();
+  std::atomic<bool> inside = false, done = false;
+  std::thread other([&] {
+    team->run([&](int) {
+      inside = true;
+      while (!done) std::this_thread::yield();
+    });
+  });
+  while (!inside) std::this_thread::yield();
+  EXPECT_TRUE(in_fork([&] { return runs_on_all(*team); }));
+  done = true;
+  other.join();
+  EXPECT_TRUE(runs_on_all(*team));
 }
 
 }  // namespace

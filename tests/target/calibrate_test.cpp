@@ -3,6 +3,7 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <gtest/gtest.h>
 #include <unistd.h>
 #include <vector>
@@ -13,7 +14,7 @@
 namespace corf {
 namespace {
 
-class Calibration : public testing::Test {
+class CalibrationTest : public testing::Test {
  protected:
   void SetUp() override {
     dir_ = std::filesystem::temp_directory_path() /
@@ -23,8 +24,9 @@ class Calibration : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(dir_); }
 
-  static Machine measured_machine() {
-    Machine machine = detect_machine(2);
+  static Calibration measured_machine() {
+    Calibration calibration{detect_machine(2), true, 1'700'000'000, 3};
+    Machine& machine = calibration.machine;
     machine.fma_gflops_core = 100.5;
     machine.fma_gflops_all = 201;
     machine.l1_gbps_core = 400;
@@ -32,7 +34,7 @@ class Calibration : public testing::Test {
     machine.l3_gbps_core = 86;
     machine.dram_gbps_all = 25;
     machine.barrier_ns = 333;
-    return machine;
+    return calibration;
   }
 
   std::string text_of(const std::string& file) {
@@ -68,7 +70,7 @@ TEST(CalibrationKernels, MultiplyAddsAreCounted) {
   }
 }
 
-TEST_F(Calibration, MeasuresKeepsAndReadsBack) {
+TEST_F(CalibrationTest, MeasuresKeepsAndReadsBack) {
   CalibrateOptions options{.cache_dir = dir_.string()};
   const std::clock_t start = std::clock();
   const Machine first = calibrate(detect_machine(2), options);
@@ -94,15 +96,19 @@ TEST_F(Calibration, MeasuresKeepsAndReadsBack) {
   EXPECT_EQ(files, 1);
 }
 
-TEST_F(Calibration, FileRoundTrips) {
-  const Machine machine = measured_machine();
-  const std::string file = calibration_file(machine, dir_.string());
+TEST_F(CalibrationTest, FileRoundTrips) {
+  const Calibration written = measured_machine();
+  const std::string file = calibration_file(written.machine, dir_.string());
   EXPECT_NE(file.find("-2.json"), std::string::npos);
   EXPECT_EQ(file.find(' '), std::string::npos);
-  Machine read = detect_machine(2);
-  EXPECT_FALSE(read_calibration(file, read));
-  ASSERT_TRUE(write_calibration(file, machine));
-  ASSERT_TRUE(read_calibration(file, read));
+  Calibration calibration{detect_machine(2)};
+  EXPECT_FALSE(read_calibration(file, calibration));
+  ASSERT_TRUE(write_calibration(file, written));
+  ASSERT_TRUE(read_calibration(file, calibration));
+  EXPECT_TRUE(calibration.is_settled);
+  EXPECT_EQ(calibration.taken_s, 1'700'000'000);
+  EXPECT_EQ(calibration.results, 3);
+  const Machine& read = calibration.machine;
   EXPECT_EQ(read.fma_gflops_core, 100.5);
   EXPECT_EQ(read.fma_gflops_all, 201);
   EXPECT_EQ(read.l1_gbps_core, 400);
@@ -112,16 +118,16 @@ TEST_F(Calibration, FileRoundTrips) {
   EXPECT_EQ(read.barrier_ns, 333);
 }
 
-TEST_F(Calibration, ForeignOrDamagedFilesAreMisses) {
-  const Machine machine = measured_machine();
-  const std::string file = calibration_file(machine, dir_.string());
-  ASSERT_TRUE(write_calibration(file, machine));
+TEST_F(CalibrationTest, ForeignOrDamagedFilesAreMisses) {
+  const Calibration calibration = measured_machine();
+  const std::string file = calibration_file(calibration.machine, dir_.string());
+  ASSERT_TRUE(write_calibration(file, calibration));
   const std::string good = text_of(file);
 
-  Machine other = detect_machine(3);
+  Calibration other{detect_machine(3)};
   EXPECT_FALSE(read_calibration(file, other)) << "other thread count";
-  other = detect_machine(2);
-  other.l2_bytes *= 2;
+  other.machine = detect_machine(2);
+  other.machine.l2_bytes *= 2;
   EXPECT_FALSE(read_calibration(file, other)) << "other caches";
 
   const auto replaced = [&](const std::string& from, const std::string& to) {
@@ -139,20 +145,132 @@ TEST_F(Calibration, ForeignOrDamagedFilesAreMisses) {
                                       replaced("100.5", "1e999"),
                                       replaced("fma_gflops_core", "renamed"),
                                       replaced("\"measured\"", "\"guessed\""),
+                                      replaced("\"settled\": true", "\"settled\": 1"),
+                                      replaced("\"taken_s\"", "\"taken\""),
+                                      replaced("1700000000", "\"yesterday\""),
                                       std::string("\xff\xfe\x00{", 4)};
   for (size_t length = 0; length + 2 < good.size(); length += 13) {
     damaged.push_back(good.substr(0, length));
   }
   for (const std::string& text : damaged) {
     std::ofstream(file, std::ios::trunc) << text;
-    Machine read = detect_machine(2);
+    Calibration read{detect_machine(2)};
     EXPECT_FALSE(read_calibration(file, read)) << text;
-    EXPECT_EQ(read.fma_gflops_core, 0) << "left unchanged";
+    EXPECT_EQ(read.machine.fma_gflops_core, 0) << "left unchanged";
   }
 }
 
-TEST_F(Calibration, UnwritableFolderIsNoError) {
+TEST_F(CalibrationTest, UnwritableFolderIsNoError) {
   EXPECT_FALSE(write_calibration("/proc/corf/calibration.json", measured_machine()));
+}
+
+/// A machine of a test's making: what its CPUs reach at each measurement, and the time of day.
+struct MadeUp {
+  double alone = 100, together = 200, nominal = 90;
+  int64_t now_s = 1'000'000;
+  int speeds = 0;                                  // times that it was measured
+  std::vector<double> seconds;                     // of each measurement of the figures
+  std::function<void(MadeUp&)> before_each_speed;  // the host's other guests
+
+  Measuring measuring() {
+    Measuring measuring;
+    measuring.speed = [this](const Machine&) {
+      ++speeds;
+      if (before_each_speed) before_each_speed(*this);
+      return CpuSpeed{alone, together, nominal};
+    };
+    measuring.figures = [this](Machine& machine, double time_s) {
+      seconds.push_back(time_s);
+      machine.fma_gflops_core = std::max(machine.fma_gflops_core, alone);
+      machine.fma_gflops_all = std::max(machine.fma_gflops_all, together);
+      machine.barrier_ns = 300;
+    };
+    measuring.now_s = [this] { return now_s; };
+    return measuring;
+  }
+};
+
+TEST_F(CalibrationTest, IsKeptForGoodIfNothingDisturbedIt) {
+  MadeUp host;
+  const CalibrateOptions options{.cache_dir = dir_.string(), .measuring = host.measuring()};
+  calibrate(detect_machine(2), options);
+  const size_t measured = host.seconds.size();
+  host.now_s += 1'000'000;
+  host.alone = 70;
+  EXPECT_EQ(calibrate(detect_machine(2), options).fma_gflops_core, 100);
+  EXPECT_EQ(host.seconds.size(), measured);
+}
+
+TEST_F(CalibrationTest, IsTakenAgainIfTheSpeedChangesMeanwhile) {
+  MadeUp host;
+  host.together = 100;  // at first the CPUs share a core
+  host.before_each_speed = [](MadeUp& self) {
+    if (self.speeds == 2) self.together = 200;
+  };
+  const CalibrateOptions options{.cache_dir = dir_.string(), .measuring = host.measuring()};
+  EXPECT_EQ(calibrate(detect_machine(2), options).fma_gflops_all, 200);
+  EXPECT_EQ(host.speeds, 4);
+  host.now_s += 1'000'000;
+  calibrate(detect_machine(2), options);
+  EXPECT_EQ(host.speeds, 4) << "the second attempt was steady, and is kept";
+}
+
+TEST_F(CalibrationTest, CpusThatShareACoreForAWhileAreMeasuredAgain) {
+  MadeUp host;
+  host.together = 100;
+  const CalibrateOptions options{.cache_dir = dir_.string(), .measuring = host.measuring()};
+  EXPECT_EQ(calibrate(detect_machine(2), options).fma_gflops_all, 100);
+  const size_t measured = host.seconds.size();
+  host.now_s += 10;
+  EXPECT_EQ(calibrate(detect_machine(2), options).fma_gflops_all, 100);
+  EXPECT_EQ(host.seconds.size(), measured) << "serves for a minute";
+  host.now_s += 100;
+  host.together = 200;
+  EXPECT_EQ(calibrate(detect_machine(2), options).fma_gflops_all, 200);
+  host.now_s += 1'000'000;
+  host.together = 100;
+  EXPECT_EQ(calibrate(detect_machine(2), options).fma_gflops_all, 200) << "kept for good";
+}
+
+TEST_F(CalibrationTest, ASlowCpuIsMeasuredAgainAndBelievedTheSecondTime) {
+  MadeUp host;
+  host.nominal = 180;  // of which 100 may be all that this CPU has
+  const CalibrateOptions options{.cache_dir = dir_.string(), .measuring = host.measuring()};
+  calibrate(detect_machine(2), options);
+  const size_t measured = host.seconds.size();
+  host.now_s += 100;
+  calibrate(detect_machine(2), options);
+  EXPECT_EQ(host.seconds.size(), 2 * measured);
+  host.now_s += 100;
+  calibrate(detect_machine(2), options);
+  EXPECT_EQ(host.seconds.size(), 2 * measured);
+}
+
+TEST_F(CalibrationTest, EndsOnAHostThatIsNeverQuiet) {
+  MadeUp host;
+  host.before_each_speed = [](MadeUp& self) {
+    self.alone = self.alone == 100 ? 60 : 100;
+    self.together = 2 * self.alone;
+  };
+  const CalibrateOptions options{.cache_dir = dir_.string(), .measuring = host.measuring()};
+  for (int process = 0; process < 20; ++process) {
+    calibrate(detect_machine(2), options);
+    host.now_s += 100;
+    host.alone = process % 2 == 0 ? 60 : 100;
+  }
+  EXPECT_LE(host.speeds, 5 * 4);
+}
+
+TEST_F(CalibrationTest, IsBriefWhereItCannotBeKept) {
+  for (const std::string& folder : {std::string(), std::string("/proc/corf")}) {
+    MadeUp host;
+    const CalibrateOptions options{.cache_dir = folder, .measuring = host.measuring()};
+    EXPECT_EQ(calibrate(detect_machine(2), options).fma_gflops_core, 100);
+    double all_s = 0;
+    for (const double time_s : host.seconds) all_s += time_s;
+    EXPECT_LE(all_s, 0.2);
+    EXPECT_EQ(host.speeds, 0);
+  }
 }
 
 TEST(CalibrateOptions, CacheDirFollowsTheEnvironment) {
