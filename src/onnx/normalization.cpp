@@ -8,6 +8,8 @@ namespace {
 
 using graph::Combiner;
 
+bool is_half(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
+
 std::vector<int> axis_range(int begin, int end) {
   std::vector<int> axes(end - begin);
   std::iota(axes.begin(), axes.end(), begin);
@@ -76,10 +78,18 @@ ValueId channel_column(NodeImport& node, std::string_view suffix, ValueId vector
   return reshape(node.graph, node.part(suffix), vector, shape);
 }
 
-ValueId multiply_add(NodeImport& node, std::string name, ValueId x, ValueId scale, ValueId shift) {
-  return per_element(node.graph, std::move(name), {x, scale, shift},
-                     [](ScalarBody& b, const std::vector<int>& in) {
-                       return b.apply(ScalarOp::kAdd, b.apply(ScalarOp::kMul, in[0], in[1]), in[2]);
+/// normalized * scale + shift in the type of `normalized`, rounded once, to `dtype`; `shift` may be
+/// -1 for none.
+ValueId affine(NodeImport& node, std::string name, ValueId normalized, ValueId scale, ValueId shift,
+               DType dtype) {
+  const DType wide = node.dtype(normalized);
+  std::vector<ValueId> inputs = {normalized, scale};
+  if (shift >= 0) inputs.push_back(shift);
+  return per_element(node.graph, std::move(name), std::move(inputs),
+                     [&](ScalarBody& b, const std::vector<int>& in) {
+                       int y = b.apply(ScalarOp::kMul, in[0], b.cast(in[1], wide));
+                       if (shift >= 0) y = b.apply(ScalarOp::kAdd, y, b.cast(in[2], wide));
+                       return b.cast(y, dtype);
                      });
 }
 
@@ -159,7 +169,7 @@ Status import_training_batch_normalization(NodeImport& node) {
   Normalized normalized = normalize(node, node.part("normalized"), x, axes, epsilon);
   ValueId scale = channel_column(node, "scale_column", node.input(1), rank);
   ValueId shift = channel_column(node, "shift_column", node.input(2), rank);
-  node.set_output(multiply_add(node, node.name(), normalized.value, scale, shift));
+  node.set_output(affine(node, node.name(), normalized.value, scale, shift, node.dtype(x)));
   const ValueId current[] = {normalized.mean, normalized.variance};
   for (int i : {0, 1}) {
     const ValueId given = node.input(3 + i);
@@ -212,11 +222,14 @@ Status import_batch_normalization(NodeImport& node) {
     return node.unsupported("statistics of another element type than the input must be constants");
   }
   double epsilon = node.float_attribute("epsilon", 1e-5F);
-  BatchNormFactors factors = batch_norm_factors(node, epsilon, node.dtype(x));
+  // Factors of a half are not rounded to it, nor do they overflow.
+  const DType dtype = node.dtype(x), wide = is_half(dtype) ? DType::kF32 : dtype;
+  BatchNormFactors factors = batch_norm_factors(node, epsilon, wide);
   int rank = node.rank(x);
   ValueId scale = channel_column(node, "scale_column", factors.scale, rank);
   ValueId shift = channel_column(node, "shift_column", factors.shift, rank);
-  node.set_output(multiply_add(node, node.name(), x, scale, shift));
+  x = cast(node.graph, node.part("wide"), x, wide);
+  node.set_output(affine(node, node.name(), x, scale, shift, dtype));
   return {};
 }
 
@@ -224,8 +237,7 @@ Status import_batch_normalization(NodeImport& node) {
 DType stash_type(NodeImport& node, ValueId x) {
   auto stash = dtype_from_onnx(static_cast<int>(node.int_attribute("stash_type", 1)));
   DType dtype = node.dtype(x);
-  bool narrow = dtype == DType::kF16 || dtype == DType::kBF16;
-  return narrow && stash ? *stash : dtype;
+  return is_half(dtype) && stash ? *stash : dtype;
 }
 
 Status import_layer_normalization(NodeImport& node) {
@@ -247,12 +259,8 @@ Status import_layer_normalization(NodeImport& node) {
   ValueId wide = cast(node.graph, node.part("wide"), x, stash);
   Normalized normalized =
       normalize(node, node.part("normalized"), wide, axis_range(axis, rank), epsilon);
-  ValueId narrow = cast(node.graph, node.part("narrow"), normalized.value, node.dtype(x));
-  if (node.has(2)) {
-    node.set_output(multiply_add(node, node.name(), narrow, node.input(1), node.input(2)));
-  } else {
-    node.set_output(binary(node.graph, node.name(), ScalarOp::kMul, narrow, node.input(1)));
-  }
+  const ValueId shift = node.has(2) ? node.input(2) : -1;
+  node.set_output(affine(node, node.name(), normalized.value, node.input(1), shift, node.dtype(x)));
   node.set_output(1, normalized.mean);
   node.set_output(2, normalized.inverse_deviation);
   return {};
@@ -276,8 +284,7 @@ Status import_rms_normalization(NodeImport& node) {
   double epsilon = node.float_attribute("epsilon", 1e-5F);
   ValueId inverse = inverse_root(node, node.part("inverse_root"), variance, epsilon);
   ValueId value = binary(node.graph, node.part("normalized"), ScalarOp::kMul, wide, inverse);
-  ValueId narrow = cast(node.graph, node.part("narrow"), value, node.dtype(x));
-  node.set_output(binary(node.graph, node.name(), ScalarOp::kMul, narrow, scale));
+  node.set_output(affine(node, node.name(), value, scale, -1, node.dtype(x)));
   return {};
 }
 
@@ -296,7 +303,7 @@ Status import_instance_normalization(NodeImport& node) {
   Normalized normalized = normalize(node, node.part("normalized"), x, axis_range(2, rank), epsilon);
   ValueId scale = channel_column(node, "scale_column", node.input(1), rank);
   ValueId shift = channel_column(node, "shift_column", node.input(2), rank);
-  node.set_output(multiply_add(node, node.name(), normalized.value, scale, shift));
+  node.set_output(affine(node, node.name(), normalized.value, scale, shift, node.dtype(x)));
   return {};
 }
 
@@ -325,7 +332,7 @@ Status import_group_normalization(NodeImport& node) {
   ValueId wide = cast(node.graph, node.part("wide"), flat, stash);
   double epsilon = node.float_attribute("epsilon", 1e-5F);
   Normalized normalized = normalize(node, node.part("normalized"), wide, {2}, epsilon);
-  ValueId value = cast(node.graph, node.part("narrow"), normalized.value, dtype);
+  ValueId value = normalized.value;
   Shape factors = {groups, 1};
   if (node.opset() >= 21) {
     value = reshape(node.graph, node.part("channels"), value, shape);
@@ -334,7 +341,7 @@ Status import_group_normalization(NodeImport& node) {
   }
   ValueId scale = reshape(node.graph, node.part("scale_column"), node.input(1), factors);
   ValueId shift = reshape(node.graph, node.part("shift_column"), node.input(2), factors);
-  ValueId y = multiply_add(node, node.name(), value, scale, shift);
+  ValueId y = affine(node, node.name(), value, scale, shift, dtype);
   node.set_output(reshape(node.graph, node.part("shape"), y, shape));
   return {};
 }

@@ -18,6 +18,7 @@
 #include "rewrite/remove_identities.h"
 #include "rewrite/simplify_bodies.h"
 #include "rewrite/sum_rows_first.h"
+#include "rewrite/widen_halves.h"
 #include "support/log.h"
 #include "support/write_file.h"
 
@@ -28,6 +29,8 @@ const std::vector<Pass>& passes() {
   static const std::vector<Pass> list = {
       {"fold_empty_values", fold_empty_values},
       {"remove_dead_nodes", remove_dead_nodes},
+      // First, so that no other pass meets a half inside of the graph.
+      {"widen_halves", widen_halves},
       {"fold_constants", fold_constants},
       {"simplify_bodies", simplify_bodies},
       {"remove_identities", remove_identities},
