@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <string_view>
 
 #include "graph/evaluate_view.h"
 #include "graph/operators.h"
@@ -51,8 +52,16 @@ bool keeps_halves(ScalarOp op) {
   }
 }
 
+bool is_routine(const Node& node, std::string_view name) {
+  const auto* opaque = std::get_if<graph::Opaque>(&node.op);
+  return opaque && opaque->routine == name;
+}
+
+/// Whether the node is about a value's bits, not about the number.
+bool reads_bits(const Node& node) { return is_routine(node, "BitCast"); }
+
 bool has_step(const Node& node, const Graph& graph) {
-  if (const auto* opaque = std::get_if<graph::Opaque>(&node.op)) return opaque->routine == "TopK";
+  if (is_routine(node, "TopK") || reads_bits(node)) return true;
   const auto* compute = std::get_if<Compute>(&node.op);
   if (!compute) return false;
   if (!is_float(graph.values[node.outputs[0]].dtype)) return true;
@@ -160,6 +169,10 @@ class Widening {
     } else if (std::holds_alternative<graph::Constant>(node.op)) {
       // Halves are added in the type that their readers ask for.
       if (!was_half(node.outputs[0])) copy(node, {}, false);
+    } else if (reads_bits(node)) {
+      std::vector<ValueId> inputs;
+      for (ValueId input : node.inputs) inputs.push_back(in_own_type(input));
+      copy(node, std::move(inputs), true);
     } else if (moves_halves(node)) {
       copy(node, own_inputs(node), true);
     } else if (const auto* compute = std::get_if<Compute>(&node.op)) {

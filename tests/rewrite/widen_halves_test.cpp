@@ -177,5 +177,22 @@ TEST(WidenHalves, RoutinesTakeFloats) {
   EXPECT_EQ(outputs[1].at_i64(1), 4);
 }
 
+TEST(WidenHalves, BitsAreThoseOfTheHalf) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF16, {8});
+  const ValueId bits =
+      graph.add_opaque("bits", {"BitCast", {}}, {times(graph, x, 3)}, {{DType::kI16, {8}}})[0];
+  set_output(
+      graph,
+      times(graph, graph.add_opaque("back", {"BitCast", {}}, {bits}, {{DType::kF16, {8}}})[0], 2));
+  const Graph after = apply(widen_halves, graph);
+  EXPECT_TRUE(graph::verify(after).ok()) << graph::to_string(after);
+  for (const graph::Node& node : after.nodes) {
+    if (!std::holds_alternative<graph::Opaque>(node.op)) continue;
+    const DType from = after.values[node.inputs[0]].dtype, to = after.values[node.outputs[0]].dtype;
+    EXPECT_TRUE(from == DType::kF16 || to == DType::kF16);
+  }
+}
+
 }  // namespace
 }  // namespace corf::rewrite
