@@ -2,6 +2,7 @@
 #include <limits>
 #include <numbers>
 
+#include "graph/scalar_functions.h"
 #include "onnx/compose.h"
 
 namespace corf::onnx {
@@ -78,14 +79,15 @@ Status import_leaky_relu(NodeImport& node) {
   });
 }
 
-int exp_minus_one(ScalarBody& b, int x, const Maker& make) {
-  return b.apply(ScalarOp::kSub, b.apply(ScalarOp::kExp, x), make(1));
+/// exp(min(x, 0)) - 1, at any x.
+int negative_exp_minus_one(ScalarBody& b, int x, const Maker& make) {
+  return graph::exp_minus_one(b, b.apply(ScalarOp::kMin, x, make(0)), b.nodes[x].dtype);
 }
 
 Status import_elu(NodeImport& node) {
   double alpha = node.float_attribute("alpha", 1);
   return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
-    int curve = b.apply(ScalarOp::kMul, exp_minus_one(b, x, make), make(alpha));
+    int curve = b.apply(ScalarOp::kMul, negative_exp_minus_one(b, x, make), make(alpha));
     return by_sign(b, x, curve, x, make);
   });
 }
@@ -94,7 +96,7 @@ Status import_selu(NodeImport& node) {
   double alpha = node.float_attribute("alpha", 1.67326319217681884765625);
   double gamma = node.float_attribute("gamma", 1.05070102214813232421875);
   return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
-    int curve = b.apply(ScalarOp::kMul, exp_minus_one(b, x, make), make(alpha));
+    int curve = b.apply(ScalarOp::kMul, negative_exp_minus_one(b, x, make), make(alpha));
     return b.apply(ScalarOp::kMul, by_sign(b, x, curve, x, make), make(gamma));
   });
 }
@@ -104,7 +106,7 @@ Status import_celu(NodeImport& node) {
   if (alpha == 0) return node.invalid("attribute 'alpha' is 0");
   return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
     int scaled = b.apply(ScalarOp::kMul, x, make(1 / alpha));
-    int curve = b.apply(ScalarOp::kMul, exp_minus_one(b, scaled, make), make(alpha));
+    int curve = b.apply(ScalarOp::kMul, negative_exp_minus_one(b, scaled, make), make(alpha));
     return b.apply(ScalarOp::kAdd, b.apply(ScalarOp::kMax, x, make(0)),
                    b.apply(ScalarOp::kMin, curve, make(0)));
   });
@@ -117,14 +119,11 @@ Status import_thresholded_relu(NodeImport& node) {
   });
 }
 
-/// log(1 + exp(x)) without overflow: max(x, 0) + log(1 + exp(-|x|)).
-int softplus(ScalarBody& b, int x, const Maker& make) {
-  int decay = b.apply(ScalarOp::kExp, b.apply(ScalarOp::kNeg, b.apply(ScalarOp::kAbs, x)));
-  int tail = b.apply(ScalarOp::kLog, b.apply(ScalarOp::kAdd, make(1), decay));
-  return b.apply(ScalarOp::kAdd, b.apply(ScalarOp::kMax, x, make(0)), tail);
+Status import_softplus(NodeImport& node) {
+  return activate(node, [](ScalarBody& b, int x, const Maker&) {
+    return graph::softplus(b, x, b.nodes[x].dtype);
+  });
 }
-
-Status import_softplus(NodeImport& node) { return activate(node, softplus); }
 
 /// x * sigmoid(alpha * x)
 int swish(ScalarBody& b, int x, double alpha, const Maker& make) {
@@ -162,9 +161,17 @@ Status import_softsign(NodeImport& node) {
   });
 }
 
+/// x tanh(log(1 + exp(x))) = x g / (g + h) with g = e (e + 2) and h = 2 for e = exp(x), or, both
+/// divided by e^2, g = 1 + 2 e and h = 2 e^2 for e = exp(-x): for the e that is at most 1.
 Status import_mish(NodeImport& node) {
   return activate(node, [](ScalarBody& b, int x, const Maker& make) {
-    return b.apply(ScalarOp::kMul, x, b.apply(ScalarOp::kTanh, softplus(b, x, make)));
+    int e = graph::exp_of_minus_abs(b, x, b.nodes[x].dtype);
+    int below = b.apply(ScalarOp::kMul, e, b.apply(ScalarOp::kAdd, e, make(2)));
+    int twice = b.apply(ScalarOp::kMul, e, make(2));
+    int g = by_sign(b, x, below, b.apply(ScalarOp::kAdd, twice, make(1)), make);
+    int h = by_sign(b, x, make(2), b.apply(ScalarOp::kMul, twice, e), make);
+    int gate = b.apply(ScalarOp::kDiv, g, b.apply(ScalarOp::kAdd, g, h));
+    return b.apply(ScalarOp::kMul, x, gate);
   });
 }
 

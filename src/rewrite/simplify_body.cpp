@@ -9,6 +9,7 @@
 #include <tuple>
 #include <utility>
 
+#include "graph/scalar_functions.h"
 #include "rewrite/rounding.h"
 
 namespace corf::rewrite {
@@ -107,6 +108,8 @@ class Simplifier {
     if (is(a, ScalarOp::kOperand) && is(b, ScalarOp::kOperand)) return at(a).index < at(b).index;
     return a < b;
   }
+
+ public:  // of this, and for functions that are written in scalar operations
   int constant(double value, DType dtype) {
     ScalarNode node;
     node.dtype = dtype;
@@ -121,6 +124,7 @@ class Simplifier {
     return add(node);
   }
 
+ private:
   // ---- rules ----
 
   int make(const ScalarNode& node) {
@@ -148,6 +152,8 @@ class Simplifier {
         return make_mul_constant(a, -1);
       case ScalarOp::kReciprocal:
         return make_reciprocal(a);
+      case ScalarOp::kLog:
+        return make_log(a);
       case ScalarOp::kSqrt:
         if (const auto value = constant_of(a)) return constant(std::sqrt(*value), node.dtype);
         return add(node);
@@ -343,6 +349,19 @@ class Simplifier {
     const bool sign_matters = inverted || demand_.sign_of_zero;
     if (ranges_[a].low > 0 || !sign_matters) return a;
     return apply(ScalarOp::kAdd, a, constant(0, dtype));
+  }
+
+  /// Softplus as models write it overflows, and rounds what is small away beside the 1.
+  int make_log(int a) {
+    const DType dtype = at(a).dtype;
+    if (is_one_plus_exp(a) && !demand_.digits) {
+      return graph::softplus(*this, exponent_of(a), dtype);
+    }
+    if (is(a, ScalarOp::kSigmoid) && !demand_.digits) {
+      const int negated = make_mul_constant(at(a).args[0], -1);
+      return make_mul_constant(graph::softplus(*this, negated, dtype), -1);
+    }
+    return apply(ScalarOp::kLog, a);
   }
 
   int make_pow(int a, int b) {
