@@ -96,19 +96,18 @@ bool fold_into_producer(const Rebuild& rebuild, Graph& graph, ChannelAffine& aff
 }
 
 /// Whether second(first(x)) may be computed as one function.
-bool may_compose(const Graph& graph, const ChannelAffine& second, const ChannelAffine& first,
-                 const Demand& demand) {
+bool may_compose(const ValueRange& x, DType dtype, const ChannelAffine& second,
+                 const ChannelAffine& first, const Demand& demand) {
   if (demand.digits) return false;
-  if (carries_rounding(graph, first.x)) return true;
-  const DType dtype = graph.values[first.x].dtype;
+  if (x.is_rounded) return true;
   const size_t channels = std::max(second.scale.size(), first.scale.size());
   for (size_t c = 0; c < channels; ++c) {
     const size_t c1 = first.axis == -1 ? 0 : c, c2 = second.axis == -1 ? 0 : c;
     const double scale = second.scale[c2], inner = first.shift[c1], outer = second.shift[c2];
     if (!merged_factor(first.scale[c1], scale, dtype, demand)) return false;
     if (inner == 0) continue;
-    if (!may_distribute(whole_range(dtype), inner, scale, dtype, demand)) return false;
-    if (outer != 0 && !merged_addend(inner * scale, outer, dtype, demand)) return false;
+    if (!may_distribute(x, inner, scale, dtype, demand)) return false;
+    if (outer != 0 && !merged_addend(x, inner * scale, outer, dtype, demand)) return false;
   }
   return true;
 }
@@ -136,7 +135,8 @@ bool fold_affine(Rebuild& rebuild, const Node& old_node) {
     const std::optional<ChannelAffine> both =
         first && first->finite() ? after(*affine, *first) : std::nullopt;
     if (both && both->finite() &&
-        may_compose(graph, *affine, *first, rebuild.demand(old_node.outputs[0]))) {
+        may_compose(rebuild.range(first->x), graph.values[first->x].dtype, *affine, *first,
+                    rebuild.demand(old_node.outputs[0]))) {
       affine = both;
       origin = joined_name(producer.origin, origin);
       folded = true;
@@ -191,7 +191,7 @@ bool fold_into_consumer(Rebuild& rebuild, const Node& old_node) {
   std::optional<ResultShift> shift;
   std::optional<ChannelAffine> shifted;  // what remains in front
   if (affine->shifts()) {
-    if (carries_rounding(graph, affine->x)) {
+    if (rebuild.range(affine->x).is_rounded) {
       shift = shift_of_result(*contraction, channel, affine->shift);
     }
     if (!shift && affine->scales()) {

@@ -119,7 +119,7 @@ bool merge_one(Rebuild& rebuild, Compute& consumer, std::vector<ValueId>& inputs
     std::vector<ValueId> merged_inputs = inputs;
     merged_inputs.insert(merged_inputs.end(), node.inputs.begin(), node.inputs.end());
     tidy_operands(*merged, merged_inputs);
-    merged->body = simplify_body(merged->body, demand);
+    merged->body = simplify_body(merged->body, demand, rebuild.ranges(*merged, merged_inputs));
     tidy_operands(*merged, merged_inputs);
     if (merged_inputs.empty() || merged_inputs.size() > kMaxOperands ||
         merged->body.nodes.size() > kMaxBodyNodes) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "rewrite/demand.h"
+#include "rewrite/value_range.h"
 
 namespace corf::rewrite {
 
@@ -33,6 +34,12 @@ class Rebuild {
 
   /// What its readers tell apart of an old value.
   const Demand& demand(graph::ValueId old_value);
+  /// What is known of a new value, and of the operands of a new node.
+  const ValueRange& range(graph::ValueId new_value) { return ranges_.of(graph_, new_value); }
+  std::vector<ValueRange> ranges(const graph::Compute& compute,
+                                 const std::vector<graph::ValueId>& inputs) {
+    return ranges_.of_operands(graph_, compute, inputs);
+  }
 
   bool changed() const { return changed_; }
   graph::Graph finish();
@@ -43,6 +50,7 @@ class Rebuild {
   std::vector<graph::ValueId> map_;
   std::vector<int> old_readers_;
   std::vector<int> new_readers_;
+  ValueRanges ranges_;
   std::vector<Demand> demands_;  // of the old values, once somebody has asked
   bool changed_ = false;
 };

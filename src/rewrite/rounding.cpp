@@ -3,12 +3,6 @@
 #include <cmath>
 
 namespace corf::rewrite {
-using graph::Compute;
-using graph::Graph;
-using graph::Node;
-using graph::ScalarNode;
-using graph::ScalarOp;
-
 namespace {
 
 /// A number that loses no digits in the type.
@@ -44,10 +38,12 @@ std::optional<double> merged_factor(double c1, double c2, DType dtype, const Dem
   return product;
 }
 
-std::optional<double> merged_addend(double c1, double c2, DType dtype, const Demand& demand) {
+std::optional<double> merged_addend(const ValueRange& x, double c1, double c2, DType dtype,
+                                    const Demand& demand) {
   // Numbers of different signs round x to the larger one's digits, which may be their purpose.
   if (demand.digits || (c1 < 0) != (c2 < 0)) return std::nullopt;
   const double sum = c1 + c2;
+  if (x.is_rounded && is_normal(sum, float_format(dtype))) return sum;
   const bool is_exact = rounded(sum, dtype) == sum && sum - c1 == c2 && sum - c2 == c1;
   return is_exact ? std::optional(sum) : std::nullopt;
 }
@@ -68,58 +64,13 @@ bool may_distribute(const ValueRange& p, double d, double c, DType dtype, const 
     return std::fabs(c) >= 1 || std::fabs(d * c) >= std::ldexp(format.smallest, format.digits + 1);
   }
   if (demand.digits || !is_normal(d * c, format)) return false;
-  return d > 0 ? p.low >= 0 : p.high <= 0;
+  return p.is_rounded || (d > 0 ? p.low >= 0 : p.high <= 0);
 }
 
 bool may_shift_first(double c, double d, DType dtype, const Demand& demand) {
   const FloatFormat format = float_format(dtype);
   return !demand.digits && is_normal(c, format) &&
          (d == 0 || (is_normal(d / c, format) && is_small_addend(d / c, format)));
-}
-
-namespace {
-
-/// Whether the body ends in an operation that rounds by more than a sum's chance to be exact.
-bool rounds_result(const Compute& compute) {
-  const auto& nodes = compute.body.nodes;
-  const ScalarNode& last = nodes.back();
-  if (!is_float(last.dtype)) return false;
-  if (compute.combiner == graph::Combiner::kSum) return true;
-  if (compute.combiner != graph::Combiner::kNone) return false;
-  switch (last.op) {
-    case ScalarOp::kMul:
-    case ScalarOp::kDiv:
-      return nodes[last.args[0]].op != ScalarOp::kConstant &&
-             nodes[last.args[1]].op != ScalarOp::kConstant;
-    case ScalarOp::kExp:
-    case ScalarOp::kLog:
-    case ScalarOp::kErf:
-    case ScalarOp::kTanh:
-    case ScalarOp::kSigmoid:
-    case ScalarOp::kSqrt:
-    case ScalarOp::kRsqrt:
-      return true;
-    default:
-      return false;
-  }
-}
-
-}  // namespace
-
-bool carries_rounding(const Graph& graph, graph::ValueId value) {
-  while (std::holds_alternative<graph::View>(graph.producer(value).op)) {
-    if (graph.producer(value).inputs.size() != 1) return false;
-    value = graph.producer(value).inputs[0];
-  }
-  const Node& node = graph.producer(value);
-  const auto* compute = std::get_if<Compute>(&node.op);
-  if (!compute || !rounds_result(*compute)) return false;
-  if (compute->combiner == graph::Combiner::kSum) return true;
-  // A product with a constant tensor is as good as one with a constant in the body.
-  for (graph::ValueId input : node.inputs) {
-    if (std::holds_alternative<graph::Constant>(graph.producer(input).op)) return false;
-  }
-  return true;
 }
 
 }  // namespace corf::rewrite

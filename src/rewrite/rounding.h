@@ -14,7 +14,7 @@
 ///     those that the model adds up, for what they leave when they cancel is the error of the
 ///     largest. (x + a) * c therefore does not become x * c + a c, nor (x + a) + b x + (a + b),
 ///     unless the signs or the digits show that nothing is lost. Where x comes with a rounding of
-///     its own size (carries_rounding), an error of that size is there already.
+///     its own size (ValueRange::is_rounded), an error of that size is there already.
 ///  2. nothing over- or underflows on the way that does not in the model, unless the result does.
 ///     What overflows in the model may come out right, but only near the end of the range
 ///     (far_from_end): 1e-30 and 1e30 are not 1, a guard before a square stays before it.
@@ -36,16 +36,13 @@ double far_from_end(DType dtype);
 /// c1 c2 for x * c1 * c2.
 std::optional<double> merged_factor(double c1, double c2, DType dtype, const Demand& demand);
 /// c1 + c2 for x + c1 + c2.
-std::optional<double> merged_addend(double c1, double c2, DType dtype, const Demand& demand);
+std::optional<double> merged_addend(const ValueRange& x, double c1, double c2, DType dtype,
+                                    const Demand& demand);
 /// 1 / c for x / c.
 std::optional<double> inverse_factor(double c, DType dtype, const Demand& demand);
 /// Whether (p + d) * c may become p * c + d c.
 bool may_distribute(const ValueRange& p, double d, double c, DType dtype, const Demand& demand);
 /// Whether p * c + d may become (p + d / c) * c.
 bool may_shift_first(double c, double d, DType dtype, const Demand& demand);
-
-/// Whether a value comes with an error of a rounding of its own size, so that another one of that
-/// size is no loss: a sum along axes, a product of values, an elementary function. Views apart.
-bool carries_rounding(const graph::Graph& graph, graph::ValueId value);
 
 }  // namespace corf::rewrite

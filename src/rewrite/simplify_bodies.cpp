@@ -146,11 +146,11 @@ bool simplify_node(Rebuild& rebuild, const Node& node) {
   const bool elementwise = compute.combiner == graph::Combiner::kNone;
   if (elementwise) inline_uniform_constants(rebuild.graph(), inputs, compute);
   const Demand demand = demand_of_body(compute, rebuild.demand(node.outputs[0]));
-  compute.body = simplify_body(compute.body, demand);
+  compute.body = simplify_body(compute.body, demand, rebuild.ranges(compute, inputs));
   // A node that no longer depends on its operands keeps them: every compute node reads something.
   if (!has_operand(compute.body)) return false;
   tidy_operands(compute, inputs);
-  compute.body = simplify_body(compute.body, demand);
+  compute.body = simplify_body(compute.body, demand, rebuild.ranges(compute, inputs));
   tidy_operands(compute, inputs);
   if (elementwise) {
     for (size_t i = 0; i < inputs.size(); ++i) {

@@ -24,8 +24,9 @@ namespace {
 /// decided in rewrite/rounding.h.
 class Simplifier {
  public:
-  Simplifier(const ScalarBody& body, const Demand& of_result)
-      : body_(body), demands_(demands(body, of_result)) {}
+  Simplifier(const ScalarBody& body, const Demand& of_result,
+             const std::vector<ValueRange>& operands)
+      : body_(body), operands_(operands), demands_(demands(body, of_result)) {}
 
   ScalarBody run() {
     std::vector<int> map, uses(body_.nodes.size(), 0);
@@ -84,23 +85,12 @@ class Simplifier {
     return entry->second;
   }
   void add_range(const ScalarNode& node) {
-    const auto of = [&](int argument) { return argument < 0 ? nullptr : &ranges_[argument]; };
-    const auto [a, b, c] = node.args;
-    const ValueRange range = range_of(node, of(a), of(b), of(c), a == b || is_square(node));
+    const ValueRange range = unrounded_range(nodes_, ranges_, operands_);
     // The largest number and a little more is rounded to the largest number.
     const double largest = 1.0000001 * float_format(node.dtype).largest;
     const bool overflows = is_float(node.dtype) && range.most() > largest;
     ranges_.push_back(within_type(range, node.dtype));
     overflows_.push_back(overflows);
-  }
-  /// p * (p * c) with c > 0.
-  bool is_square(const ScalarNode& node) const {
-    if (node.op != ScalarOp::kMul) return false;
-    for (int position : {0, 1}) {
-      const auto scaled = with_constant(node.args[position], ScalarOp::kMul);
-      if (scaled && scaled->first == node.args[1 - position] && scaled->second > 0) return true;
-    }
-    return false;
   }
   /// The order of a sum's and a product's arguments: the deeper one first, whoever wrote it how.
   bool comes_before(int a, int b) const {
@@ -167,6 +157,9 @@ class Simplifier {
     if (const auto value = constant_of(b)) return make_add_constant(a, *value);
     if (const auto factored = factor_out(a, b)) return *factored;
     if (const auto factored = factor_out(b, a)) return *factored;
+    for (const auto& [p, q] : {std::pair{a, b}, std::pair{b, a}}) {
+      if (const auto moved = addend_moved_out(p, q)) return *moved;
+    }
     if (const auto negated = with_constant(b, ScalarOp::kMul); negated && negated->second == -1) {
       return apply(ScalarOp::kSub, a, negated->first);
     }
@@ -174,12 +167,20 @@ class Simplifier {
     return apply(ScalarOp::kAdd, a, b);
   }
 
+  /// (p + d) + q as (p + q) + d, so that constant addends meet at the end of a sum.
+  std::optional<int> addend_moved_out(int a, int q) {
+    const auto inner = with_constant(a, ScalarOp::kAdd);
+    if (!inner || shared_[a] || demand_.digits) return std::nullopt;
+    if (!ranges_[inner->first].is_rounded || !ranges_[q].is_rounded) return std::nullopt;
+    return make_add_constant(make_add(inner->first, q), inner->second);
+  }
+
   int make_add_constant(int a, double c) {
     const DType dtype = at(a).dtype;
     if (const auto value = constant_of(a)) return constant(*value + c, dtype);
     if (c == 0 && (std::signbit(c) || !demand_.sign_of_zero)) return a;
     if (const auto inner = with_constant(a, ScalarOp::kAdd); inner && !shared_[a]) {
-      const auto merged = merged_addend(inner->second, c, dtype, demand_);
+      const auto merged = merged_addend(ranges_[inner->first], inner->second, c, dtype, demand_);
       if (merged) return make_add_constant(inner->first, *merged);
     }
     // 1 + tanh(x) = 2 sigmoid(2 x), which does not cancel where tanh is near -1.
@@ -458,6 +459,7 @@ class Simplifier {
 
   using Key = std::tuple<ScalarOp, DType, std::array<int, 3>, int, int64_t, int64_t>;
   const ScalarBody& body_;
+  const std::vector<ValueRange>& operands_;
   const std::vector<Demand> demands_;  // of body_'s nodes
   Demand demand_;                      // of the node at hand
   std::vector<ScalarNode> nodes_;
@@ -472,8 +474,9 @@ class Simplifier {
 
 }  // namespace
 
-ScalarBody simplify_body(const ScalarBody& body, const Demand& of_result) {
-  return Simplifier(body, of_result).run();
+ScalarBody simplify_body(const ScalarBody& body, const Demand& of_result,
+                         const std::vector<ValueRange>& operands) {
+  return Simplifier(body, of_result, operands).run();
 }
 
 }  // namespace corf::rewrite

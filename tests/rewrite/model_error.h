@@ -10,15 +10,8 @@
 /// every result rounded to its type.
 namespace corf::rewrite {
 
-/// A graph whose scalar operations are each rounded to their type; with a generator, each is off by
-/// a unit of its last place more, upwards or downwards, and so are the weights of sums of products:
-/// another error that the model might as well have.
-inline graph::Graph rounded_everywhere(graph::Graph graph, std::mt19937* generator = nullptr) {
-  using graph::ScalarOp;
-  const auto disturbed = [&](DType dtype) {
-    const double unit = std::ldexp(1.0, 1 - float_format(dtype).digits);
-    return (*generator)() % 2 == 0 ? 1 + unit : 1 - unit;
-  };
+/// A graph whose scalar operations are each rounded to their type.
+inline graph::Graph rounded_everywhere(graph::Graph graph) {
   for (graph::Node& node : graph.nodes) {
     auto* compute = std::get_if<graph::Compute>(&node.op);
     if (!compute) continue;
@@ -29,47 +22,79 @@ inline graph::Graph rounded_everywhere(graph::Graph graph, std::mt19937* generat
         if (arg >= 0) arg = map[arg];
       }
       body.nodes.push_back(scalar);
-      int id = static_cast<int>(body.nodes.size()) - 1;
-      const bool computes = is_float(scalar.dtype) && graph::num_args(scalar.op) > 0;
-      if (computes && generator) {
-        id = body.apply(ScalarOp::kMul, id, body.constant(disturbed(scalar.dtype), scalar.dtype));
-      }
-      if (computes) {
+      if (is_float(scalar.dtype) && graph::num_args(scalar.op) > 0) {
         graph::ScalarNode rounding;
-        rounding.op = ScalarOp::kCast;
+        rounding.op = graph::ScalarOp::kCast;
         rounding.dtype = scalar.dtype;
-        rounding.args[0] = id;
+        rounding.args[0] = static_cast<int>(body.nodes.size()) - 1;
         body.nodes.push_back(rounding);
-        id = static_cast<int>(body.nodes.size()) - 1;
       }
-      map.push_back(id);
+      map.push_back(static_cast<int>(body.nodes.size()) - 1);
     }
     compute->body = std::move(body);
-    if (!generator || compute->combiner != graph::Combiner::kSum || node.inputs.size() != 2) {
-      continue;
-    }
-    for (graph::ValueId input : node.inputs) {
-      auto* constant = std::get_if<graph::Constant>(&graph.nodes[graph.values[input].producer].op);
-      if (!constant) continue;
-      Tensor weights(constant->tensor.dtype(), constant->tensor.shape());
-      for (int64_t i = 0; i < weights.num_elems(); ++i) {
-        weights.set_f64(i, constant->tensor.at_f64(i) * disturbed(weights.dtype()));
-      }
-      constant->tensor = weights;
-    }
   }
   return graph;
 }
 
+/// Where a disturbance goes: up or down everywhere, which is the worst for a sum of what is
+/// disturbed, or up at some points of the iteration space and down at others.
+enum class Direction { kUp, kDown, kMixed, kOtherwiseMixed };
+
+/// The body with what node `at` gives off by half a unit of its last place.
+inline graph::ScalarBody disturbed(const graph::Compute& compute, int at, Direction direction) {
+  using graph::ScalarOp;
+  graph::ScalarBody body;
+  std::vector<int> map;
+  for (size_t i = 0; i < compute.body.nodes.size(); ++i) {
+    graph::ScalarNode scalar = compute.body.nodes[i];
+    for (int& arg : scalar.args) {
+      if (arg >= 0) arg = map[arg];
+    }
+    body.nodes.push_back(scalar);
+    map.push_back(static_cast<int>(body.nodes.size()) - 1);
+    if (static_cast<int>(i) != at) continue;
+    const DType dtype = scalar.dtype;
+    const double unit = std::ldexp(1.0, -float_format(dtype).digits);
+    if (direction == Direction::kUp || direction == Direction::kDown) {
+      const double by = direction == Direction::kUp ? unit : -unit;
+      const int magnitude = body.apply(ScalarOp::kAbs, map.back());
+      const int part = body.apply(ScalarOp::kMul, magnitude, body.constant(by, dtype));
+      map.back() = body.apply(ScalarOp::kAdd, map.back(), part);
+      continue;
+    }
+    int phase = body.constant(at + (direction == Direction::kMixed ? 0.5 : 2.2), dtype);
+    for (size_t axis = 0; axis < compute.space.axes.size(); ++axis) {
+      const int index = body.cast(body.axis_index(static_cast<int>(axis)), dtype);
+      const int term = body.apply(ScalarOp::kMul, index,
+                                  body.constant(2.399 * static_cast<double>(axis + 1), dtype));
+      phase = body.apply(ScalarOp::kAdd, phase, term);
+    }
+    const int sign = body.apply(ScalarOp::kSign, body.apply(ScalarOp::kSin, phase));
+    const int part = body.apply(ScalarOp::kMul, map.back(), body.constant(unit, dtype));
+    map.back() = body.apply(ScalarOp::kAdd, map.back(), body.apply(ScalarOp::kMul, part, sign));
+  }
+  return body;
+}
+
+/// Whether the model rounds what the scalar node gives: it computes, or reads a sum.
+inline bool is_rounded_by_model(const graph::Graph& graph, const graph::Node& node,
+                                const graph::ScalarNode& scalar) {
+  if (!is_float(scalar.dtype)) return false;
+  if (scalar.op != graph::ScalarOp::kOperand) return graph::num_args(scalar.op) > 0;
+  const graph::Node& source = graph.producer(node.inputs[scalar.index]);
+  const auto* compute = std::get_if<graph::Compute>(&source.op);
+  return compute && compute->combiner == graph::Combiner::kSum;
+}
+
 inline bool same_number(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
 
-/// A graph's results: exact, operator by operator, and how far off the latter may be.
+/// A graph's results: exact, operator by operator, and how far off the latter may be: as far as
+/// they are, and as the roundings of all operations at their worst, one by one, would make them.
 struct ModelResults {
   std::vector<Tensor> exact, model;
   std::vector<std::vector<double>> error;
 };
 inline ModelResults model_results(const graph::Graph& graph, const std::vector<Tensor>& inputs) {
-  constexpr int kDisturbances = 12;
   ModelResults results;
   const auto run = [&](const graph::Graph& variant, bool round) {
     Result<std::vector<Tensor>> outputs =
@@ -79,22 +104,40 @@ inline ModelResults model_results(const graph::Graph& graph, const std::vector<T
   };
   results.exact = run(graph, false);
   results.model = run(rounded_everywhere(graph), true);
-  std::mt19937 generator(3);
   for (const Tensor& exact : results.exact) {
     results.error.emplace_back(static_cast<size_t>(exact.num_elems()), 0);
   }
-  for (int i = 0; i <= kDisturbances; ++i) {
-    const std::vector<Tensor> outputs =
-        i == 0 ? results.model : run(rounded_everywhere(graph, &generator), true);
-    for (size_t o = 0; o < outputs.size(); ++o) {
-      for (int64_t e = 0; e < outputs[o].num_elems(); ++e) {
-        const double got = outputs[o].at_f64(e), exact = results.exact[o].at_f64(e);
+  const auto add_largest_errors = [&](const std::vector<std::vector<Tensor>>& variants) {
+    for (size_t o = 0; o < results.exact.size(); ++o) {
+      for (int64_t e = 0; e < results.exact[o].num_elems(); ++e) {
+        const double exact = results.exact[o].at_f64(e);
         double& error = results.error[o][static_cast<size_t>(e)];
-        // Where a rounding decides whether there is a number at all, there is no error to compare.
-        if (std::isnan(got) != std::isnan(results.model[o].at_f64(e))) error = std::nan("");
-        if (!same_number(got, exact) && std::fabs(got - exact) > error)
-          error = std::fabs(got - exact);
+        double largest = 0;
+        for (const std::vector<Tensor>& outputs : variants) {
+          const double got = outputs[o].at_f64(e);
+          if (!same_number(got, exact)) largest = std::fmax(largest, std::fabs(got - exact));
+          // Where a rounding decides whether there is a number at all, there is no error to
+          // compare.
+          if (std::isnan(got) != std::isnan(results.model[o].at_f64(e))) error = std::nan("");
+        }
+        error += largest;
       }
+    }
+  };
+  add_largest_errors({results.model});
+  for (size_t n = 0; n < graph.nodes.size(); ++n) {
+    const auto* compute = std::get_if<graph::Compute>(&graph.nodes[n].op);
+    for (size_t i = 0; compute && i < compute->body.nodes.size(); ++i) {
+      if (!is_rounded_by_model(graph, graph.nodes[n], compute->body.nodes[i])) continue;
+      std::vector<std::vector<Tensor>> variants;
+      for (Direction direction :
+           {Direction::kUp, Direction::kDown, Direction::kMixed, Direction::kOtherwiseMixed}) {
+        graph::Graph variant = graph;
+        std::get<graph::Compute>(variant.nodes[n].op).body =
+            disturbed(*compute, static_cast<int>(i), direction);
+        variants.push_back(run(variant, false));
+      }
+      add_largest_errors(variants);
     }
   }
   return results;

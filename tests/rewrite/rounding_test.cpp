@@ -1,5 +1,7 @@
 #include "rewrite/rounding.h"
 
+#include <cstdlib>
+
 #include "rewrite/rewrite.h"
 #include "rewrite/simplify_body.h"
 #include "tests/rewrite/model_error.h"
@@ -101,6 +103,9 @@ class RandomBody {
   DType dtype_;
 };
 
+/// All trials of a test that takes minutes, or a share of them.
+int num_trials(int all) { return std::getenv("CORF_LONG_TESTS") ? all : all / 20; }
+
 Tensor vector_of(const std::vector<double>& values, DType dtype) {
   Tensor tensor(dtype, {static_cast<int64_t>(values.size())});
   for (size_t i = 0; i < values.size(); ++i) tensor.set_f64(static_cast<int64_t>(i), values[i]);
@@ -122,7 +127,7 @@ std::vector<Tensor> edge_inputs(const Graph& graph, std::mt19937& generator) {
 TEST(Rounding, RandomBodiesAreAsExactAsTheirOperators) {
   std::mt19937 generator(1);
   const auto count = static_cast<int64_t>(edge_numbers(DType::kF32, generator).size());
-  for (int trial = 0; trial < 3000; ++trial) {
+  for (int trial = 0; trial < num_trials(20000); ++trial) {
     const DType dtype = trial % 4 == 3 ? DType::kF16 : DType::kF32;
     RandomBody random(generator, dtype);
     const Graph graph = graph_of(random.make(2, 2 + trial % 7, true), 2, dtype, count);
@@ -137,7 +142,7 @@ TEST(Rounding, RandomBodiesBeforeStepsKeepTheirDigits) {
   const auto count = static_cast<int64_t>(edge_numbers(DType::kF32, generator).size());
   static constexpr std::array<ScalarOp, 4> kSteps = {ScalarOp::kFloor, ScalarOp::kCeil,
                                                      ScalarOp::kRoundEven, ScalarOp::kSign};
-  for (int trial = 0; trial < 3000; ++trial) {
+  for (int trial = 0; trial < num_trials(20000); ++trial) {
     RandomBody random(generator, DType::kF32);
     ScalarBody body = random.make(2, 1 + trial % 6, false);
     const int last = static_cast<int>(body.nodes.size()) - 1;
@@ -160,7 +165,7 @@ TEST(Rounding, RandomGraphsBeforeStepsKeepTheirDigits) {
   std::mt19937 generator(4);
   const auto pick = [&](size_t count) { return static_cast<size_t>(generator() % count); };
   const auto count = static_cast<int64_t>(edge_numbers(DType::kF32, generator).size());
-  for (int trial = 0; trial < 300; ++trial) {
+  for (int trial = 0; trial < num_trials(4000); ++trial) {
     Graph graph;
     std::vector<ValueId> values = {graph.add_input("a", DType::kF32, {count}),
                                    graph.add_input("b", DType::kF32, {count})};

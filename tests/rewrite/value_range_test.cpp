@@ -1,46 +1,60 @@
 #include "rewrite/value_range.h"
 
-#include <cmath>
-#include <gtest/gtest.h>
+#include "tests/rewrite/compare.h"
 
 namespace corf::rewrite {
 namespace {
-using graph::ScalarNode;
+using graph::Graph;
+using graph::ScalarBody;
 using graph::ScalarOp;
 
-ValueRange range(ScalarOp op, const ValueRange& a, const ValueRange& b = {},
-                 bool is_square = false) {
-  ScalarNode node;
-  node.op = op;
-  node.dtype = DType::kF32;
-  return range_of(node, &a, &b, nullptr, is_square);
-}
+ValueRange last_range(const ScalarBody& body) { return ranges_of(body, {}).back(); }
 
-ValueRange constant(double value) {
-  ScalarNode node;
-  node.dtype = DType::kF32;
-  node.f64 = value;
-  return range_of(node, nullptr, nullptr, nullptr, false);
-}
-
-TEST(ValueRange, OfProductsAndSums) {
-  const ValueRange whole = whole_range(DType::kF32);
-  EXPECT_EQ(whole.most(), std::numeric_limits<float>::max());
-  EXPECT_EQ(whole.least, 0x1p-149);
-  const ValueRange square = range(ScalarOp::kMul, whole, whole, true);
-  EXPECT_EQ(square.low, 0);
-  EXPECT_GT(square.high, whole.high);
-  EXPECT_EQ(within_type(square, DType::kF32).high, whole.high);
-  const ValueRange sigmoid = range(ScalarOp::kSigmoid, whole);
-  EXPECT_EQ(range(ScalarOp::kMul, sigmoid, constant(-4)).low, -4);
+TEST(ValueRange, OfBodies) {
+  ScalarBody body;
+  const int x = body.operand(0, DType::kF32);
+  EXPECT_EQ(last_range(body).most(), std::numeric_limits<float>::max());
+  EXPECT_EQ(last_range(body).least, 0x1p-149);
+  EXPECT_FALSE(last_range(body).is_rounded);
+  const int square = body.apply(ScalarOp::kMul, x, x);
+  EXPECT_EQ(last_range(body).low, 0);
+  EXPECT_EQ(last_range(body).high, std::numeric_limits<float>::max());
+  EXPECT_TRUE(last_range(body).is_rounded);
+  EXPECT_GT(unrounded_range(body.nodes, ranges_of(body, {}), {}).high,
+            std::numeric_limits<float>::max());
+  body.apply(ScalarOp::kAdd, square, body.constant(2, DType::kF32));
+  EXPECT_EQ(last_range(body).low, 2);
+  EXPECT_EQ(last_range(body).least, 2);
+  const int erf = body.apply(ScalarOp::kErf, x);
   // Not zero unless below half of a last digit.
-  const ValueRange sum = range(ScalarOp::kAdd, range(ScalarOp::kErf, whole), constant(1));
-  EXPECT_EQ(sum.low, 0);
-  EXPECT_EQ(sum.high, 2);
-  EXPECT_EQ(sum.least, 0x1p-25);
-  const ValueRange shifted = within_type(range(ScalarOp::kAdd, square, constant(2)), DType::kF32);
-  EXPECT_EQ(shifted.low, 2);
-  EXPECT_EQ(shifted.least, 2);
+  body.apply(ScalarOp::kAdd, erf, body.constant(1, DType::kF32));
+  EXPECT_EQ(last_range(body).low, 0);
+  EXPECT_EQ(last_range(body).high, 2);
+  EXPECT_EQ(last_range(body).least, 0x1p-25);
+  const int scaled = body.apply(ScalarOp::kMul, x, body.constant(3, DType::kF32));
+  EXPECT_FALSE(last_range(body).is_rounded);
+  body.apply(ScalarOp::kMul, scaled, x);
+  EXPECT_EQ(last_range(body).low, 0);
+}
+
+TEST(ValueRange, OfGraphs) {
+  Graph graph;
+  const auto x = graph.add_input("x", DType::kF32, {2, 8});
+  const auto squares =
+      graph::elementwise(graph, "squares", {x}, [](ScalarBody& body, const std::vector<int>& args) {
+        return body.apply(ScalarOp::kMul, args[0], args[0]);
+      });
+  const auto sum = graph::reduce(graph, "sum", squares, graph::Combiner::kSum, {1}, true);
+  const auto scaled = with_constant(graph, ScalarOp::kMul, sum, 0.125f);
+  const auto shifted = with_constant(graph, ScalarOp::kAdd, scaled, 0.5f);
+  const auto joined = graph.add_view("joined", graph::Concat{1}, {shifted, x}, {2, 9});
+  ValueRanges ranges;
+  EXPECT_EQ(ranges.of(graph, shifted).low, 0.5);
+  EXPECT_TRUE(ranges.of(graph, shifted).is_rounded);
+  EXPECT_EQ(ranges.of(graph, sum).low, 0);
+  EXPECT_FALSE(ranges.of(graph, x).is_rounded);
+  EXPECT_FALSE(ranges.of(graph, joined).is_rounded);
+  EXPECT_LT(ranges.of(graph, joined).low, 0);
 }
 
 TEST(ValueRange, NumbersOfTheTypes) {
