@@ -88,15 +88,16 @@ Result<AttentionInputs> read_attention(NodeImport& node) {
   return in;
 }
 
-/// Q K' times the scale. Of the narrow types the queries are scaled, whose products could overflow.
+/// The type that attention is computed in: f32 for the 16-bit types, so that its result is rounded
+/// once and no product overflows.
+DType inner_type(DType dtype) {
+  return dtype == DType::kF16 || dtype == DType::kBF16 ? DType::kF32 : dtype;
+}
+
+/// Q K' times the scale.
 ValueId scaled_scores(NodeImport& node, ValueId q, ValueId k) {
   double size = static_cast<double>(node.shape(q)[3]);
   double scale = node.float_attribute("scale", 1 / std::sqrt(size));
-  DType dtype = node.dtype(q);
-  if (dtype == DType::kF16 || dtype == DType::kBF16) {
-    ValueId scaled = multiply(node.graph, node.part("scaled_query"), q, scale);
-    return multiply_heads(node, node.part("scores"), scaled, k, true);
-  }
   ValueId product = multiply_heads(node, node.part("scores"), q, k, true);
   return multiply(node.graph, node.part("scaled"), product, scale);
 }
@@ -134,7 +135,10 @@ Result<std::optional<ValueId>> read_mask(NodeImport& node, ValueId scores) {
   Shape shape = node.shape(mask);
   const Shape full = node.shape(scores);
   bool boolean = node.dtype(mask) == DType::kBool;
-  if (!boolean) CORF_RETURN_IF_ERROR(require_same_type(node, {scores, mask}));
+  if (!boolean) {
+    CORF_RETURN_IF_ERROR(require_same_type(node, {node.input(0), mask}));
+    mask = cast(node.graph, node.part("wide_mask"), mask, node.dtype(scores));
+  }
   if (node.opset() >= 24 && !shape.empty() && shape.back() < full.back()) {
     double hidden = boolean ? 0 : -std::numeric_limits<double>::infinity();
     graph::Pad pad{std::vector<int64_t>(shape.size(), 0), hidden};
@@ -229,48 +233,53 @@ ValueId without_blind_rows(NodeImport& node, std::string name, ValueId x, ValueI
       });
 }
 
+/// The softmax's type: no narrower than what the scores are computed in.
+Result<DType> softmax_type(NodeImport& node, DType scores) {
+  if (!node.has_attribute("softmax_precision")) return scores;
+  const auto number = static_cast<int>(node.int_attribute("softmax_precision", 0));
+  const auto wanted = dtype_from_onnx(number);
+  if (!wanted || !is_float(*wanted)) return node.invalid("softmax_precision is {}", number);
+  return size_bytes(*wanted) < size_bytes(scores) ? scores : *wanted;
+}
+
 Status import_attention(NodeImport& node) {
   CORF_ASSIGN(AttentionInputs in, read_attention(node));
-  DType dtype = node.dtype(in.q);
-  ValueId scores = scaled_scores(node, in.q, in.k);
+  node.set_output(1, in.k);
+  node.set_output(2, in.v);
+  const DType dtype = node.dtype(in.q);
+  const DType inner = inner_type(dtype);
+  auto to = [&](std::string_view name, ValueId x, DType type) {
+    return cast(node.graph, node.part(name), x, type);
+  };
+  ValueId scores = scaled_scores(node, to("wide_query", in.q, inner), to("wide_key", in.k, inner));
   ValueId capped = cap_scores(node, scores);
   CORF_ASSIGN(Visibility visible, read_visibility(node, in, scores));
   ValueId masked = mask_scores(node, capped, visible);
-  auto precision = dtype_from_onnx(static_cast<int>(node.int_attribute("softmax_precision", 0)));
-  ValueId wide = cast(node.graph, node.part("wide"), masked, precision.value_or(dtype));
+  CORF_ASSIGN(const DType softmax_dtype, softmax_type(node, inner));
+  ValueId wide = to("wide", masked, softmax_dtype);
   ValueId wide_weights = softmax(node.graph, node.part("softmax"), wide, {3});
-  ValueId weights = cast(node.graph, node.part("weights"), wide_weights, dtype);
+  ValueId weights = to("weights", wide_weights, inner);
   const bool guards = visible.may_be_empty();
-  std::string name = in.merged_heads ? node.part("values") : node.name();
-  ValueId y = multiply_heads(node, guards ? node.part("product") : name, weights, in.v, false);
+  std::string name = in.merged_heads || inner != dtype ? node.part("values") : node.name();
+  ValueId y = multiply_heads(node, guards ? node.part("product") : name, weights,
+                             to("wide_value", in.v, inner), false);
   std::optional<ValueId> largest;
   if (guards) {
     largest =
         graph::reduce(node.graph, node.part("largest"), wide, graph::Combiner::kMax, {3}, true);
     y = without_blind_rows(node, name, y, *largest);
   }
+  y = to("narrow", y, dtype);
   if (in.merged_heads) y = merge_heads(node, node.name(), y);
   node.set_output(y);
-  node.set_output(1, in.k);
-  node.set_output(2, in.v);
   if (!node.wants_output(3)) return {};
-  switch (node.int_attribute("qk_matmul_output_mode", 0)) {
-    case 0:
-      node.set_output(3, scores);
-      return {};
-    case 1:
-      node.set_output(3, capped);
-      return {};
-    case 2:
-      node.set_output(3, masked);
-      return {};
-    case 3:
-      if (guards) weights = without_blind_rows(node, node.part("shown"), weights, *largest);
-      node.set_output(3, weights);
-      return {};
-    default:
-      return node.invalid("attribute 'qk_matmul_output_mode' is not 0 to 3");
-  }
+  const int64_t mode = node.int_attribute("qk_matmul_output_mode", 0);
+  if (mode < 0 || mode > 3) return node.invalid("qk_matmul_output_mode is {}, not 0 to 3", mode);
+  if (mode == 3 && guards)
+    weights = without_blind_rows(node, node.part("shown"), weights, *largest);
+  const ValueId shown[] = {scores, capped, masked, weights};
+  node.set_output(3, to("shown_narrow", shown[mode], dtype));
+  return {};
 }
 
 /// The scores or weights as the graph in an attribute changes them.
@@ -289,19 +298,24 @@ Status import_flex_attention(NodeImport& node) {
   CORF_ASSIGN(AttentionInputs in, read_attention(node));
   if (in.merged_heads) return node.invalid("its inputs are not of rank 4");
   const DType dtype = node.dtype(in.q);
-  DType wide = dtype == DType::kF64 ? DType::kF64 : DType::kF32;
+  DType wide = inner_type(dtype);
   if (node.has_attribute("softmax_precision")) {
     const auto number = static_cast<int>(node.int_attribute("softmax_precision", 0));
     const auto wanted = dtype_from_onnx(number);
     if (!wanted || !is_float(*wanted)) return node.invalid("softmax_precision is {}", number);
     wide = *wanted;
   }
-  const ValueId scores = cast(node.graph, node.part("wide"), scaled_scores(node, in.q, in.k), wide);
-  CORF_ASSIGN(const ValueId modified, modify(node, "score_mod", scores));
+  auto to = [&](std::string_view name, ValueId x, DType type) {
+    return cast(node.graph, node.part(name), x, type);
+  };
+  const DType inner = inner_type(dtype);
+  const ValueId scores =
+      scaled_scores(node, to("wide_query", in.q, inner), to("wide_key", in.k, inner));
+  CORF_ASSIGN(const ValueId modified, modify(node, "score_mod", to("wide", scores, wide)));
   const ValueId softmaxed = softmax(node.graph, node.part("softmax"), modified, {3});
   CORF_ASSIGN(const ValueId weights, modify(node, "prob_mod", softmaxed));
-  const ValueId values = cast(node.graph, node.part("wide_values"), in.v, wide);
-  const ValueId y = multiply_heads(node, node.part("product"), weights, values, false);
+  const ValueId y =
+      multiply_heads(node, node.part("product"), weights, to("wide_values", in.v, wide), false);
   node.set_output(cast(node.graph, node.name(), y, dtype));
   return {};
 }
