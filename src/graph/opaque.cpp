@@ -96,9 +96,145 @@ Result<std::vector<Tensor>> bit_cast(const Graph& graph, const Node& node, const
   return std::vector<Tensor>{result};
 }
 
+Result<int64_t> wrapped(const Node& node, int64_t index, int64_t extent) {
+  if (index >= -extent && index < extent) return index < 0 ? index + extent : index;
+  return make_error(ErrorCode::kInvalidArgument,
+                    "node '{}' ({}): index {} is out of range: the dimension has {} elements",
+                    node.name, node.origin, index, extent);
+}
+
+Result<std::vector<Tensor>> check_indices(const Graph&, const Node& node, const Opaque& opaque,
+                                          const std::vector<Tensor>& inputs) {
+  const auto found = opaque.attributes.find("extents");
+  const auto* extents = found == opaque.attributes.end()
+                            ? nullptr
+                            : std::get_if<std::vector<int64_t>>(&found->second);
+  if (extents == nullptr || extents->empty()) {
+    return make_error(ErrorCode::kInvalidModel, "node '{}' has no extents", node.name);
+  }
+  Tensor result(inputs[0].dtype(), inputs[0].shape());
+  for (int64_t i = 0; i < result.num_elems(); ++i) {
+    const int64_t extent = (*extents)[i % static_cast<int64_t>(extents->size())];
+    CORF_ASSIGN(const int64_t index, wrapped(node, inputs[0].at_i64(i), extent));
+    result.set_i64(i, index);
+  }
+  return std::vector<Tensor>{result};
+}
+
+/// What a Scatter makes of an element and its update.
+template <typename T>
+T combined(const std::string& reduction, T old, T update) {
+  if (reduction == "add" || reduction == "mul") {
+    if constexpr (std::is_integral_v<T>) {  // wraps
+      const auto a = static_cast<uint64_t>(old), b = static_cast<uint64_t>(update);
+      return static_cast<T>(reduction == "add" ? a + b : a * b);
+    } else {
+      return reduction == "add" ? old + update : old * update;
+    }
+  }
+  if (reduction == "min") return update < old || update != update ? update : old;
+  if (reduction == "max") return update > old || update != update ? update : old;
+  return update;
+}
+
+/// `result` is f64 where floats are wide.
+void scatter_one(const std::string& reduction, Tensor& result, int64_t to, const Tensor& updates,
+                 int64_t from) {
+  if (is_float(result.dtype())) {
+    result.set_f64(to, combined(reduction, result.at_f64(to), updates.at_f64(from)));
+  } else if (result.dtype() == DType::kU64) {
+    const auto old = static_cast<uint64_t>(result.at_i64(to));
+    const auto update = static_cast<uint64_t>(updates.at_i64(from));
+    result.set_i64(to, static_cast<int64_t>(combined(reduction, old, update)));
+  } else {
+    result.set_i64(to, combined(reduction, result.at_i64(to), updates.at_i64(from)));
+  }
+}
+
+std::string reduction_of(const Opaque& opaque) {
+  const auto found = opaque.attributes.find("reduction");
+  const std::string* text =
+      found == opaque.attributes.end() ? nullptr : std::get_if<std::string>(&found->second);
+  return text != nullptr ? *text : "none";
+}
+
+/// A copy of the data to scatter into: wide if one of both is.
+Tensor scattered_into(const Tensor& data, const Tensor& updates) {
+  const DType dtype = updates.dtype() == DType::kF64 ? DType::kF64 : data.dtype();
+  Tensor result(dtype, data.shape());
+  for (int64_t i = 0; i < result.num_elems(); ++i) {
+    is_float(dtype) ? result.set_f64(i, data.at_f64(i)) : result.set_i64(i, data.at_i64(i));
+  }
+  return result;
+}
+
+/// The routines' operands: data, indices, updates. Errors: kInvalidModel if they do not fit.
+Result<std::vector<Tensor>> scatter_elements(const Graph&, const Node& node, const Opaque& opaque,
+                                             const std::vector<Tensor>& inputs) {
+  const Shape& shape = inputs[0].shape();
+  const Shape& from = inputs.size() == 3 ? inputs[1].shape() : shape;
+  const int64_t axis = int_attribute(opaque, "axis", 0);
+  bool fits = inputs.size() == 3 && from == inputs[2].shape() && from.size() == shape.size() &&
+              axis >= 0 && axis < static_cast<int64_t>(shape.size());
+  for (size_t d = 0; fits && d < shape.size(); ++d) {
+    fits = static_cast<int64_t>(d) == axis || from[d] <= shape[d];
+  }
+  if (!fits) {
+    return make_error(ErrorCode::kInvalidModel, "node '{}': its operands do not fit", node.name);
+  }
+  Tensor result = scattered_into(inputs[0], inputs[2]);
+  const std::string reduction = reduction_of(opaque);
+  const std::vector<int64_t> strides = row_major_strides(shape), steps = row_major_strides(from);
+  for (int64_t i = 0; i < inputs[1].num_elems(); ++i) {
+    CORF_ASSIGN(const int64_t index, wrapped(node, inputs[1].at_i64(i), shape[axis]));
+    int64_t to = index * strides[axis];
+    for (size_t d = 0; d < shape.size(); ++d) {
+      if (static_cast<int64_t>(d) != axis) to += i / steps[d] % from[d] * strides[d];
+    }
+    scatter_one(reduction, result, to, inputs[2], i);
+  }
+  return std::vector<Tensor>{result};
+}
+
+Result<std::vector<Tensor>> scatter_nd(const Graph&, const Node& node, const Opaque& opaque,
+                                       const std::vector<Tensor>& inputs) {
+  const Shape& shape = inputs[0].shape();
+  const bool has_all = inputs.size() == 3 && !inputs[1].shape().empty();
+  const size_t depth = has_all ? static_cast<size_t>(inputs[1].shape().back()) : 0;
+  Shape expected;
+  if (has_all && depth <= shape.size()) {
+    expected.assign(inputs[1].shape().begin(), inputs[1].shape().end() - 1);
+    expected.insert(expected.end(), shape.begin() + static_cast<int64_t>(depth), shape.end());
+  }
+  if (!has_all || depth > shape.size() || inputs[2].shape() != expected) {
+    return make_error(ErrorCode::kInvalidModel, "node '{}': its operands do not fit", node.name);
+  }
+  Tensor result = scattered_into(inputs[0], inputs[2]);
+  const std::string reduction = reduction_of(opaque);
+  const std::vector<int64_t> strides = row_major_strides(shape);
+  const int64_t slice = num_elems(Shape(shape.begin() + static_cast<int64_t>(depth), shape.end()));
+  const int64_t points = slice == 0 ? 0 : inputs[2].num_elems() / slice;
+  for (int64_t p = 0; p < points; ++p) {
+    int64_t to = 0;
+    for (size_t d = 0; d < depth; ++d) {
+      const int64_t at = p * static_cast<int64_t>(depth) + static_cast<int64_t>(d);
+      CORF_ASSIGN(const int64_t index, wrapped(node, inputs[1].at_i64(at), shape[d]));
+      to += index * strides[d];
+    }
+    for (int64_t i = 0; i < slice; ++i) {
+      scatter_one(reduction, result, to + i, inputs[2], p * slice + i);
+    }
+  }
+  return std::vector<Tensor>{result};
+}
+
 const std::map<std::string_view, OpaqueReference>& references() {
-  static const std::map<std::string_view, OpaqueReference> table = {{"BitCast", bit_cast},
-                                                                    {"TopK", top_k}};
+  static const std::map<std::string_view, OpaqueReference> table = {
+      {"BitCast", bit_cast},
+      {"CheckIndices", check_indices},
+      {"ScatterElements", scatter_elements},
+      {"ScatterND", scatter_nd},
+      {"TopK", top_k}};
   return table;
 }
 

@@ -77,7 +77,7 @@ ValueId conv(Graph& graph, std::string name, ValueId x, ValueId w, const Window&
   }
   bool depthwise = group_channels == 1 && groups > 1;
   Expr c = depthwise ? Expr(0) : add_axis(compute, "c", group_channels, AxisKind::kReduction);
-  Expr group = groups == 1 ? Expr(0) : floor_div(m, Expr(outputs / groups));
+  Expr group = groups == 1 || outputs == 0 ? Expr(0) : floor_div(m, Expr(outputs / groups));
 
   Operand x_operand, w_operand;
   x_operand.map.exprs = {n, group * Expr(group_channels) + c};
@@ -127,12 +127,13 @@ ValueId conv_transpose(Graph& graph, std::string name, ValueId x, ValueId w, con
   }
   bool depthwise = group_channels == 1 && groups > 1;
   Expr c = depthwise ? Expr(0) : add_axis(compute, "c", group_channels, AxisKind::kReduction);
-  Expr group = groups == 1 ? Expr(0) : floor_div(m, Expr(group_outputs));
+  const bool is_split = groups > 1 && group_outputs > 0;
+  Expr group = is_split ? floor_div(m, Expr(group_outputs)) : Expr(0);
   Expr channel = group * Expr(group_channels) + c;
 
   Operand x_operand, w_operand;
   x_operand.map.exprs = {n, channel};
-  w_operand.map.exprs = {channel, groups == 1 ? m : mod(m, Expr(group_outputs))};
+  w_operand.map.exprs = {channel, is_split ? mod(m, Expr(group_outputs)) : m};
   for (size_t i = 0; i < spatial; ++i) {
     int64_t stride = window.strides[i], kernel = w_shape[i + 2];
     int64_t taps = ceil_div(kernel, stride);

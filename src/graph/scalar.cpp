@@ -1,6 +1,7 @@
 #include "graph/scalar.h"
 
 #include <array>
+#include <cmath>
 
 #include "support/assert.h"
 
@@ -52,6 +53,24 @@ std::optional<ScalarOp> parse_scalar_op(std::string_view text) {
   return std::nullopt;
 }
 
+namespace {
+
+/// Truncated and held in the range of an integer type; NaN is 0.
+int64_t saturated(double value, DType dtype) {
+  if (std::isnan(value)) return 0;
+  if (dtype == DType::kBool) return value != 0 ? 1 : 0;
+  const bool is_signed = is_signed_integer(dtype);
+  const int bits = static_cast<int>(8 * size_bytes(dtype)) - (is_signed ? 1 : 0);
+  const double limit = std::ldexp(1.0, bits);  // the first value beyond the range
+  if (value >= limit) return static_cast<int64_t>(~uint64_t{0} >> (64 - bits));
+  if (value <= (is_signed ? -limit : 0))
+    return is_signed ? -1 - static_cast<int64_t>(~uint64_t{0} >> (64 - bits)) : 0;
+  return value >= 0x1p63 ? static_cast<int64_t>(static_cast<uint64_t>(value))
+                         : static_cast<int64_t>(value);
+}
+
+}  // namespace
+
 int ScalarBody::operand(int number, DType dtype) {
   ScalarNode node;
   node.op = ScalarOp::kOperand;
@@ -61,7 +80,7 @@ int ScalarBody::operand(int number, DType dtype) {
 }
 
 int ScalarBody::constant(double value, DType dtype) {
-  if (!is_float(dtype)) return constant_i64(static_cast<int64_t>(value), dtype);
+  if (!is_float(dtype)) return constant_i64(saturated(value, dtype), dtype);
   ScalarNode node;
   node.dtype = dtype;
   node.f64 = value;

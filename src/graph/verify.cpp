@@ -2,6 +2,7 @@
 #include <limits>
 #include <set>
 
+#include "graph/scalar_types.h"
 #include "graph/text.h"
 #include "support/checked.h"
 
@@ -28,20 +29,6 @@ bool is_axis_name(const std::string& name) {
     if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_' && c != '.') return false;
   }
   return name != "min" && name != "max" && name != "mod" && name != "floordiv";
-}
-
-bool compares(ScalarOp op) {
-  return op == ScalarOp::kLess || op == ScalarOp::kLessEqual || op == ScalarOp::kEqual;
-}
-
-bool needs_float(ScalarOp op) {
-  return (op >= ScalarOp::kFloor && op <= ScalarOp::kAtanh) || op == ScalarOp::kIsNan ||
-         op == ScalarOp::kIsInf;
-}
-
-bool needs_bits(ScalarOp op) {
-  return op == ScalarOp::kAnd || op == ScalarOp::kOr || op == ScalarOp::kXor ||
-         op == ScalarOp::kNot || op == ScalarOp::kShiftLeft || op == ScalarOp::kShiftRight;
 }
 
 Status verify_scalar(const Graph& graph, const Node& node, const Compute& compute, size_t number) {
@@ -76,23 +63,14 @@ Status verify_scalar(const Graph& graph, const Node& node, const Compute& comput
       }
       return is_integer(s.dtype) ? Status() : wrong("an axis' coordinate is an integer");
     case ScalarOp::kConstant:
-    case ScalarOp::kCast:
       return {};
     case ScalarOp::kTruncate:
       return wrong("only kernels truncate");
-    case ScalarOp::kSelect:
-      if (types[0] != DType::kBool) return wrong("its condition must be a bool");
-      if (types[1] != types[2] || types[1] != s.dtype) return wrong("its types differ");
-      return {};
     default:
       break;
   }
-  if (arity == 2 && types[0] != types[1]) return wrong("its arguments' types differ");
-  if (needs_float(s.op) && !is_float(types[0])) return wrong("it takes floats");
-  if (needs_bits(s.op) && is_float(types[0])) return wrong("it takes integers or bools");
-  bool gives_bool = compares(s.op) || s.op == ScalarOp::kIsNan || s.op == ScalarOp::kIsInf;
-  if (s.dtype != (gives_bool ? DType::kBool : types[0])) return wrong("its type is wrong");
-  return {};
+  const std::string_view fault = type_fault(s.op, s.dtype, std::span(types, arity));
+  return fault.empty() ? Status() : wrong(fault);
 }
 
 Status verify_operand(const Graph& graph, const Node& node, const Compute& compute, size_t number,
@@ -172,6 +150,9 @@ Status verify_compute(const Graph& graph, const Node& node, const Compute& compu
   if (compute.body.nodes.empty()) return broken("its body is empty");
   for (size_t i = 0; i < compute.body.nodes.size(); ++i) {
     CORF_RETURN_IF_ERROR(verify_scalar(graph, node, compute, i));
+  }
+  if (reductions > 0 && compute.body.result_dtype() == DType::kBool) {
+    return broken("combiner '{}' takes numbers, not bool", to_string(compute.combiner));
   }
   DType result = selects ? DType::kI64 : compute.body.result_dtype();
   if (output.dtype != result) {

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <limits>
 
+#include "onnx/indices.h"
+
 namespace corf::onnx {
 
 Result<ValueId> split_heads(NodeImport& node, std::string_view suffix, ValueId x, int64_t heads) {
@@ -328,7 +330,11 @@ Result<ValueId> rotation_factors(NodeImport& node, std::string_view suffix, int 
     if (node.rank(cache) != 2 || node.rank(node.input(3)) != 2) {
       return node.invalid("caches and position ids must have rank 2");
     }
-    cache = graph::gather(node.graph, node.part(suffix), cache, node.input(3), 0);
+    const int64_t positions = node.shape(cache)[0];
+    if (positions == 0) return node.invalid("its caches hold no position");
+    CORF_ASSIGN(const ValueId ids, checked_indices(node, fmt::format("{}_position_ids", suffix),
+                                                   node.input(3), {positions}));
+    cache = graph::gather(node.graph, node.part(suffix), cache, ids, 0);
   }
   Shape shape = node.shape(cache);
   int64_t sequence = heads_first ? x[2] : x[1];

@@ -1,6 +1,22 @@
 #include "onnx/bind_shape.h"
 
+#include <algorithm>
+
+#include "support/checked.h"
+
 namespace corf::onnx {
+
+bool has_sound_extents(const Shape& shape) {
+  constexpr int64_t kMaxElems = int64_t{1} << 40;
+  int64_t product = 1;
+  for (const int64_t extent : shape) {
+    const auto next =
+        extent < 0 ? std::nullopt : checked_mul(product, std::max<int64_t>(extent, 1));
+    if (!next || *next > kMaxElems) return false;
+    product = *next;
+  }
+  return true;
+}
 
 Result<Shape> bind_shape(const ModelTensor& input, const ShapeBindings& bindings) {
   std::string declared;
@@ -48,7 +64,7 @@ Result<Shape> bind_shape(const ModelTensor& input, const ShapeBindings& bindings
                       count.error().message);
   }
   constexpr int64_t kMaxElems = int64_t{1} << 32;
-  if (*count > kMaxElems) {
+  if (*count > kMaxElems || !has_sound_extents(shape)) {
     return make_error(ErrorCode::kInvalidArgument, "input '{}' of shape {} is too large",
                       input.name, to_string(shape));
   }

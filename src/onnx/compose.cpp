@@ -188,10 +188,7 @@ ValueId softmax(Graph& graph, const std::string& name, ValueId x, const std::vec
   return binary(graph, name, ScalarOp::kDiv, exp, sum);
 }
 
-int number(ScalarBody& body, double value, DType dtype) {
-  if (is_float(dtype)) return body.constant(value, dtype);
-  return body.constant_i64(static_cast<int64_t>(value), dtype);
-}
+int number(ScalarBody& body, double value, DType dtype) { return body.constant(value, dtype); }
 
 Tensor filled(DType dtype, const Shape& shape, const std::function<double(int64_t)>& element) {
   Tensor tensor(dtype, shape);

@@ -42,7 +42,7 @@ ValueId mean(graph::Graph& graph, std::string name, ValueId x, const std::vector
 ValueId softmax(graph::Graph& graph, const std::string& name, ValueId x,
                 const std::vector<int>& axes, bool logarithm = false);
 
-/// A constant of an element type, integer or float.
+/// A constant of an element type, integer or float; what an integer type cannot hold saturates.
 int number(ScalarBody& body, double value, DType dtype);
 /// A constant tensor of the given element type.
 Tensor filled(DType dtype, const Shape& shape, const std::function<double(int64_t)>& element);

@@ -37,17 +37,19 @@ std::vector<std::string_view> split_at_commas(std::string_view text) {
 }
 
 Result<Tensor> parse_constant(const ModelTensor& input, std::string_view text) {
+  const std::vector<std::string_view> parts = split_at_commas(text);
   Shape shape;
   for (const SymbolicDim& dim : input.dims) {
-    if (dim.extent < 0 || !input.has_rank) break;
-    shape.push_back(dim.extent);
+    // A list whose length the model leaves open is as long as what is given.
+    const bool is_list = dim.extent < 0 && input.dims.size() == 1;
+    if (!input.has_rank || (dim.extent < 0 && !is_list)) break;
+    shape.push_back(is_list ? static_cast<int64_t>(parts.size()) : dim.extent);
   }
   if (!input.has_rank || shape.size() != input.dims.size()) {
     return make_error(ErrorCode::kInvalidArgument,
                       "input '{}' cannot be made a constant: the model leaves its shape open",
                       input.name);
   }
-  const std::vector<std::string_view> parts = split_at_commas(text);
   CORF_ASSIGN(const int64_t count, checked_num_elems(shape));
   if (parts.size() != 1 && static_cast<int64_t>(parts.size()) != count) {
     return make_error(ErrorCode::kInvalidArgument,

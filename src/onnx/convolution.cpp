@@ -2,7 +2,6 @@
 
 #include "onnx/compose.h"
 #include "onnx/windows.h"
-#include "support/checked.h"
 
 namespace corf::onnx {
 namespace {
@@ -27,22 +26,21 @@ Result<ConvolutionInputs> read_inputs(NodeImport& node, bool transposed) {
   in.w = node.input(1);
   in.x_shape = node.shape(in.x);
   in.w_shape = node.shape(in.w);
-  CORF_RETURN_IF_ERROR(require_same_type(node, {in.x, in.w}));
-  CORF_RETURN_IF_ERROR(require_float(node, in.x));
   if (in.x_shape.size() < 3 || in.w_shape.size() != in.x_shape.size()) {
     return node.invalid("input {} and weights {} must have equal ranks of at least 3",
                         to_string(in.x_shape), to_string(in.w_shape));
   }
   in.groups = node.int_attribute("group", 1);
-  int64_t channels = in.x_shape[1];
-  int64_t divided = in.w_shape[transposed ? 0 : 0];
-  bool fits = in.groups >= 1 && channels % in.groups == 0 && divided % in.groups == 0;
+  const int64_t channels = in.x_shape[1], outermost = in.w_shape[0], inner = in.w_shape[1];
+  // Empty images may have any number of groups, and products of those overflow.
+  bool fits = in.groups >= 1 && in.groups <= std::max<int64_t>(outermost, 1) &&
+              channels % in.groups == 0 && outermost % in.groups == 0;
   if (transposed) {
-    fits = fits && divided == channels;
-    in.out_channels = in.groups * in.w_shape[1];
+    fits = fits && outermost == channels;
+    in.out_channels = fits ? in.groups * inner : 0;
   } else {
-    fits = fits && in.w_shape[1] * in.groups == channels;
-    in.out_channels = in.w_shape[0];
+    fits = fits && inner * in.groups == channels;
+    in.out_channels = outermost;
   }
   if (!fits) {
     return node.invalid("input {} and weights {} do not fit with {} groups", to_string(in.x_shape),
@@ -70,7 +68,6 @@ Status add_bias(NodeImport& node, ValueId y) {
     return node.invalid("bias of shape {} for {} output channels", to_string(node.shape(bias)),
                         channels);
   }
-  CORF_RETURN_IF_ERROR(require_same_type(node, {y, bias}));
   Shape shape(node.rank(y) - 1, 1);
   shape[0] = channels;
   ValueId column = reshape(node.graph, node.part("bias_column"), bias, shape);
@@ -85,6 +82,57 @@ Status import_conv(NodeImport& node) {
   return add_bias(node, y);
 }
 
+enum class AutoPad : uint8_t { kNotSet, kValid, kSameUpper, kSameLower };
+
+Result<AutoPad> read_auto_pad(NodeImport& node) {
+  const std::string text = node.string_attribute("auto_pad", "NOTSET");
+  if (text == "NOTSET") return AutoPad::kNotSet;
+  if (text == "VALID") return AutoPad::kValid;
+  if (text == "SAME_UPPER") return AutoPad::kSameUpper;
+  if (text == "SAME_LOWER") return AutoPad::kSameLower;
+  return node.invalid("unknown auto_pad '{}'", text);
+}
+
+/// Whether the end gets the larger half of padding that has to be found. With an `output_shape`,
+/// the text of opset 11 gives it to the beginning unless SAME_UPPER is asked for; the text before
+/// has the two the other way round. Without, the names say which side it is.
+bool favours_end(AutoPad how, bool from_output_shape, int64_t opset) {
+  const bool is_upper = how == AutoPad::kSameUpper;
+  return from_output_shape && opset < 11 ? !is_upper : is_upper;
+}
+
+/// What ConvTranspose's attributes say, one entry for each spatial dimension (two for `pads`).
+struct TransposedPadding {
+  AutoPad how = AutoPad::kNotSet;
+  std::vector<int64_t> pads, output_padding;
+  std::vector<int64_t> output_shape;  // empty: follows from the padding
+};
+
+Result<TransposedPadding> read_transposed_padding(NodeImport& node, size_t count) {
+  TransposedPadding given;
+  CORF_ASSIGN(given.how, read_auto_pad(node));
+  given.output_padding = node.ints_attribute("output_padding", std::vector<int64_t>(count, 0));
+  given.output_shape = node.ints_attribute("output_shape");
+  given.pads = node.ints_attribute("pads", std::vector<int64_t>(2 * count, 0));
+  // Some exporters list batch and channels too.
+  if (given.output_shape.size() == count + 2) {
+    given.output_shape.erase(given.output_shape.begin(), given.output_shape.begin() + 2);
+  }
+  if (given.output_padding.size() != count || given.pads.size() != 2 * count ||
+      (!given.output_shape.empty() && given.output_shape.size() != count)) {
+    return node.invalid("pads, output_padding or output_shape do not fit {} spatial dimensions",
+                        count);
+  }
+  for (const auto* values : {&given.pads, &given.output_padding, &given.output_shape}) {
+    for (const int64_t value : *values) {
+      if (value < 0 || value > kMaxWindowValue) {
+        return node.invalid("its padding or output_shape holds {}", value);
+      }
+    }
+  }
+  return given;
+}
+
 /// ConvTranspose's padding is given, or follows from the wanted output extents.
 Result<WindowExtents> read_transposed_window(NodeImport& node, const ConvolutionInputs& in) {
   size_t count = in.spatial.size();
@@ -93,50 +141,31 @@ Result<WindowExtents> read_transposed_window(NodeImport& node, const Convolution
   window.kernel = in.kernel;
   CORF_ASSIGN(window.strides, positive_ints(node, "strides", count));
   CORF_ASSIGN(window.dilations, positive_ints(node, "dilations", count));
-  auto output_padding = node.ints_attribute("output_padding", std::vector<int64_t>(count, 0));
-  auto output_shape = node.ints_attribute("output_shape");
-  auto pads = node.ints_attribute("pads", std::vector<int64_t>(2 * count, 0));
-  std::string auto_pad = node.string_attribute("auto_pad", "NOTSET");
-  // Some exporters list batch and channels too.
-  if (output_shape.size() == count + 2)
-    output_shape.erase(output_shape.begin(), output_shape.begin() + 2);
-  bool sizes_fit = output_padding.size() == count && pads.size() == 2 * count &&
-                   (output_shape.empty() || output_shape.size() == count);
-  if (!sizes_fit) {
-    return node.invalid("pads, output_padding or output_shape do not fit {} spatial dimensions",
-                        count);
-  }
+  CORF_ASSIGN(const TransposedPadding given, read_transposed_padding(node, count));
   for (size_t i = 0; i < count; ++i) {
-    int64_t stride = window.strides[i];
-    auto reach = checked_mul(window.kernel[i] - 1, window.dilations[i]);
-    auto span = checked_mul(stride, in.spatial[i] - 1);
-    int64_t begin = pads[i];
-    int64_t end = pads[count + i];
-    constexpr int64_t kLimit = int64_t{1} << 40;
-    if (!reach || !span || *reach > kLimit || std::abs(*span) > kLimit ||
-        std::max({begin, end, output_padding[i]}) > kLimit ||
-        std::min({begin, end, output_padding[i]}) < 0) {
-      return node.invalid("its window is out of range in spatial dimension {}", i);
+    const int64_t input = in.spatial[i], stride = window.strides[i];
+    if (input < 1 || window.kernel[i] < 1 || std::max(input, window.kernel[i]) > kMaxWindowValue) {
+      return node.invalid("extent {} under a kernel of {} in spatial dimension {}", input,
+                          window.kernel[i], i);
     }
-    int64_t full = *span + *reach + 1 + output_padding[i];  // without padding
-    int64_t extent = full - begin - end;
-    bool same = auto_pad.starts_with("SAME");
-    if (!output_shape.empty() || same) {
-      extent = output_shape.empty() ? in.spatial[i] * stride : output_shape[i];
-      int64_t total = std::max<int64_t>(0, full - extent);
-      begin = auto_pad == "SAME_UPPER" ? total / 2 : total - total / 2;
+    const int64_t reach = (window.kernel[i] - 1) * window.dilations[i] + 1;
+    const int64_t full = (input - 1) * stride + reach + given.output_padding[i];  // not padded
+    int64_t begin = 0, end = 0, extent = full;
+    const bool is_same = given.how == AutoPad::kSameUpper || given.how == AutoPad::kSameLower;
+    const bool is_told = !given.output_shape.empty();
+    if (is_told || is_same) {
+      extent = is_told ? given.output_shape[i] : input * stride;
+      // A result that reaches beyond all windows ends with zeros.
+      const int64_t total = std::max<int64_t>(0, full - extent);
+      const bool at_end = favours_end(given.how, is_told, node.opset());
+      begin = at_end ? total / 2 : total - total / 2;
       end = total - begin;
-      if (auto_pad == "NOTSET") {
-        begin = total / 2;
-        end = total - begin;
-      }
-    } else if (auto_pad == "VALID") {
-      begin = end = 0;
-      extent = full;
+    } else if (given.how == AutoPad::kNotSet) {
+      begin = given.pads[i];
+      end = given.pads[count + i];
+      extent = full - begin - end;
     }
-    if (extent < 1 || in.spatial[i] < 1) {
-      return node.invalid("output extent {} in spatial dimension {}", extent, i);
-    }
+    if (extent < 1) return node.invalid("output extent {} in spatial dimension {}", extent, i);
     window.pads_begin.push_back(begin);
     window.pads_end.push_back(end);
     result.output.push_back(extent);

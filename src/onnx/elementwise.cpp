@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "onnx/compose.h"
@@ -184,7 +185,19 @@ Status import_is_inf(NodeImport& node) {
   return {};
 }
 
-/// Reciprocals and logarithms keep their type; x itself passes.
+/// Of integers: computed in f64 and truncated.
+Status import_erf(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(1));
+  const DType dtype = node.dtype(node.input(0));
+  node.set_output(per_element(node.graph, node.name(), {node.input(0)},
+                              [&](ScalarBody& b, const std::vector<int>& in) {
+                                if (is_float(dtype)) return b.apply(ScalarOp::kErf, in[0]);
+                                const int wide = b.cast(in[0], DType::kF64);
+                                return b.cast(b.apply(ScalarOp::kErf, wide), dtype);
+                              }));
+  return {};
+}
+
 Status import_identity(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(1));
   node.set_output(node.input(0));
@@ -199,15 +212,17 @@ Status import_dropout(NodeImport& node) {
   }
   if (node.has(2)) {
     const Tensor* training = node.known(node.input(2));
-    if (training == nullptr || training->num_elems() != 1 || training->at_i64(0) != 0) {
+    if (training == nullptr) return node.depends_on_data(2, "training mode");
+    if (training->num_elems() != 1 || training->at_i64(0) != 0) {
       return node.unsupported("training mode is not supported");
     }
   }
   if (node.wants_output(1)) {
     DType mask_type = node.opset() >= 10 ? DType::kBool : node.dtype(x);
     Shape shape = node.shape(x);
-    Tensor mask = filled(mask_type, shape, [](int64_t) { return 1; });
-    node.set_output(1, node.graph.add_constant(node.part("mask"), mask));
+    const ValueId one =
+        node.graph.add_constant(node.part("one"), filled(mask_type, {}, [](int64_t) { return 1; }));
+    node.set_output(1, broadcast(node.graph, node.part("mask"), one, shape));
   }
   node.set_output(x);
   return {};
@@ -229,9 +244,9 @@ Status import_cast_by_name(NodeImport& node) {
 
 Status import_cast(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(1));
-  int64_t to = node.int_attribute("to", 0);
-  auto dtype = dtype_from_onnx(static_cast<int>(to));
-  if (!dtype) {
+  const auto dtype = node.dtype_attribute("to", DType::kF32);
+  if (!dtype || !node.has_attribute("to")) {
+    const int64_t to = std::clamp<int64_t>(node.int_attribute("to", 0), -1, 1 << 20);
     return node.unsupported("a cast to {} is not supported", onnx_type_name(static_cast<int>(to)));
   }
   node.set_output(cast(node.graph, node.name(), node.input(0), *dtype));
@@ -268,7 +283,7 @@ constexpr Operator kOperators[] = {
     {"Div", 1, import_binary<ScalarOp::kDiv, Types::kNumeric>},
     {"Dropout", 1, import_dropout},
     {"Equal", 1, import_binary<ScalarOp::kEqual, Types::kAny>},
-    {"Erf", 9, import_unary<ScalarOp::kErf, Types::kNumeric>},
+    {"Erf", 9, import_erf},
     {"Exp", 1, import_unary<ScalarOp::kExp, Types::kFloat>},
     {"Floor", 1, import_unary<ScalarOp::kFloor, Types::kFloat>},
     {"Greater", 1, import_swapped<ScalarOp::kLess>},

@@ -55,7 +55,7 @@ class TapArithmetic {
       pixel = mul(b_.apply(ScalarOp::kSub, mul(pixel, number(extent_)), number(1)), number(0.5));
     }
     if (how.mode == Sampling::Mode::kNearest) pixel = b_.apply(ScalarOp::kRoundEven, pixel);
-    pixel = pad(pixel);
+    pixel = how.padding == Sampling::Padding::kBorder ? at_border(pixel) : pad(pixel);
     const int first = b_.apply(ScalarOp::kFloor, pixel);
     fraction_ = b_.apply(ScalarOp::kSub, pixel, first);
     before_ = how.mode == Sampling::Mode::kCubic ? 1 : 0;
@@ -92,6 +92,18 @@ class TapArithmetic {
                     b_.apply(ScalarOp::kLessEqual, x, number(hi)));
   }
 
+  /// The outer pixels' centres and, where the grid's ends are their edges, half a pixel more.
+  double lowest() const { return how_.align_corners ? 0 : -0.5; }
+  double length() const { return how_.align_corners ? extent_ - 1 : extent_; }
+
+  /// A sample beyond the grid's ends is the outer pixel; up to them it is interpolated, which
+  /// matters to a cubic curve: between a pixel's centre and its edge that is not the pixel.
+  int at_border(int x) {
+    if (how_.mode != Sampling::Mode::kCubic) return clamp(x, 0, extent_ - 1);
+    const int inside = is_between(x, lowest(), lowest() + length());
+    return b_.apply(ScalarOp::kSelect, inside, x, clamp(x, 0, extent_ - 1));
+  }
+
   int pad(int x) {
     if (how_.padding == Sampling::Padding::kBorder) return clamp(x, 0, extent_ - 1);
     return how_.padding == Sampling::Padding::kReflection ? reflect(x) : x;
@@ -99,8 +111,7 @@ class TapArithmetic {
 
   /// Back and forth between the centres of the outer pixels, or between their outer edges.
   int reflect(int x) {
-    const double lo = how_.align_corners ? 0 : -0.5;
-    const double length = how_.align_corners ? extent_ - 1 : extent_;
+    const double lo = lowest(), length = this->length();
     if (length == 0) return number(lo);
     const int distance = b_.apply(ScalarOp::kAbs, b_.apply(ScalarOp::kSub, x, number(lo)));
     const int rounds = b_.apply(ScalarOp::kFloor, mul(distance, number(0.5 / length)));
@@ -165,8 +176,7 @@ ValueId tap_table(NodeImport& node, const Sampling& how, size_t dim, bool weight
 Status import_grid_sample(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(2));
   const ValueId x = node.input(0), grid = node.input(1);
-  CORF_RETURN_IF_ERROR(require_float(node, x));
-  CORF_RETURN_IF_ERROR(require_float(node, grid));
+  if (!is_float(node.dtype(x))) return node.unsupported("only images of floats are supported");
   CORF_ASSIGN(const Sampling how, read_sampling(node));
   const Shape image = node.shape(x), samples = node.shape(grid);
   const size_t rank = image.size();
@@ -176,9 +186,6 @@ Status import_grid_sample(NodeImport& node) {
                         to_string(image));
   }
   const size_t spatial = rank - 2;
-  if (how.mode == Sampling::Mode::kCubic && spatial != 2) {
-    return node.unsupported("mode cubic is offered for images of two dimensions only");
-  }
   if (std::any_of(image.begin() + 2, image.end(), [](int64_t extent) { return extent == 0; })) {
     return node.invalid("the image has no pixels");
   }

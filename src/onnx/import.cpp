@@ -1,5 +1,6 @@
 #include "onnx/import.h"
 
+#include <algorithm>
 #include <new>
 #include <stdexcept>
 #include <unordered_set>
@@ -9,6 +10,7 @@
 #include "onnx/check_model.h"
 #include "onnx/compose.h"
 #include "onnx/importer.h"
+#include "onnx/operator_types.h"
 #include "onnx/remove_unused_nodes.h"
 
 namespace corf::onnx {
@@ -21,8 +23,8 @@ using onnx_proto::NodeProto;
 /// shapes depend on them; larger ones are left to constant folding.
 constexpr int64_t kMaxFoldedElems = 1 << 16;
 
-/// More elements than any machine holds: such a shape is a mistake in the model.
-constexpr int64_t kMaxElems = int64_t{1} << 40;
+/// No machine lives to see the end of more.
+constexpr double kMaxSteps = 0x1p60;
 
 }  // namespace
 
@@ -93,6 +95,10 @@ Result<std::optional<ValueId>> Importer::find_input(const std::string& name) {
     return make_error(ErrorCode::kInvalidModel, "value '{}' is read before it is computed", name);
   }
   if (!initializer->second.ok()) return initializer->second.error();
+  if (const Shape& shape = initializer->second->shape(); !has_sound_extents(shape)) {
+    return make_error(ErrorCode::kInvalidModel, "initializer '{}' of shape {} is too large", name,
+                      to_string(shape));
+  }
   ValueId value = graph_.add_constant(node_names_.claim(name), *initializer->second);
   graph_.values[value].name = name;
   values_[name] = value;
@@ -152,10 +158,12 @@ Status Importer::give_up(const NodeProto& node, std::string why) {
 Status Importer::import_with(const Operator& entry, NodeImport& context, const NodeProto& proto) {
   size_t first_node = graph_.nodes.size();
   size_t first_value = graph_.values.size();
-  Status status = entry.import(context);
+  context.set_speculative(branches_apart_ > 0);
+  Status status = check_input_types(context, entry.name);
+  if (status.ok()) status = entry.import(context);
   // What followed from an attribute's default is not the fault.
   if (!context.attribute_status().ok()) status = context.attribute_status();
-  if (status.ok()) status = check_sizes(context, first_value);
+  if (status.ok()) status = check_sizes(context, first_node, first_value);
   if (status.ok()) {
     auto folded = fold(context, first_node, first_value);
     if (!folded.ok()) status = folded.error();
@@ -182,13 +190,22 @@ Status Importer::import_with(const Operator& entry, NodeImport& context, const N
   return {};
 }
 
-Status Importer::check_sizes(const NodeImport& context, size_t first_value) const {
+Status Importer::check_sizes(const NodeImport& context, size_t first_node,
+                             size_t first_value) const {
   for (size_t i = first_value; i < graph_.values.size(); ++i) {
-    auto count = checked_num_elems(graph_.values[i].shape);
-    if (!count.ok() || *count > kMaxElems) {
+    if (!has_sound_extents(graph_.values[i].shape)) {
       return context.invalid("a result of shape {} is too large",
                              to_string(graph_.values[i].shape));
     }
+  }
+  for (size_t i = first_node; i < graph_.nodes.size(); ++i) {
+    const auto* compute = std::get_if<graph::Compute>(&graph_.nodes[i].op);
+    if (compute == nullptr) continue;
+    double steps = 1;  // as a float, which does not overflow
+    for (const index::Axis& axis : compute->space.axes) {
+      steps *= static_cast<double>(std::max<int64_t>(axis.extent, 1));
+    }
+    if (!(steps < kMaxSteps)) return context.invalid("it would take {:.2g} steps", steps);
   }
   return {};
 }
@@ -217,7 +234,10 @@ Result<bool> Importer::fold(NodeImport& context, size_t first_node, size_t first
       const Tensor* known = context.known(input);
       inputs.push_back(known != nullptr ? *known : computed.at(input));
     }
-    CORF_ASSIGN(auto results, graph::evaluate_node(graph_, node, inputs, {.round_to_dtype = true}));
+    auto evaluated = graph::evaluate_node(graph_, node, inputs, {.round_to_dtype = true});
+    // A routine without a reference is left to the run.
+    if (!evaluated.ok() && evaluated.error().code == ErrorCode::kUnsupported) return false;
+    CORF_ASSIGN(auto results, std::move(evaluated));
     for (size_t j = 0; j < results.size(); ++j) computed[node.outputs[j]] = std::move(results[j]);
   }
   if (!any_computed) return false;

@@ -1,6 +1,7 @@
 // Nodes with bodies: the branches of an If, and what loops repeat.
 #include <unordered_set>
 
+#include "onnx/bind_shape.h"
 #include "onnx/importer.h"
 
 namespace corf::onnx {
@@ -55,11 +56,16 @@ Status Importer::import_if(const ModelNode& node, const std::string& name) {
 Result<Importer::Values> Importer::import_branch_apart(const onnx_proto::GraphProto& branch,
                                                        const ModelNode& node) {
   const std::unordered_map<std::string, ValueId> outside = values_;
-  if (Status status = import_branch(branch, node); !status.ok()) {
+  ++branches_apart_;
+  Status status = import_branch(branch, node);
+  --branches_apart_;
+  if (!status.ok()) {
+    const std::string& condition = node.proto->input(0);
     return make_error(status.error().code,
-                      "{} (a branch of {}, whose condition depends on data, so both are compiled; "
-                      "make the input that decides a constant)",
-                      status.error().message, describe(*node.proto));
+                      "{} (a branch of {}; both branches are compiled, for its condition depends "
+                      "on {})",
+                      status.error().message, describe(*node.proto),
+                      describe_data(graph_, outside.at(condition)));
   }
   Values values;
   for (const std::string& output : node.proto->output()) {
@@ -85,12 +91,12 @@ Status Importer::select_output(const ModelNode& node, const std::string& name, i
       context.rank(context.input(0)) > context.rank(context.input(1))) {
     return give_up(
         select,
-        context.prefix() + fmt::format("its condition depends on data, and its branches give "
-                                       "{} {} and {} {} for output {}; only branches of the "
-                                       "same type and shape can be chosen from at run time; make "
-                                       "the input that decides a constant",
-                                       to_string(a.dtype), to_string(a.shape), to_string(b.dtype),
-                                       to_string(b.shape), output));
+        context.prefix() +
+            fmt::format("its branches give {} {} and {} {} for output {}; at run time only "
+                        "branches of the same type and shape can be chosen from, and its condition "
+                        "depends on {}",
+                        to_string(a.dtype), to_string(a.shape), to_string(b.dtype),
+                        to_string(b.shape), output, describe_data(graph_, context.input(0))));
   }
   return import_with(*find_operator("", "Where", kOpsetOfWhere), context, select);
 }
@@ -122,6 +128,10 @@ Status Importer::import_body_nodes(const onnx_proto::GraphProto& body, int64_t o
   for (const auto& initializer : body.initializer()) {
     CORF_ASSIGN(Tensor tensor, read_tensor(initializer, state_.storage, *state_.external,
                                            fmt::format("initializer '{}'", initializer.name())));
+    if (!has_sound_extents(tensor.shape())) {
+      return make_error(ErrorCode::kInvalidModel, "initializer '{}' of shape {} is too large",
+                        initializer.name(), to_string(tensor.shape()));
+    }
     ValueId value = graph_.add_constant(node_names_.claim(initializer.name()), std::move(tensor));
     graph_.values[value].name = value_names_.claim(initializer.name());
     values_[initializer.name()] = value;

@@ -51,7 +51,8 @@ class Importer {
   Result<std::optional<ValueId>> find_input(const std::string& name);
   /// True if nothing computes the value; the reason is then reported, once.
   bool report_if_unavailable(const std::string& name);
-  Status check_sizes(const NodeImport& context, size_t first_value) const;
+  /// Of what the node has become, from `first_node` and `first_value` on.
+  Status check_sizes(const NodeImport& context, size_t first_node, size_t first_value) const;
   /// Replaces the nodes from `first_node` on with constants if all of `context`'s inputs are known.
   Result<bool> fold(NodeImport& context, size_t first_node, size_t first_value);
   void name_new_nodes(size_t first_node, const NodeImport& context,
@@ -71,6 +72,7 @@ class Importer {
   std::vector<std::string> names_of_nodes_;  // unique, by position in state_.nodes
   UniqueNames node_names_;
   UniqueNames value_names_;
+  int branches_apart_ = 0;  // that are being imported though they may not be chosen
 };
 
 }  // namespace corf::onnx

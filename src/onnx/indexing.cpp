@@ -1,4 +1,7 @@
+#include <algorithm>
+
 #include "onnx/compose.h"
+#include "onnx/indices.h"
 
 namespace corf::onnx {
 namespace {
@@ -17,40 +20,20 @@ index::IterationSpace parallel_space(const Shape& shape) {
 /// The value of operand j as a coordinate in a dimension of the given extent. Negative indices
 /// count from the end; the modulo also keeps what is out of range inside.
 Expr wrapped_index(size_t num_axes, size_t j, int64_t extent) {
-  return mod(Expr::variable(static_cast<int>(num_axes + j)), extent);
-}
-
-Status require_index_type(const NodeImport& node, ValueId indices) {
-  DType dtype = node.dtype(indices);
-  if (dtype == DType::kI32 || dtype == DType::kI64) return {};
-  return node.invalid("indices have element type {}, not int32 or int64", to_string(dtype));
-}
-
-/// Known indices outside of [-extent, extent) are the model's fault.
-Status check_known_indices(const NodeImport& node, ValueId indices, int64_t extent) {
-  const Tensor* known = node.known(indices);
-  if (known == nullptr) return {};
-  for (int64_t i = 0; i < known->num_elems(); ++i) {
-    int64_t value = known->at_i64(i);
-    if (value < -extent || value >= extent) {
-      return node.invalid("index {} is outside of an axis of {} elements", value, extent);
-    }
-  }
-  return {};
+  return mod(Expr::variable(static_cast<int>(num_axes + j)), std::max<int64_t>(extent, 1));
 }
 
 Status import_gather(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(2));
   ValueId data = node.input(0);
   ValueId indices = node.input(1);
-  CORF_RETURN_IF_ERROR(require_index_type(node, indices));
   CORF_ASSIGN(int axis, normal_axis(node, node.int_attribute("axis", 0), node.rank(data)));
   int64_t extent = node.shape(data)[axis];
-  CORF_RETURN_IF_ERROR(check_known_indices(node, indices, extent));
-  const Tensor* known = node.known(indices);
   if (extent == 0 && num_elems(node.shape(indices)) > 0) {
     return node.invalid("the axis has no elements");
   }
+  CORF_ASSIGN(indices, checked_indices(node, "indices", indices, {extent}));
+  const Tensor* known = node.known(indices);
   if (known != nullptr && known->num_elems() == 1) {
     // One known index is a slice.
     int64_t index = known->at_i64(0);
@@ -71,7 +54,6 @@ Status import_gather_elements(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(2));
   ValueId data = node.input(0);
   ValueId indices = node.input(1);
-  CORF_RETURN_IF_ERROR(require_index_type(node, indices));
   int rank = node.rank(data);
   CORF_ASSIGN(int axis, normal_axis(node, node.int_attribute("axis", 0), rank));
   Shape from = node.shape(data);
@@ -81,7 +63,7 @@ Status import_gather_elements(NodeImport& node) {
   if (!fits || (from[axis] == 0 && num_elems(to) > 0)) {
     return node.invalid("indices {} do not fit data {}", to_string(to), to_string(from));
   }
-  CORF_RETURN_IF_ERROR(check_known_indices(node, indices, from[axis]));
+  CORF_ASSIGN(indices, checked_indices(node, "indices", indices, {from[axis]}));
   graph::Compute compute;
   compute.space = parallel_space(to);
   graph::Operand source;
@@ -101,7 +83,6 @@ Status import_gather_nd(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(2));
   ValueId data = node.input(0);
   ValueId indices = node.input(1);
-  CORF_RETURN_IF_ERROR(require_index_type(node, indices));
   Shape from = node.shape(data);
   Shape index_shape = node.shape(indices);
   int64_t batch_dims = node.int_attribute("batch_dims", 0);
@@ -124,8 +105,13 @@ Status import_gather_nd(NodeImport& node) {
   for (int64_t d = 0; d < batch_dims; ++d) {
     source.map.exprs.push_back(Expr::variable(static_cast<int>(d)));
   }
+  const std::vector<int64_t> extents(from.begin() + batch_dims,
+                                     from.begin() + batch_dims + num_coordinates);
+  if (num_elems(extents) == 0 && num_elems(index_shape) > 0) {
+    return node.invalid("data has no elements");
+  }
+  CORF_ASSIGN(indices, checked_indices(node, "indices", indices, extents));
   for (int64_t k = 0; k < num_coordinates; ++k) {
-    if (from[batch_dims + k] == 0) return node.invalid("data has no elements");
     source.map.exprs.push_back(wrapped_index(to.size(), k + 1, from[batch_dims + k]));
   }
   for (size_t d = num_outer; d < to.size(); ++d) {
@@ -150,10 +136,9 @@ Status import_one_hot(NodeImport& node) {
   ValueId indices = node.input(0);
   ValueId values = node.input(2);
   const Tensor* known_depth = node.known(node.input(1));
-  if (known_depth == nullptr || known_depth->num_elems() != 1) {
-    return node.unsupported("its depth must be one constant");
-  }
-  auto depth = static_cast<int64_t>(known_depth->at_f64(0));
+  if (known_depth == nullptr) return node.depends_on_data(1, "depth");
+  if (known_depth->num_elems() != 1) return node.invalid("its depth is not one number");
+  const int64_t depth = known_depth->at_i64(0);
   if (depth < 1) return node.invalid("its depth is {}", depth);
   if (node.shape(values) != Shape{2}) {
     return node.invalid("values of shape {}, not 2", to_string(node.shape(values)));

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "onnx/compose.h"
@@ -48,6 +49,11 @@ Status import_gemm(NodeImport& node) {
                         transpose_b ? " transposed" : "");
   }
   DType dtype = node.dtype(a);
+  for (const double factor : {alpha, beta}) {
+    if (!is_float(dtype) && factor != std::trunc(factor)) {
+      return node.unsupported("a factor of {} for integers is not supported", factor);
+    }
+  }
   ValueId product = graph::matmul(node.graph, node.name(), a, b, transpose_a, transpose_b);
   if (!node.has(2) || beta == 0) {
     node.set_output(multiply(node.graph, node.part("alpha"), product, alpha));

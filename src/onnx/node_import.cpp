@@ -1,6 +1,8 @@
 #include "onnx/node_import.h"
 
 #include <algorithm>
+#include <fmt/ranges.h>
+#include <limits>
 
 namespace corf::onnx {
 
@@ -33,10 +35,7 @@ const Tensor* NodeImport::known(ValueId value) const {
 Result<std::vector<int64_t>> NodeImport::known_ints(int input, std::string_view what) const {
   const Tensor* tensor = known(inputs_[input].value());
   if (tensor == nullptr) {
-    return unsupported(
-        "its {} (input {}) depends on data; only what can be computed from the model and the input "
-        "shapes is supported",
-        what, input);
+    return depends_on_data(input, what);
   }
   if (!is_integer(tensor->dtype())) {
     return invalid("its {} (input {}) has element type {}, not an integer", what, input,
@@ -50,12 +49,16 @@ Result<std::vector<int64_t>> NodeImport::known_ints(int input, std::string_view 
 Result<std::vector<double>> NodeImport::known_floats(int input, std::string_view what) const {
   const Tensor* tensor = known(inputs_[input].value());
   if (tensor == nullptr) {
-    return unsupported("its {} (input {}) depends on data; only constants are supported", what,
-                       input);
+    return depends_on_data(input, what);
   }
   std::vector<double> values(tensor->num_elems());
   for (size_t i = 0; i < values.size(); ++i) values[i] = tensor->at_f64(static_cast<int64_t>(i));
   return values;
+}
+
+Error NodeImport::depends_on_data(int input, std::string_view what) const {
+  return unsupported("its {} (input {}) depends on {}", what, input,
+                     describe_data(graph, inputs_[input].value()));
 }
 
 const AttributeProto* NodeImport::find(std::string_view name) const {
@@ -84,6 +87,13 @@ int64_t NodeImport::int_attribute(std::string_view name, int64_t otherwise) {
 double NodeImport::float_attribute(std::string_view name, double otherwise) {
   const auto* attribute = find(name, AttributeProto::FLOAT);
   return attribute != nullptr ? attribute->f() : otherwise;
+}
+
+std::optional<DType> NodeImport::dtype_attribute(std::string_view name, DType otherwise) {
+  const auto* attribute = find(name, AttributeProto::INT);
+  if (attribute == nullptr) return otherwise;
+  if (attribute->i() < 0 || attribute->i() > std::numeric_limits<int>::max()) return std::nullopt;
+  return dtype_from_onnx(static_cast<int>(attribute->i()));
 }
 
 std::string NodeImport::string_attribute(std::string_view name, std::string_view otherwise) {
@@ -166,10 +176,41 @@ std::string NodeImport::prefix() const {
   return fmt::format("node '{}' ({}, opset {}{}): ", name_, op_type(), opset_, inputs);
 }
 
-std::span<const Operator> find_operator(std::string_view domain, std::string_view name) {
-  const bool is_default = domain.empty() || domain == "ai.onnx";
-  const std::string full_name = is_default ? "" : fmt::format("{}.{}", domain, name);
-  if (!is_default) name = full_name;
+std::string describe_data(const graph::Graph& graph, ValueId value) {
+  constexpr int64_t kMostGiven = 64;  // elements that somebody would type
+  constexpr size_t kMostNamed = 4;
+  std::vector<bool> seen(graph.values.size());
+  std::vector<ValueId> open = {value};
+  std::vector<std::string> names, options;
+  bool can_be_given = true;
+  while (!open.empty()) {
+    const ValueId next = open.back();
+    open.pop_back();
+    if (seen[next]) continue;
+    seen[next] = true;
+    const graph::Node& producer = graph.producer(next);
+    open.insert(open.end(), producer.inputs.begin(), producer.inputs.end());
+    if (!std::holds_alternative<graph::Input>(producer.op)) continue;
+    const graph::Value& input = graph.values[next];
+    names.push_back(fmt::format("'{}'", input.name));
+    options.push_back(fmt::format("--constant {}=VALUE", input.name));
+    can_be_given = can_be_given && num_elems(input.shape) <= kMostGiven;
+  }
+  if (names.empty()) return "a value that is computed too late, when the model runs";
+  const bool is_one = names.size() == 1;
+  const bool too_many = names.size() > kMostNamed;
+  if (too_many) names.resize(kMostNamed);
+  std::string text =
+      fmt::format("the {} of {} {}{}", can_be_given && is_one ? "value" : "values",
+                  is_one ? "input" : "inputs", fmt::join(names, ", "), too_many ? ", ..." : "");
+  if (!can_be_given || too_many) {
+    return text + "; only what can be computed from the model and the input shapes is supported";
+  }
+  return text + fmt::format("; make {} ({}; option 'constant' of a session)",
+                            is_one ? "it a constant" : "them constants", fmt::join(options, " "));
+}
+
+std::span<const Operator> all_operators() {
   static const auto table = [] {
     std::vector<Operator> all;
     for (auto group : {convolution_operators(),   pooling_operators(),    matmul_operators(),
@@ -186,7 +227,14 @@ std::span<const Operator> find_operator(std::string_view domain, std::string_vie
     });
     return all;
   }();
-  auto named = std::ranges::equal_range(table, name, {}, &Operator::name);
+  return table;
+}
+
+std::span<const Operator> find_operator(std::string_view domain, std::string_view name) {
+  const bool is_default = domain.empty() || domain == "ai.onnx";
+  const std::string full_name = is_default ? "" : fmt::format("{}.{}", domain, name);
+  if (!is_default) name = full_name;
+  auto named = std::ranges::equal_range(all_operators(), name, {}, &Operator::name);
   return {named.begin(), named.end()};
 }
 

@@ -31,6 +31,10 @@ class NodeImport {
 
   graph::Graph& graph;
 
+  /// A node of a branch that may not be the one that counts: nothing in it may fail a run.
+  bool is_speculative() const { return is_speculative_; }
+  void set_speculative(bool speculative) { is_speculative_ = speculative; }
+
   const std::string& name() const { return name_; }
   /// Name of a node that is a part of this one: "conv1/bias".
   std::string part(std::string_view suffix) const { return fmt::format("{}/{}", name_, suffix); }
@@ -54,10 +58,15 @@ class NodeImport {
   /// Errors: kUnsupported if the input is not known while importing (a data-dependent shape).
   Result<std::vector<int64_t>> known_ints(int input, std::string_view what) const;
   Result<std::vector<double>> known_floats(int input, std::string_view what) const;
+  /// kUnsupported: what input `input` holds ("shape", "axes") would have to be known. Names the
+  /// model's inputs that it follows from, and the option that makes them constants.
+  Error depends_on_data(int input, std::string_view what) const;
 
   bool has_attribute(std::string_view name) const { return find(name) != nullptr; }
   int64_t int_attribute(std::string_view name, int64_t otherwise);
   double float_attribute(std::string_view name, double otherwise);
+  /// An element type as TensorProto numbers it; nullopt if corf has none of that number.
+  std::optional<DType> dtype_attribute(std::string_view name, DType otherwise);
   std::string string_attribute(std::string_view name, std::string_view otherwise);
   std::vector<int64_t> ints_attribute(std::string_view name, std::vector<int64_t> otherwise = {});
   std::vector<double> floats_attribute(std::string_view name, std::vector<double> otherwise = {});
@@ -117,7 +126,12 @@ class NodeImport {
   Status attribute_status_;
   BodyImport body_import_;
   std::vector<std::pair<size_t, size_t>> bodies_;  // ranges of the graph's nodes
+  bool is_speculative_ = false;
 };
+
+/// Which inputs of the model a value follows from, and what makes them constants: "the value of
+/// input 'k'; make it a constant (--constant k=VALUE, option 'constant')".
+std::string describe_data(const graph::Graph& graph, ValueId value);
 
 /// The last opset whose texts of all operators have been read.
 constexpr int kLastOpset = 28;
@@ -154,6 +168,8 @@ std::span<const Operator> signal_operators();
 std::span<const Operator> state_operators();
 std::span<const Operator> patch_operators();
 
+/// Sorted by name and opset.
+std::span<const Operator> all_operators();
 /// By opset; empty if corf does not know the operator.
 std::span<const Operator> find_operator(std::string_view domain, std::string_view name);
 /// Null if corf does not know the operator as it is in this opset.

@@ -235,9 +235,9 @@ Status import_batch_normalization(NodeImport& node) {
 
 /// The type that statistics are computed in: stash_type names float for the 16-bit types.
 DType stash_type(NodeImport& node, ValueId x) {
-  auto stash = dtype_from_onnx(static_cast<int>(node.int_attribute("stash_type", 1)));
+  auto stash = node.dtype_attribute("stash_type", DType::kF32);
   DType dtype = node.dtype(x);
-  return is_half(dtype) && stash ? *stash : dtype;
+  return is_half(dtype) && stash && is_float(*stash) ? *stash : dtype;
 }
 
 Status import_layer_normalization(NodeImport& node) {
@@ -315,7 +315,8 @@ Status import_group_normalization(NodeImport& node) {
   CORF_RETURN_IF_ERROR(require_same_type(node, {x, node.input(1), node.input(2)}));
   Shape shape = node.shape(x);
   int64_t groups = node.int_attribute("num_groups", 0);
-  if (shape.size() < 2 || groups < 1 || shape[1] % groups != 0) {
+  if (shape.size() < 2 || groups < 1 || groups > std::max<int64_t>(shape[1], 1) ||
+      shape[1] % groups != 0) {
     return node.invalid("{} groups do not divide the channels", groups);
   }
   int64_t num_factors = node.opset() < 21 ? groups : shape[1];

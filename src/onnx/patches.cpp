@@ -46,11 +46,7 @@ Status import_compress(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(2));
   ValueId x = node.input(0);
   const Tensor* condition = node.known(node.input(1));
-  if (condition == nullptr) {
-    return node.unsupported(
-        "its condition (input 1) depends on data, and with it the output's shape; only what can be "
-        "computed from the model and the input shapes is supported");
-  }
+  if (condition == nullptr) return node.depends_on_data(1, "condition");
   std::vector<int64_t> selected;
   for (int64_t i = 0; i < condition->num_elems(); ++i) {
     if (condition->at_i64(i) != 0) selected.push_back(i);
@@ -158,7 +154,7 @@ Status import_space_to_depth(NodeImport& node) {
   ValueId x = node.input(0);
   Shape s = node.shape(x);
   int64_t block = node.int_attribute("blocksize", 0);
-  if (s.size() != 4 || block < 1 || s[2] % block != 0 || s[3] % block != 0) {
+  if (s.size() != 4 || block < 1 || block > (1 << 20) || s[2] % block != 0 || s[3] % block != 0) {
     return node.invalid("blocksize {} for {}", block, to_string(s));
   }
   std::string mode = node.string_attribute("mode", "DCR");

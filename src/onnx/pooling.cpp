@@ -3,6 +3,7 @@
 #include <limits>
 #include <numeric>
 
+#include "graph/identity_of.h"
 #include "onnx/compose.h"
 #include "onnx/windows.h"
 #include "support/checked.h"
@@ -66,8 +67,89 @@ ValueId pool(NodeImport& node, const std::string& name, ValueId x, Combiner comb
   return x;
 }
 
+/// Which of its window's elements each maximum is, the first one if several are equal: windows are
+/// one axis, as arg-max has it.
+ValueId window_arg_max(NodeImport& node, ValueId x, const WindowExtents& window) {
+  const Shape shape = node.shape(x);
+  const size_t spatial = window.output.size();
+  const graph::Window& along = window.window;
+  graph::Compute compute;
+  graph::Operand operand;
+  auto parallel = [&](std::string name, int64_t extent) {
+    compute.space.axes.push_back({std::move(name), extent, index::AxisKind::kParallel});
+    return index::Expr::variable(static_cast<int>(compute.space.axes.size()) - 1);
+  };
+  operand.map.exprs = {parallel("n", shape[0]), parallel("c", shape[1])};
+  std::vector<index::Expr> starts;
+  for (size_t d = 0; d < spatial; ++d) {
+    const index::Expr o = parallel(fmt::format("o{}", d), window.output[d]);
+    starts.push_back(index::Expr(along.strides[d]) * o - along.pads_begin[d]);
+  }
+  compute.space.axes.push_back({"k", num_elems(along.kernel), index::AxisKind::kReduction});
+  const index::Expr k = index::Expr::variable(static_cast<int>(spatial) + 2);
+  const std::vector<int64_t> steps = row_major_strides(along.kernel);
+  for (size_t d = 0; d < spatial; ++d) {
+    const index::Expr tap = mod(floor_div(k, steps[d]), along.kernel[d]);
+    operand.map.exprs.push_back(starts[d] + index::Expr(along.dilations[d]) * tap);
+  }
+  operand.guarded = true;
+  const graph::ScalarNode lowest = graph::identity_of(Combiner::kMax, node.dtype(x));
+  operand.padding = is_float(lowest.dtype) ? lowest.f64 : static_cast<double>(lowest.i64);
+  compute.operands = {operand};
+  compute.body.operand(0, node.dtype(x));
+  compute.combiner = Combiner::kArgMax;
+  return node.graph.add_compute(node.part("window_position"), std::move(compute), {x});
+}
+
+/// Where in the whole input each maximum lies, counted in row-major order, or with the spatial
+/// dimensions in column-major order.
+ValueId maximum_indices(NodeImport& node, ValueId x, const WindowExtents& window,
+                        bool column_major) {
+  const Shape shape = node.shape(x);
+  const graph::Window& along = window.window;
+  const size_t spatial = window.output.size();
+  const std::vector<int64_t> taps = row_major_strides(along.kernel);
+  std::vector<int64_t> strides = row_major_strides(Shape(shape.begin() + 2, shape.end()));
+  if (column_major) {
+    int64_t stride = 1;
+    for (size_t d = 0; d < spatial; ++d) {
+      strides[d] = stride;
+      stride *= shape[d + 2];
+    }
+  }
+  const int64_t image = num_elems(Shape(shape.begin() + 2, shape.end()));
+  const ValueId positions = window_arg_max(node, x, window);
+  auto body = [&](ScalarBody& b, const std::vector<int>& in) {
+    auto number = [&](int64_t value) { return b.constant_i64(value, DType::kI64); };
+    auto apply = [&](ScalarOp op, int x, int64_t y) { return b.apply(op, x, number(y)); };
+    const int first = apply(ScalarOp::kMul, b.axis_index(0), shape[1]);
+    int index = apply(ScalarOp::kMul, b.apply(ScalarOp::kAdd, first, b.axis_index(1)), image);
+    for (size_t d = 0; d < spatial; ++d) {
+      const int tap = apply(ScalarOp::kMod, apply(ScalarOp::kDiv, in[0], taps[d]), along.kernel[d]);
+      const int start =
+          apply(ScalarOp::kMul, b.axis_index(static_cast<int>(d) + 2), along.strides[d]);
+      int at = b.apply(ScalarOp::kAdd, start, apply(ScalarOp::kMul, tap, along.dilations[d]));
+      at = apply(ScalarOp::kSub, at, along.pads_begin[d]);
+      // In a window that holds nothing above the padding's value, padding may come first.
+      at = apply(ScalarOp::kMin, apply(ScalarOp::kMax, at, 0), shape[d + 2] - 1);
+      index = b.apply(ScalarOp::kAdd, index, apply(ScalarOp::kMul, at, strides[d]));
+    }
+    return index;
+  };
+  return per_element(node.graph, node.part("indices"), {positions}, body);
+}
+
 Status import_max_pool(NodeImport& node) {
   CORF_ASSIGN(WindowExtents window, read_pool_window(node));
+  if (node.wants_output(1)) {
+    constexpr int64_t kMostTaps = int64_t{1} << 32;
+    const auto taps = checked_num_elems(window.window.kernel);
+    if (!taps.ok() || *taps > kMostTaps) {
+      return node.invalid("kernel_shape {} is too large", to_string(window.window.kernel));
+    }
+    const bool column_major = node.int_attribute("storage_order", 0) != 0;
+    node.set_output(1, maximum_indices(node, node.input(0), window, column_major));
+  }
   node.set_output(pool(node, node.name(), node.input(0), Combiner::kMax, window));
   return {};
 }

@@ -68,8 +68,8 @@ Status import_quantize_linear(NodeImport& node) {
   DType to = DType::kU8;
   if (node.has(2)) {
     to = node.dtype(node.input(2));
-  } else if (int64_t wanted = node.int_attribute("output_dtype", 0); wanted != 0) {
-    auto dtype = dtype_from_onnx(static_cast<int>(wanted));
+  } else if (node.int_attribute("output_dtype", 0) != 0) {
+    auto dtype = node.dtype_attribute("output_dtype", to);
     if (!dtype) return node.unsupported("its output type is not supported");
     to = *dtype;
   }
@@ -192,7 +192,8 @@ Result<ValueId> convolve(NodeImport& node, std::string name, ValueId x, ValueId 
   Shape weights = node.shape(w);
   int64_t groups = node.int_attribute("group", 1);
   bool fits = image.size() >= 3 && weights.size() == image.size() && groups >= 1 &&
-              weights[0] % groups == 0 && weights[1] * groups == image[1];
+              groups <= std::max<int64_t>(weights[0], 1) && weights[0] % groups == 0 &&
+              weights[1] * groups == image[1];
   if (!fits) {
     return node.invalid("input {} and weights {} do not fit with {} groups", to_string(image),
                         to_string(weights), groups);

@@ -60,14 +60,15 @@ Status import_plain(NodeImport& node, Combiner combiner, Map before, Map after) 
 
 int absolute(ScalarBody& b, int x) { return b.apply(ScalarOp::kAbs, x); }
 int square(ScalarBody& b, int x) { return b.apply(ScalarOp::kMul, x, x); }
-int logarithm(ScalarBody& b, int x) { return b.apply(ScalarOp::kLog, x); }
 
-/// Integers have no square root of their own: through f64.
-int square_root(ScalarBody& b, int x) {
+/// Integers have no functions of their own: through f64.
+int apply_wide(ScalarBody& b, ScalarOp op, int x) {
   DType dtype = b.nodes[x].dtype;
-  if (is_float(dtype)) return b.apply(ScalarOp::kSqrt, x);
-  return b.cast(b.apply(ScalarOp::kSqrt, b.cast(x, DType::kF64)), dtype);
+  if (is_float(dtype)) return b.apply(op, x);
+  return b.cast(b.apply(op, b.cast(x, DType::kF64)), dtype);
 }
+int square_root(ScalarBody& b, int x) { return apply_wide(b, ScalarOp::kSqrt, x); }
+int logarithm(ScalarBody& b, int x) { return apply_wide(b, ScalarOp::kLog, x); }
 
 Status import_sum(NodeImport& node) { return import_plain(node, Combiner::kSum, nullptr, nullptr); }
 Status import_prod(NodeImport& node) {
@@ -81,8 +82,6 @@ Status import_sum_square(NodeImport& node) {
   return import_plain(node, Combiner::kSum, square, nullptr);
 }
 Status import_log_sum(NodeImport& node) {
-  CORF_RETURN_IF_ERROR(node.require_inputs(1));
-  CORF_RETURN_IF_ERROR(require_float(node, node.input(0)));
   return import_plain(node, Combiner::kSum, nullptr, logarithm);
 }
 
@@ -141,9 +140,9 @@ Status import_mean(NodeImport& node) {
 /// max + log(sum(exp(x - max))), which does not overflow.
 Status import_log_sum_exp(NodeImport& node) {
   CORF_ASSIGN(Reduction reduction, read_reduction(node));
-  ValueId x = node.input(0);
-  CORF_RETURN_IF_ERROR(require_float(node, x));
-  DType dtype = node.dtype(x);
+  const DType given = node.dtype(node.input(0));
+  const DType dtype = is_float(given) ? given : DType::kF64;
+  const ValueId x = cast(node.graph, node.part("wide"), node.input(0), dtype);
   ValueId max =
       graph::reduce(node.graph, node.part("max"), x, Combiner::kMax, reduction.axes, true);
   // An infinite maximum would give inf - inf; any finite shift serves then.
@@ -165,7 +164,7 @@ Status import_log_sum_exp(NodeImport& node) {
   if (!reduction.keep_dims) {
     y = reshape(node.graph, node.part("squeeze"), y, without(node.shape(x), reduction.axes));
   }
-  node.set_output(y);
+  node.set_output(cast(node.graph, node.part("narrow"), y, given));
   return {};
 }
 

@@ -37,11 +37,17 @@ double original_coordinate(const Resampling& how, const ResampledAxis& axis, int
   return half_pixel;
 }
 
+/// A whole number as an integer: one that is beyond any image, or NaN, as a place beyond it.
+int64_t to_integer(double whole) {
+  constexpr double kFar = 0x1p50;
+  return static_cast<int64_t>(std::fmin(std::fmax(whole, -kFar), kFar));
+}
+
 int64_t round_coordinate(const std::string& rounding, double x) {
-  if (rounding == "floor") return static_cast<int64_t>(std::floor(x));
-  if (rounding == "ceil") return static_cast<int64_t>(std::ceil(x));
-  if (rounding == "round_prefer_ceil") return static_cast<int64_t>(std::floor(x + 0.5));
-  return static_cast<int64_t>(std::ceil(x - 0.5));
+  if (rounding == "floor") return to_integer(std::floor(x));
+  if (rounding == "ceil") return to_integer(std::ceil(x));
+  if (rounding == "round_prefer_ceil") return to_integer(std::floor(x + 0.5));
+  return to_integer(std::ceil(x - 0.5));
 }
 
 double cubic_weight(double distance, double a) {
@@ -122,12 +128,12 @@ AxisTaps weighted_taps(const Resampling& how, const ResampledAxis& axis) {
   // When shrinking with antialias the kernel is stretched to cover all that it skips.
   double stretch = how.antialias ? std::min(axis.scale, 1.0) : 1.0;
   double radius = cubic ? 2 : 1;
-  auto first_tap = static_cast<int64_t>(std::floor(-radius / stretch)) + 1;
+  const int64_t first_tap = to_integer(std::floor(-radius / stretch)) + 1;
   AxisTaps taps;
   taps.num_taps = 2 - 2 * first_tap;
   for (int64_t o = 0; o < axis.output; ++o) {
     double x = original_coordinate(how, axis, o);
-    auto base = static_cast<int64_t>(std::floor(x));
+    const int64_t base = to_integer(std::floor(x));
     double ratio = x - std::floor(x);
     std::vector<double> weights;
     double sum = 0;
@@ -153,6 +159,7 @@ AxisTaps weighted_taps(const Resampling& how, const ResampledAxis& axis) {
 }  // namespace
 
 AxisTaps find_taps(const Resampling& how, const ResampledAxis& axis) {
+  if (axis.output == 0) return {.is_identity = axis.input == 0};
   AxisTaps taps = how.kernel == Resampling::Kernel::kNearest ? nearest_taps(how, axis)
                                                              : weighted_taps(how, axis);
   bool extrapolates = how.transform == "tf_crop_and_resize";

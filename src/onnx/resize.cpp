@@ -74,10 +74,12 @@ Status apply_sizes(NodeImport& node, const std::vector<int64_t>& sizes,
     int64_t& extent = request.output[axes[i]];
     if (policy == "stretch") {
       extent = sizes[i];
-    } else {
-      request.scales[axes[i]] = common;
-      extent = static_cast<int64_t>(std::floor(common * static_cast<double>(extent) + 0.5));
+      continue;
     }
+    const double product = std::floor(common * static_cast<double>(extent) + 0.5);
+    if (!(product < 0x1p40)) return node.invalid("extent {} with a scale of {}", extent, common);
+    request.scales[axes[i]] = common;
+    extent = static_cast<int64_t>(product);
   }
   return {};
 }
@@ -271,9 +273,14 @@ Status import_resize(NodeImport& node) {
   CORF_RETURN_IF_ERROR(check_output(node, request));
   CORF_ASSIGN(Resampling how, read_resampling(node));
   Shape from = node.shape(x);
-  bool nearest = how.kernel == Resampling::Kernel::kNearest;
-  if (!nearest && !is_float(node.dtype(x))) {
-    return node.unsupported("only mode 'nearest' is supported for integers");
+  const bool nearest = how.kernel == Resampling::Kernel::kNearest;
+  const DType dtype = node.dtype(x);
+  if (!nearest && dtype == DType::kBool) {
+    return node.unsupported("only mode 'nearest' is supported for bool");
+  }
+  const bool is_rounded = !nearest && !is_float(dtype);  // integers, weighed as floats
+  if (is_rounded) {
+    x = cast(node.graph, node.part("wide"), x, size_bytes(dtype) > 2 ? DType::kF64 : DType::kF32);
   }
   std::vector<AxisTaps> taps;
   bool identity = true;
@@ -294,7 +301,14 @@ Status import_resize(NodeImport& node) {
       y = resample_axis(node, name, taps[d], y, static_cast<int>(d), request.output[d]);
     }
   }
-  node.set_output(extrapolate(node, taps, y, node.float_attribute("extrapolation_value", 0)));
+  y = extrapolate(node, taps, y, node.float_attribute("extrapolation_value", 0));
+  if (is_rounded) {
+    y = per_element(node.graph, node.part("rounded"), {y},
+                    [&](ScalarBody& b, const std::vector<int>& in) {
+                      return b.cast(b.apply(ScalarOp::kRoundEven, in[0]), dtype);
+                    });
+  }
+  node.set_output(y);
   return {};
 }
 

@@ -142,10 +142,7 @@ Status import_eye_like(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(1));
   Shape shape = node.shape(node.input(0));
   if (shape.size() != 2) return node.invalid("input of rank {}, not 2", shape.size());
-  auto dtype = std::optional(node.dtype(node.input(0)));
-  if (node.has_attribute("dtype")) {
-    dtype = dtype_from_onnx(static_cast<int>(node.int_attribute("dtype", 0)));
-  }
+  const auto dtype = node.dtype_attribute("dtype", node.dtype(node.input(0)));
   if (!dtype) return node.unsupported("its element type is not supported");
   CORF_RETURN_IF_ERROR(check_size(node, *dtype, shape));
   int64_t k = node.int_attribute("k", 0);
@@ -159,9 +156,7 @@ Status import_eye_like(NodeImport& node) {
 Status import_non_zero(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(1));
   const Tensor* x = node.known(node.input(0));
-  if (x == nullptr) {
-    return node.unsupported("its output's shape depends on data; only constants are supported");
-  }
+  if (x == nullptr) return node.depends_on_data(0, "output's shape");
   std::vector<int64_t> positions;
   for (int64_t i = 0; i < x->num_elems(); ++i) {
     if (x->at_f64(i) != 0) positions.push_back(i);

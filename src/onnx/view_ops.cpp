@@ -366,6 +366,10 @@ Result<Padding> read_padding(NodeImport& node) {
   if (pads.size() != 2 * count) {
     return node.invalid("{} pads for {} axes", pads.size(), count);
   }
+  constexpr int64_t kMostPad = int64_t{1} << 40;
+  for (const int64_t pad : pads) {
+    if (pad < -kMostPad || pad > kMostPad) return node.invalid("a pad of {}", pad);
+  }
   for (size_t i = 0; i < count; ++i) {
     CORF_ASSIGN(int axis, normal_axis(node, wanted_axes[i], rank));
     padding.before[axis] = pads[i];

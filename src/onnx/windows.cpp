@@ -5,13 +5,6 @@
 #include "support/checked.h"
 
 namespace corf::onnx {
-namespace {
-
-// Far beyond any tensor's extent, and small enough that sums and products of two fit int64.
-constexpr int64_t kMaxWindowValue = int64_t{1} << 30;
-
-}  // namespace
-
 Result<std::vector<int64_t>> positive_ints(NodeImport& node, std::string_view name, size_t count) {
   auto values = node.ints_attribute(name, std::vector<int64_t>(count, 1));
   if (values.size() != count) {
@@ -20,7 +13,8 @@ Result<std::vector<int64_t>> positive_ints(NodeImport& node, std::string_view na
   }
   for (int64_t value : values) {
     if (value < 1 || value > kMaxWindowValue) {
-      return node.invalid("attribute '{}' holds {}; it must be positive", name, value);
+      return node.invalid("attribute '{}' holds {}; 1 to {} are possible", name, value,
+                          kMaxWindowValue);
     }
   }
   return values;

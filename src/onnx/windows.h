@@ -4,6 +4,10 @@
 
 namespace corf::onnx {
 
+/// The most that strides, pads, kernels and the like may be: far beyond any tensor's extent, and
+/// small enough that the sum of some products of two of them fits int64.
+constexpr int64_t kMaxWindowValue = int64_t{1} << 30;
+
 /// Kernel, strides, dilations and padding as a node's attributes give them, with auto_pad resolved
 /// for the given spatial extents, and the output's spatial extents.
 struct WindowExtents {

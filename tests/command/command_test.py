@@ -5,8 +5,8 @@ import unittest
 
 import numpy as np
 
-from corf_command import CommandTest, corf, linear_model, make_model, value
-from onnx import helper
+from corf_command import CommandTest, constant, corf, linear_model, make_model, value
+from onnx import TensorProto, helper
 
 BENCH_KEYS = {"median_ms", "min_ms", "p95_ms", "compile_ms", "threads", "plan", "plan_hash",
               "work_flops", "executed_flops", "gflops", "limit_ms", "limit_fraction"}
@@ -174,10 +174,31 @@ class InspectTest(CommandTest):
         self.check_fails("inspect", model, "--stage", "graph", says=["first", "second"])
 
         known = self.check_succeeds("inspect", self.model)
-        self.assertIn("Every operator is supported.", known)
+        self.assertIn("Every node is supported with the open dimensions at 64.", known)
         self.assertIn("--shape", known)
         result = json.loads(self.check_succeeds("inspect", self.model, "--json"))
         self.assertIs(result["supported"], None)
+
+    def test_says_with_open_shapes_what_a_run_would(self):
+        late = self.write("late.onnx", make_model(
+            [helper.make_node("NonZero", ["x"], ["y"], name="where")],
+            [value("x", ["batch", 2])],
+            [helper.make_tensor_value_info("y", TensorProto.INT64, None)]))
+        result = json.loads(self.check_succeeds("inspect", late, "--json"))
+        self.assertIs(result["supported"], False)
+        for word in ("where", "'x'", "--shape"):
+            self.assertIn(word, result["unsupported"])
+
+        picky = self.write("picky.onnx", make_model(
+            [helper.make_node("Add", ["x", "c"], ["y"], name="sum")],
+            [value("x", ["batch", "width"])], [value("y", ["batch", "width"])],
+            [constant("c", np.ones(37, np.float32))]))
+        self.assertIs(json.loads(self.check_succeeds("inspect", picky, "--json"))["supported"], None)
+        strict = self.write("strict.onnx", make_model(
+            [helper.make_node("Reshape", ["x", "s"], ["y"], name="turn")],
+            [value("x", ["batch", "width"])], [value("y", [3, 37])],
+            [constant("s", np.array([3, 37], np.int64))]))
+        self.assertIn("depends on the open shapes", self.check_succeeds("inspect", strict))
 
     def test_stages(self):
         for stage in ("graph", "loop", "llvm", "asm"):

@@ -128,6 +128,41 @@ class ModelTest(CommandTest):
              helper.make_node("Strange", ["b"], ["y"], name="second", domain="my.domain")],
             [value("x", [2])], [value("y", [2])]), "first", "NoSuchOperator", "second", "Strange")
 
+    def test_indices_beyond_the_axis(self):
+        """Gather, GatherElements and GatherND fail in the run, as Scatter does."""
+        for operator, shape in (("Gather", [2]), ("GatherElements", [2, 3]), ("GatherND", [1, 2])):
+            with self.subTest(operator=operator):
+                model = self.write("gather.onnx", make_model(
+                    [helper.make_node(operator, ["x", "i"], ["y"], name="pick")],
+                    [value("x", [4, 3]), value("i", shape, TensorProto.INT64)],
+                    [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]))
+                indices = np.zeros(shape, np.int64)
+                inside = self.save("inside.npy", indices)
+                self.check_succeeds("run", model, "--input", f"i={inside}")
+                indices.flat[0] = 4
+                outside = self.save("outside.npy", indices)
+                self.check_fails("run", model, "--input", f"i={outside}",
+                                 says=["pick", "index 4 is out of range", "4 elements"])
+
+    def test_a_value_that_has_to_be_known(self):
+        """The message names the input and the option, and following it helps."""
+        model = self.write("late.onnx", make_model(
+            [helper.make_node("Cast", ["k"], ["wide"], to=TensorProto.INT64),
+             helper.make_node("Reshape", ["x", "wide"], ["y"], name="turn")],
+            [value("x", [6]), value("k", [2], TensorProto.INT32)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]))
+        self.check_fails("run", model, says=["turn", "its shape", "'k'", "--constant k=VALUE"])
+        self.check_succeeds("run", model, "--constant", "k=2,3")
+
+    def test_element_types_that_an_operator_does_not_take(self):
+        for operator, kind in (("Relu", TensorProto.BOOL), ("Exp", TensorProto.INT64),
+                               ("GlobalMaxPool", TensorProto.INT32), ("Not", TensorProto.FLOAT)):
+            with self.subTest(operator=operator):
+                self.check_refused(make_model(
+                    [helper.make_node(operator, ["x"], ["y"], name="mistyped")],
+                    [value("x", [1, 1, 2, 2], kind)], [value("y", [1, 1, 2, 2], kind)]),
+                    "mistyped", "element type")
+
     def test_unknown_opset(self):
         self.check_refused(make_model([helper.make_node("Relu", ["x"], ["y"])],
                                       [value("x", [2])], [value("y", [2])], opset=999), "999")

@@ -67,6 +67,61 @@ TEST(Routines, TableListsWhatCanBePrepared) {
   expect_error(run("Sort", {}, {}), ErrorCode::kUnsupported, "Sort");
 }
 
+// ---- CheckIndices -----------------------------------------------------------------------------
+
+std::map<std::string, RoutineAttribute> extents(std::vector<int64_t> values) {
+  return {{"extents", std::move(values)}};
+}
+
+TEST(CheckIndices, CountsFromTheEndAndNamesWhatIsOutside) {
+  const auto inside = tensor<int64_t>({2, 2}, {0, -1, 4, -5});
+  const auto r = run("CheckIndices", {inside}, {{DType::kI64, {2, 2}}}, extents({5}));
+  ASSERT_TRUE(r.ok());
+  EXPECT_EQ(elems<int64_t>((*r)[0]), (std::vector<int64_t>{0, 4, 4, 0}));
+  for (const int64_t index : {int64_t{5}, int64_t{-6}, INT64_MAX, INT64_MIN}) {
+    expect_error(
+        run("CheckIndices", {tensor<int64_t>({2}, {1, index})}, {{DType::kI64, {2}}}, extents({5})),
+        ErrorCode::kInvalidArgument, fmt::format("index {} is out of range", index));
+  }
+}
+
+TEST(CheckIndices, EachCoordinateHasItsExtent) {
+  const auto pairs = tensor<int32_t>({2, 2}, {1, 6, -2, -7});
+  const auto r = run("CheckIndices", {pairs}, {{DType::kI32, {2, 2}}}, extents({2, 7}));
+  ASSERT_TRUE(r.ok());
+  EXPECT_EQ(elems<int32_t>((*r)[0]), (std::vector<int32_t>{1, 6, 0, 0}));
+  expect_error(run("CheckIndices", {tensor<int32_t>({1, 2}, {2, 1})}, {{DType::kI32, {1, 2}}},
+                   extents({2, 7})),
+               ErrorCode::kInvalidArgument, "index 2 is out of range: the dimension has 2");
+}
+
+TEST(CheckIndices, ManyIndicesAndRunsAfterAFault) {
+  std::vector<int32_t> many(100'000, 3);
+  many[77'777] = -1;
+  auto indices = tensor<int32_t>({100'000}, many);
+  Tensor result(DType::kI32, {100'000});
+  auto routine = prepare_routine("CheckIndices", call_of({indices}, {result}, extents({9})));
+  ASSERT_TRUE(routine.ok());
+  const void* from[] = {indices.bytes()};
+  void* to[] = {result.bytes()};
+  ASSERT_TRUE((*routine)(from, to).ok());
+  EXPECT_EQ(result.at_i64(77'777), 8);
+  indices.set_i64(99'999, 9);
+  EXPECT_FALSE((*routine)(from, to).ok());
+  indices.set_i64(99'999, 0);
+  EXPECT_TRUE((*routine)(from, to).ok());
+}
+
+TEST(CheckIndices, Errors) {
+  const auto indices = tensor<int64_t>({2, 2}, {0, 0, 0, 0});
+  for (const auto& wrong : {std::vector<int64_t>{}, {1, 2, 3}, {-1}, {INT64_MAX}}) {
+    expect_error(run("CheckIndices", {indices}, {{DType::kI64, {2, 2}}}, extents(wrong)),
+                 ErrorCode::kInvalidModel, "extents");
+  }
+  expect_error(run("CheckIndices", {indices}, {{DType::kI32, {2, 2}}}, extents({3})),
+               ErrorCode::kInvalidModel, "element type");
+}
+
 // ---- TopK -------------------------------------------------------------------------------------
 
 TEST(TopK, LargestAlongTheLastAxisWithTiesInOrder) {

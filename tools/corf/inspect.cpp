@@ -14,19 +14,6 @@ struct InspectSettings : Settings {
   std::string stage;
 };
 
-/// Why the model cannot be compiled, if it is for its operators. With open shapes only those nodes
-/// show that no shapes would make fit.
-std::optional<std::string> unsupported_nodes(Session& session, const Shapes& shapes, bool open) {
-  if (session.operators().empty()) return std::nullopt;  // a compiled file keeps none
-  try {
-    session.inspect("graph", shapes);
-  } catch (const Exception& exception) {
-    if (exception.code() == CORF_UNSUPPORTED) return exception.what();
-    if (!open || exception.code() != CORF_INVALID_ARGUMENT) throw;
-  }
-  return std::nullopt;
-}
-
 bool has_open_shape(const std::vector<Declaration>& inputs, const Shapes& shapes) {
   for (const Declaration& input : inputs) {
     if (!input.is_symbolic() || shapes.contains(input.name)) continue;
@@ -36,6 +23,69 @@ bool has_open_shape(const std::vector<Declaration>& inputs, const Shapes& shapes
     }
   }
   return false;
+}
+
+/// Whether corf can compile the model, as far as its inputs' shapes tell.
+struct Support {
+  std::optional<bool> supported;  // none: it depends on the open shapes
+  std::string text;
+};
+
+/// The given shapes, with `extent` for every dimension that is still open; none if an input has no
+/// rank.
+std::optional<Shapes> fill_open(const std::vector<Declaration>& inputs, Shapes shapes,
+                                int64_t extent) {
+  for (const Declaration& input : inputs) {
+    if (!input.is_symbolic() || shapes.contains(input.name)) continue;
+    if (!input.has_shape) return std::nullopt;
+    std::vector<int64_t> filled = input.extents;
+    for (size_t d = 0; d < filled.size(); ++d) {
+      if (filled[d] >= 0) continue;
+      const auto bound = shapes.find(input.symbols[d]);
+      filled[d] = bound != shapes.end() && bound->second.size() == 1 ? bound->second[0] : extent;
+    }
+    shapes[input.name] = filled;
+  }
+  return shapes;
+}
+
+/// Why the model cannot be imported with these shapes; none if it can.
+std::optional<Exception> import_error(Session& session, const Shapes& shapes) {
+  try {
+    session.inspect("graph", shapes);
+  } catch (const Exception& exception) {
+    return exception;
+  }
+  return std::nullopt;
+}
+
+/// With open shapes the model is tried with some extents: what is missing whatever they are shows.
+Support find_support(Session& session, const std::vector<Declaration>& inputs,
+                     const Shapes& shapes) {
+  if (session.operators().empty()) return {true, "Every node is supported."};  // a compiled file
+  const auto error = import_error(session, shapes);
+  if (!error) return {true, "Every node is supported."};
+  if (error->code() == CORF_UNSUPPORTED) return {false, error->what()};
+  if (!has_open_shape(inputs, shapes) || error->code() != CORF_INVALID_ARGUMENT) throw *error;
+  std::string missing;
+  for (const int64_t extent : {64, 1, 224}) {
+    const auto filled = fill_open(inputs, shapes, extent);
+    if (!filled) break;
+    const auto why = import_error(session, *filled);
+    if (!why) {
+      return {std::nullopt, fmt::format("Every node is supported with the open dimensions at {}. "
+                                        "Other extents may change that: give yours with --shape.",
+                                        extent)};
+    }
+    if (why->code() == CORF_UNSUPPORTED && missing.empty()) {
+      missing = fmt::format("{}\n(with the open dimensions at {}; --shape gives others)",
+                            why->what(), extent);
+    }
+  }
+  if (!missing.empty()) return {false, missing};
+  return {std::nullopt,
+          "Every operator is known. Whether every node is supported depends on the open shapes: "
+          "give them with --shape."};
 }
 
 Json to_json(const std::vector<Declaration>& declarations) {
@@ -106,29 +156,21 @@ void inspect(const InspectSettings& settings) {
   }
 
   const std::vector<Declaration> inputs = session.inputs();
-  const bool open = has_open_shape(inputs, shapes);
-  const std::optional<std::string> unsupported = unsupported_nodes(session, shapes, open);
+  const Support support = find_support(session, inputs, shapes);
   if (settings.json) {
     Json result = {{"opset", session.opset()},
                    {"inputs", to_json(inputs)},
                    {"outputs", to_json(session.outputs())},
                    {"operators", session.operators()},
                    {"metadata", session.metadata()},
-                   {"supported", open && !unsupported ? Json(nullptr) : Json(!unsupported)}};
-    if (unsupported) result["unsupported"] = *unsupported;
+                   {"supported", support.supported ? Json(*support.supported) : Json(nullptr)}};
+    if (support.supported == false) result["unsupported"] = support.text;
     print(result);
     return;
   }
   print_overview(session, inputs);
-  if (unsupported) {
-    fmt::print("\nnot supported\n{}\n", *unsupported);
-  } else if (open) {
-    fmt::print(
-        "\nEvery operator is supported. Give the open shapes with --shape to learn whether every "
-        "node is.\n");
-  } else {
-    fmt::print("\nEvery node is supported.\n");
-  }
+  const bool is_refused = support.supported == false;
+  fmt::print("\n{}{}\n", is_refused ? "not supported\n" : "", support.text);
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ struct Routine {
 
 constexpr std::array kRoutines = {
     Routine{"BitCast", prepare_bit_cast},
+    Routine{"CheckIndices", prepare_check_indices},
     Routine{"CumSum", prepare_cum_sum},
     Routine{"GRU", prepare_gru},
     Routine{"GatherND", prepare_gather_nd},
