@@ -243,7 +243,7 @@ bool is_packed(const Nest& nest, const StoragePlan& storage, int load, int vecto
   const Access& access = nest.loads[load];
   return nest.is_contraction() && vector_axis >= 0 && !nest.axes[vector_axis].reduction &&
          storage.roots[access.root].kind == Root::Kind::kConstant && access.guards.empty() &&
-         index::depends_on(access.address, vector_axis);
+         !mentions_gather(access.address) && index::depends_on(access.address, vector_axis);
 }
 
 bool is_table(const Nest& nest, const StoragePlan& storage, int load, int vector_axis) {
@@ -308,6 +308,8 @@ std::optional<ScaledSum> scaled_sum(const Nest& nest, const StoragePlan& storage
   }
   if (sum.op < 0 || sum.tables.empty()) return std::nullopt;
   const Access& scaled = nest.loads[nest.ops[sum.op].access];
+  // Where an index says which element it is, it may be another one for each point of any axis.
+  if (mentions_gather(scaled.address)) return std::nullopt;
   for (const ScaledSum::Table& table : sum.tables) {
     if (index::depends_on(scaled.address, table.parallel_axis)) return std::nullopt;
   }

@@ -81,7 +81,7 @@ std::string RandomGraph::name(const std::string& kind) {
 }
 
 ValueId RandomGraph::add_layer(ValueId x) {
-  switch (pick(0, 9)) {
+  switch (pick(0, 10)) {
     case 0:
     case 1:
     case 2:
@@ -99,6 +99,8 @@ ValueId RandomGraph::add_layer(ValueId x) {
       return add_repeats(x);
     case 8:
       return add_reduction(x);
+    case 9:
+      return add_resampled(x);
     default:
       return add_scale(x);
   }
@@ -279,6 +281,35 @@ ValueId RandomGraph::add_reduction(ValueId x) {
   };
   return add_clip(
       graph::reduce(graph_, name("reduce"), x, kCombiners[pick(0, 3)], axes, true, body));
+}
+
+/// Each row or column as a weighted sum of some that a table names.
+ValueId RandomGraph::add_resampled(ValueId x) {
+  const Shape in = shape(x);
+  const int axis = static_cast<int>(pick(2, 3));
+  if (in[axis] == 0) return x;
+  const int64_t extent = pick(1, 9), taps = pick(1, 4);
+  Tensor table(DType::kI64, {extent, taps});
+  for (int64_t i = 0; i < table.num_elems(); ++i) table.set_i64(i, pick(0, in[axis] - 1));
+  const ValueId weights = graph_.add_constant(name("weights"), ternary({extent, taps}));
+  const ValueId positions = graph_.add_constant(name("positions"), table);
+  graph::Compute compute;
+  for (int d = 0; d < 4; ++d) {
+    compute.space.axes.push_back({"d" + std::to_string(d), d == axis ? extent : in[d]});
+  }
+  compute.space.axes.push_back({"tap", taps, index::AxisKind::kReduction});
+  graph::Operand source, by_tap;
+  source.map = index::IndexMap::identity(4);
+  const index::Expr held = index::Expr::variable(5 + 2);
+  source.map.exprs[axis] = index::min(index::max(held, index::Expr(0)), index::Expr(in[axis] - 1));
+  by_tap.map.exprs = {index::Expr::variable(axis), index::Expr::variable(4)};
+  compute.operands = {source, by_tap, by_tap};
+  const int element = compute.body.operand(0, DType::kF32);
+  const int weight = compute.body.operand(1, DType::kF32);
+  compute.body.apply(ScalarOp::kMul, element, weight);
+  compute.combiner = graph::Combiner::kSum;
+  return add_clip(
+      graph_.add_compute(name("resample"), std::move(compute), {x, weights, positions}));
 }
 
 /// Squeeze-and-excite in small: a global pool, a clip, a product along the channels.

@@ -8,10 +8,11 @@
 namespace corf::test {
 
 /// A random network of small layers: convolutions (dense, grouped, depthwise, strided, dilated,
-/// padded), matrix products, pools, reductions, activations, residual sums, views, and values that
-/// repeat along some axes (broadcast, tiled, stretched, with repeated edges), which reductions over
-/// those axes then read. Some have no elements. All data are small integers, so that every order of
-/// summation gives the same float32 bits.
+/// padded), matrix products, pools, reductions, activations, residual sums, views, weighted sums of
+/// elements at positions that a table holds, and values that repeat along some axes (broadcast,
+/// tiled, stretched, with repeated edges), which reductions over those axes then read. Some have no
+/// elements. All data are small integers, so that every order of summation gives the same float32
+/// bits.
 /// Source: design section 5, exact tier.
 class RandomGraph {
  public:
@@ -38,6 +39,7 @@ class RandomGraph {
   graph::ValueId add_scale(graph::ValueId x);
   graph::ValueId add_repeats(graph::ValueId x);
   graph::ValueId add_reduction(graph::ValueId x);
+  graph::ValueId add_resampled(graph::ValueId x);
   graph::ValueId add_clip(graph::ValueId x);
   void add_head(graph::ValueId x);
 
