@@ -48,6 +48,9 @@ std::string_view type_fault(ScalarOp op, DType result, std::span<const DType> ar
     case ScalarOp::kNeg:
     case ScalarOp::kAbs:
     case ScalarOp::kSign:
+    case ScalarOp::kFloor:
+    case ScalarOp::kCeil:
+    case ScalarOp::kRoundEven:
       return !is_bool && all_are(result) ? "" : "takes and gives one type of numbers";
     default:
       return is_float(result) && all_are(result) ? "" : "takes and gives one float type";

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 namespace corf::onnx {
 namespace {
@@ -35,6 +36,7 @@ constexpr std::array kTypeSets = {
 /// word holds for any number of inputs more.
 struct Signature {
   std::string_view op, inputs;
+  int64_t until = std::numeric_limits<int64_t>::max();  // the last opset whose text says so
 };
 
 constexpr Signature kSignatures[] = {
@@ -203,6 +205,7 @@ constexpr Signature kSignatures[] = {
     {"Tanh", "float"},
     {"TensorScatter", "T:any T index"},
     {"ThresholdedRelu", "float"},
+    {"Tile", "T:any R:number R", 5},
     {"Tile", "any index"},
     {"TopK", "number index"},
     {"Transpose", "any"},
@@ -214,10 +217,11 @@ constexpr Signature kSignatures[] = {
     {"ai.onnx.preview.FlexAttention", "any ..."},
 };
 
-const Signature* find_signature(std::string_view op) {
+const Signature* find_signature(std::string_view op, int64_t opset) {
   auto found = std::lower_bound(
       std::begin(kSignatures), std::end(kSignatures), op,
       [](const Signature& entry, std::string_view wanted) { return entry.op < wanted; });
+  while (found != std::end(kSignatures) && found->op == op && found->until < opset) ++found;
   return found != std::end(kSignatures) && found->op == op ? found : nullptr;
 }
 
@@ -244,10 +248,10 @@ const TypeSet* set_of(std::string_view word) {
 
 }  // namespace
 
-bool has_input_types(std::string_view op) { return find_signature(op) != nullptr; }
+bool has_input_types(std::string_view op) { return find_signature(op, 1) != nullptr; }
 
 Status check_input_types(const NodeImport& node, std::string_view op) {
-  const Signature* signature = find_signature(op);
+  const Signature* signature = find_signature(op, node.opset());
   if (signature == nullptr) return {};
   std::vector<std::string_view> words = split_words(signature->inputs);
   const bool is_variadic = !words.empty() && words.back() == "...";

@@ -137,10 +137,10 @@ class ModelTest(CommandTest):
                     [value("x", [4, 3]), value("i", shape, TensorProto.INT64)],
                     [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]))
                 indices = np.zeros(shape, np.int64)
-                inside = self.save("inside.npy", indices)
+                inside = self.write("inside.npy", indices)
                 self.check_succeeds("run", model, "--input", f"i={inside}")
                 indices.flat[0] = 4
-                outside = self.save("outside.npy", indices)
+                outside = self.write("outside.npy", indices)
                 self.check_fails("run", model, "--input", f"i={outside}",
                                  says=["pick", "index 4 is out of range", "4 elements"])
 

@@ -1,3 +1,4 @@
+// Longer than 500 lines because it draws hostile values for every operator in one place.
 // Valid nodes made invalid at random: whatever a file's attributes, shapes, types and constants
 // are, importing it gives a graph that verifies or an error, and so does evaluating the graph.
 #include <csignal>
