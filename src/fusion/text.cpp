@@ -248,6 +248,11 @@ class PlanParser {
     }
     analysis_ = strips.take();
     place_rings(graph_, *analysis_, plan_.storage);
+    // Lowering looks at the rings where they lie: in their order the group has to hold as well.
+    if (Result<StripAnalysis> placed = analyze_strips(graph_, plan_.storage, group); !placed) {
+      refuse(group, placed.error().message);
+      return {};
+    }
     return group_nests(graph_, plan_.storage, group, &*analysis_);
   }
 
