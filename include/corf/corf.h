@@ -46,7 +46,9 @@ typedef enum corf_code {
   CORF_INVALID_ARGUMENT = 3, /* a wrong name, shape, element type or option */
   CORF_IO = 4,               /* a file cannot be read or written */
   CORF_OUT_OF_MEMORY = 5,
-  CORF_INTERNAL = 6 /* a fault of corf's own */
+  CORF_INTERNAL = 6,   /* a fault of corf's own */
+  CORF_OVER_LIMIT = 7, /* more work, memory or nodes than the options "limits.*" allow */
+  CORF_CANCELLED = 8   /* by corf_cancellation_cancel */
 } corf_code;
 
 typedef struct corf_error corf_error;
@@ -139,6 +141,12 @@ CORF_API void corf_options_free(corf_options* options);
  *               rounding errors are larger       "0"
  * "cache_size"  executables kept by a session, at least 1
  *                                                 "8"
+ * "limits.compile_seconds", "limits.memory", "limits.constants", "limits.nodes"
+ *               what one compilation may take: seconds of CPU time, all threads together; MiB of
+ *               tensors at one time; MiB of the compiled model's constants, packed weights among
+ *               them; nodes, after functions are inlined. 0: what the model's size allows, which
+ *               only a model reaches that unfolds out of proportion ("limits.constants": any)
+ *                                                 "0"
  * "verify_each" 0 or 1: check each stage's rules after every pass
  *                                                 "0"
  * "time_passes" 0 or 1: log the time of each pass "0"
@@ -147,6 +155,21 @@ CORF_API void corf_options_free(corf_options* options);
  * Errors: CORF_INVALID_ARGUMENT for an unknown key or a value that it does not take.
  */
 CORF_API corf_error* corf_options_set(corf_options* options, const char* key, const char* value);
+
+/*
+ * Ends compilations, tunings and comparisons from another thread: those of sessions that were loaded
+ * with the options that hold it. They fail with CORF_CANCELLED at their next look, which code
+ * generation takes once a kernel; so do all later ones. Runs are not ended. Sessions keep what they
+ * need of it, so it may be freed before them.
+ */
+typedef struct corf_cancellation corf_cancellation;
+CORF_API corf_error* corf_cancellation_create(corf_cancellation** cancellation);
+/* May be called from any thread, also while others use the sessions. */
+CORF_API void corf_cancellation_cancel(corf_cancellation* cancellation);
+CORF_API void corf_cancellation_free(corf_cancellation* cancellation);
+/* NULL: none, the default. */
+CORF_API corf_error* corf_options_set_cancellation(corf_options* options,
+                                                   const corf_cancellation* cancellation);
 
 /* ---- sessions ---- */
 

@@ -201,6 +201,22 @@ struct Comparison {
   std::optional<ComparedValue> first_wrong_group;
 };
 
+/// Ends compilations from another thread (corf_cancellation_create in corf.h). Copies are the same
+/// one.
+class Cancellation {
+ public:
+  Cancellation() {
+    corf_cancellation* cancellation = nullptr;
+    detail::check(corf_cancellation_create(&cancellation));
+    cancellation_ = {cancellation, corf_cancellation_free};
+  }
+  void cancel() { corf_cancellation_cancel(cancellation_.get()); }
+  const corf_cancellation* get() const { return cancellation_.get(); }
+
+ private:
+  std::shared_ptr<corf_cancellation> cancellation_;
+};
+
 /// Keys and values as documented at corf_options_set.
 class Options {
  public:
@@ -214,6 +230,10 @@ class Options {
   }
   Options& set(const std::string& key, const std::string& value) {
     detail::check(corf_options_set(options_.get(), key.c_str(), value.c_str()));
+    return *this;
+  }
+  Options& set(const Cancellation& cancellation) {
+    detail::check(corf_options_set_cancellation(options_.get(), cancellation.get()));
     return *this;
   }
   const corf_options* get() const { return options_.get(); }

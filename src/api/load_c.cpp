@@ -18,8 +18,9 @@ corf_error* corf_session_load(const char* path, const corf_options* options,
       *session = new corf_session{std::move(opened)};
       return {};
     }
-    CORF_ASSIGN(auto model, corf::onnx::load_model(path, to_options(options).constants));
-    CORF_ASSIGN(auto opened, corf::api::open_session(std::move(model), to_options(options)));
+    const corf::session::Options chosen = to_options(options);
+    CORF_ASSIGN(auto model, corf::onnx::load_model(path, chosen.constants, chosen.limits));
+    CORF_ASSIGN(auto opened, corf::api::open_session(std::move(model), chosen));
     *session = new corf_session{std::move(opened)};
     return {};
   });
@@ -28,9 +29,10 @@ corf_error* corf_session_load(const char* path, const corf_options* options,
 corf_error* corf_session_load_bytes(const void* bytes, size_t size_bytes, const char* directory,
                                     const corf_options* options, corf_session** session) {
   return guarded({needed_array(bytes, size_bytes, "bytes"), {session, "session"}}, [&]() -> Status {
+    const corf::session::Options chosen = to_options(options);
     CORF_ASSIGN(auto model, corf::onnx::parse_model(bytes, size_bytes, directory ? directory : ".",
-                                                    to_options(options).constants));
-    CORF_ASSIGN(auto opened, corf::api::open_session(std::move(model), to_options(options)));
+                                                    chosen.constants, chosen.limits));
+    CORF_ASSIGN(auto opened, corf::api::open_session(std::move(model), chosen));
     *session = new corf_session{std::move(opened)};
     return {};
   });

@@ -38,6 +38,8 @@ driver::CompileOptions ModelCompiler::options(const session::ShapeBindings& shap
   options.shapes = shapes;
   if (options_.plan == "unfused") options.plan = driver::PlanMode::kUnfused;
   if (options_.plan == "fused") options.plan = driver::PlanMode::kFused;
+  options.limits = options_.limits;
+  options.cancellation = options_.cancellation;
   options.verify_each = options_.verify_each;
   options.time_passes = options_.time_passes;
   options.plan_text = options_.force_plan;

@@ -3,6 +3,7 @@
 #include "codegen/function_state.h"
 #include "codegen/matrix_tile.h"
 #include "codegen/tile_lowering.h"
+#include "support/budget.h"
 
 namespace corf::codegen {
 namespace {
@@ -10,6 +11,7 @@ namespace {
 void lower(const std::vector<loop::Stmt>& body, FunctionState& function);
 
 void lower(const loop::Tile& tile, FunctionState& function) {
+  look_at_budget();
   if (tile.matrix && function.isa.has_matrix_unit()) {
     lower_matrix_tile(function, tile);
   } else {

@@ -8,6 +8,7 @@
 #include "cost/nest_cycles.h"
 #include "cost/rates.h"
 #include "fusion/matrix.h"
+#include "support/budget.h"
 #include "support/checked.h"
 
 namespace corf::cost {
@@ -416,6 +417,7 @@ double GroupCost::total() const {
 GroupCost predict(const graph::Graph& graph, const fusion::StoragePlan& storage,
                   const FusionGroup& group, const fusion::StripAnalysis* strips,
                   const Machine& machine, const fusion::WrittenSpans& written) {
+  look_at_budget();
   if (strips) return predict_strips(graph, storage, group, *strips, machine, written);
   return predict_single(graph, storage, group, machine, written);
 }

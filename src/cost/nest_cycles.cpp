@@ -6,6 +6,7 @@
 
 #include "cost/rates.h"
 #include "fusion/steps_inside.h"
+#include "graph/scalar_cost.h"
 #include "support/checked.h"
 
 namespace corf::cost {
@@ -16,29 +17,6 @@ using fusion::Nest;
 using fusion::NestOp;
 using fusion::NestSchedule;
 using fusion::Root;
-using graph::ScalarOp;
-
-/// Instruction slots of an operation on one vector.
-double slots_of(ScalarOp op) {
-  switch (op) {
-    case ScalarOp::kExp:
-    case ScalarOp::kLog:
-      return 20;
-    case ScalarOp::kErf:
-    case ScalarOp::kTanh:
-    case ScalarOp::kSigmoid:
-    case ScalarOp::kSin:
-    case ScalarOp::kCos:
-      return 30;
-    case ScalarOp::kPow:
-      return 60;
-    case ScalarOp::kDiv:
-    case ScalarOp::kSqrt:
-      return 10;
-    default:
-      return 1;
-  }
-}
 
 class NestCycles {
  public:
@@ -80,7 +58,7 @@ class NestCycles {
     double inside = 0, outside = 0;  // slots of a vector of points
     for (int i = 0; i < static_cast<int>(nest_.ops.size()); ++i) {
       const NestOp& op = nest_.ops[i];
-      double slots = op.kind == NestOp::Kind::kApply ? slots_of(op.op) : 0;
+      double slots = op.kind == NestOp::Kind::kApply ? graph::num_instructions(op.op) : 0;
       if (op.kind == NestOp::Kind::kLoad) {
         const Access& load = nest_.loads[op.access];
         slots = access_slots(load) * load_share(load, rows_used);
@@ -129,7 +107,7 @@ class NestCycles {
     double outside = 0;  // slots of a vector of results
     for (int i = nest_.reduce_op; i < static_cast<int>(nest_.ops.size()); ++i) {
       const NestOp& op = nest_.ops[i];
-      if (op.kind == NestOp::Kind::kApply) outside += slots_of(op.op);
+      if (op.kind == NestOp::Kind::kApply) outside += graph::num_instructions(op.op);
       if (op.kind == NestOp::Kind::kLoad) outside += access_slots(nest_.loads[op.access]);
     }
     for (const auto& store : nest_.stores) outside += access_slots(store.access);

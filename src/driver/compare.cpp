@@ -83,14 +83,19 @@ Result<std::optional<ComparedValue>> find_wrong_group(Pipeline pipeline,
 
 }  // namespace
 
-Result<Comparison> compare(const onnx::Model& model, const std::vector<Tensor>& inputs,
-                           const CompileOptions& options) {
-  CORF_ASSIGN(Pipeline pipeline, run_pipeline(model, options, Stage::kLlvm));
+namespace {
+
+Result<Comparison> compare_outputs(const onnx::Model& model, const std::vector<Tensor>& inputs,
+                                   const CompileOptions& options) {
+  const auto run = [&](const CompileOptions& how, Stage last) {
+    return within_budget_of(model, how, [&] { return run_pipeline(model, how, last); });
+  };
+  CORF_ASSIGN(Pipeline pipeline, run(options, Stage::kLlvm));
   CORF_ASSIGN(const std::vector<Tensor> actual, run_compiled(pipeline, inputs));
   // The reference has no roundings of Winograd's weights.
   CompileOptions direct = options;
   direct.winograd = false;
-  CORF_ASSIGN(const Pipeline reference, run_pipeline(model, direct, Stage::kGraph));
+  CORF_ASSIGN(const Pipeline reference, run(direct, Stage::kGraph));
   graph::EvaluateOptions evaluating;
   evaluating.threads = pipeline.machine.threads;
   CORF_ASSIGN(const std::vector<Tensor> expected,
@@ -107,6 +112,15 @@ Result<Comparison> compare(const onnx::Model& model, const std::vector<Tensor>& 
                 find_wrong_group(std::move(pipeline), inputs, options));
   }
   return comparison;
+}
+
+}  // namespace
+
+Result<Comparison> compare(const onnx::Model& model, const std::vector<Tensor>& inputs,
+                           const CompileOptions& options) {
+  // The reference takes what the model's values take.
+  return within_budget({}, options.cancellation,
+                       [&] { return compare_outputs(model, inputs, options); });
 }
 
 }  // namespace corf::driver

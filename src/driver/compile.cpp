@@ -129,7 +129,10 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
     return make_error(ErrorCode::kUnsupported, "this machine has no {}; the widest it offers is {}",
                       to_string(*options.isa), to_string(best_isa()));
   }
-  pipeline.machine = calibrated_machine(threads_of(options), options.isa.value_or(best_isa()));
+  {
+    const BudgetScope unlimited(nullptr);  // it is measured once for all models
+    pipeline.machine = calibrated_machine(threads_of(options), options.isa.value_or(best_isa()));
+  }
   Dumper dump(options);
 
   CORF_ASSIGN(graph::Graph imported, onnx::import(model, options.shapes));
@@ -191,9 +194,12 @@ Result<runtime::ExecutableSpec> generate(Pipeline pipeline) {
 
 Result<Compiled> compile(const onnx::Model& model, const CompileOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  CORF_ASSIGN(Pipeline pipeline, run_pipeline(model, options, Stage::kLlvm));
   Compiled compiled;
-  CORF_ASSIGN(compiled.spec, generate(std::move(pipeline)));
+  CORF_ASSIGN(compiled.spec,
+              within_budget_of(model, options, [&]() -> Result<runtime::ExecutableSpec> {
+                CORF_ASSIGN(Pipeline pipeline, run_pipeline(model, options, Stage::kLlvm));
+                return generate(std::move(pipeline));
+              }));
   const std::chrono::duration<double, std::milli> elapsed =
       std::chrono::steady_clock::now() - start;
   compiled.compile_ms = elapsed.count();
@@ -208,7 +214,10 @@ Result<std::vector<codegen::Spills>> count_spills(const Pipeline& pipeline) {
   return codegen::count_spills(assembly);
 }
 
-Result<std::string> inspect(const onnx::Model& model, Stage stage, const CompileOptions& options) {
+namespace {
+
+Result<std::string> inspect_stage(const onnx::Model& model, Stage stage,
+                                  const CompileOptions& options) {
   CORF_ASSIGN(const Pipeline pipeline, run_pipeline(model, options, stage));
   switch (stage) {
     case Stage::kGraph:
@@ -230,6 +239,12 @@ Result<std::string> inspect(const onnx::Model& model, Stage stage, const Compile
   (stage == Stage::kLlvm ? emitting.llvm_ir : emitting.assembly) = &text;
   CORF_ASSIGN(const runtime::Image image, codegen::emit(pipeline.program.kernels, emitting));
   return stage == Stage::kAsm ? spills_in_words(pipeline.program, text) + text : text;
+}
+
+}  // namespace
+
+Result<std::string> inspect(const onnx::Model& model, Stage stage, const CompileOptions& options) {
+  return within_budget_of(model, options, [&] { return inspect_stage(model, stage, options); });
 }
 
 }  // namespace corf::driver

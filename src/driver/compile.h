@@ -8,6 +8,7 @@
 
 #include "onnx/import.h"
 #include "runtime/executable.h"
+#include "support/budget.h"
 #include "support/result.h"
 #include "target/machine.h"
 
@@ -29,6 +30,8 @@ struct CompileOptions {
   bool winograd = true;  // for the convolutions where it is estimated to be faster
   /// Plans that `tune` found, by graph and machine; nothing is read or written if empty.
   std::string plan_cache_dir;
+  Limits limits;  // of one compilation; what is unset follows from the model's size
+  std::shared_ptr<const Cancellation> cancellation;
   bool verify_each = false;
   bool time_passes = false;
   std::string dump_dir;

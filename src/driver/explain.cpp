@@ -171,8 +171,10 @@ class Explainer {
 
 Result<std::vector<ExplainedGroup>> explain(const onnx::Model& model,
                                             const CompileOptions& options) {
-  CORF_ASSIGN(const Pipeline pipeline, run_pipeline(model, options, Stage::kPlan));
-  return Explainer(pipeline, options).run();
+  return within_budget_of(model, options, [&]() -> Result<std::vector<ExplainedGroup>> {
+    CORF_ASSIGN(const Pipeline pipeline, run_pipeline(model, options, Stage::kPlan));
+    return Explainer(pipeline, options).run();
+  });
 }
 
 }  // namespace corf::driver

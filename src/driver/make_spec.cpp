@@ -67,6 +67,9 @@ Result<runtime::ExecutableSpec> make_spec(Pipeline pipeline, runtime::Image imag
   spec.image = std::move(image);
   spec.arena_bytes = memory.arena_bytes;
   spec.scratch_bytes = memory.scratch_bytes;
+  if (const Budget* budget = Budget::current()) {
+    budget->check_constant_bytes(memory.constants_bytes);
+  }
   CORF_ASSIGN(runtime::Pages pages, runtime::map_pages(memory.constants_bytes));
   for (size_t i = 0; i < program.buffers.size(); ++i) {
     loop::Buffer& buffer = program.buffers[i];

@@ -15,6 +15,13 @@ struct Pipeline {
   loop::Program program;
 };
 
+/// body() under the budget that the options give the model.
+template <typename Body>
+auto within_budget_of(const onnx::Model& model, const CompileOptions& options, Body&& body) {
+  return within_budget(allowed_for(model.size(), options.limits), options.cancellation,
+                       std::forward<Body>(body));
+}
+
 /// Import to loop program: every stage in order; each stops the pipeline with its error.
 Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& options, Stage last);
 

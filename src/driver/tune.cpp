@@ -64,11 +64,11 @@ class MeasuredSearch {
   bool out_of_time_ = false;
 };
 
-}  // namespace
-
-Result<Tuned> tune(const onnx::Model& model, const CompileOptions& options,
-                   const TuneOptions& tuning) {
-  CORF_ASSIGN(Pipeline pipeline, run_pipeline(model, options, Stage::kGraph));
+Result<Tuned> find_tuned_plan(const onnx::Model& model, const CompileOptions& options,
+                              const TuneOptions& tuning) {
+  CORF_ASSIGN(Pipeline pipeline, within_budget_of(model, options, [&] {
+                return run_pipeline(model, options, Stage::kGraph);
+              }));
   CORF_ASSIGN(auto team, runtime::Team::create(pipeline.machine.threads));
   // Parts are measured apart, so that what they leave in the caches for each other is not seen: the
   // whole decides between the plans that two extremes and prediction lead to.
@@ -88,6 +88,15 @@ Result<Tuned> tune(const onnx::Model& model, const CompileOptions& options,
       plan_file(pipeline.graph, pipeline.machine, options.plan_cache_dir, /*for_writing=*/true);
   if (!file.empty()) CORF_RETURN_IF_ERROR(write_file_and_folder(file, tuned.plan_text));
   return tuned;
+}
+
+}  // namespace
+
+Result<Tuned> tune(const onnx::Model& model, const CompileOptions& options,
+                   const TuneOptions& tuning) {
+  // It compiles many kernels; `tuning` bounds the time.
+  return within_budget({}, options.cancellation,
+                       [&] { return find_tuned_plan(model, options, tuning); });
 }
 
 }  // namespace corf::driver

@@ -3,6 +3,7 @@
 
 #include "fusion/order.h"
 #include "fusion/plan.h"
+#include "graph/scalar_cost.h"
 
 namespace corf::fusion {
 namespace {
@@ -13,8 +14,10 @@ using graph::Node;
 using graph::NodeId;
 using graph::ValueId;
 
-/// Registers bound how much a kernel may carry along.
+/// Registers bound how much a kernel may carry along, and what a compiler takes for a long block:
+/// it grows with the square of the block's instructions.
 constexpr size_t kMaxGroupNodes = 24;
+constexpr double kMaxGroupInstructions = 1024;
 
 const Compute* compute_of(const Graph& graph, NodeId id) {
   return std::get_if<Compute>(&graph.nodes[id].op);
@@ -86,7 +89,22 @@ class UnfusedPlanner {
  private:
   struct Draft {
     std::vector<NodeId> nodes;
+    double instructions = 0;  // for one vector of each node's results
   };
+
+  double instructions(NodeId id) const {
+    return graph::num_instructions(compute_of(graph_, id)->body);
+  }
+  bool has_room(int number, NodeId candidate) const {
+    const Draft& draft = drafts_[number];
+    return draft.nodes.size() < kMaxGroupNodes &&
+           draft.instructions + instructions(candidate) <= kMaxGroupInstructions;
+  }
+  void add(NodeId id, int number) {
+    group_of_[id] = number;
+    drafts_[number].nodes.push_back(id);
+    drafts_[number].instructions += instructions(id);
+  }
 
   void form_groups() {
     const auto n = static_cast<NodeId>(graph_.nodes.size());
@@ -103,18 +121,17 @@ class UnfusedPlanner {
   /// read it, as long as every stored value has the group's own points.
   void grow(NodeId seed) {
     const int number = static_cast<int>(drafts_.size());
-    drafts_.push_back({{seed}});
-    group_of_[seed] = number;
+    drafts_.emplace_back();
+    add(seed, number);
     if (!is_elementwise(graph_, seed)) add_prologues(seed, number);
     bool grown = true;
-    while (grown && drafts_[number].nodes.size() < kMaxGroupNodes) {
+    while (grown) {
       grown = false;
       for (NodeId member : std::vector<NodeId>(drafts_[number].nodes)) {
         if (prologues_.count(member)) continue;
         for (NodeId consumer : consumers_[graph_.nodes[member].outputs[0]]) {
           if (group_of_[consumer] < 0 && can_append(consumer, number)) {
-            group_of_[consumer] = number;
-            drafts_[number].nodes.push_back(consumer);
+            add(consumer, number);
             grown = true;
           }
         }
@@ -133,9 +150,9 @@ class UnfusedPlanner {
       NodeId producer = graph_.values[value].producer;
       if (!is_elementwise(graph_, producer) || group_of_[producer] >= 0) return;
       if (consumers_[value].size() != 1 || is_output_[value]) return;
-      group_of_[producer] = number;
+      if (!has_room(number, producer)) return;
       prologues_.insert(producer);
-      drafts_[number].nodes.push_back(producer);
+      add(producer, number);
       // Go on through the operand with the same points; the others are loaded.
       const Compute& elementwise = *compute_of(graph_, producer);
       ValueId next = -1;
@@ -150,7 +167,7 @@ class UnfusedPlanner {
   }
 
   bool can_append(NodeId candidate, int number) {
-    if (!is_elementwise(graph_, candidate)) return false;
+    if (!is_elementwise(graph_, candidate) || !has_room(number, candidate)) return false;
     const NodeId seed = drafts_[number].nodes[0];
     if (drives_out_lines(graph_, *storage_, seed, graph_.nodes[candidate].outputs[0])) return false;
     const Node& node = graph_.nodes[candidate];

@@ -7,6 +7,7 @@
 #include "graph/parallel.h"
 #include "graph/scalar_block.h"
 #include "support/assert.h"
+#include "support/budget.h"
 #include "support/checked.h"
 
 namespace corf::graph {
@@ -236,6 +237,7 @@ class Walk {
 
   /// Runs the body for the points start.. along the line axis, the others being at `at_`.
   void evaluate_line(int64_t start, int64_t count) {
+    look_at_budget();
     if (line_axis_ >= 0) at_[line_axis_] = start;
     for (size_t i = 0; i < plan_.axes.size(); ++i) values_[plan_.axes[i].axis] = at_[i];
     // An operand is indexed by later ones only.

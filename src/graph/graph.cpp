@@ -3,6 +3,7 @@
 #include <array>
 
 #include "support/assert.h"
+#include "support/budget.h"
 
 namespace corf::graph {
 
@@ -12,6 +13,7 @@ namespace {
 
 /// Appends the node and its outputs, which are named after it.
 std::vector<ValueId> append(Graph& graph, Node node, std::vector<std::pair<DType, Shape>> outputs) {
+  look_at_budget();
   NodeId id = static_cast<NodeId>(graph.nodes.size());
   for (ValueId input : node.inputs) {
     CORF_ASSERT(input >= 0 && input < static_cast<ValueId>(graph.values.size()),

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "support/assert.h"
+#include "support/budget.h"
 #include "support/checked.h"
 
 namespace corf::index {
@@ -86,6 +87,7 @@ Expr Expr::variable(int id) {
 }
 
 Expr Expr::make(ExprKind kind, const Expr& a, const Expr& b) {
+  look_at_budget();
   return Expr(std::make_shared<const Node>(Node{kind, 0, {a, b}}));
 }
 

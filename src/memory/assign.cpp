@@ -4,6 +4,7 @@
 #include <limits>
 #include <tuple>
 
+#include "support/budget.h"
 #include "support/checked.h"
 
 namespace corf::memory {
@@ -29,6 +30,7 @@ int64_t place(std::vector<Block>& blocks) {
   int64_t total = 0;
   std::vector<const Block*> placed;  // by offset
   for (Block& block : blocks) {
+    look_at_budget();
     int64_t best = std::numeric_limits<int64_t>::max(), best_gap = best, end = 0;
     for (const Block* other : placed) {
       if (!meet(other->range, block.range)) continue;

@@ -12,6 +12,7 @@
 #include "onnx/importer.h"
 #include "onnx/operator_types.h"
 #include "onnx/remove_unused_nodes.h"
+#include "support/budget.h"
 
 namespace corf::onnx {
 namespace {
@@ -141,10 +142,14 @@ Status Importer::import_node(const ModelNode& node, const std::string& name) {
     return give_up(proto, context.prefix() + why);
   }
   if (!available) return give_up(proto, "");
+  look_at_budget();
   Status status =
       import_with(*find_operator(proto.domain(), proto.op_type(), node.opset), context, proto);
   if (!status.ok() && status.error().code == ErrorCode::kUnsupported) {
     return give_up(proto, status.error().message);
+  }
+  if (const Budget* budget = Budget::current()) {
+    budget->check_nodes(static_cast<int64_t>(graph_.nodes.size()));
   }
   return status;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "graph/graph.h"
+#include "support/budget.h"
 #include "support/result.h"
 
 namespace corf::onnx {
@@ -29,6 +30,7 @@ class Model {
   const std::vector<ModelTensor>& outputs() const;
   const std::map<std::string, std::string>& metadata() const;  // metadata_props
   int64_t opset() const;                                       // of the default domain
+  ModelSize size() const;
   /// How often each operator occurs, subgraphs included; "domain.Name" outside of ONNX's domain.
   std::map<std::string, int64_t> operator_counts() const;
 
@@ -45,12 +47,15 @@ class Model {
 using InputConstants = std::map<std::string, std::string>;
 
 /// Errors: kIo if unreadable; kInvalidModel if damaged, truncated, empty, cyclic or of inconsistent
-/// types, naming what is wrong; kInvalidArgument if a constant does not fit.
+/// types, naming what is wrong; kInvalidArgument if a constant does not fit; kOverLimit if functions
+/// unfold to more nodes or bytes than `limits`, or else the file's size, allow.
 Result<std::shared_ptr<const Model>> load_model(const std::string& path,
-                                                const InputConstants& constants = {});
+                                                const InputConstants& constants = {},
+                                                const Limits& limits = {});
 Result<std::shared_ptr<const Model>> parse_model(const void* bytes, size_t size_bytes,
                                                  const std::string& directory = ".",
-                                                 const InputConstants& constants = {});
+                                                 const InputConstants& constants = {},
+                                                 const Limits& limits = {});
 
 /// Shapes of inputs by name, for those with symbolic dimensions; symbols may also be bound by name
 /// (a shape of one extent under the symbol's name).

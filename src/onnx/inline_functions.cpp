@@ -12,9 +12,9 @@ using onnx_proto::FunctionProto;
 using onnx_proto::GraphProto;
 using onnx_proto::NodeProto;
 
-// Bounds on what a small file can unfold to.
 constexpr int kMaxCallDepth = 64;
-constexpr size_t kMaxNodes = 1'000'000;
+/// Of a message without anything in it, with what stands beside it.
+constexpr int64_t kBytesPerNode = 512;
 
 using FunctionKey = std::tuple<std::string, std::string, std::string>;  // domain, name, overload
 
@@ -145,10 +145,11 @@ Result<std::vector<ModelNode>> inline_functions(ModelStorage& storage, int64_t m
       bind_attributes(copy, function, node);
       renaming.apply(copy);
       stack.push_back({{&copy, opset}, pending.depth + 1});
-    }
-    if (storage.inlined_nodes.size() > kMaxNodes) {
-      return make_error(ErrorCode::kInvalidModel, "the model's functions unfold to over {} nodes",
-                        kMaxNodes);
+      if (Budget* budget = Budget::current()) {
+        budget->check_nodes(static_cast<int64_t>(storage.inlined_nodes.size()));
+        budget->hold_bytes(kBytesPerNode + 2 * static_cast<int64_t>(copy.ByteSizeLong()));
+        look_at_budget();
+      }
     }
   }
   return result;

@@ -129,8 +129,35 @@ Status read_interface(Model::State& state) {
   return {};
 }
 
-Status read_nodes(Model::State& state) {
-  CORF_ASSIGN(auto nodes, inline_functions(*state.storage, state.opset));
+int64_t count_nodes(const google::protobuf::RepeatedPtrField<onnx_proto::NodeProto>& nodes) {
+  int64_t count = nodes.size();
+  for (const onnx_proto::NodeProto& node : nodes) {
+    for (const onnx_proto::AttributeProto& attribute : node.attribute()) {
+      if (attribute.has_g()) count += count_nodes(attribute.g().node());
+      for (const auto& body : attribute.graphs()) count += count_nodes(body.node());
+    }
+  }
+  return count;
+}
+
+ModelSize size_of(const Model::State& state) {
+  const ModelProto& proto = state.storage->proto;
+  ModelSize size;
+  size.bytes = static_cast<int64_t>(proto.ByteSizeLong());
+  for (const auto& tensor : proto.graph().initializer()) {
+    const auto read = state.initializers.find(tensor.name());
+    const bool external = tensor.data_location() == onnx_proto::TensorProto::EXTERNAL;
+    if (external && read->second.ok()) size.bytes += read->second->size_bytes();
+  }
+  size.nodes = count_nodes(proto.graph().node());
+  for (const auto& function : proto.functions()) size.nodes += count_nodes(function.node());
+  return size;
+}
+
+Status read_nodes(Model::State& state, const Limits& limits) {
+  CORF_ASSIGN(auto nodes, within_budget(allowed_for(state.size, limits), nullptr, [&] {
+                return inline_functions(*state.storage, state.opset);
+              }));
   for (const ModelNode& node : nodes) {
     if (node.proto->op_type().empty()) {
       return make_error(ErrorCode::kInvalidModel, "{} has no operator type", describe(*node.proto));
@@ -212,7 +239,8 @@ Result<std::shared_ptr<ModelStorage>> parse(const void* bytes, size_t size_bytes
 
 Result<std::shared_ptr<const Model>> make_model(std::shared_ptr<ModelStorage> storage,
                                                 std::vector<std::string> directories,
-                                                const InputConstants& constants) {
+                                                const InputConstants& constants,
+                                                const Limits& limits) {
   auto state = std::make_unique<Model::State>();
   state->storage = std::move(storage);
   state->external = std::make_shared<ExternalData>(std::move(directories));
@@ -225,7 +253,8 @@ Result<std::shared_ptr<const Model>> make_model(std::shared_ptr<ModelStorage> st
   CORF_RETURN_IF_ERROR(read_initializers(*state));
   CORF_RETURN_IF_ERROR(read_interface(*state));
   CORF_RETURN_IF_ERROR(make_inputs_constant(*state, constants));
-  CORF_RETURN_IF_ERROR(read_nodes(*state));
+  state->size = size_of(*state);
+  CORF_RETURN_IF_ERROR(read_nodes(*state, limits));
   return std::shared_ptr<const Model>(std::make_shared<Model>(std::move(state)));
 }
 
@@ -245,6 +274,7 @@ const std::vector<ModelTensor>& Model::inputs() const { return state_->inputs; }
 const std::vector<ModelTensor>& Model::outputs() const { return state_->outputs; }
 const std::map<std::string, std::string>& Model::metadata() const { return state_->metadata; }
 int64_t Model::opset() const { return state_->opset; }
+ModelSize Model::size() const { return state_->size; }
 
 std::map<std::string, int64_t> Model::operator_counts() const {
   std::map<std::string, int64_t> counts;
@@ -257,7 +287,8 @@ std::map<std::string, int64_t> Model::operator_counts() const {
 }
 
 Result<std::shared_ptr<const Model>> load_model(const std::string& path,
-                                                const InputConstants& constants) {
+                                                const InputConstants& constants,
+                                                const Limits& limits) {
   CORF_ASSIGN(const InputFile file, InputFile::open(path));
   const auto in_file = [&](const Error& error) {
     if (error.code == ErrorCode::kIo) return error;  // it names the file
@@ -271,16 +302,17 @@ Result<std::shared_ptr<const Model>> load_model(const std::string& path,
   auto target = std::filesystem::weakly_canonical(path, error).parent_path();
   std::vector<std::string> directories = {directory.string()};
   if (!error) directories.push_back(target.string());
-  auto model = make_model(storage.take(), std::move(directories), constants);
+  auto model = make_model(storage.take(), std::move(directories), constants, limits);
   if (!model.ok()) return in_file(model.error());
   return model;
 }
 
 Result<std::shared_ptr<const Model>> parse_model(const void* bytes, size_t size_bytes,
                                                  const std::string& directory,
-                                                 const InputConstants& constants) {
+                                                 const InputConstants& constants,
+                                                 const Limits& limits) {
   CORF_ASSIGN(auto storage, parse(bytes, size_bytes));
-  return make_model(std::move(storage), {directory}, constants);
+  return make_model(std::move(storage), {directory}, constants, limits);
 }
 
 }  // namespace corf::onnx

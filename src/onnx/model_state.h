@@ -31,6 +31,7 @@ struct Model::State {
   std::vector<ModelTensor> outputs;
   std::map<std::string, std::string> metadata;
   int64_t opset = 0;
+  ModelSize size;
   /// In topological order, calls of functions replaced with their bodies.
   std::vector<ModelNode> nodes;
   /// By name: a tensor, or why it cannot be used (an element type that corf does not have).
@@ -50,7 +51,7 @@ std::vector<std::string> names_read(const onnx_proto::NodeProto& node);
 Status make_inputs_constant(Model::State& state, const InputConstants& constants);
 
 /// Replaces calls of the model's functions with the functions' bodies.
-/// Errors: kInvalidModel if a function calls itself.
+/// Errors: kInvalidModel if a function calls itself. Throws OverBudget.
 Result<std::vector<ModelNode>> inline_functions(ModelStorage& storage, int64_t model_opset);
 
 /// Nodes reordered so that every input is defined before; stable, so an ordered list is unchanged.

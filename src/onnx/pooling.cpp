@@ -6,6 +6,7 @@
 #include "graph/identity_of.h"
 #include "onnx/compose.h"
 #include "onnx/windows.h"
+#include "support/budget.h"
 #include "support/checked.h"
 
 namespace corf::onnx {
@@ -157,12 +158,14 @@ Status import_max_pool(NodeImport& node) {
 /// How many elements each window of one spatial dimension covers.
 std::vector<double> window_counts(const graph::Window& window, size_t dim, int64_t extent,
                                   int64_t num_windows, bool include_padding) {
+  const HeldBytes held(sizeof(double) * static_cast<double>(num_windows));
   std::vector<double> counts(num_windows);
   int64_t lo = include_padding ? -window.pads_begin[dim] : 0;
   int64_t hi = include_padding ? extent + window.pads_end[dim] : extent;
   int64_t step = window.dilations[dim];
   for (int64_t o = 0; o < num_windows; ++o) {
     // Elements first + k * step, 0 <= k < kernel, that lie in [lo, hi).
+    look_at_budget();
     int64_t first = o * window.strides[dim] - window.pads_begin[dim];
     int64_t begin = std::clamp<int64_t>(ceil_div(lo - first, step), 0, window.kernel[dim]);
     int64_t end = std::clamp<int64_t>(ceil_div(hi - first, step), begin, window.kernel[dim]);
@@ -171,33 +174,64 @@ std::vector<double> window_counts(const graph::Window& window, size_t dim, int64
   return counts;
 }
 
+/// The sums over their windows' counts: products with a table, one for all dimensions together
+/// where it is not too large.
+ValueId divide_by_counts(NodeImport& node, ValueId sum,
+                         const std::vector<std::vector<double>>& counts) {
+  constexpr int64_t kMostElems = 1 << 20;
+  const DType dtype = node.dtype(sum);
+  const Shape shape = node.shape(sum);
+  const Shape spatial(shape.begin() + 2, shape.end());
+  const auto scaled = [&](const std::string& name, ValueId x, const std::string& table_name,
+                          const Shape& extents, const auto& reciprocal) {
+    const ValueId table =
+        node.graph.add_constant(node.part(table_name), filled(dtype, extents, reciprocal));
+    return binary(node.graph, name, ScalarOp::kMul, x, table);
+  };
+  if (num_elems(spatial) <= kMostElems) {
+    const std::vector<int64_t> strides = row_major_strides(spatial);
+    return scaled(node.name(), sum, "reciprocal_counts", spatial, [&](int64_t i) {
+      double reciprocal = 1;
+      for (size_t d = 0; d < spatial.size(); ++d) {
+        reciprocal /= counts[d][i / strides[d] % spatial[d]];
+      }
+      return reciprocal;
+    });
+  }
+  for (size_t d = 0; d < spatial.size(); ++d) {
+    Shape along(spatial.size(), 1);
+    along[d] = spatial[d];
+    const std::string name =
+        d + 1 == spatial.size() ? node.name() : node.part(fmt::format("axis{}", d));
+    sum = scaled(name, sum, fmt::format("reciprocal_counts{}", d), along,
+                 [&](int64_t i) { return 1 / counts[d][i]; });
+  }
+  return sum;
+}
+
 Status import_average_pool(NodeImport& node) {
   CORF_ASSIGN(WindowExtents window, read_pool_window(node));
   ValueId x = node.input(0);
   CORF_RETURN_IF_ERROR(require_float(node, x));
   bool include_padding = node.int_attribute("count_include_pad", 0) != 0;
   Shape shape = node.shape(x);
-  std::vector<double> reciprocals = {1};  // 1 / elements covered, by output position
+  std::vector<std::vector<double>> counts;  // of elements covered, by dimension and position
   bool uniform = true;
   for (size_t dim = 0; dim < window.output.size(); ++dim) {
-    auto counts =
-        window_counts(window.window, dim, shape[dim + 2], window.output[dim], include_padding);
-    std::vector<double> product;
-    for (double outer : reciprocals) {
-      for (double count : counts) product.push_back(outer / std::max(count, 1.0));
-    }
-    uniform = uniform && std::adjacent_find(counts.begin(), counts.end(), std::not_equal_to<>()) ==
-                             counts.end();
-    reciprocals = std::move(product);
+    counts.push_back(
+        window_counts(window.window, dim, shape[dim + 2], window.output[dim], include_padding));
+    for (double& count : counts.back()) count = std::max(count, 1.0);
+    uniform = uniform && std::adjacent_find(counts.back().begin(), counts.back().end(),
+                                            std::not_equal_to<>()) == counts.back().end();
   }
-  ValueId sum = pool(node, node.part("sum"), x, Combiner::kSum, window);
+  const ValueId sum = pool(node, node.part("sum"), x, Combiner::kSum, window);
   if (uniform) {
-    node.set_output(multiply(node.graph, node.name(), sum, reciprocals[0]));
-    return {};
+    double reciprocal = 1;
+    for (const std::vector<double>& along : counts) reciprocal /= along.empty() ? 1 : along[0];
+    node.set_output(multiply(node.graph, node.name(), sum, reciprocal));
+  } else {
+    node.set_output(divide_by_counts(node, sum, counts));
   }
-  Tensor table = filled(node.dtype(x), window.output, [&](int64_t i) { return reciprocals[i]; });
-  ValueId scale = node.graph.add_constant(node.part("reciprocal_counts"), table);
-  node.set_output(binary(node.graph, node.name(), ScalarOp::kMul, sum, scale));
   return {};
 }
 

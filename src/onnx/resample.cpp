@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "support/budget.h"
 #include "support/checked.h"
 
 namespace corf::onnx {
@@ -112,9 +113,17 @@ void find_coordinate(AxisTaps& taps, const Resampling& how, const ResampledAxis&
   };
 }
 
+void hold(AxisTaps& taps, const ResampledAxis& axis) {
+  constexpr double kTapBytes = sizeof(int64_t) + sizeof(double) + 1;
+  taps.held = std::make_shared<HeldBytes>(kTapBytes * static_cast<double>(axis.output) *
+                                          static_cast<double>(taps.num_taps));
+}
+
 AxisTaps nearest_taps(const Resampling& how, const ResampledAxis& axis) {
   AxisTaps taps;
+  hold(taps, axis);
   for (int64_t o = 0; o < axis.output; ++o) {
+    look_at_budget();
     int64_t i = round_coordinate(how.rounding, original_coordinate(how, axis, o));
     taps.indices.push_back(std::clamp<int64_t>(i, 0, axis.input - 1));
   }
@@ -131,11 +140,13 @@ AxisTaps weighted_taps(const Resampling& how, const ResampledAxis& axis) {
   const int64_t first_tap = to_integer(std::floor(-radius / stretch)) + 1;
   AxisTaps taps;
   taps.num_taps = 2 - 2 * first_tap;
+  hold(taps, axis);
   for (int64_t o = 0; o < axis.output; ++o) {
     double x = original_coordinate(how, axis, o);
     const int64_t base = to_integer(std::floor(x));
     double ratio = x - std::floor(x);
     std::vector<double> weights;
+    look_at_budget();
     double sum = 0;
     for (int64_t k = 0; k < taps.num_taps; ++k) {
       double distance = (static_cast<double>(first_tap + k) - ratio) * stretch;

@@ -1,10 +1,12 @@
 #pragma once
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "index/expr.h"
+#include "support/budget.h"
 
 namespace corf::onnx {
 
@@ -36,6 +38,7 @@ struct AxisTaps {
   bool is_identity = false;
   /// The index as arithmetic on position and tap, where that gives `indices`; else empty.
   std::function<std::optional<index::Expr>(const index::Expr&, const index::Expr&)> coordinate;
+  std::shared_ptr<const HeldBytes> held;  // for what is above
 };
 
 AxisTaps find_taps(const Resampling& how, const ResampledAxis& axis);

@@ -9,6 +9,9 @@ namespace {
 /// A constant that a few bytes of a model describe must not exhaust the memory.
 constexpr int64_t kMaxConstantBytes = int64_t{1} << 34;
 
+/// As many equal elements are written down; more are one element that is read again and again.
+constexpr int64_t kMostEqualElems = 1 << 16;
+
 Status check_size(const NodeImport& node, DType dtype, const Shape& shape) {
   auto count = checked_num_elems(shape);
   if (!count.ok()) return node.invalid("{}", count.error().message);
@@ -85,6 +88,11 @@ Status import_constant_of_shape(NodeImport& node) {
     if (value.num_elems() != 1) return node.invalid("attribute 'value' is not one element");
   }
   CORF_RETURN_IF_ERROR(check_size(node, value.dtype(), shape));
+  if (num_elems(shape) > kMostEqualElems) {
+    const ValueId one = node.graph.add_constant(node.part("value"), value.reshaped({}));
+    node.set_output(broadcast(node.graph, node.name(), one, shape));
+    return {};
+  }
   Tensor tensor(value.dtype(), shape);
   int64_t width = size_bytes(value.dtype());
   for (int64_t i = 0; i < tensor.num_elems(); ++i) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "graph/scalar_cost.h"
 #include "rewrite/rebuild.h"
 #include "rewrite/simplify_bodies.h"
 #include "rewrite/simplify_body.h"
@@ -22,6 +23,7 @@ namespace {
 // Every operand is a buffer of the kernel and every body node a register while it lives.
 constexpr size_t kMaxOperands = 8;
 constexpr size_t kMaxBodyNodes = 64;
+constexpr double kMaxInstructions = 512;
 
 bool may_take_producers(const Compute& compute) {
   const auto axes_only = [&](const Operand& operand) {
@@ -122,7 +124,8 @@ bool merge_one(Rebuild& rebuild, Compute& consumer, std::vector<ValueId>& inputs
     merged->body = simplify_body(merged->body, demand, rebuild.ranges(*merged, merged_inputs));
     tidy_operands(*merged, merged_inputs);
     if (merged_inputs.empty() || merged_inputs.size() > kMaxOperands ||
-        merged->body.nodes.size() > kMaxBodyNodes) {
+        merged->body.nodes.size() > kMaxBodyNodes ||
+        graph::num_instructions(merged->body) > kMaxInstructions) {
       continue;
     }
     name = joined_name(node.name, name);

@@ -4,6 +4,7 @@
 
 #include "rewrite/remove_dead_nodes.h"
 #include "support/assert.h"
+#include "support/budget.h"
 
 namespace corf::rewrite {
 using graph::Graph;
@@ -31,6 +32,7 @@ std::vector<ValueId> Rebuild::mapped(const std::vector<ValueId>& old_values) con
 }
 
 void Rebuild::copy(const Node& node) {
+  look_at_budget();
   Node copied = node;
   copied.inputs = mapped(node.inputs);
   for (ValueId& output : copied.outputs) {

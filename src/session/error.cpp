@@ -41,6 +41,10 @@ corf_code to_c(ErrorCode code) {
       return CORF_IO;
     case ErrorCode::kOutOfMemory:
       return CORF_OUT_OF_MEMORY;
+    case ErrorCode::kOverLimit:
+      return CORF_OVER_LIMIT;
+    case ErrorCode::kCancelled:
+      return CORF_CANCELLED;
     case ErrorCode::kInternal:
       break;
   }

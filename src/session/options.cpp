@@ -12,6 +12,7 @@ namespace {
 
 constexpr int64_t kMaxThreads = 1024;
 constexpr int64_t kMaxCacheSize = 1 << 20;
+constexpr int64_t kMaxNodes = int64_t{1} << 40;
 
 Result<int64_t> parse_integer(std::string_view key, std::string_view value, int64_t least,
                               int64_t most) {
@@ -24,6 +25,28 @@ Result<int64_t> parse_integer(std::string_view key, std::string_view value, int6
                       most);
   }
   return number;
+}
+
+/// Of an option limits.*; 0: none of the caller's.
+template <typename T>
+std::optional<T> limit(T number) {
+  return number == 0 ? std::nullopt : std::optional<T>(number);
+}
+
+Result<std::optional<int64_t>> parse_mebibytes(std::string_view key, std::string_view value) {
+  constexpr int64_t kMost = int64_t{1} << 30;
+  CORF_ASSIGN(const int64_t mebibytes, parse_integer(key, value, 0, kMost));
+  return limit(mebibytes << 20);
+}
+
+Result<std::optional<double>> parse_seconds(std::string_view key, std::string_view value) {
+  double seconds = 0;
+  auto [end, code] = std::from_chars(value.data(), value.data() + value.size(), seconds);
+  if (code != std::errc() || end != value.data() + value.size() || !(seconds >= 0)) {
+    return make_error(ErrorCode::kInvalidArgument, "option {}: '{}' is not a number of seconds",
+                      key, value);
+  }
+  return limit(seconds);
 }
 
 }  // namespace
@@ -74,6 +97,15 @@ Status Options::set(std::string_view key, std::string_view value) {
   } else if (key == "cache_size") {
     CORF_ASSIGN(const int64_t size, parse_integer(key, value, 1, kMaxCacheSize));
     cache_size = static_cast<size_t>(size);
+  } else if (key == "limits.compile_seconds") {
+    CORF_ASSIGN(limits.seconds, parse_seconds(key, value));
+  } else if (key == "limits.memory") {
+    CORF_ASSIGN(limits.memory_bytes, parse_mebibytes(key, value));
+  } else if (key == "limits.constants") {
+    CORF_ASSIGN(limits.constant_bytes, parse_mebibytes(key, value));
+  } else if (key == "limits.nodes") {
+    CORF_ASSIGN(const int64_t nodes, parse_integer(key, value, 0, kMaxNodes));
+    limits.nodes = limit(nodes);
   } else if (key == "verify_each") {
     CORF_ASSIGN(const int64_t on, parse_integer(key, value, 0, 1));
     verify_each = on != 0;
@@ -85,8 +117,8 @@ Status Options::set(std::string_view key, std::string_view value) {
   } else {
     return make_error(ErrorCode::kInvalidArgument,
                       "unknown option '{}'; there are threads, isa, plan, force_plan, plan_cache, "
-                      "constant, winograd, "
-                      "cache_size, verify_each, time_passes, dump_dir",
+                      "constant, winograd, cache_size, limits.compile_seconds, limits.memory, "
+                      "limits.constants, limits.nodes, verify_each, time_passes, dump_dir",
                       key);
   }
   return {};
@@ -110,6 +142,27 @@ void corf_options_free(corf_options* options) { delete options; }
 corf_error* corf_options_set(corf_options* options, const char* key, const char* value) {
   return guarded({{options, "options"}, {key, "key"}, {value, "value"}},
                  [&] { return options->options.set(key, value); });
+}
+
+corf_error* corf_cancellation_create(corf_cancellation** cancellation) {
+  return guarded({{cancellation, "cancellation"}}, [&]() -> corf::Status {
+    *cancellation = new corf_cancellation{std::make_shared<corf::Cancellation>()};
+    return {};
+  });
+}
+
+void corf_cancellation_cancel(corf_cancellation* cancellation) {
+  if (cancellation != nullptr) cancellation->cancellation->cancel();
+}
+
+void corf_cancellation_free(corf_cancellation* cancellation) { delete cancellation; }
+
+corf_error* corf_options_set_cancellation(corf_options* options,
+                                          const corf_cancellation* cancellation) {
+  return guarded({{options, "options"}}, [&]() -> corf::Status {
+    options->options.cancellation = cancellation ? cancellation->cancellation : nullptr;
+    return {};
+  });
 }
 
 }  // extern "C"

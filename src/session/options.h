@@ -1,10 +1,12 @@
 #pragma once
 #include <cstddef>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "support/budget.h"
 #include "support/result.h"
 #include "target/machine.h"
 
@@ -21,6 +23,8 @@ struct Options {
   std::map<std::string, std::string> constants;  // input: its values
   bool winograd = true;
   size_t cache_size = 8;
+  Limits limits;  // unset: by the model's size
+  std::shared_ptr<const Cancellation> cancellation;
   bool verify_each = false;
   bool time_passes = false;
   std::string dump_dir;
@@ -35,4 +39,7 @@ struct Options {
 
 struct corf_options {
   corf::session::Options options;
+};
+struct corf_cancellation {
+  std::shared_ptr<corf::Cancellation> cancellation;
 };

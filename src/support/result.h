@@ -13,6 +13,8 @@ enum class ErrorCode {
   kInvalidArgument,  // a wrong name, shape or element type handed in by the caller
   kIo,               // a file cannot be read or written
   kOutOfMemory,
+  kOverLimit,  // of what the work before a run may take (support/budget.h)
+  kCancelled,
   kInternal,
 };
 

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "support/assert.h"
+#include "support/budget.h"
 #include "support/checked.h"
 
 namespace corf {
@@ -81,11 +82,19 @@ Tensor::Tensor(DType dtype, Shape shape)
   CORF_ASSERT(num_elems_ >= 0, "a tensor's extents are not negative");
   if (num_elems_ > kMaxBytes / corf::size_bytes(dtype)) throw std::bad_alloc();
   size_t bytes = static_cast<size_t>(round_up(std::max<int64_t>(size_bytes(), 1), 64));
+  std::shared_ptr<Budget> budget = shared_budget();
+  if (budget) budget->hold_bytes(static_cast<int64_t>(bytes));
   // Large blocks come zeroed from the system, so that untouched pages cost nothing.
   void* block = std::calloc(bytes + 64, 1);
-  if (block == nullptr) throw std::bad_alloc();
+  if (block == nullptr) {
+    if (budget) budget->release_bytes(static_cast<int64_t>(bytes));
+    throw std::bad_alloc();
+  }
   ask_for_huge_pages(block, bytes);
-  owner_ = std::shared_ptr<void>(block, std::free);
+  owner_ = std::shared_ptr<void>(block, [budget = std::move(budget), bytes](void* owned) {
+    std::free(owned);
+    if (budget) budget->release_bytes(static_cast<int64_t>(bytes));
+  });
   auto address = reinterpret_cast<uintptr_t>(block);
   data_ = reinterpret_cast<void*>((address + 63) & ~uintptr_t{63});
 }

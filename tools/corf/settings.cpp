@@ -26,6 +26,16 @@ std::string check_constant_argument(const std::string& argument) {
   return "";
 }
 
+std::string check_limit_argument(const std::string& argument) {
+  const auto [name, value] = split_at_first_equals(argument);
+  for (const char* known : {"compile_seconds", "memory", "constants", "nodes"}) {
+    if (name == known && !value.empty()) return "";
+  }
+  return fmt::format(
+      "'{}' is not of the form NAME=30 with one of compile_seconds, memory, constants, nodes",
+      argument);
+}
+
 std::string check_input_argument(const std::string& argument) {
   const auto [name, file] = split_at_first_equals(argument);
   if (name.empty() || file.empty()) {
@@ -71,6 +81,14 @@ void Settings::add_model_to(CLI::App& app) {
       ->take_all()
       ->expected(1)
       ->check(check_constant_argument);
+  app.add_option("--limit", limit_arguments,
+                 "What compiling may take, instead of what the model's size allows: "
+                 "compile_seconds=30 (of CPU time), memory=4096 or constants=1024 (MiB), "
+                 "nodes=100000")
+      ->type_name("NAME=VALUE")
+      ->take_all()
+      ->expected(1)
+      ->check(check_limit_argument);
   app.add_flag("--verify-each", verify_each, "Check each stage's rules after every pass");
   app.add_flag("--time-passes", time_passes, "Log the time of each pass");
 }
@@ -91,6 +109,10 @@ Options Settings::to_options() const {
   options.set("winograd", winograd ? "1" : "0");
   if (!force_plan.empty()) options.set("force_plan", read_file(force_plan));
   for (const std::string& argument : constant_arguments) options.set("constant", argument);
+  for (const std::string& argument : limit_arguments) {
+    const auto [name, value] = split_at_first_equals(argument);
+    options.set("limits." + name, value);
+  }
   if (verify_each) options.set("verify_each", "1");
   if (time_passes) options.set("time_passes", "1");
   return options;

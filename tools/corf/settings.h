@@ -15,6 +15,7 @@ struct Settings {
   std::string plan = "auto";
   std::vector<std::string> shape_arguments;     // NAME=1x3x224x224
   std::vector<std::string> constant_arguments;  // NAME=16000
+  std::vector<std::string> limit_arguments;     // nodes=100000
   std::vector<std::string> input_arguments;     // NAME=FILE.npy
   uint64_t seed = 0;
   std::string force_plan;
@@ -22,9 +23,8 @@ struct Settings {
   bool verify_each = false;
   bool time_passes = false;
 
-  /// Adds MODEL, --json, --threads, --isa, --plan, --winograd, --shape, --constant, --verify-each
-  /// and
-  /// --time-passes.
+  /// Adds MODEL, --json, --threads, --isa, --plan, --winograd, --shape, --constant, --limit,
+  /// --verify-each and --time-passes.
   void add_model_to(CLI::App& app);
   /// Adds --input and --seed.
   void add_inputs_to(CLI::App& app);
