@@ -3,6 +3,7 @@
 #include <limits>
 #include <llvm/IR/Intrinsics.h>
 #include <llvm/IR/MDBuilder.h>
+#include <llvm/IR/Module.h>
 
 #include "codegen/value_types.h"
 #include "codegen/vector_math.h"
@@ -29,6 +30,46 @@ bool is_constant_not_nan(Value* value) {
                     ? llvm::dyn_cast_or_null<ConstantFP>(vector->getSplatValue())
                     : nullptr;
   return splat && !splat->isNaN();
+}
+
+/// The routine's value for one a and b; b may be null.
+Value* call_on_one(llvm::IRBuilder<>& builder, Value* routine, Value* a, Value* b) {
+  Type* f64 = builder.getDoubleTy();
+  Value* wide_a = builder.CreateFPExt(a, f64);
+  Value* wide_b = b ? builder.CreateFPExt(b, f64) : ConstantFP::get(f64, 0.0);
+  auto* type = llvm::FunctionType::get(f64, {f64, f64}, false);
+  llvm::CallInst* result = builder.CreateCall(type, routine, {wide_a, wide_b});
+  result->setDoesNotAccessMemory();
+  result->setDoesNotThrow();
+  return builder.CreateFPTrunc(result, a->getType());
+}
+
+/// The module's function (routine, a, b) that calls the routine lane by lane. It stands apart from
+/// kernels, where it would be many times the code of what it is the rare case of, and keeps all
+/// registers, so that theirs are not spilled around it.
+llvm::Function* function_on_lanes(llvm::Module& module, Type* vector, int active_lanes) {
+  const bool single = vector->getScalarType()->isFloatTy();
+  const std::string name = "on_" + std::to_string(active_lanes) + "_of_" +
+                           std::to_string(num_lanes(vector)) + (single ? "_f32" : "_f64");
+  if (llvm::Function* known = module.getFunction(name)) return known;
+  llvm::LLVMContext& context = module.getContext();
+  auto* type = llvm::FunctionType::get(
+      vector, {llvm::PointerType::getUnqual(context), vector, vector}, false);
+  auto* function = llvm::Function::Create(type, llvm::GlobalValue::InternalLinkage, name, module);
+  function->setCallingConv(llvm::CallingConv::PreserveAll);
+  function->addFnAttr(llvm::Attribute::NoInline);
+  function->setDoesNotAccessMemory();
+  llvm::IRBuilder<> builder(llvm::BasicBlock::Create(context, "entry", function));
+  Value* result = Constant::getNullValue(vector);
+  for (int i = 0; i < active_lanes; ++i) {
+    const auto lane = static_cast<uint64_t>(i);
+    Value* one = call_on_one(builder, function->getArg(0),
+                             builder.CreateExtractElement(function->getArg(1), lane),
+                             builder.CreateExtractElement(function->getArg(2), lane));
+    result = builder.CreateInsertElement(result, one, lane);
+  }
+  builder.CreateRet(result);
+  return function;
 }
 
 std::optional<MathRoutine> routine_of(ScalarOp op) {
@@ -258,23 +299,18 @@ Value* ScalarOps::float_mod(DType, Value* a, Value* b, int active_lanes) {
 }
 
 Value* ScalarOps::call_routine(MathRoutine routine, Value* a, Value* b, int active_lanes) {
-  Type* f64 = builder_.getDoubleTy();
-  Type* scalar_type = a->getType()->getScalarType();
   Value* slot =
       builder_.CreateConstGEP1_64(builder_.getPtrTy(), routines_, static_cast<uint64_t>(routine));
   auto* callee = builder_.CreateAlignedLoad(builder_.getPtrTy(), slot, llvm::Align(8));
   callee->setMetadata(llvm::LLVMContext::MD_invariant_load,
                       llvm::MDNode::get(builder_.getContext(), {}));
-  auto* type = llvm::FunctionType::get(f64, {f64, f64}, false);
-  auto call = [&](Value* x, Value* y) -> Value* {
-    Value* wide_x = builder_.CreateFPExt(x, f64);
-    Value* wide_y = y ? builder_.CreateFPExt(y, f64) : ConstantFP::get(f64, 0.0);
-    auto* result = builder_.CreateCall(type, callee, {wide_x, wide_y});
-    result->setDoesNotAccessMemory();
-    result->setDoesNotThrow();
-    return builder_.CreateFPTrunc(result, scalar_type);
-  };
-  return by_lane(a, b, active_lanes, call);
+  if (num_lanes(a->getType()) == 0) return call_on_one(builder_, callee, a, b);
+  llvm::Function* on_lanes =
+      function_on_lanes(*builder_.GetInsertBlock()->getModule(), a->getType(), active_lanes);
+  if (b == nullptr) b = Constant::getNullValue(a->getType());
+  llvm::CallInst* result = builder_.CreateCall(on_lanes, {callee, a, b});
+  result->setCallingConv(on_lanes->getCallingConv());
+  return result;
 }
 
 Value* ScalarOps::unless(Value* rare, Value* value, const std::function<Value*()>& otherwise) {
@@ -303,7 +339,7 @@ Value* ScalarOps::by_lane(Value* a, Value* b, int active_lanes,
   for (int i = 0; i < active_lanes; ++i) {
     const auto lane = static_cast<uint64_t>(i);
     Value* x = builder_.CreateExtractElement(a, lane);
-    Value* y = b ? builder_.CreateExtractElement(b, lane) : nullptr;
+    Value* y = builder_.CreateExtractElement(b, lane);
     result = builder_.CreateInsertElement(result, call(x, y), lane);
   }
   return result;

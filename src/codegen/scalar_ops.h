@@ -52,7 +52,7 @@ class ScalarOps {
   /// `value`, but where `rare` holds what code that is only then run gives.
   llvm::Value* unless(llvm::Value* rare, llvm::Value* value,
                       const std::function<llvm::Value*()>& otherwise);
-  /// call(a, b) for each active lane; b may be null.
+  /// call(a, b) for each active lane.
   llvm::Value* by_lane(llvm::Value* a, llvm::Value* b, int active_lanes,
                        const std::function<llvm::Value*(llvm::Value*, llvm::Value*)>& call);
   llvm::Value* round_to(llvm::Value* value, DType dtype);

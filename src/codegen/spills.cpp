@@ -39,7 +39,8 @@ class Counter {
         block_ = line.starts_with(".L") ? line.substr(2, end - 2) : std::string_view{};
         in_innermost_ = false;
       } else if (line[0] != '.' && line[0] != '#' && line[0] != '\t' && line[0] != ' ') {
-        functions_.push_back({std::string(line.substr(0, end))});
+        in_kernel_ = line.starts_with("kernel_");
+        if (in_kernel_) functions_.push_back({std::string(line.substr(0, end))});
         innermost_.clear();  // each module numbers its blocks anew
       }
     }
@@ -51,7 +52,7 @@ class Counter {
       innermost_.insert(std::string(block_));
       in_innermost_ = true;
     }
-    if (!functions_.empty()) count(line, functions_.back());
+    if (in_kernel_) count(line, functions_.back());
   }
 
   std::vector<Spills> take() { return std::move(functions_); }
@@ -70,6 +71,7 @@ class Counter {
   std::string_view block_;  // without ".L", as the comments name it
   std::set<std::string> innermost_;
   bool in_innermost_ = false;
+  bool in_kernel_ = false;  // and not in a function that kernels call
 };
 
 }  // namespace

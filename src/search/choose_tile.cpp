@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "fusion/lane_steps.h"
+#include "graph/scalar_cost.h"
 #include "search/schedule_step.h"
 
 namespace corf::search {
@@ -178,6 +179,18 @@ class TileChooser : ScheduleStep {
     return ceil_div(n, tiles);
   }
 
+  /// Vectors at once, which fill each other's gaps; long bodies fill their own, and each vector more
+  /// is as much code again.
+  int64_t widest_tile() const {
+    constexpr int64_t kMost = 4;
+    constexpr double kMostInstructions = 512;
+    double instructions = 1;
+    for (const fusion::NestOp& op : nest_.ops) {
+      if (op.kind == fusion::NestOp::Kind::kApply) instructions += graph::num_instructions(op.op);
+    }
+    return std::clamp(static_cast<int64_t>(kMostInstructions / instructions), int64_t{1}, kMost);
+  }
+
   void tile_elementwise() {
     const int v = schedule_.vector_axis;
     if (v < 0) return;
@@ -187,7 +200,7 @@ class TileChooser : ScheduleStep {
       if (tile > 1) schedule_.register_tile.push_back({other, tile});
       return;
     }
-    int64_t widest = 4 * lanes_;
+    int64_t widest = widest_tile() * lanes_;
     while (!fits(v, widest)) widest -= lanes_;
     schedule_.vector_tile = std::min(extent(v), widest);
     if (schedule_.vector_tile >= 2 * lanes_) return;
