@@ -157,10 +157,10 @@ CORF_API void corf_options_free(corf_options* options);
 CORF_API corf_error* corf_options_set(corf_options* options, const char* key, const char* value);
 
 /*
- * Ends compilations, tunings and comparisons from another thread: those of sessions that were loaded
- * with the options that hold it. They fail with CORF_CANCELLED at their next look, which code
- * generation takes once a kernel; so do all later ones. Runs are not ended. Sessions keep what they
- * need of it, so it may be freed before them.
+ * Ends compilations, tunings and comparisons from another thread: those of sessions that were
+ * loaded with the options that hold it. They fail with CORF_CANCELLED at their next look, which
+ * code generation takes once a kernel; so do all later ones. Runs are not ended. Sessions keep what
+ * they need of it, so it may be freed before them.
  */
 typedef struct corf_cancellation corf_cancellation;
 CORF_API corf_error* corf_cancellation_create(corf_cancellation** cancellation);

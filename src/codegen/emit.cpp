@@ -9,6 +9,7 @@
 #include <llvm/Support/raw_ostream.h>
 #include <llvm/Transforms/Utils/Cloning.h>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <span>
 #include <thread>
@@ -47,20 +48,37 @@ class Diagnostics : public llvm::DiagnosticHandler {
 
 std::string function_name(size_t kernel) { return "kernel_" + std::to_string(kernel); }
 
-Result<ModuleOutput> compile_module(std::span<const loop::Kernel> kernels, size_t first_number,
-                                    const EmitOptions& options) {
-  const IsaTraits isa{options.isa};
-  CORF_ASSIGN(auto compiler, ModuleCompiler::create(isa));
+/// LLVM cannot be interrupted: a module for which the time will not do is not begun. Throws
+/// OverBudget.
+void check_time_for(const llvm::Module& module) {
+  Budget* const budget = Budget::current();
+  if (budget == nullptr) return;
+  // At least that much for an instruction, on any machine of the last years.
+  constexpr double kSeconds = 5e-6;
+  budget->look();
+  budget->check_time_for(kSeconds * static_cast<double>(module.getInstructionCount()));
+}
+
+/// What LLVM keeps of one module.
+struct ModuleInWork {
   llvm::LLVMContext context;
   std::string complaints;
-  context.setDiagnosticHandler(std::make_unique<Diagnostics>(complaints));
-  llvm::Module module("kernels", context);
-  compiler->prepare(module);
+  llvm::Module module{"kernels", context};
+};
+
+Result<ModuleOutput> compile_in(ModuleInWork& work, ModuleCompiler& compiler,
+                                std::span<const loop::Kernel> kernels, size_t first_number,
+                                const EmitOptions& options) {
+  const IsaTraits isa{options.isa};
+  llvm::Module& module = work.module;
+  work.context.setDiagnosticHandler(std::make_unique<Diagnostics>(work.complaints));
+  compiler.prepare(module);
   for (size_t i = 0; i < kernels.size(); ++i) {
     lower_kernel(kernels[i], isa, function_name(first_number + i), module);
   }
-  compiler->set_attributes(module);
-  CORF_RETURN_IF_ERROR(compiler->optimize(module, options.verify_llvm));
+  check_time_for(module);
+  compiler.set_attributes(module);
+  CORF_RETURN_IF_ERROR(compiler.optimize(module, options.verify_llvm));
   ModuleOutput output;
   if (options.llvm_ir) {
     llvm::raw_string_ostream out(output.llvm_ir);
@@ -68,13 +86,27 @@ Result<ModuleOutput> compile_module(std::span<const loop::Kernel> kernels, size_
   }
   if (options.assembly) {
     auto copy = llvm::CloneModule(module);
-    CORF_ASSIGN(output.assembly, compiler->assembly(*copy));
+    CORF_ASSIGN(output.assembly, compiler.assembly(*copy));
   }
-  CORF_ASSIGN(output.object, compiler->object(module));
-  if (!complaints.empty()) {
-    return make_error(ErrorCode::kInternal, "LLVM reports: {}", complaints);
+  CORF_ASSIGN(output.object, compiler.object(module));
+  if (!work.complaints.empty()) {
+    return make_error(ErrorCode::kInternal, "LLVM reports: {}", work.complaints);
   }
   return output;
+}
+
+Result<ModuleOutput> compile_module(std::span<const loop::Kernel> kernels, size_t first_number,
+                                    const EmitOptions& options) {
+  CORF_ASSIGN(auto compiler, ModuleCompiler::create(IsaTraits{options.isa}));
+  auto work = std::make_unique<ModuleInWork>();
+  try {
+    return compile_in(*work, *compiler, kernels, first_number, options);
+  } catch (const std::bad_alloc&) {
+    // LLVM knows no exceptions: what one has passed through is left alone for good.
+    compiler.release();
+    work.release();
+    throw;
+  }
 }
 
 }  // namespace

@@ -45,8 +45,7 @@ Value* call_on_one(llvm::IRBuilder<>& builder, Value* routine, Value* a, Value* 
 }
 
 /// The module's function (routine, a, b) that calls the routine lane by lane. It stands apart from
-/// kernels, where it would be many times the code of what it is the rare case of, and keeps all
-/// registers, so that theirs are not spilled around it.
+/// kernels, where it would be many times the code of what it is the rare case of.
 llvm::Function* function_on_lanes(llvm::Module& module, Type* vector, int active_lanes) {
   const bool single = vector->getScalarType()->isFloatTy();
   const std::string name = "on_" + std::to_string(active_lanes) + "_of_" +
@@ -56,7 +55,6 @@ llvm::Function* function_on_lanes(llvm::Module& module, Type* vector, int active
   auto* type = llvm::FunctionType::get(
       vector, {llvm::PointerType::getUnqual(context), vector, vector}, false);
   auto* function = llvm::Function::Create(type, llvm::GlobalValue::InternalLinkage, name, module);
-  function->setCallingConv(llvm::CallingConv::PreserveAll);
   function->addFnAttr(llvm::Attribute::NoInline);
   function->setDoesNotAccessMemory();
   llvm::IRBuilder<> builder(llvm::BasicBlock::Create(context, "entry", function));
@@ -308,9 +306,7 @@ Value* ScalarOps::call_routine(MathRoutine routine, Value* a, Value* b, int acti
   llvm::Function* on_lanes =
       function_on_lanes(*builder_.GetInsertBlock()->getModule(), a->getType(), active_lanes);
   if (b == nullptr) b = Constant::getNullValue(a->getType());
-  llvm::CallInst* result = builder_.CreateCall(on_lanes, {callee, a, b});
-  result->setCallingConv(on_lanes->getCallingConv());
-  return result;
+  return builder_.CreateCall(on_lanes, {callee, a, b});
 }
 
 Value* ScalarOps::unless(Value* rare, Value* value, const std::function<Value*()>& otherwise) {

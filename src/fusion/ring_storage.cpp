@@ -52,6 +52,22 @@ void place_rings(const Graph& graph, const StripAnalysis& strips, StoragePlan& s
   }
 }
 
+RingsInPlace::RingsInPlace(const Graph& graph, const StripAnalysis& strips, StoragePlan& storage)
+    : storage_(storage) {
+  for (const StripRing& ring : strips.rings) {
+    const Storage& place = storage.values[ring.value];
+    before_.push_back({ring.value, place, storage.roots[place.root]});
+  }
+  place_rings(graph, strips, storage);
+}
+
+RingsInPlace::~RingsInPlace() {
+  for (Before& before : before_) {
+    storage_.roots[before.place.root] = before.root;
+    storage_.values[before.value] = std::move(before.place);
+  }
+}
+
 int64_t ring_bytes(const StripAnalysis& strips, const StoragePlan& storage) {
   int64_t bytes = 0;
   for (const StripRing& ring : strips.rings) {

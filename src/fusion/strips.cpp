@@ -42,6 +42,7 @@ class Analyzer {
       : graph_(graph), storage_(storage), group_(group), schedule_(*group.strips), cache_(cache) {}
 
   Result<StripAnalysis> run() {
+    if (cache_.readers.empty()) find_readers();
     for (const Stage& stage : group_.stages) {
       auto [it, fresh] = cache_.nests.try_emplace(stage.nodes[0]);
       if (fresh) it->second = build_nest(graph_, storage_, stage.nodes, stage.stored);
@@ -68,6 +69,24 @@ class Analyzer {
   Error fault(int s, std::string_view what) const {
     return make_error(ErrorCode::kUnsupported, "'{}' cannot walk in step with the group: {}",
                       graph_.nodes[group_.stages[s].nodes[0]].name, what);
+  }
+
+  void find_readers() {
+    cache_.readers.resize(graph_.values.size());
+    for (size_t id = 0; id < graph_.nodes.size(); ++id) {
+      for (ValueId input : graph_.nodes[id].inputs) {
+        cache_.readers[input].push_back(static_cast<NodeId>(id));
+      }
+    }
+    cache_.is_output.assign(graph_.values.size(), false);
+    for (ValueId output : graph_.outputs) cache_.is_output[output] = true;
+    std::vector<int> uses(storage_.roots.size(), 0);
+    for (const Storage& place : storage_.values) {
+      if (place.assigned()) ++uses[place.root];
+    }
+    for (const Storage& place : storage_.values) {
+      cache_.sharers.push_back(place.assigned() ? uses[place.root] : 0);
+    }
   }
 
   Status place_last() {
@@ -314,24 +333,20 @@ class Analyzer {
   }
 
   bool is_read_outside(ValueId value) const {
-    if (std::count(graph_.outputs.begin(), graph_.outputs.end(), value)) return true;
-    std::set<NodeId> inside;
-    for (const Stage& stage : group_.stages) inside.insert(stage.nodes.begin(), stage.nodes.end());
-    for (size_t id = 0; id < graph_.nodes.size(); ++id) {
-      if (inside.count(static_cast<NodeId>(id))) continue;
-      const auto& inputs = graph_.nodes[id].inputs;
-      if (std::count(inputs.begin(), inputs.end(), value)) return true;
-    }
-    return false;
+    if (cache_.is_output[value]) return true;
+    const std::vector<NodeId>& readers = cache_.readers[value];
+    return std::any_of(readers.begin(), readers.end(), [&](NodeId reader) {
+      return std::none_of(group_.stages.begin(), group_.stages.end(), [&](const Stage& stage) {
+        return std::count(stage.nodes.begin(), stage.nodes.end(), reader) > 0;
+      });
+    });
   }
 
   bool owns_storage(ValueId value) const {
-    const int root = storage_.values[value].root;
-    const Root& place = storage_.roots[root];
+    const Root& place = storage_.roots[storage_.values[value].root];
     if (place.value != value) return false;
     if (place.kind != Root::Kind::kArena && place.kind != Root::Kind::kRing) return false;
-    return std::count_if(storage_.values.begin(), storage_.values.end(),
-                         [&](const Storage& other) { return other.root == root; }) == 1;
+    return cache_.sharers[value] == 1;
   }
 
   void find_rings() {

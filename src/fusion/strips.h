@@ -45,8 +45,14 @@ struct StripAnalysis {
   int64_t num_chunks = 1;  // of the scattered axis
 };
 
-/// What the analyses of one graph's groups have in common, by a stage's first node.
+/// What the analyses of one graph's groups have in common. Only for one graph and one plan of its
+/// storage, whose rings may come and go.
 struct StripCache {
+  /// By value: the nodes that read it; whether the graph returns it; values that share its root.
+  std::vector<std::vector<graph::NodeId>> readers;
+  std::vector<bool> is_output;
+  std::vector<int> sharers;
+  /// By a stage's first node.
   std::map<graph::NodeId, Nest> nests;
   /// Units of the nest's shared axes, where these dimensions are walked.
   std::map<std::pair<graph::NodeId, std::vector<int>>, std::vector<int64_t>> units;
@@ -71,6 +77,24 @@ int64_t ring_bytes(const StripAnalysis& strips, const StoragePlan& storage);
 
 /// Puts the group's rings in place of the storage of its intermediate values.
 void place_rings(const graph::Graph& graph, const StripAnalysis& strips, StoragePlan& storage);
+
+/// The same while the object lives; then the storage is as it was.
+class RingsInPlace {
+ public:
+  RingsInPlace(const graph::Graph& graph, const StripAnalysis& strips, StoragePlan& storage);
+  ~RingsInPlace();
+  RingsInPlace(const RingsInPlace&) = delete;
+  RingsInPlace& operator=(const RingsInPlace&) = delete;
+
+ private:
+  struct Before {
+    graph::ValueId value;
+    Storage place;
+    Root root;
+  };
+  StoragePlan& storage_;
+  std::vector<Before> before_;
+};
 
 /// Tiles of the stages' schedules begin and end where strips and blocks do.
 /// Errors: kInvalidArgument.

@@ -3,7 +3,8 @@
 
 namespace corf::graph {
 
-/// About how many vector instructions compute the operation on one vector (codegen/vector_math.cpp).
+/// About how many vector instructions compute the operation on one vector
+/// (codegen/vector_math.cpp).
 double num_instructions(ScalarOp op);
 double num_instructions(const ScalarBody& body);
 

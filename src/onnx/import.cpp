@@ -13,6 +13,7 @@
 #include "onnx/operator_types.h"
 #include "onnx/remove_unused_nodes.h"
 #include "support/budget.h"
+#include "support/printable.h"
 
 namespace corf::onnx {
 namespace {
@@ -23,6 +24,9 @@ using onnx_proto::NodeProto;
 /// Nodes with known inputs and at most so many result elements are evaluated while importing, for
 /// shapes depend on them; larger ones are left to constant folding.
 constexpr int64_t kMaxFoldedElems = 1 << 16;
+
+/// Of a node, whose name becomes part of many others.
+constexpr size_t kMostNameBytes = 512;
 
 /// No machine lives to see the end of more.
 constexpr double kMaxSteps = 0x1p60;
@@ -40,14 +44,45 @@ Result<Graph> Importer::run() {
   for (const ModelTensor& output : state_.outputs) report_if_unavailable(output.name);
   if (!unsupported_.empty()) return unsupported_error(unsupported_);
   CORF_RETURN_IF_ERROR(add_outputs());
+  CORF_RETURN_IF_ERROR(check_constant_values());
   remove_unused_nodes(graph_);
   return std::move(graph_);
+}
+
+Status Importer::check_constant_values() const {
+  const Budget* const budget = Budget::current();
+  if (budget == nullptr || !budget->limits().memory_bytes) return {};
+  const double most_bytes = static_cast<double>(*budget->limits().memory_bytes);
+  std::vector<bool> is_constant(graph_.values.size(), false);
+  for (const graph::Node& node : graph_.nodes) {
+    if (std::holds_alternative<graph::Input>(node.op)) continue;
+    if (!std::all_of(node.inputs.begin(), node.inputs.end(),
+                     [&](ValueId input) { return is_constant[input]; })) {
+      continue;
+    }
+    const auto* view = std::get_if<graph::View>(&node.op);
+    const bool is_another_look = view != nullptr && !std::holds_alternative<graph::Concat>(*view) &&
+                                 !std::holds_alternative<graph::Pad>(*view);
+    for (ValueId output : node.outputs) {
+      is_constant[output] = true;
+      const graph::Value& value = graph_.values[output];
+      const double bytes = static_cast<double>(size_bytes(value.dtype)) *
+                           static_cast<double>(num_elems(value.shape));
+      if (is_another_look || bytes <= most_bytes) continue;
+      return make_error(ErrorCode::kOverLimit,
+                        "node '{}' ({}): its result of shape {} follows from constants alone and "
+                        "takes {:.0f} MiB, more than the {:.0f} of option limits.memory",
+                        node.name, node.origin, to_string(value.shape), bytes / 0x1p20,
+                        most_bytes / 0x1p20);
+    }
+  }
+  return {};
 }
 
 void Importer::claim_names() {
   for (const ModelNode& node : state_.nodes) {
     const NodeProto& proto = *node.proto;
-    std::string wanted = proto.name();
+    std::string wanted = shortened(proto.name(), kMostNameBytes);
     if (wanted.empty() && proto.output_size() > 0) wanted = proto.output(0);
     names_of_nodes_.push_back(node_names_.claim(wanted.empty() ? proto.op_type() : wanted));
     for (const std::string& output : proto.output()) value_names_.claim(output);

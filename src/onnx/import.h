@@ -47,8 +47,8 @@ class Model {
 using InputConstants = std::map<std::string, std::string>;
 
 /// Errors: kIo if unreadable; kInvalidModel if damaged, truncated, empty, cyclic or of inconsistent
-/// types, naming what is wrong; kInvalidArgument if a constant does not fit; kOverLimit if functions
-/// unfold to more nodes or bytes than `limits`, or else the file's size, allow.
+/// types, naming what is wrong; kInvalidArgument if a constant does not fit; kOverLimit if
+/// functions unfold to more nodes or bytes than `limits`, or else the file's size, allow.
 Result<std::shared_ptr<const Model>> load_model(const std::string& path,
                                                 const InputConstants& constants = {},
                                                 const Limits& limits = {});

@@ -60,6 +60,9 @@ class Importer {
   Status check_declared_type(const onnx_proto::NodeProto& proto, const std::string& output,
                              ValueId value);
   Status add_outputs();
+  /// What follows from constants alone is made before a run, or in each run: a few bytes must not
+  /// become more than the budget's memory. Errors: kOverLimit naming the node.
+  Status check_constant_values() const;
 
   const Model::State& state_;
   const ShapeBindings& bindings_;

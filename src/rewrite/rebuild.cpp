@@ -107,6 +107,8 @@ Graph rebuild_until_stable(const Graph& graph, const Visit& visit) {
 std::string joined_name(const std::string& a, const std::string& b) {
   if (a.empty() || a == b) return b;
   if (b.empty()) return a;
+  constexpr size_t kMostBytes = 1024;
+  if (a.size() + b.size() > kMostBytes) return a;
   const std::string padded = "+" + a + "+";
   std::string result = a;
   for (size_t begin = 0; begin <= b.size();) {

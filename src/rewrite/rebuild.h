@@ -62,7 +62,7 @@ graph::Graph rebuild(const graph::Graph& graph, const Visit& visit);
 /// Again and again, dead nodes removed between, until nothing changes.
 graph::Graph rebuild_until_stable(const graph::Graph& graph, const Visit& visit);
 
-/// "a+b", each part once: the name of a node that does the work of both.
+/// "a+b", each part once: the name of a node that does the work of both. Of long names, a.
 std::string joined_name(const std::string& a, const std::string& b);
 
 }  // namespace corf::rewrite

@@ -31,9 +31,8 @@ constexpr int64_t kRowsOfProducts = 2 * fusion::kMatrixRows;
 
 class StripChooser {
  public:
-  StripChooser(const graph::Graph& graph, const fusion::StoragePlan& storage,
-               const Machine& machine, FusionGroup group, const GroupTime& time,
-               fusion::StripCache& cache, size_t num_best)
+  StripChooser(const graph::Graph& graph, fusion::StoragePlan& storage, const Machine& machine,
+               FusionGroup group, const GroupTime& time, fusion::StripCache& cache, size_t num_best)
       : graph_(graph),
         storage_(storage),
         machine_(machine),
@@ -213,14 +212,13 @@ class StripChooser {
     group.strips = schedule;
     auto strips = fusion::analyze_strips(graph_, storage_, group, &cache_);
     if (!strips || strips->rings.empty()) return {};
-    fusion::StoragePlan storage = storage_;
-    fusion::place_rings(graph_, *strips, storage);
+    const fusion::RingsInPlace rings(graph_, *strips, storage_);
     // Beyond that the rings are no better than memory.
     const int64_t share_of_l3 = machine_.l3_bytes / (2 * machine_.threads);
     const int64_t most_bytes = std::max(machine_.l2_bytes, share_of_l3);
-    if (fusion::ring_bytes(*strips, storage) > most_bytes) return {};
-    if (!schedule_stages(graph_, storage, machine_, *strips, group)) return {};
-    const double time = time_(storage, group, &*strips, nullptr);
+    if (fusion::ring_bytes(*strips, storage_) > most_bytes) return {};
+    if (!schedule_stages(graph_, storage_, machine_, *strips, group)) return {};
+    const double time = time_(storage_, group, &*strips, nullptr);
     const auto at = std::find_if(best_.begin(), best_.end(),
                                  [&](const TimedGroup& other) { return time < other.time; });
     if (at == best_.end() && best_.size() == num_best_) return time;
@@ -230,7 +228,7 @@ class StripChooser {
   }
 
   const graph::Graph& graph_;
-  const fusion::StoragePlan& storage_;
+  fusion::StoragePlan& storage_;
   const Machine& machine_;
   FusionGroup group_;
   const GroupTime& time_;
@@ -263,7 +261,7 @@ bool schedule_stages(const graph::Graph& graph, const fusion::StoragePlan& stora
   return fusion::check_strip_tiles(group, strips).ok();
 }
 
-StripChoice choose_strips(const graph::Graph& graph, const fusion::StoragePlan& storage,
+StripChoice choose_strips(const graph::Graph& graph, fusion::StoragePlan& storage,
                           const Machine& machine, FusionGroup group, const GroupTime& time,
                           fusion::StripCache& cache, size_t num_best) {
   return StripChooser(graph, storage, machine, std::move(group), time, cache, num_best).run();

@@ -16,7 +16,7 @@ struct StripChoice {
 
 /// The fastest way to run the stages of `group` in strips: outer loops, stream dimension, strip
 /// length, split among workers, and the stages' schedules.
-StripChoice choose_strips(const graph::Graph& graph, const fusion::StoragePlan& storage,
+StripChoice choose_strips(const graph::Graph& graph, fusion::StoragePlan& storage,
                           const Machine& machine, fusion::FusionGroup group, const GroupTime& time,
                           fusion::StripCache& cache, size_t num_best = 1);
 

@@ -179,8 +179,8 @@ class TileChooser : ScheduleStep {
     return ceil_div(n, tiles);
   }
 
-  /// Vectors at once, which fill each other's gaps; long bodies fill their own, and each vector more
-  /// is as much code again.
+  /// Vectors at once, which fill each other's gaps; long bodies fill their own, and each vector
+  /// more is as much code again.
   int64_t widest_tile() const {
     constexpr int64_t kMost = 4;
     constexpr double kMostInstructions = 512;

@@ -122,25 +122,24 @@ class Fusing {
   }
 
   /// The segment behind each of the states; `after` keeps the best for each way to share it out.
-  void extend(const std::vector<State>& states, const Segment& segment,
-              std::vector<State>& after) const {
+  void extend(const std::vector<State>& states, const Segment& segment, std::vector<State>& after) {
     // Who wrote the operands does not change times by more.
     constexpr double kMostGain = 0.7;
     const double least = best_of(states).time + kMostGain * segment.time;
     if (!after.empty() && least > best_of(after).time) return;
-    fusion::StoragePlan storage = plan_.storage;
     std::optional<fusion::StripAnalysis> strips;
+    std::optional<fusion::RingsInPlace> rings;
     if (segment.group.strips) {
-      strips = *fusion::analyze_strips(graph_, storage, segment.group);
-      fusion::place_rings(graph_, *strips, storage);
+      strips = *fusion::analyze_strips(graph_, plan_.storage, segment.group, &cache_);
+      rings.emplace(graph_, *strips, plan_.storage);
     }
     const fusion::StripAnalysis* const analysis = strips ? &*strips : nullptr;
     const std::map<int, int64_t> spans = fusion::written_spans(segment.group, analysis);
     for (const State& state : states) {
       State next{state.time + segment.time, {}, spans, &state};
       if (!measured_ && !segment.group.nests.empty()) {
-        const double time =
-            time_(storage, segment.group, analysis, [&](int root) { return span_of(state, root); });
+        const double time = time_(plan_.storage, segment.group, analysis,
+                                  [&](int root) { return span_of(state, root); });
         next.time = state.time + (strips ? kLeastGain : 1) * time;
       }
       const auto same = std::find_if(after.begin(), after.end(),
@@ -168,11 +167,12 @@ class Fusing {
   /// Where nothing can be measured any more, predictions are corrected by what was.
   double measure(const Segment& segment) {
     if (segment.group.nests.empty()) return 0;
-    fusion::StoragePlan storage = plan_.storage;
+    std::optional<fusion::RingsInPlace> rings;
     if (segment.group.strips) {
-      place_rings(graph_, *fusion::analyze_strips(graph_, storage, segment.group), storage);
+      rings.emplace(graph_, *fusion::analyze_strips(graph_, plan_.storage, segment.group, &cache_),
+                    plan_.storage);
     }
-    if (const std::optional<double> time = measured_(storage, segment.group)) {
+    if (const std::optional<double> time = measured_(plan_.storage, segment.group)) {
       measured_sum_ += *time;
       predicted_sum_ += segment.time;
       return *time;
@@ -206,7 +206,7 @@ class Fusing {
 
   /// Rings take the place of the materialised values, for good.
   void settle(FusionGroup& group) {
-    auto strips = fusion::analyze_strips(graph_, plan_.storage, group);
+    auto strips = fusion::analyze_strips(graph_, plan_.storage, group, &cache_);
     fusion::place_rings(graph_, *strips, plan_.storage);
     add_links(group, *strips);
   }

@@ -20,7 +20,7 @@ COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 FUNCTION = re.compile(r"CORF_API\s+([^;(]+?)(\w+)\(((?:[^()]|\([^()]*\))*)\);")
 INVALID_ARGUMENT = 3
 # What the header says may be null.
-MAY_BE_NULL = {"directory", "progress", "context"}
+MAY_BE_NULL = {"cancellation", "context", "directory", "progress"}
 MAY_BE_NULL_IN = {("corf_session_load", "options"), ("corf_session_load_bytes", "options")}
 # Objects whose functions answer with a struct, which ctypes has to be told of.
 STRUCTS = {"corf_tensor"}
