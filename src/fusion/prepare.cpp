@@ -1,8 +1,11 @@
 #include "fusion/prepare.h"
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <map>
 #include <optional>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "fusion/order.h"
 
@@ -244,6 +247,44 @@ class Preparer {
 
 }  // namespace
 
-Graph prepare(const Graph& graph) { return Preparer(graph).run(); }
+namespace {
+
+/// The first of those that have a name keeps it.
+void tell_apart(const std::vector<std::string*>& all) {
+  std::unordered_set<std::string> taken, used;
+  std::unordered_map<std::string, int> last_number;
+  for (const std::string* name : all) taken.insert(*name);
+  for (std::string* name : all) {
+    if (used.insert(*name).second) continue;
+    int& number = last_number[*name];
+    std::string other;
+    do {
+      other = fmt::format("{}_{}", *name, ++number);
+    } while (!taken.insert(other).second);
+    used.insert(other);
+    *name = std::move(other);
+  }
+}
+
+/// Plans know nodes and values by their names, callers the graph's inputs.
+void tell_names_apart(Graph& graph) {
+  std::vector<std::string*> nodes, values;
+  for (graph::Node& node : graph.nodes) nodes.push_back(&node.name);
+  for (ValueId input : graph.inputs) values.push_back(&graph.values[input].name);
+  for (graph::Value& value : graph.values) {
+    const graph::Op& maker = graph.nodes[value.producer].op;
+    if (!std::holds_alternative<graph::Input>(maker)) values.push_back(&value.name);
+  }
+  tell_apart(nodes);
+  tell_apart(values);
+}
+
+}  // namespace
+
+Graph prepare(const Graph& graph) {
+  Graph prepared = Preparer(graph).run();
+  tell_names_apart(prepared);
+  return prepared;
+}
 
 }  // namespace corf::fusion

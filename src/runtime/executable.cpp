@@ -135,6 +135,10 @@ void Run::run_routine(const ResolvedStep& step, int worker, void* const* pointer
   failed_step.store(&step - steps.data(), std::memory_order_relaxed);
 }
 
+// Before generated code no word says what its type is, for which the sanitizer looks.
+#if defined(__clang__)
+__attribute__((no_sanitize("function")))
+#endif
 void Run::run_step(const ResolvedStep& step, int worker) {
   void* const* pointers = memory.pointers.data() + step.first_pointer;
   if (step.kernel == nullptr) {

@@ -26,6 +26,22 @@ Graph scores_of_one_projection() {
   return graph;
 }
 
+TEST(Prepare, TellsNodesAndValuesOfOneNameApart) {
+  Graph graph;
+  auto value = graph.add_input("x", DType::kF32, {8});
+  for (const char* name : {"x", "x_1", "x"}) {
+    value = rewrite::unary(graph, graph::ScalarOp::kExp, value);
+    graph.nodes.back().name = graph.values[value].name = name;
+  }
+  rewrite::set_output(graph, value);
+  const Graph prepared = prepare(graph);
+  std::vector<std::string> nodes, values;
+  for (const graph::Node& node : prepared.nodes) nodes.push_back(node.name);
+  for (const graph::Value& value : prepared.values) values.push_back(value.name);
+  EXPECT_EQ(nodes, (std::vector<std::string>{"x", "x_2", "x_1", "x_3"}));
+  EXPECT_EQ(values, nodes);
+}
+
 TEST(Prepare, CopiesThePartThatAProductReadsInAnotherOrder) {
   const Graph before = scores_of_one_projection();
   const auto rewritten = rewrite::rewrite(before, {});
