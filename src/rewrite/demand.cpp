@@ -16,7 +16,8 @@ using graph::ScalarOp;
 namespace {
 
 /// What the operation asks of its argument at `position`, where so much is asked of its result.
-Demand demand_of_argument(const ScalarNode& node, int position, const Demand& of_result) {
+Demand demand_of_argument(const ScalarNode& node, int position, const Demand& of_result,
+                          int64_t num_elems) {
   switch (node.op) {
     case ScalarOp::kFloor:
     case ScalarOp::kCeil:
@@ -35,7 +36,7 @@ Demand demand_of_argument(const ScalarNode& node, int position, const Demand& of
     case ScalarOp::kCast:
       return is_float(node.dtype) ? of_result : Demand{true, false};
     case ScalarOp::kDiv:
-      return {of_result.digits, of_result.sign_of_zero || position == 1};
+      return {of_result.digits, of_result.sign_of_zero || position == 1, of_result.spread_over};
     case ScalarOp::kPow:
     case ScalarOp::kReciprocal:
     case ScalarOp::kRsqrt:
@@ -44,6 +45,7 @@ Demand demand_of_argument(const ScalarNode& node, int position, const Demand& of
       return position == 0 ? Demand{} : of_result;
     case ScalarOp::kAdd:
     case ScalarOp::kSub:
+      return {of_result.digits, of_result.sign_of_zero, std::max(of_result.spread_over, num_elems)};
     case ScalarOp::kMul:
     case ScalarOp::kMin:
     case ScalarOp::kMax:
@@ -71,13 +73,13 @@ Demand demand_of_routine(const graph::Opaque& opaque, const Demand& of_outputs) 
 
 }  // namespace
 
-std::vector<Demand> demands(const ScalarBody& body, const Demand& of_result) {
+std::vector<Demand> demands(const ScalarBody& body, const Demand& of_result, int64_t num_elems) {
   std::vector<Demand> result(body.nodes.size());
   result.back() = of_result;
   for (size_t i = body.nodes.size(); i-- > 0;) {
     const ScalarNode& node = body.nodes[i];
     for (int position = 0; position < graph::num_args(node.op); ++position) {
-      result[node.args[position]] |= demand_of_argument(node, position, result[i]);
+      result[node.args[position]] |= demand_of_argument(node, position, result[i], num_elems);
     }
   }
   return result;
@@ -103,7 +105,8 @@ std::vector<Demand> demands(const Graph& graph) {
     for (graph::ValueId output : node->outputs) of_outputs |= result[output];
     if (const auto* compute = std::get_if<Compute>(&node->op)) {
       const std::vector<Demand> inside =
-          demands(compute->body, demand_of_body(*compute, of_outputs));
+          demands(compute->body, demand_of_body(*compute, of_outputs),
+                  num_elems(graph.values[node->outputs[0]].shape));
       for (size_t i = 0; i < inside.size(); ++i) {
         const ScalarNode& scalar = compute->body.nodes[i];
         if (scalar.op == ScalarOp::kOperand) result[node->inputs[scalar.index]] |= inside[i];
@@ -114,6 +117,9 @@ std::vector<Demand> demands(const Graph& graph) {
       of_outputs = demand_of_routine(*opaque, of_outputs);
     }
     for (graph::ValueId input : node->inputs) result[input] |= of_outputs;
+  }
+  for (size_t i = 0; i < result.size(); ++i) {
+    if (result[i].spread_over <= num_elems(graph.values[i].shape)) result[i].spread_over = 0;
   }
   return result;
 }

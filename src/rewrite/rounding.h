@@ -19,7 +19,8 @@
 ///     What overflows in the model may come out right, but only near the end of the range
 ///     (far_from_end): 1e-30 and 1e30 are not 1, a guard before a square stays before it.
 ///  3. nothing that follows tells neighbouring numbers apart (Demand::digits): where Floor, a
-///     comparison or a conversion to integers follows, a division stays a division.
+///     comparison or a conversion to integers follows, a division stays a division. So it does
+///     where few quotients are taken from many numbers (Demand::spread_over), which may be equal.
 ///  4. infinities and NaN come out as they do in the model; a zero's sign, where it is asked for
 ///     (Demand::sign_of_zero).
 /// Sums of floats along axes have no order, and elementary functions no last digit, that a model
