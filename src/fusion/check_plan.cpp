@@ -207,7 +207,7 @@ Status PlanChecker::add_copy(const FusionGroup& group) {
     return {};
   }
   const std::vector<NodeId> nodes = group.nodes();
-  if (nodes.size() != 1 || !group.stages[0].stored.empty()) {
+  if (nodes.size() != 1 || group.stages.size() != 1 || !group.stages[0].stored.empty()) {
     return fault("a copy or routine takes one node and stores nothing else");
   }
   const graph::Node& node = graph_.nodes[nodes[0]];

@@ -56,11 +56,13 @@ class PerturbedRun {
       const DType dtype = graph.values[node.outputs[0]].dtype;
       if (const auto* compute = std::get_if<graph::Compute>(&node.op); compute && is_float(dtype)) {
         const Tensor sums = rounding_of_terms(*compute, arguments, result);
+        const Tensor most = greatest_terms(*compute, arguments, result);
         for (int64_t i = 0; i < result.num_elems(); ++i) {
           const double value = result.at_f64(i), terms = sums.at_f64(i);
           if (!std::isfinite(value)) continue;
           double error = rounded_to(dtype, value) == value ? 0 : 2 * half_step(dtype, value);
-          if (rounded_to(DType::kF32, value) != value) error += terms;
+          const double greatest = most.num_elems() > 0 ? most.at_f64(i) : 0;
+          if (!has_exact_steps(value, greatest, num_terms(*compute))) error += terms;
           result.set_f64(i, value + direction_(random_) * error);
         }
       }
@@ -72,16 +74,42 @@ class PerturbedRun {
   }
 
  private:
+  static int64_t num_terms(const graph::Compute& compute) {
+    int64_t terms = 1;
+    for (const index::Axis& axis : compute.space.axes) {
+      if (axis.kind == index::AxisKind::kReduction) terms *= axis.extent;
+    }
+    return terms;
+  }
+
+  static Tensor greatest_terms(const graph::Compute& compute, const std::vector<Tensor>& arguments,
+                               const Tensor& result) {
+    if (compute.combiner != graph::Combiner::kSum || num_terms(compute) == 0) return {};
+    graph::Compute greatest = compute;
+    greatest.combiner = graph::Combiner::kMax;
+    Tensor most(DType::kF64, result.shape());
+    graph::evaluate_compute(greatest, arguments, /*absolute=*/false, {}, most);
+    return most;
+  }
+
+  /// Whether float32 holds the result and, where the terms of a sum are all the same, the sums of
+  /// some of them.
+  static bool has_exact_steps(double result, double greatest_term, int64_t terms) {
+    if (rounded_to(DType::kF32, result) != result) return false;
+    if (greatest_term * static_cast<double>(terms) != result) return true;
+    for (int64_t some = 2; some < terms; ++some) {
+      const double sum = greatest_term * static_cast<double>(some);
+      if (rounded_to(DType::kF32, sum) != sum) return false;
+    }
+    return true;
+  }
+
   /// What adding up or multiplying the terms in float32 may cost each result, as corf does it: in
   /// blocks, so that it grows with the root of their number.
   static Tensor rounding_of_terms(const graph::Compute& compute,
                                   const std::vector<Tensor>& arguments, const Tensor& result) {
     Tensor errors(DType::kF64, result.shape());
-    double terms = 1;
-    for (const index::Axis& axis : compute.space.axes) {
-      if (axis.kind == index::AxisKind::kReduction) terms *= static_cast<double>(axis.extent);
-    }
-    const double roundings = (4 + std::sqrt(terms)) * 0x1p-24;
+    const double roundings = (4 + std::sqrt(static_cast<double>(num_terms(compute)))) * 0x1p-24;
     if (compute.combiner == graph::Combiner::kSum) {
       graph::evaluate_compute(compute, arguments, /*absolute=*/true, {}, errors);
     } else if (compute.combiner == graph::Combiner::kProduct) {

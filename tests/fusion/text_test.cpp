@@ -178,6 +178,18 @@ TEST(PlanText, StoresOnlyWhatIsRead) {
       << plan.error().message;
 }
 
+TEST(PlanText, CopiesHaveOneStage) {
+  const Graph g = network();
+  std::string text = to_string(g, unfused_plan(g));
+  const std::string opening = "group copy {\n";
+  const size_t at = text.find(opening);
+  ASSERT_NE(at, std::string::npos) << text;
+  text.insert(at + opening.size(), "  stage\n  stage\n");
+  const auto plan = parse_plan(g, text);
+  ASSERT_FALSE(plan.ok());
+  EXPECT_NE(plan.error().message.find("takes one node"), std::string::npos) << plan.error().message;
+}
+
 /// y[i] = x[2i] + x[2i + 1], again and again: as one nest, each step doubles the work.
 TEST(PlanText, NestsDoNotDoubleTheirWorkAtEachStep) {
   Graph g;

@@ -2,13 +2,16 @@
 
 #include "graph/text.h"
 #include "onnx/import.h"
+#include "support/budget.h"
 
 namespace corf::fuzz {
 
 Result<graph::Graph> import_proto(const onnx_proto::ModelProto& proto) {
   const std::string bytes = proto.SerializeAsString();
   CORF_ASSIGN(auto model, onnx::parse_model(bytes.data(), bytes.size(), "/nonexistent"));
-  return onnx::import(*model, {});
+  // As the driver imports it.
+  return within_budget(allowed_for(model->size(), {}), nullptr,
+                       [&] { return onnx::import(*model, {}); });
 }
 
 Finding look_at(const Error& error) {
