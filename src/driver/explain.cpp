@@ -27,7 +27,8 @@ class Explainer {
         plan_(pipeline.plan),
         options_(options),
         separate_(fusion::plan_storage(pipeline.graph)),
-        time_(prediction(pipeline.graph, pipeline.machine)) {}
+        time_(prediction(pipeline.graph, pipeline.machine)),
+        cache_(pipeline.graph, separate_) {}
 
   Result<std::vector<ExplainedGroup>> run() {
     for (size_t g = 0; g < plan_.groups.size(); ++g) CORF_RETURN_IF_ERROR(add_group(g));

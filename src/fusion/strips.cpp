@@ -42,7 +42,6 @@ class Analyzer {
       : graph_(graph), storage_(storage), group_(group), schedule_(*group.strips), cache_(cache) {}
 
   Result<StripAnalysis> run() {
-    if (cache_.readers.empty()) find_readers();
     for (const Stage& stage : group_.stages) {
       auto [it, fresh] = cache_.nests.try_emplace(stage.nodes[0]);
       if (fresh) it->second = build_nest(graph_, storage_, stage.nodes, stage.stored);
@@ -69,24 +68,6 @@ class Analyzer {
   Error fault(int s, std::string_view what) const {
     return make_error(ErrorCode::kUnsupported, "'{}' cannot walk in step with the group: {}",
                       graph_.nodes[group_.stages[s].nodes[0]].name, what);
-  }
-
-  void find_readers() {
-    cache_.readers.resize(graph_.values.size());
-    for (size_t id = 0; id < graph_.nodes.size(); ++id) {
-      for (ValueId input : graph_.nodes[id].inputs) {
-        cache_.readers[input].push_back(static_cast<NodeId>(id));
-      }
-    }
-    cache_.is_output.assign(graph_.values.size(), false);
-    for (ValueId output : graph_.outputs) cache_.is_output[output] = true;
-    std::vector<int> uses(storage_.roots.size(), 0);
-    for (const Storage& place : storage_.values) {
-      if (place.assigned()) ++uses[place.root];
-    }
-    for (const Storage& place : storage_.values) {
-      cache_.sharers.push_back(place.assigned() ? uses[place.root] : 0);
-    }
   }
 
   Status place_last() {
@@ -531,10 +512,26 @@ void mark_shared_axes(const StripStage& stage, Nest& nest) {
   nest.axes[stage.stream_dim].shared = loop;
 }
 
+StripCache::StripCache(const Graph& graph, const StoragePlan& storage)
+    : readers(graph.values.size()), is_output(graph.values.size(), false) {
+  for (size_t id = 0; id < graph.nodes.size(); ++id) {
+    for (ValueId input : graph.nodes[id].inputs) readers[input].push_back(static_cast<NodeId>(id));
+  }
+  for (ValueId output : graph.outputs) is_output[output] = true;
+  std::vector<int> uses(storage.roots.size(), 0);
+  for (const Storage& place : storage.values) {
+    if (place.assigned()) ++uses[place.root];
+  }
+  for (const Storage& place : storage.values) {
+    sharers.push_back(place.assigned() ? uses[place.root] : 0);
+  }
+}
+
 Result<StripAnalysis> analyze_strips(const Graph& graph, const StoragePlan& storage,
                                      const FusionGroup& group, StripCache* cache) {
-  StripCache own;
-  return Analyzer(graph, storage, group, cache ? *cache : own).run();
+  if (cache) return Analyzer(graph, storage, group, *cache).run();
+  StripCache own(graph, storage);
+  return Analyzer(graph, storage, group, own).run();
 }
 
 }  // namespace corf::fusion

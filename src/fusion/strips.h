@@ -48,6 +48,8 @@ struct StripAnalysis {
 /// What the analyses of one graph's groups have in common. Only for one graph and one plan of its
 /// storage, whose rings may come and go.
 struct StripCache {
+  StripCache(const graph::Graph& graph, const StoragePlan& storage);
+
   /// By value: the nodes that read it; whether the graph returns it; values that share its root.
   std::vector<std::vector<graph::NodeId>> readers;
   std::vector<bool> is_output;

@@ -267,4 +267,24 @@ StripChoice choose_strips(const graph::Graph& graph, fusion::StoragePlan& storag
   return StripChooser(graph, storage, machine, std::move(group), time, cache, num_best).run();
 }
 
+std::optional<TimedGroup> with_schedules(const graph::Graph& graph, fusion::StoragePlan& storage,
+                                         FusionGroup group, const StripSchedule& schedule,
+                                         const std::vector<fusion::NestSchedule>& nests,
+                                         const GroupTime& time, fusion::StripCache& cache) {
+  group.strips = schedule;
+  const auto strips = fusion::analyze_strips(graph, storage, group, &cache);
+  if (!strips) return std::nullopt;
+  const fusion::RingsInPlace rings(graph, *strips, storage);
+  std::vector<fusion::Nest> own = fusion::group_nests(graph, storage, group, &*strips);
+  if (own.size() != nests.size()) return std::nullopt;
+  group.nests.clear();
+  for (size_t i = 0; i < own.size(); ++i) {
+    if (!fusion::check_schedule(own[i], nests[i]).ok()) return std::nullopt;
+    group.nests.push_back({std::move(own[i]), nests[i]});
+  }
+  if (!fusion::check_strip_tiles(group, *strips).ok()) return std::nullopt;
+  const double predicted = time(storage, group, &*strips, nullptr);
+  return TimedGroup{std::move(group), predicted};
+}
+
 }  // namespace corf::search

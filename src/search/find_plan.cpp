@@ -5,10 +5,12 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <span>
 
 #include "fusion/group_nests.h"
 #include "search/choose_schedule.h"
 #include "search/choose_strips.h"
+#include "search/known_strips.h"
 
 namespace corf::search {
 namespace {
@@ -41,7 +43,9 @@ class Fusing {
         time_(time),
         measured_(measured),
         most_stages_(most_stages),
-        plan_(std::move(unfused)) {}
+        plan_(std::move(unfused)),
+        cache_(graph, plan_.storage),
+        known_(graph, plan_.storage, cache_) {}
 
   FusionPlan run() {
     const size_t n = plan_.groups.size();
@@ -200,8 +204,27 @@ class Fusing {
       joined.stages.push_back(part.stages[0]);
       joined.links.insert(joined.links.end(), part.links.begin(), part.links.end());
     }
-    return choose_strips(graph_, plan_.storage, machine_, std::move(joined), time_, cache_,
-                         measured_ ? kMeasuredStrips : 1);
+    const std::string signature =
+        known_.signature(std::span(plan_.groups).subspan(first, end - first));
+    if (const KnownStrips::Known* known = known_.find(signature)) {
+      if (std::optional<StripChoice> choice = as_known(*known, joined)) return std::move(*choice);
+    }
+    StripChoice choice = choose_strips(graph_, plan_.storage, machine_, std::move(joined), time_,
+                                       cache_, measured_ ? kMeasuredStrips : 1);
+    known_.add(signature, choice);
+    return choice;
+  }
+
+  /// nullopt if the schedules do not fit the group after all.
+  std::optional<StripChoice> as_known(const KnownStrips::Known& known, const FusionGroup& joined) {
+    StripChoice choice{known.legal, {}};
+    for (const KnownStrips::Known::Schedules& one : known.best) {
+      std::optional<TimedGroup> group =
+          with_schedules(graph_, plan_.storage, joined, one.strips, one.nests, time_, cache_);
+      if (!group) return std::nullopt;
+      choice.best.push_back(std::move(*group));
+    }
+    return choice;
   }
 
   /// Rings take the place of the materialised values, for good.
@@ -245,8 +268,9 @@ class Fusing {
   const MeasuredTime& measured_;
   const size_t most_stages_;
   double measured_sum_ = 0, predicted_sum_ = 0;
-  fusion::StripCache cache_;
   FusionPlan plan_;
+  fusion::StripCache cache_;
+  KnownStrips known_;
 };
 
 }  // namespace

@@ -437,7 +437,7 @@ class MemoryLimit {
  public:
   MemoryLimit() {
     getrlimit(RLIMIT_AS, &before_);
-    rlimit limit = before_;
+    [[maybe_unused]] rlimit limit = before_;
     limit.rlim_cur = rlim_t{4} << 30;
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     setrlimit(RLIMIT_AS, &limit);
