@@ -148,7 +148,7 @@ class Explainer {
       if (points[dim] < 2) continue;
       joined.strips.emplace();
       joined.strips->stream_dim = dim;
-      const auto strips = fusion::analyze_strips(graph_, separate_, joined, &cache_);
+      const auto strips = fusion::measure_strips(graph_, separate_, joined, cache_);
       if (!strips) return strips.error().message;
     }
     return "no dimension has several points to stream";

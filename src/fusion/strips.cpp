@@ -37,9 +37,15 @@ struct Read {
 
 class Analyzer {
  public:
+  /// `in_expressions`: or in numbers only.
   Analyzer(const Graph& graph, const StoragePlan& storage, const FusionGroup& group,
-           StripCache& cache)
-      : graph_(graph), storage_(storage), group_(group), schedule_(*group.strips), cache_(cache) {}
+           StripCache& cache, bool in_expressions)
+      : graph_(graph),
+        storage_(storage),
+        group_(group),
+        schedule_(*group.strips),
+        cache_(cache),
+        in_expressions_(in_expressions) {}
 
   Result<StripAnalysis> run() {
     for (const Stage& stage : group_.stages) {
@@ -299,6 +305,7 @@ class Analyzer {
     end.done = min(rows, end.prev + length);
     raw_prev[last] = end.prev;
     raw_done[last] = end.done;
+    if (!in_expressions_) return;
     for (int s = last - 1; s >= 0; --s) {
       StripStage& stage = result_.stages[s];
       const Expr begin =
@@ -334,14 +341,15 @@ class Analyzer {
     for (int s = 0; s + 1 < num_stages(); ++s) {
       for (ValueId value : group_.stages[s].stored) {
         if (is_read_outside(value) || !owns_storage(value)) continue;
-        const StripStage& stage = result_.stages[s];
-        auto prev = [&](int c) { return result_.stages[c].prev; };
-        auto last = [&](int c) { return result_.stages[c].done - Expr(1); };
         StripRing ring;
         ring.value = value;
         ring.stage = s;
-        ring.first = min(extreme(s, value, prev, /*upper=*/false), stage.prev);
-        ring.needed = extreme(s, value, last, true) + Expr(1);
+        if (in_expressions_) {
+          auto prev = [&](int c) { return result_.stages[c].prev; };
+          auto last = [&](int c) { return result_.stages[c].done - Expr(1); };
+          ring.first = min(extreme(s, value, prev, /*upper=*/false), result_.stages[s].prev);
+          ring.needed = extreme(s, value, last, true) + Expr(1);
+        }
         result_.rings.push_back(std::move(ring));
       }
     }
@@ -495,6 +503,7 @@ class Analyzer {
   const FusionGroup& group_;
   const StripSchedule& schedule_;
   StripCache& cache_;
+  const bool in_expressions_;
   std::vector<const Nest*> nests_;  // by stage, not canonical
   std::map<ValueId, int> producer_;
   std::vector<Read> reads_;
@@ -528,10 +537,14 @@ StripCache::StripCache(const Graph& graph, const StoragePlan& storage)
 }
 
 Result<StripAnalysis> analyze_strips(const Graph& graph, const StoragePlan& storage,
-                                     const FusionGroup& group, StripCache* cache) {
-  if (cache) return Analyzer(graph, storage, group, *cache).run();
-  StripCache own(graph, storage);
-  return Analyzer(graph, storage, group, own).run();
+                                     const FusionGroup& group) {
+  StripCache cache(graph, storage);
+  return Analyzer(graph, storage, group, cache, /*in_expressions=*/true).run();
+}
+
+Result<StripAnalysis> measure_strips(const Graph& graph, const StoragePlan& storage,
+                                     const FusionGroup& group, StripCache& cache) {
+  return Analyzer(graph, storage, group, cache, /*in_expressions=*/false).run();
 }
 
 }  // namespace corf::fusion

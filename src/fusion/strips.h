@@ -66,7 +66,12 @@ struct StripCache {
 /// as a whole, its rows come in an order that does not grow, what another group reads would be
 /// written twice, or a tile does not fit the strips.
 Result<StripAnalysis> analyze_strips(const graph::Graph& graph, const StoragePlan& storage,
-                                     const FusionGroup& group, StripCache* cache = nullptr);
+                                     const FusionGroup& group);
+
+/// The same for a search, which asks for many: legality and numbers, without the expressions that
+/// lowering needs of all stages but the last (begin, prev, done) and of rings (first, needed).
+Result<StripAnalysis> measure_strips(const graph::Graph& graph, const StoragePlan& storage,
+                                     const FusionGroup& group, StripCache& cache);
 
 /// Says which axes of the stage's nest, as build_nest made it, the shared loops walk.
 void mark_shared_axes(const StripStage& stage, Nest& nest);

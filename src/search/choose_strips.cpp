@@ -162,7 +162,7 @@ class StripChooser {
 
   bool is_legal(const StripSchedule& loops) {
     group_.strips = loops;
-    const auto strips = fusion::analyze_strips(graph_, storage_, group_, &cache_);
+    const auto strips = fusion::measure_strips(graph_, storage_, group_, cache_);
     if (!strips) return false;
     legal_ = true;
     units_[loops.stream_dim] = strips->stages.back().unit;
@@ -210,7 +210,7 @@ class StripChooser {
   std::optional<double> try_schedule(const StripSchedule& schedule) {
     FusionGroup group = group_;
     group.strips = schedule;
-    auto strips = fusion::analyze_strips(graph_, storage_, group, &cache_);
+    auto strips = fusion::measure_strips(graph_, storage_, group, cache_);
     if (!strips || strips->rings.empty()) return {};
     const fusion::RingsInPlace rings(graph_, *strips, storage_);
     // Beyond that the rings are no better than memory.
@@ -272,7 +272,7 @@ std::optional<TimedGroup> with_schedules(const graph::Graph& graph, fusion::Stor
                                          const std::vector<fusion::NestSchedule>& nests,
                                          const GroupTime& time, fusion::StripCache& cache) {
   group.strips = schedule;
-  const auto strips = fusion::analyze_strips(graph, storage, group, &cache);
+  const auto strips = fusion::measure_strips(graph, storage, group, cache);
   if (!strips) return std::nullopt;
   const fusion::RingsInPlace rings(graph, *strips, storage);
   std::vector<fusion::Nest> own = fusion::group_nests(graph, storage, group, &*strips);

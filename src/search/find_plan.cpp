@@ -134,7 +134,7 @@ class Fusing {
     std::optional<fusion::StripAnalysis> strips;
     std::optional<fusion::RingsInPlace> rings;
     if (segment.group.strips) {
-      strips = *fusion::analyze_strips(graph_, plan_.storage, segment.group, &cache_);
+      strips = *fusion::measure_strips(graph_, plan_.storage, segment.group, cache_);
       rings.emplace(graph_, *strips, plan_.storage);
     }
     const fusion::StripAnalysis* const analysis = strips ? &*strips : nullptr;
@@ -173,7 +173,7 @@ class Fusing {
     if (segment.group.nests.empty()) return 0;
     std::optional<fusion::RingsInPlace> rings;
     if (segment.group.strips) {
-      rings.emplace(graph_, *fusion::analyze_strips(graph_, plan_.storage, segment.group, &cache_),
+      rings.emplace(graph_, *fusion::measure_strips(graph_, plan_.storage, segment.group, cache_),
                     plan_.storage);
     }
     if (const std::optional<double> time = measured_(plan_.storage, segment.group)) {
@@ -229,7 +229,7 @@ class Fusing {
 
   /// Rings take the place of the materialised values, for good.
   void settle(FusionGroup& group) {
-    auto strips = fusion::analyze_strips(graph_, plan_.storage, group, &cache_);
+    auto strips = fusion::measure_strips(graph_, plan_.storage, group, cache_);
     fusion::place_rings(graph_, *strips, plan_.storage);
     add_links(group, *strips);
   }
