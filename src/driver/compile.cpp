@@ -129,14 +129,15 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
     return make_error(ErrorCode::kUnsupported, "this machine has no {}; the widest it offers is {}",
                       to_string(*options.isa), to_string(best_isa()));
   }
-  {
-    const BudgetScope unlimited(nullptr);  // it is measured once for all models
-    pipeline.machine = calibrated_machine(threads_of(options), options.isa.value_or(best_isa()));
-  }
   Dumper dump(options);
 
   CORF_ASSIGN(graph::Graph imported, onnx::import(model, options.shapes));
   dump.stage("import", [&] { return graph::to_string(imported); });
+  {
+    // Once for all models, on first use: not for those that are refused, nor at a model's cost.
+    const BudgetScope unlimited(nullptr);
+    pipeline.machine = calibrated_machine(threads_of(options), options.isa.value_or(best_isa()));
+  }
   rewrite::RewriteOptions rewriting;
   rewriting.verify_each = options.verify_each;
   rewriting.time_passes = options.time_passes;
