@@ -7,6 +7,7 @@
 #include "codegen/interleave.h"
 #include "codegen/tile_lowering.h"
 #include "codegen/value_types.h"
+#include "graph/saturated.h"
 
 namespace corf::codegen {
 
@@ -204,7 +205,7 @@ Value* TileLowering::compute_load(RegisterState& state, const loop::TileLoad& lo
   }
   const DType dtype = f_.kernel.buffer_dtype(load.buffer);
   auto* padding = llvm::cast<llvm::Constant>(ops_.to_memory(
-      ops_.constant(dtype, load.padding, static_cast<int64_t>(load.padding)), dtype));
+      ops_.constant(dtype, load.padding, graph::saturated(load.padding, dtype)), dtype));
   const Condition where = condition(load.guards, point, piece);
   Value* result = nullptr;
   if (where.never) {

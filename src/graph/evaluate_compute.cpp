@@ -5,6 +5,7 @@
 
 #include "graph/identity_of.h"
 #include "graph/parallel.h"
+#include "graph/saturated.h"
 #include "graph/scalar_block.h"
 #include "support/assert.h"
 #include "support/budget.h"
@@ -52,13 +53,6 @@ void read_line(const Tensor& tensor, int64_t offset, int64_t stride, int64_t cou
     default:
       for (int64_t i = 0; i < count; ++i) out[i].f = tensor.at_f64(offset + i * stride);
   }
-}
-
-int64_t saturated(DType dtype, double value) {
-  Tensor one(DType::kI64, {1});
-  if (dtype == DType::kU64 && value >= 0x1p64) return -1;
-  one.set_f64(0, value);
-  return one.at_i64(0);
 }
 
 /// One thread's walk over the operator's points, a line of up to kBlockElems along the plan's axis
@@ -272,7 +266,7 @@ class Walk {
     if (is_float(dtype)) {
       lane.f = operand.padding;
     } else {
-      lane.i = saturated(dtype, operand.padding);
+      lane.i = saturated(operand.padding, dtype);
     }
     return lane;
   }

@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 
+#include "graph/saturated.h"
 #include "support/assert.h"
 
 namespace corf::graph {
@@ -53,9 +54,6 @@ std::optional<ScalarOp> parse_scalar_op(std::string_view text) {
   return std::nullopt;
 }
 
-namespace {
-
-/// Truncated and held in the range of an integer type; NaN is 0.
 int64_t saturated(double value, DType dtype) {
   if (std::isnan(value)) return 0;
   if (dtype == DType::kBool) return value != 0 ? 1 : 0;
@@ -68,8 +66,6 @@ int64_t saturated(double value, DType dtype) {
   return value >= 0x1p63 ? static_cast<int64_t>(static_cast<uint64_t>(value))
                          : static_cast<int64_t>(value);
 }
-
-}  // namespace
 
 int ScalarBody::operand(int number, DType dtype) {
   ScalarNode node;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <fmt/format.h>
 
+#include "graph/saturated.h"
 #include "loop/scalar_semantics.h"
 #include "loop/text.h"
 #include "support/assert.h"
@@ -261,8 +262,14 @@ class PartitionRun {
       using T = std::conditional_t<std::is_floating_point_v<Memory>, Memory, int64_t>;
       const auto* data = reinterpret_cast<const Memory*>(buffer.data);
       T* out = target<T>(stmt);
+      T padding;
+      if constexpr (std::is_floating_point_v<T>) {
+        padding = static_cast<T>(load.padding);
+      } else {
+        padding = graph::saturated(load.padding, buffer.dtype);
+      }
       for (int64_t i = 0; i < stmt.points; ++i) {
-        out[i] = offsets_[i] == kGuardedOut ? static_cast<T>(load.padding) : data[offsets_[i]];
+        out[i] = offsets_[i] == kGuardedOut ? padding : data[offsets_[i]];
       }
     });
     return true;

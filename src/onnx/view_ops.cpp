@@ -293,7 +293,7 @@ Result<std::vector<int64_t>> read_repeats(NodeImport& node) {
     const Tensor* known = node.known(number);
     if (known == nullptr) return node.known_ints(i, i == 1 ? "tiles" : "axis");  // says why not
     if (known->num_elems() != 1) return node.invalid("input {} is not one number", i);
-    one_each[i - 1] = {static_cast<int64_t>(known->at_f64(0))};
+    one_each[i - 1] = {known->at_i64(0)};
   }
   std::vector<int64_t> repeats(node.rank(node.input(0)), 1);
   CORF_ASSIGN(int axis, normal_axis(node, one_each[1][0], node.rank(node.input(0))));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "graph/identity_of.h"
+#include "graph/saturated.h"
 #include "rewrite/rebuild.h"
 
 namespace corf::rewrite {
@@ -157,7 +158,7 @@ class EmptyFolder {
       ScalarNode constant;
       constant.dtype = scalar.dtype;
       constant.f64 = padding;
-      if (!is_float(scalar.dtype)) constant.i64 = static_cast<int64_t>(padding);
+      if (!is_float(scalar.dtype)) constant.i64 = graph::saturated(padding, scalar.dtype);
       scalar = constant;
     }
     rebuild.replace(node.outputs[0], rebuild.graph().add_compute(node.name, std::move(padded),
