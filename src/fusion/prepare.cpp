@@ -41,11 +41,13 @@ struct PartCopy {
 };
 
 /// Copies what `operand` of `compute` reads, `last` being its innermost axis; nullopt if that is no
-/// less than the whole value.
+/// less than the whole value, or depends on what other operands hold.
 std::optional<PartCopy> copy_part(const Graph& graph, ValueId value, const Compute& compute,
                                   const graph::Operand& operand, int last) {
   std::vector<bool> used;
   for (const Expr& expr : operand.map.exprs) index::collect_variables(expr, used);
+  // Where it reads is in other operands.
+  if (used.size() > compute.space.axes.size()) return std::nullopt;
   used.resize(compute.space.axes.size());
   std::vector<int> axes;
   for (int axis = 0; axis < static_cast<int>(used.size()); ++axis) {

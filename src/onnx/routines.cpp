@@ -200,7 +200,14 @@ Status import_recurrence(NodeImport& node, int64_t gates, int num_inputs) {
   std::vector<ValueId> inputs = {project(node, x, w, bias), in_panels(node, node.input(2), gates),
                                  recurrent};
   int count = std::min(num_inputs, node.num_inputs());
+  // Lengths, states before the first step, peepholes.
+  const Shape optional_shapes[] = {{batch}, last, last, {directions, 3 * hidden}};
   for (int i = 4; i < count; ++i) {
+    const Shape& expected = optional_shapes[i - 4];
+    if (node.has(i) && node.shape(node.input(i)) != expected) {
+      return node.invalid("input {} of shape {}, where {} is expected", i,
+                          to_string(node.shape(node.input(i))), to_string(expected));
+    }
     inputs.push_back(or_empty(node, i, i == 4 ? DType::kI32 : DType::kF32));
   }
   Outputs outputs = {{DType::kF32, all}, {DType::kF32, last}};
