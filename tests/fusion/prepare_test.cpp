@@ -42,6 +42,30 @@ TEST(Prepare, TellsNodesAndValuesOfOneNameApart) {
   EXPECT_EQ(values, nodes);
 }
 
+/// Each row of q times a matrix that other data choose: which that is, no copy knows beforehand.
+TEST(Prepare, CopiesWhatOtherOperandsPointInto) {
+  Graph graph;
+  const auto q = graph.add_input("q", DType::kF32, {8, 64});
+  const auto table = graph.add_input("table", DType::kF32, {1000, 32, 64});
+  const auto rows = graph.add_input("rows", DType::kI64, {8});
+  graph::Compute compute;
+  compute.space.axes = {{"m", 8, index::AxisKind::kParallel},
+                        {"n", 32, index::AxisKind::kParallel},
+                        {"k", 64, index::AxisKind::kReduction}};
+  const auto axis = [](int number) { return index::Expr::variable(number); };
+  const int row = static_cast<int>(compute.space.axes.size()) + 2;  // what operand 2 holds
+  compute.operands.resize(3);
+  compute.operands[0].map.exprs = {axis(0), axis(2)};
+  compute.operands[1].map.exprs = {min(max(axis(row), 0), 999), axis(1), axis(2)};
+  compute.operands[2].map.exprs = {axis(0)};
+  const int left = compute.body.operand(0, DType::kF32);
+  compute.body.apply(graph::ScalarOp::kMul, left, compute.body.operand(1, DType::kF32));
+  compute.combiner = graph::Combiner::kSum;
+  rewrite::set_output(graph, graph.add_compute("scores", std::move(compute), {q, table, rows}));
+  ASSERT_TRUE(graph::verify(graph));
+  EXPECT_TRUE(graph::verify(prepare(graph)));
+}
+
 TEST(Prepare, CopiesThePartThatAProductReadsInAnotherOrder) {
   const Graph before = scores_of_one_projection();
   const auto rewritten = rewrite::rewrite(before, {});

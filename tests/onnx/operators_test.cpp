@@ -464,6 +464,25 @@ TEST(Operators, GridSampleBeyondTheBorder) {
   EXPECT_EQ(sample("reflection")[1], 2);  // the edge at 3.5 takes 6 to 1
 }
 
+TEST(Operators, RecurrencesCheckWhatTheyMayHave) {
+  const auto with = [](int input, Shape shape) {
+    std::vector<std::string> names = {"x", "w", "r", "", "", ""};
+    names[input] = "more";
+    ModelBuilder model;
+    model.input("x", {2, 1, 4}).input("w", {1, 9, 4}).input("r", {1, 9, 3});
+    model.initializer("more", Tensor(input == 4 ? DType::kI32 : DType::kF32, std::move(shape)));
+    return model.node("GRU", names, {"y"}).output("y").import();
+  };
+  EXPECT_TRUE(with(4, {1}));
+  EXPECT_TRUE(with(5, {1, 1, 3}));
+  for (const auto& refused : {with(4, {2, 1, 4}), with(5, {1, 1, 4})}) {
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, ErrorCode::kInvalidModel);
+    EXPECT_NE(refused.error().message.find("is expected"), std::string::npos)
+        << refused.error().message;
+  }
+}
+
 TEST(Operators, TriluKeepsATriangle) {
   expect_values({"Trilu", {counting({2, 3})}, {}, 17, {{"k", {1}}}}, {2, 3}, {0, 2, 3, 0, 0, 6});
   expect_values({"Trilu", {counting({2, 3})}, {{"upper", int64_t{0}}}}, {2, 3}, {1, 0, 0, 4, 5, 0});
