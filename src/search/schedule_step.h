@@ -71,7 +71,8 @@ class ScheduleStep {
       const bool in_tile = std::count(unrolled.begin(), unrolled.end(), axis) > 0;
       if (nest_.axes[axis].reduction && !in_tile) order.push_back(axis);
     }
-    if (nest_.loads.empty()) return order;
+    // The first of equal elements is the first in the reduction's own order.
+    if (nest_.loads.empty() || is_arg_reduction()) return order;
     const auto lead = std::find_if(nest_.loads.begin(), nest_.loads.end(),
                                    [&](const Access& access) { return !is_constant(access); });
     const Linear linear =

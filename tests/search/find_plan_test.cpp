@@ -71,6 +71,29 @@ TEST(FindPlan, LongAttentionsAreOneKernel) {
   }
 }
 
+/// The position of the largest element, of a window that is walked across its rows.
+TEST(FindPlan, EqualElementsAreLookedAtInTheirOrder) {
+  graph::Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {64, 2, 3});
+  graph::Compute compute;
+  compute.space.axes = {{"c", 64, index::AxisKind::kParallel},
+                        {"k", 6, index::AxisKind::kReduction}};
+  const index::Expr c = index::Expr::variable(0), k = index::Expr::variable(1);
+  compute.operands.resize(1);
+  compute.operands[0].map.exprs = {c, mod(k, 2), floor_div(k, 2)};
+  compute.body.operand(0, DType::kF32);
+  compute.combiner = Combiner::kArgMax;
+  graph.outputs = {graph.add_compute("position", std::move(compute), {x})};
+  graph.output_names = {"position"};
+  const fusion::FusionPlan plan = find_unfused_plan(graph, measured_machine());
+  ASSERT_EQ(plan.groups.size(), 1u);
+  for (const fusion::ScheduledNest& scheduled : plan.groups[0].nests) {
+    const Status fits = fusion::check_schedule(scheduled.nest, scheduled.schedule);
+    EXPECT_TRUE(fits) << fits.error().message;
+    EXPECT_EQ(scheduled.schedule.reduction_order.size(), 2u);
+  }
+}
+
 /// Rows [rows, k] times constant weights, one product after the other.
 graph::Graph products(int64_t rows, const std::vector<int64_t>& columns) {
   graph::Graph graph;
