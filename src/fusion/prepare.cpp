@@ -1,13 +1,11 @@
 #include "fusion/prepare.h"
 
 #include <algorithm>
-#include <fmt/format.h>
 #include <map>
 #include <optional>
-#include <unordered_map>
-#include <unordered_set>
 
 #include "fusion/order.h"
+#include "support/unique_names.h"
 
 namespace corf::fusion {
 namespace {
@@ -253,19 +251,12 @@ namespace {
 
 /// The first of those that have a name keeps it.
 void tell_apart(const std::vector<std::string*>& all) {
-  std::unordered_set<std::string> taken, used;
-  std::unordered_map<std::string, int> last_number;
-  for (const std::string* name : all) taken.insert(*name);
+  UniqueNames names;
+  std::vector<std::string*> repeated;
   for (std::string* name : all) {
-    if (used.insert(*name).second) continue;
-    int& number = last_number[*name];
-    std::string other;
-    do {
-      other = fmt::format("{}_{}", *name, ++number);
-    } while (!taken.insert(other).second);
-    used.insert(other);
-    *name = std::move(other);
+    if (!names.reserve(*name)) repeated.push_back(name);
   }
+  for (std::string* name : repeated) *name = names.claim(*name);
 }
 
 /// Plans know nodes and values by their names, callers the graph's inputs.

@@ -49,9 +49,7 @@ class Analyzer {
 
   Result<StripAnalysis> run() {
     for (const Stage& stage : group_.stages) {
-      auto [it, fresh] = cache_.nests.try_emplace(stage.nodes[0]);
-      if (fresh) it->second = build_nest(graph_, storage_, stage.nodes, stage.stored);
-      nests_.push_back(&it->second);
+      nests_.push_back(&cache_.nest_of(graph_, storage_, stage));
     }
     for (size_t s = 0; s < group_.stages.size(); ++s) {
       for (ValueId value : group_.stages[s].stored) producer_[value] = static_cast<int>(s);
@@ -522,10 +520,7 @@ void mark_shared_axes(const StripStage& stage, Nest& nest) {
 }
 
 StripCache::StripCache(const Graph& graph, const StoragePlan& storage)
-    : readers(graph.values.size()), is_output(graph.values.size(), false) {
-  for (size_t id = 0; id < graph.nodes.size(); ++id) {
-    for (ValueId input : graph.nodes[id].inputs) readers[input].push_back(static_cast<NodeId>(id));
-  }
+    : readers(graph::consumers(graph)), is_output(graph.values.size(), false) {
   for (ValueId output : graph.outputs) is_output[output] = true;
   std::vector<int> uses(storage.roots.size(), 0);
   for (const Storage& place : storage.values) {
@@ -534,6 +529,13 @@ StripCache::StripCache(const Graph& graph, const StoragePlan& storage)
   for (const Storage& place : storage.values) {
     sharers.push_back(place.assigned() ? uses[place.root] : 0);
   }
+}
+
+const Nest& StripCache::nest_of(const Graph& graph, const StoragePlan& storage,
+                                const Stage& stage) {
+  auto [it, fresh] = nests.try_emplace(stage.nodes[0]);
+  if (fresh) it->second = build_nest(graph, storage, stage.nodes, stage.stored);
+  return it->second;
 }
 
 Result<StripAnalysis> analyze_strips(const Graph& graph, const StoragePlan& storage,

@@ -49,6 +49,8 @@ struct StripAnalysis {
 /// storage, whose rings may come and go.
 struct StripCache {
   StripCache(const graph::Graph& graph, const StoragePlan& storage);
+  /// The stage's nest as build_nest makes it, before any ring is in place.
+  const Nest& nest_of(const graph::Graph& graph, const StoragePlan& storage, const Stage& stage);
 
   /// By value: the nodes that read it; whether the graph returns it; values that share its root.
   std::vector<std::vector<graph::NodeId>> readers;

@@ -6,7 +6,7 @@
 #include "onnx/import.h"
 #include "onnx/model_state.h"
 #include "onnx/node_import.h"
-#include "onnx/unique_names.h"
+#include "support/unique_names.h"
 
 namespace corf::onnx {
 

@@ -105,10 +105,8 @@ const KnownStrips::Words& KnownStrips::words(const fusion::FusionGroup& group) {
   Words& own = at->second;
   if (!fresh) return own;
   for (const fusion::Stage& stage : group.stages) {
-    auto [nest, is_new] = cache_.nests.try_emplace(stage.nodes[0]);
-    if (is_new) nest->second = build_nest(graph_, storage_, stage.nodes, stage.stored);
     own.text += "stage ";
-    NestWords(nest->second, own.text, own.values).run();
+    NestWords(cache_.nest_of(graph_, storage_, stage), own.text, own.values).run();
     own.values.insert(own.values.end(), stage.stored.begin(), stage.stored.end());
   }
   return own;

@@ -35,8 +35,9 @@ class AtFork {
   const Steps steps_;
 };
 
-/// A mutex for what is held for moments only: forks wait until it is free.
-class BriefMutex {
+/// A mutex that a fork leaves usable, by the steps that it takes.
+template <AtFork::Steps (*kSteps)(std::mutex&)>
+class ForkableMutex {
  public:
   void lock() { mutex_.lock(); }
   bool try_lock() { return mutex_.try_lock(); }
@@ -44,20 +45,21 @@ class BriefMutex {
 
  private:
   std::mutex mutex_;
-  AtFork at_fork_{{[this] { return mutex_.try_lock(); }, [this] { mutex_.unlock(); }, nullptr}};
+  AtFork at_fork_{kSteps(mutex_)};
 };
 
-/// A mutex for what may be held for seconds. Forks do not wait for it, and it is free in the child:
-/// what it protects has to be sound at any time.
-class LongMutex {
- public:
-  void lock() { mutex_.lock(); }
-  bool try_lock() { return mutex_.try_lock(); }
-  void unlock() { mutex_.unlock(); }
+inline AtFork::Steps wait_until_free(std::mutex& mutex) {
+  return {[&mutex] { return mutex.try_lock(); }, [&mutex] { mutex.unlock(); }, nullptr};
+}
+inline AtFork::Steps free_in_the_child(std::mutex& mutex) {
+  return {nullptr, nullptr, [&mutex] { new (&mutex) std::mutex(); }};
+}
 
- private:
-  std::mutex mutex_;
-  AtFork at_fork_{{nullptr, nullptr, [this] { new (&mutex_) std::mutex(); }}};
-};
+/// For what is held for moments only: forks wait until it is free.
+using BriefMutex = ForkableMutex<wait_until_free>;
+
+/// For what may be held for seconds. Forks do not wait for it, and it is free in the child: what it
+/// protects has to be sound at any time.
+using LongMutex = ForkableMutex<free_in_the_child>;
 
 }  // namespace corf

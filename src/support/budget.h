@@ -123,8 +123,7 @@ class HeldBytes {
 /// The calling thread's, to hand on; null if it has none.
 std::shared_ptr<Budget> shared_budget();
 
-/// For loops: Budget::current()->look() now and then, so that it may stand in inner ones (a few
-/// nanoseconds, apart from one call in 64).
+/// For loops: Budget::current()->look() in one call of 64, so that it may stand in inner ones.
 void look_at_budget();
 
 /// body() under a budget of its own; what it throws for want of time or memory is its error.

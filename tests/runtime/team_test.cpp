@@ -9,12 +9,12 @@
 #include <immintrin.h>
 #include <sched.h>
 #include <set>
-#include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
 
 #include "runtime/cpu_limit.h"
+#include "tests/support/in_fork.h"
 
 namespace corf::runtime {
 namespace {
@@ -219,17 +219,7 @@ TEST(WholeCpus, RoundDownAndAreAtLeastOne) {
   EXPECT_EQ(whole_cpus(1e300), 1'000'000);
 }
 
-/// Whether `child` returns true in a fork of this process, which has half a minute for it.
-bool in_fork(const std::function<bool()>& child) {
-  const pid_t pid = fork();
-  if (pid == 0) {
-    alarm(30);
-    _exit(child() ? 0 : 1);
-  }
-  int status = 0;
-  EXPECT_EQ(waitpid(pid, &status, 0), pid);
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
+using test::in_fork;
 
 bool runs_on_all(Team& team) {
   std::vector<int> calls(team.size());

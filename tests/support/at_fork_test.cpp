@@ -3,24 +3,14 @@
 #include <atomic>
 #include <chrono>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <thread>
-#include <unistd.h>
+
+#include "tests/support/in_fork.h"
 
 namespace corf {
 namespace {
 
-template <typename Child>
-bool in_fork(const Child& child) {
-  const pid_t pid = fork();
-  if (pid == 0) {
-    alarm(30);
-    _exit(child() ? 0 : 1);
-  }
-  int status = 0;
-  EXPECT_EQ(waitpid(pid, &status, 0), pid);
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
+using test::in_fork;
 
 template <typename Mutex>
 bool is_free(Mutex& mutex) {

@@ -4,16 +4,18 @@
 #include <unordered_map>
 #include <unordered_set>
 
-namespace corf::onnx {
+namespace corf {
 
 /// Names that are in use, so that each node and value gets one of its own.
 class UniqueNames {
  public:
+  /// For whoever has it already: claims get others. False: it is in use.
+  bool reserve(const std::string& name) { return names_.insert(name).second; }
   std::string claim(const std::string& wanted) {
-    if (names_.insert(wanted).second) return wanted;
+    if (reserve(wanted)) return wanted;
     for (int& last = last_number_[wanted];;) {
       std::string name = fmt::format("{}_{}", wanted, ++last);
-      if (names_.insert(name).second) return name;
+      if (reserve(name)) return name;
     }
   }
 
@@ -22,4 +24,4 @@ class UniqueNames {
   std::unordered_map<std::string, int> last_number_;  // those up to it are taken
 };
 
-}  // namespace corf::onnx
+}  // namespace corf
