@@ -15,7 +15,7 @@
 #include "driver/measure_group.h"
 #include "driver/pipeline.h"
 #include "driver/prediction.h"
-#include "fusion/strips.h"
+#include "fusion/resolve.h"
 #include "fusion/text.h"
 #include "onnx/import.h"
 #include "search/find_plan.h"
@@ -49,14 +49,11 @@ struct Prediction {
 Prediction predict(const driver::Pipeline& pipeline, const fusion::FusionPlan& plan) {
   Prediction sum;
   fusion::SpansSoFar written;
-  for (const fusion::FusionGroup& group : plan.groups) {
+  for (const fusion::GroupPlan& group : plan.groups) {
     if (group.nests.empty()) continue;
-    std::optional<fusion::StripAnalysis> strips;
-    if (group.strips) strips = *fusion::analyze_strips(pipeline.graph, plan.storage, group);
-    const fusion::StripAnalysis* const analysis = strips ? &*strips : nullptr;
-    const cost::GroupCost cost = cost::predict(pipeline.graph, plan.storage, group, analysis,
-                                               pipeline.machine, std::cref(written));
-    written.add(group, analysis);
+    const cost::GroupCost cost =
+        cost::predict(pipeline.graph, plan.storage, group, pipeline.machine, std::cref(written));
+    written.add(group);
     sum.total += cost.total();
     sum.compute += cost.compute;
     sum.streamed += cost.streamed;
@@ -124,14 +121,15 @@ Result<Row> measure(const std::string& file, const Settings& settings) {
     const double cycle_ms = 4e-6 * pipeline.machine.f32_lanes() / pipeline.machine.fma_gflops_core;
     for (size_t i = 0; i < plans.size(); ++i) {
       std::string strips;
-      for (const fusion::FusionGroup& group : plans[i].groups) {
+      for (const fusion::GroupPlan& group : plans[i].groups) {
         strips += fmt::format(" {}", group.stages.size());
-        if (!group.strips) continue;
-        strips += fmt::format("[{} by {}", group.strips->stream_dim, group.strips->strip);
-        for (const auto& outer : group.strips->outer) {
+        if (!group.walk) continue;
+        const fusion::StripSchedule& schedule = group.walk->schedule;
+        strips += fmt::format("[{} by {}", schedule.stream_dim, schedule.strip);
+        for (const auto& outer : schedule.outer) {
           strips += fmt::format(", outer {} by {}", outer.dim, outer.block);
         }
-        strips += fmt::format(", split {}]", group.strips->partition_loop);
+        strips += fmt::format(", split {}]", schedule.partition_loop);
       }
       fmt::print(
           "  {:9.4f} ms predicted (compute {:.4f}, streamed {:.4f}, memory {:.4f}) {:9.4f} "

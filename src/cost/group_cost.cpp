@@ -15,7 +15,7 @@ namespace corf::cost {
 namespace {
 
 using fusion::Access;
-using fusion::FusionGroup;
+using fusion::GroupPlan;
 using fusion::Nest;
 using fusion::NestSchedule;
 using fusion::Root;
@@ -37,7 +37,7 @@ constexpr double kPassesToWrite = 2;
 /// in no cache, that waits for most of them.
 double passes_to_read(const Nest& nest, double bytes, const Machine& machine) {
   constexpr double kWaits = 1.3;
-  return nest.is_contraction() && is_far(bytes, machine) ? kWaits : 1;
+  return nest.contraction && is_far(bytes, machine) ? kWaits : 1;
 }
 
 /// The part that is gone of what lies among so many bytes: none up to `sure` of the second level,
@@ -79,7 +79,7 @@ class Passing {
 /// How many times the bytes of a value cost where a strip touches short runs of them: their first
 /// lines are not fetched ahead, and what shares a line with the next strip moves twice.
 double broken_runs(const Access& access, const Nest& nest, int stream,
-                   const fusion::StripStage& stage) {
+                   const fusion::WalkStage& stage) {
   constexpr double kLine = 64, kLinesNotAhead = 2;
   double run = 0;  // elements
   for (size_t axis = 0; axis < nest.axes.size(); ++axis) {
@@ -91,7 +91,7 @@ double broken_runs(const Access& access, const Nest& nest, int stream,
 }
 
 /// The same of results that leave panel by panel, each row of a block a few lines at a time.
-double panel_runs(const fusion::StoragePlan& storage, const Nest& nest,
+double panel_runs(const fusion::StorageView& storage, const Nest& nest,
                   const NestSchedule& schedule) {
   constexpr double kLine = 64, kLinesNotAhead = 4;
   if (schedule.matrix == 0) return 1;
@@ -152,20 +152,20 @@ double busiest_rows(int64_t rows, int64_t strip, int64_t partitions) {
 }
 
 /// Of activations.
-double touched_bytes(const graph::Graph& graph, const fusion::StoragePlan& storage,
+double touched_bytes(const graph::Graph& graph, const fusion::StorageView& storage,
                      const Nest& nest) {
   std::set<graph::ValueId> values;
   for (const auto& store : nest.stores) values.insert(store.access.value);
   for (const Access& load : nest.loads) {
-    if (storage.roots[load.root].kind != Root::Kind::kConstant) values.insert(load.value);
+    if (!storage.is_constant(load.root)) values.insert(load.value);
   }
   double bytes = 0;
   for (const graph::ValueId value : values) bytes += bytes_of(graph, value);
   return bytes;
 }
 
-GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                         const FusionGroup& group, const Machine& machine,
+GroupCost predict_single(const graph::Graph& graph, const fusion::StorageView& storage,
+                         const GroupPlan& group, const Machine& machine,
                          const fusion::WrittenSpans& written) {
   const Rates rates = rates_of(machine);
   GroupCost cost;
@@ -186,20 +186,20 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StoragePlan& s
     }
     for (const Access& load : nest.loads) {
       if (!values.insert(load.value).second) continue;
-      if (storage.roots[load.root].kind == Root::Kind::kConstant) continue;
+      if (storage.is_constant(load.root)) continue;
       const double bytes = bytes_of(graph, load.value);
       reading.add(passes_to_read(nest, bytes, machine), bytes, load.root,
-                  fusion::split_span(group, nullptr, n, load), cost);
+                  fusion::split_span(group, n, load), cost);
     }
     cost.barrier += rates.barrier;
   }
   return cost;
 }
 
-/// Of the busiest worker, for what a stage packs in front of the strips. `share`: of the loops that
+/// Of the busiest worker, for what a stage packs in front of the walk. `share`: of the loops that
 /// the workers divide.
-double packing_cycles(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                      const FusionGroup& group, size_t stage, const std::vector<int64_t>& extents,
+double packing_cycles(const graph::Graph& graph, const fusion::StorageView& storage,
+                      const GroupPlan& group, size_t stage, const std::vector<int64_t>& extents,
                       double share, int64_t num_chunks) {
   const auto& [nest, schedule] = group.nests[stage];
   if (schedule.matrix == 0) return 0;
@@ -210,8 +210,8 @@ double packing_cycles(const graph::Graph& graph, const fusion::StoragePlan& stor
     loops = std::max(loops, nest.axes[axis].shared + 1);
   }
   const Shape& points = graph.values[group.stages.back().stored[0]].shape;
-  double times = group.strips->partition_loop < loops ? share : 1;
-  for (const fusion::StripSchedule::Outer& outer : group.strips->outer) {
+  double times = group.walk->schedule.partition_loop < loops ? share : 1;
+  for (const fusion::StripSchedule::Outer& outer : group.walk->schedule.outer) {
     if (loops-- > 0) times *= double(ceil_div(points[outer.dim], outer.block));
   }
   if (loops > 0) times *= double(num_chunks);
@@ -219,11 +219,12 @@ double packing_cycles(const graph::Graph& graph, const fusion::StoragePlan& stor
          fusion::matrix_work(nest, schedule, *shape, extents).packed;
 }
 
-GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                         const FusionGroup& group, const fusion::StripAnalysis& strips,
-                         const Machine& machine, const fusion::WrittenSpans& written) {
+GroupCost predict_strips(const graph::Graph& graph, const fusion::StorageView& storage,
+                         const GroupPlan& group, const Machine& machine,
+                         const fusion::WrittenSpans& written) {
   const Rates rates = rates_of(machine);
-  const fusion::StripSchedule& schedule = *group.strips;
+  const fusion::Walk& walk = *group.walk;
+  const fusion::StripSchedule& schedule = walk.schedule;
   const Shape& points = graph.values[group.stages.back().stored[0]].shape;
   double blocks = 1, share = 1;
   for (size_t i = 0; i < schedule.outer.size(); ++i) {
@@ -236,16 +237,16 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   // Chunks take partial results from memory and leave them there.
   double partial_bytes = 0;
   if (schedule.scatter) {
-    blocks *= double(strips.num_chunks);
+    blocks *= double(walk.num_chunks);
     partial_bytes = 4 * double(num_elems(points)) / double(schedule.partitions);
   }
-  const int64_t last_rows = strips.stages.back().rows;
+  const int64_t last_rows = walk.stages.back().rows;
   const int64_t num_strips = ceil_div(last_rows, schedule.strip);
-  const bool split_stream = schedule.partition_loop == static_cast<int>(schedule.outer.size());
+  const bool split_stream = schedule.splits_stream();
   if (split_stream) {
     share = busiest_rows(last_rows, schedule.strip, schedule.partitions);
   }
-  const double ring_bytes = double(fusion::ring_bytes(strips, storage)) + partial_bytes;
+  const double ring_bytes = double(fusion::ring_bytes(walk)) + partial_bytes;
   std::set<graph::ValueId> rings, divided;  // divided: each worker reads its part
   std::map<graph::ValueId, double> writes;  // passes of what other groups read
   struct Read {
@@ -263,12 +264,12 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   };
   std::map<graph::ValueId, Revisited> revisited;
   // Strips in which the stage has something to make.
-  auto visits_of = [&](const fusion::StripStage& stage) {
+  auto visits_of = [&](const fusion::WalkStage& stage) {
     const double units = std::max(1.0, double(stage.rows_made) / double(stage.unit));
     return blocks * std::min(double(num_strips), units);
   };
-  for (const fusion::StripRing& ring : strips.rings) rings.insert(ring.value);
-  const auto stream = static_cast<int>(strips.stages.back().outer_dims.size());
+  for (const fusion::WalkRing& ring : walk.rings) rings.insert(ring.value);
+  const int stream = walk.stream_loop();
   const int chunks = schedule.scatter ? stream - 1 : -1;
   for (size_t s = 0; s < group.nests.size(); ++s) {
     const Nest& nest = group.nests[s].nest;
@@ -289,34 +290,34 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
         } else {
           if (shared == chunks) in_chunks = true;
           if (shared == schedule.partition_loop && shared != chunks) divided.insert(load.value);
-          const auto block = double(strips.stages[s].outer_blocks[shared]);
+          const auto block = double(walk.stages[s].outer_blocks[shared]);
           bytes *= std::min(1.0, block / double(nest.axes[axis].extent * nest.axes[axis].unit));
         }
       }
-      const bool constant = storage.roots[load.root].kind == Root::Kind::kConstant;
+      const bool constant = storage.is_constant(load.root);
       if (!constant) {
         Read& read = reads[load.value];
         double times = passes_to_read(nest, bytes_of(graph, load.value), machine);
         // The last stage reads the rest in the last chunk.
         const bool every_chunk = schedule.scatter && !in_chunks && s + 1 < group.nests.size();
-        if (every_chunk) times *= double(strips.num_chunks);
-        times *= broken_runs(load, nest, stream, strips.stages[s]);
+        if (every_chunk) times *= double(walk.num_chunks);
+        times *= broken_runs(load, nest, stream, walk.stages[s]);
         read.passes = std::max(read.passes, times);
         read.root = load.root;
-        read.span = std::max(read.span, fusion::split_span(group, &strips, s, load));
+        read.span = std::max(read.span, fusion::split_span(group, s, load));
       }
       if (constant || !walked) {
         if (in_parts) bytes *= kPartBytes;
         if (walked) bytes /= double(num_strips);
         if (walked && split_stream) divided.insert(load.value);
-        const double again = std::max(0.0, share * visits_of(strips.stages[s]) - 1);
+        const double again = std::max(0.0, share * visits_of(walk.stages[s]) - 1);
         revisited[load.value] = {bytes, bytes * again, constant, in_parts, in_parts && !constant};
       }
     }
     for (const auto& store : nest.stores) {
       if (rings.count(store.access.value)) continue;
       writes[store.access.value] =
-          kPassesToWrite * broken_runs(store.access, nest, stream, strips.stages[s]);
+          kPassesToWrite * broken_runs(store.access, nest, stream, walk.stages[s]);
     }
   }
   double revisited_bytes = 0;
@@ -330,7 +331,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   GroupCost cost;
   for (size_t s = 0; s < group.nests.size(); ++s) {
     const auto& [nest, stage_schedule] = group.nests[s];
-    const fusion::StripStage& stage = strips.stages[s];
+    const fusion::WalkStage& stage = walk.stages[s];
     std::vector<int64_t> extents;
     for (const fusion::NestAxis& axis : nest.axes) {
       extents.push_back(fusion::extent_in_strip(stage, axis));
@@ -342,7 +343,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     cost.compute += share * blocks * std::max(1.0, strips_equal) * per_strip;
     // Strips for which a stage has nothing to make cost next to nothing.
     cost.compute += share * visits_of(stage) * rates.visit;
-    cost.compute += packing_cycles(graph, storage, group, s, extents, share, strips.num_chunks);
+    cost.compute += packing_cycles(graph, storage, group, s, extents, share, walk.num_chunks);
   }
   // Cycles for a byte that lies among so many.
   auto byte_cycles = [&](double bytes, double near_rate) {
@@ -356,8 +357,8 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
   const Passing passing(machine, passing_bytes);
   passing_bytes /= blocks * double(num_strips);
   const double level = byte_cycles(ring_bytes + passing_bytes, rates.l2);
-  const double cold_rate = weights_rate(machine, storage.constant_bytes);
-  const double wait = weights_wait(machine, storage.constant_bytes);
+  const double cold_rate = weights_rate(machine, storage.plan().constant_bytes);
+  const double wait = weights_wait(machine, storage.plan().constant_bytes);
   const double again = byte_cycles(ring_bytes + revisited_bytes, 2 * rates.l2);
   const double waits_again = gone(ring_bytes + revisited_bytes, kL2Share, machine) / rates.l3;
   // Of panels that strips go over again and again, and of the rings between them, some stay.
@@ -380,11 +381,10 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     }
   }
   cost.streamed += std::max(streamed_first, streamed_again);
-  for (const fusion::StripRing& ring : strips.rings) {
+  for (const fusion::WalkRing& ring : walk.rings) {
     // Written once and read once.
     const double bytes = bytes_of(graph, ring.value);
-    const Root& root = storage.roots[storage.values[ring.value].root];
-    const bool near = root.size_elems * size_bytes(root.dtype) <= machine.l1_bytes / 2;
+    const bool near = ring.root.size_elems * size_bytes(ring.root.dtype) <= machine.l1_bytes / 2;
     cost.memory += share * 2 * bytes * (near ? 1 / rates.l1 : level);
     if (packs && !near) cost.compute += lost * share * 2 * bytes * (1 / rates.l3 - 1 / rates.l2);
   }
@@ -400,7 +400,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StoragePlan& s
     const double bytes = bytes_of(graph, value);
     reading.add(waits(bytes) * read.passes, bytes, read.root, read.span, cost);
   }
-  cost.memory += 2 * double(strips.num_chunks - 1) * partial_bytes * level;
+  cost.memory += 2 * double(walk.num_chunks - 1) * partial_bytes * level;
   cost.barrier = rates.barrier;
   return cost;
 }
@@ -415,11 +415,12 @@ double GroupCost::total() const {
 }
 
 GroupCost predict(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                  const FusionGroup& group, const fusion::StripAnalysis* strips,
-                  const Machine& machine, const fusion::WrittenSpans& written) {
+                  const GroupPlan& group, const Machine& machine,
+                  const fusion::WrittenSpans& written) {
   look_at_budget();
-  if (strips) return predict_strips(graph, storage, group, *strips, machine, written);
-  return predict_single(graph, storage, group, machine, written);
+  const fusion::StorageView view(storage, group.walk);
+  if (group.walk) return predict_strips(graph, view, group, machine, written);
+  return predict_single(graph, view, group, machine, written);
 }
 
 }  // namespace corf::cost

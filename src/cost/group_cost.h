@@ -1,7 +1,7 @@
 #pragma once
 #include "fusion/plan.h"
+#include "fusion/resolve.h"
 #include "fusion/split_span.h"
-#include "fusion/strips.h"
 #include "target/machine.h"
 
 namespace corf::cost {
@@ -17,13 +17,13 @@ struct GroupCost {
   double total() const;
 };
 
-/// Analytic prediction for a group whose nests have schedules. `strips`: of a group that has them.
+/// Analytic prediction for a group whose nests have schedules.
 /// `written`: how the workers shared out the values that the group reads, if that is known.
 /// Compute: instruction slots of every tile, tails included. Memory: each operand once, rings and
 /// what a strip reads again from the level that holds them.
 /// Source: design section 4 "Group level".
 GroupCost predict(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                  const fusion::FusionGroup& group, const fusion::StripAnalysis* strips,
-                  const Machine& machine, const fusion::WrittenSpans& written = nullptr);
+                  const fusion::GroupPlan& group, const Machine& machine,
+                  const fusion::WrittenSpans& written = nullptr);
 
 }  // namespace corf::cost

@@ -20,7 +20,7 @@ using fusion::Root;
 
 class NestCycles {
  public:
-  NestCycles(const fusion::StoragePlan& storage, const Nest& nest, const NestSchedule& schedule,
+  NestCycles(const fusion::StorageView& storage, const Nest& nest, const NestSchedule& schedule,
              std::vector<int64_t> extents, const Machine& machine)
       : storage_(storage),
         nest_(nest),
@@ -73,7 +73,7 @@ class NestCycles {
     if (sum && schedule_.reduction_order.empty()) {  // taken axis by axis, all of it in the tile
       steps = 1;
       step_cycles = vectors * scaled_sum_cycles(*sum);
-    } else if (nest_.is_contraction()) {
+    } else if (nest_.contraction) {
       double loads = vectors + rows_used;
       if (is_window()) loads = sums / 2;  // neighbours share what they load
       for (int i = 0; i < nest_.reduce_op; ++i) {
@@ -93,7 +93,8 @@ class NestCycles {
     }
     for (const auto& store : nest_.stores) outside += access_slots(store.access);
     // A sum may begin with what is added to it.
-    if (schedule_.lane_steps == 1 && nest_.addition_to_sum() >= 0) outside -= 1;
+    if (schedule_.lane_steps == 1 && nest_.contraction && nest_.contraction->addition >= 0)
+      outside -= 1;
     double after = results * outside / 2 + 6;
     if (schedule_.lane_steps > 1) after += 1.5 * sums;  // their steps are added up
     const double reduction = nest_.reduce_op >= 0 ? steps * step_cycles + sums : 0;
@@ -128,10 +129,9 @@ class NestCycles {
 
   /// Whether both factors run along the vectors: a depthwise convolution.
   bool is_window() const {
-    const NestOp& product = nest_.ops[nest_.ops[nest_.reduce_op].args[0]];
-    return std::all_of(product.args.begin(), product.args.end(), [&](int arg) {
-      const Access& access = nest_.loads[nest_.ops[arg].access];
-      return index::depends_on(access.address, schedule_.vector_axis);
+    const auto& factors = nest_.contraction->factors;
+    return std::all_of(factors.begin(), factors.end(), [&](int load) {
+      return index::depends_on(nest_.loads[load].address, schedule_.vector_axis);
     });
   }
 
@@ -187,7 +187,7 @@ class NestCycles {
     const int v = schedule_.vector_axis;
     if (v < 0 || !index::depends_on(access.address, v)) return 1;
     const index::Linear linear = index::to_linear(access.address);
-    const bool packable = storage_.roots[access.root].kind == Root::Kind::kConstant;
+    const bool packable = storage_.is_constant(access.root);
     if (linear.coefficient(v) == 1 || packable) return 1;
     for (const auto& tiled : schedule_.register_tile) {
       if (linear.coefficient(tiled.axis) != 1) continue;
@@ -205,7 +205,7 @@ class NestCycles {
     return 1 / rows;
   }
 
-  const fusion::StoragePlan& storage_;
+  const fusion::StorageView storage_;
   const Nest& nest_;
   const NestSchedule& schedule_;
   const std::vector<int64_t> extents_;
@@ -214,13 +214,13 @@ class NestCycles {
 };
 
 /// Bytes of a constant that the busiest worker reads.
-double weight_bytes(const fusion::StoragePlan& storage, const Nest& nest,
+double weight_bytes(const fusion::StorageView& storage, const Nest& nest,
                     const NestSchedule& schedule, const Access& access, double share) {
   double elems = 1;
   for (int axis = 0; axis < static_cast<int>(nest.axes.size()); ++axis) {
     if (index::depends_on(access.address, axis)) elems *= double(nest.axes[axis].extent);
   }
-  const Root& root = storage.roots[access.root];
+  const Root& root = storage.root(access.root);
   const int split = schedule.partition_axis;
   const bool divided = split >= 0 && index::depends_on(access.address, split);
   return (divided ? share : 1) * std::min(elems, double(root.size_elems)) *
@@ -229,7 +229,7 @@ double weight_bytes(const fusion::StoragePlan& storage, const Nest& nest,
 
 }  // namespace
 
-NestCost nest_cost(const fusion::StoragePlan& storage, const Nest& nest,
+NestCost nest_cost(const fusion::StorageView& storage, const Nest& nest,
                    const NestSchedule& schedule, const Machine& machine) {
   NestCost cost;
   std::vector<int64_t> extents;
@@ -244,13 +244,13 @@ NestCost nest_cost(const fusion::StoragePlan& storage, const Nest& nest,
   double panels = 0;  // of the matrix unit
   std::set<graph::ValueId> values;
   for (const Access& load : nest.loads) {
-    if (storage.roots[load.root].kind != Root::Kind::kConstant) continue;
+    if (!storage.is_constant(load.root)) continue;
     if (!values.insert(load.value).second) continue;
     const double bytes = weight_bytes(storage, nest, schedule, load, cost.share);
     if (schedule.matrix == 0) {
-      cost.streamed += bytes / weights_rate(machine, storage.constant_bytes);
+      cost.streamed += bytes / weights_rate(machine, storage.plan().constant_bytes);
     } else {
-      panels += kPartBytes * bytes * weights_wait(machine, storage.constant_bytes);
+      panels += kPartBytes * bytes * weights_wait(machine, storage.plan().constant_bytes);
     }
   }
   const bool fetched = schedule.prefetch == fusion::Prefetch::kPanel;
@@ -258,7 +258,7 @@ NestCost nest_cost(const fusion::StoragePlan& storage, const Nest& nest,
   return cost;
 }
 
-double nest_cycles(const fusion::StoragePlan& storage, const Nest& nest,
+double nest_cycles(const fusion::StorageView& storage, const Nest& nest,
                    const NestSchedule& schedule, std::vector<int64_t> extents,
                    const Machine& machine) {
   return NestCycles(storage, nest, schedule, std::move(extents), machine).run();

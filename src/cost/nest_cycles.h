@@ -12,7 +12,7 @@ constexpr double kPartBytes = 2.0 * fusion::kParts / sizeof(float);
 
 /// Cycles of one worker that walks the whole nest with `extents` points along its axes: of the
 /// instructions, whatever memory the operands come from.
-double nest_cycles(const fusion::StoragePlan& storage, const fusion::Nest& nest,
+double nest_cycles(const fusion::StorageView& storage, const fusion::Nest& nest,
                    const fusion::NestSchedule& schedule, std::vector<int64_t> extents,
                    const Machine& machine);
 
@@ -24,7 +24,7 @@ struct NestCost {
   double streamed = 0;  // weights: read ahead, while the tiles compute
 };
 
-NestCost nest_cost(const fusion::StoragePlan& storage, const fusion::Nest& nest,
+NestCost nest_cost(const fusion::StorageView& storage, const fusion::Nest& nest,
                    const fusion::NestSchedule& schedule, const Machine& machine);
 
 }  // namespace corf::cost

@@ -57,7 +57,7 @@ Result<std::optional<ComparedValue>> find_wrong_group(Pipeline pipeline,
   std::vector<std::vector<std::string>> nodes;
   pipeline.graph.outputs.clear();
   pipeline.graph.output_names.clear();
-  for (const fusion::FusionGroup& group : pipeline.plan.groups) {
+  for (const fusion::GroupPlan& group : pipeline.plan.groups) {
     if (group.kind != fusion::GroupKind::kCompute) continue;
     for (graph::ValueId value : group.stages.back().stored) {
       pipeline.graph.outputs.push_back(value);

@@ -7,6 +7,7 @@
 #include "driver/pipeline.h"
 #include "driver/plan_cache.h"
 #include "driver/prediction.h"
+#include "fusion/check_plan.h"
 #include "fusion/matrix.h"
 #include "fusion/prepare.h"
 #include "fusion/text.h"
@@ -99,7 +100,7 @@ std::optional<fusion::FusionPlan> tuned_plan(const Pipeline& pipeline,
 /// Errors: kUnsupported if the plan needs more than the instruction set has.
 Status check_machine(const fusion::FusionPlan& plan, const Machine& machine) {
   if (machine.has_matrix_unit()) return {};
-  for (const fusion::FusionGroup& group : plan.groups) {
+  for (const fusion::GroupPlan& group : plan.groups) {
     for (const fusion::ScheduledNest& scheduled : group.nests) {
       if (scheduled.schedule.matrix == 0) continue;
       return make_error(ErrorCode::kUnsupported,
@@ -156,6 +157,15 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
   return pipeline;
 }
 
+namespace {
+
+/// The plan, behind a comment that tells how far the search for it went.
+std::string print_plan(const Pipeline& pipeline) {
+  return fusion::to_string(pipeline.plan.search) + fusion::to_string(pipeline.graph, pipeline.plan);
+}
+
+}  // namespace
+
 Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage last) {
   Dumper dump(options);
   if (options.plan_text) {
@@ -165,9 +175,7 @@ Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage l
     pipeline.plan = search::find_unfused_plan(pipeline.graph, pipeline.machine,
                                               prediction(pipeline.graph, pipeline.machine));
   } else if (options.plan == PlanMode::kFused) {
-    const search::GroupTime one_each = [](const auto&, const auto&, const auto*, const auto&) {
-      return 1;
-    };
+    const search::GroupTime one_each = [](const auto&, const auto&, const auto&) { return 1; };
     pipeline.plan = search::find_plan(pipeline.graph, pipeline.machine, one_each);
   } else if (std::optional<fusion::FusionPlan> tuned = tuned_plan(pipeline, options)) {
     pipeline.plan = std::move(*tuned);
@@ -175,7 +183,8 @@ Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage l
     pipeline.plan = search::find_plan(pipeline.graph, pipeline.machine,
                                       prediction(pipeline.graph, pipeline.machine));
   }
-  dump.stage("plan", [&] { return fusion::to_string(pipeline.graph, pipeline.plan); });
+  dump.stage("plan", [&] { return print_plan(pipeline); });
+  if (options.verify_each) CORF_RETURN_IF_ERROR(fusion::verify_plan(pipeline.graph, pipeline.plan));
   if (last == Stage::kPlan) return {};
 
   CORF_ASSIGN(loop::Program program, lower::lower(pipeline.graph, pipeline.plan));
@@ -228,7 +237,7 @@ Result<std::string> inspect_stage(const onnx::Model& model, Stage stage,
       return mapping::to_string(table);
     }
     case Stage::kPlan:
-      return fusion::to_string(pipeline.graph, pipeline.plan);
+      return print_plan(pipeline);
     case Stage::kLoop:
       return loop::to_string(pipeline.program);
     case Stage::kLlvm:

@@ -3,21 +3,42 @@
 #include <fmt/format.h>
 #include <functional>
 #include <map>
-#include <set>
+#include <utility>
 
 #include "driver/pipeline.h"
 #include "driver/prediction.h"
-#include "fusion/order.h"
-#include "fusion/strips.h"
+#include "fusion/split_span.h"
 #include "mapping/analyze.h"
-#include "search/choose_strips.h"
 #include "search/find_plan.h"
 
 namespace corf::driver {
 namespace {
 
-using fusion::FusionGroup;
-using fusion::LinkStrategy;
+using fusion::GroupPlan;
+
+/// What the strategy of a link means, in numbers.
+std::string reason(const fusion::LinkStrategy& strategy) {
+  struct Words {
+    std::string operator()(const fusion::Inline&) const {
+      return "one computes where the other reads";
+    }
+    std::string operator()(const fusion::Stream& ring) const {
+      return fmt::format("ring of {} rows", ring.rows);
+    }
+    std::string operator()(const fusion::Recompute& ring) const {
+      return fmt::format("ring of {} rows, those at seams made by both sides", ring.rows);
+    }
+    std::string operator()(const fusion::Scatter& ring) const {
+      return fmt::format(
+          "ring of {} rows, {} channels at a time, added to partial results {} times", ring.rows,
+          ring.channels, ring.chunks);
+    }
+    std::string operator()(const fusion::Materialise&) const {
+      return "strip by strip in one kernel, but other groups read it as well";
+    }
+  };
+  return std::visit(Words{}, strategy);
+}
 
 class Explainer {
  public:
@@ -26,74 +47,51 @@ class Explainer {
         machine_(pipeline.machine),
         plan_(pipeline.plan),
         options_(options),
-        separate_(fusion::plan_storage(pipeline.graph)),
-        time_(prediction(pipeline.graph, pipeline.machine)),
-        cache_(pipeline.graph, separate_) {}
+        time_(prediction(pipeline.graph, pipeline.machine)) {}
 
   Result<std::vector<ExplainedGroup>> run() {
-    for (size_t g = 0; g < plan_.groups.size(); ++g) CORF_RETURN_IF_ERROR(add_group(g));
+    for (size_t g = 0; g < plan_.groups.size(); ++g) add_group(g);
     CORF_ASSIGN(const mapping::MappingTable table, mapping::analyze(graph_));
     for (const mapping::PairMapping& pair : table.pairs) add_link(pair);
     return std::move(result_);
   }
 
  private:
-  struct Place {
-    size_t group = 0, stage = 0;
-  };
-
-  Status add_group(size_t g) {
-    const FusionGroup& group = plan_.groups[g];
+  void add_group(size_t g) {
+    const GroupPlan& group = plan_.groups[g];
     ExplainedGroup explained;
-    for (size_t s = 0; s < group.stages.size(); ++s) {
-      for (graph::NodeId id : group.stages[s].nodes) {
-        explained.nodes.push_back(graph_.nodes[id].name);
-        places_[id] = {g, s};
-      }
+    for (graph::NodeId id : group.nodes()) {
+      explained.nodes.push_back(graph_.nodes[id].name);
+      group_of_[id] = g;
+    }
+    for (const fusion::Link& link : fusion::links_of(graph_, group)) {
+      strategies_[{link.producer, link.consumer}] = link.strategy;
     }
     if (group.kind == fusion::GroupKind::kOutputCopy) {
       explained.nodes.push_back("output " + graph_.output_names[group.output]);
     }
-    explained.num_steps = group.strips                                ? 1
-                          : group.kind == fusion::GroupKind::kRoutine ? 1
-                                                                      : int(group.nests.size());
-    std::optional<fusion::StripAnalysis> strips;
-    if (group.strips) {
-      CORF_ASSIGN(strips, fusion::analyze_strips(graph_, plan_.storage, group));
-      for (const fusion::StripRing& ring : strips->rings) ring_rows_[ring.value] = ring.rows;
-    }
+    const bool one_step = group.walk || group.kind == fusion::GroupKind::kRoutine;
+    explained.num_steps = one_step ? 1 : static_cast<int>(group.nests.size());
     if (group.kind == fusion::GroupKind::kCompute) {
-      const fusion::StripAnalysis* const analysis = strips ? &*strips : nullptr;
-      explained.predicted_cycles = time_(plan_.storage, group, analysis, std::cref(written_));
-      written_.add(group, analysis);
+      explained.predicted_cycles = time_(plan_.storage, group, std::cref(written_));
+      written_.add(group);
     }
     result_.push_back(std::move(explained));
-    return {};
   }
 
   void add_link(const mapping::PairMapping& pair) {
-    const auto from = places_.find(pair.producer), to = places_.find(pair.consumer);
-    if (from == places_.end() || to == places_.end()) return;
-    const auto& [g, s] = from->second;
-    const auto& [h, t] = to->second;
+    const auto from = group_of_.find(pair.producer), to = group_of_.find(pair.consumer);
+    if (from == group_of_.end() || to == group_of_.end()) return;
+    const size_t g = from->second, h = to->second;
     ExplainedLink link;
     link.producer = pair.producer_name;
     link.consumer = pair.consumer_name;
     link.mapping = mapping::to_string(pair.forward);
-    LinkStrategy strategy = LinkStrategy::kMaterialise;
-    const auto ring = ring_rows_.find(pair.intermediate);
-    if (g == h && s == t) {
-      strategy = LinkStrategy::kInline;
-      link.why = "one computes where the other reads";
-    } else if (g == h && ring != ring_rows_.end()) {
-      strategy = LinkStrategy::kStream;
-      link.why = fmt::format("ring of {} rows", ring->second);
-    } else if (g == h) {
-      link.why = "strip by strip in one kernel, but other groups read it as well";
-    } else {
-      link.why = why_apart(g, h);
-    }
+    const auto carried_out = strategies_.find({pair.producer, pair.consumer});
+    fusion::LinkStrategy strategy = fusion::Materialise{};
+    if (g == h && carried_out != strategies_.end()) strategy = carried_out->second;
     link.strategy = fusion::to_string(strategy);
+    link.why = g == h ? reason(strategy) : why_apart(g, h);
     auto& links = result_[h].links;
     const bool known = std::any_of(links.begin(), links.end(), [&](const ExplainedLink& other) {
       return other.producer == link.producer && other.consumer == link.consumer;
@@ -101,70 +99,46 @@ class Explainer {
     if (!known) links.push_back(std::move(link));
   }
 
-  std::string why_apart(size_t first, size_t second) {
-    const auto [it, fresh] = reasons_.try_emplace({first, second});
-    if (fresh) it->second = reason_apart(first, second);
-    return it->second;
-  }
-
-  std::string reason_apart(size_t first, size_t second) {
+  /// What keeps groups apart that others may run between: the first cut that nothing can cross, or
+  /// the best kernel across the first.
+  std::string why_apart(size_t first, size_t second) const {
     if (options_.plan_text) return "the given plan keeps them apart";
     if (options_.plan == PlanMode::kUnfused) return "every operator alone, as asked for";
-    if (second != first + 1) {
-      const size_t between = second - first - 1;
-      return between == 1 ? "another group runs between them"
-                          : fmt::format("{} other groups run between them", between);
+    if (plan_.cuts.empty()) return "the plan found by tuning keeps them apart";
+    for (size_t g = first; g < second; ++g) {
+      const std::string& refusal = plan_.cuts[g].refusal;
+      if (refusal.empty()) continue;
+      if (second == first + 1) return refusal;
+      return fmt::format("nothing runs across '{}' and '{}', which lie between them: {}",
+                         name_of(g), name_of(g + 1), refusal);
     }
-    const FusionGroup &a = plan_.groups[first], &b = plan_.groups[second];
-    FusionGroup joined;
-    joined.stages = a.stages;
-    joined.stages.insert(joined.stages.end(), b.stages.begin(), b.stages.end());
-    if (joined.stages.size() > search::kMaxStages) {
-      return fmt::format("a kernel takes at most {} operators", search::kMaxStages);
-    }
-    const search::StripChoice choice =
-        search::choose_strips(graph_, separate_, machine_, joined, time_, cache_);
-    if (!choice.legal) return refusal(std::move(joined));
-    if (choice.best.empty())
-      return "no rings fit the second cache level with tiles that fit their strips";
-    const double apart = predicted(first) + predicted(second);
-    const double ratio = choice.best[0].time / apart;
-    if (ratio * search::kLeastGain >= 1) {
-      return fmt::format(
-          "one kernel is predicted to take {:.2f} times as long; less than {:.2f} pays", ratio,
-          1 / search::kLeastGain);
-    }
-    return fmt::format("other cuts save more: one kernel is predicted to take {:.2f} of the time",
-                       ratio);
+    return rejected(plan_.cuts[first]);
   }
 
-  double predicted(size_t g) const { return result_[g].predicted_cycles; }
+  std::string name_of(size_t g) const {
+    return result_[g].nodes.empty() ? "" : result_[g].nodes[0];
+  }
 
-  /// Why the group cannot walk along the outermost of the dimensions that it could stream.
-  std::string refusal(FusionGroup joined) {
-    const graph::ValueId last = joined.stages.back().stored[0];
-    const Shape& points = graph_.values[last].shape;
-    for (int dim : fusion::order_of_strides(separate_.values[last].strides)) {
-      if (points[dim] < 2) continue;
-      joined.strips.emplace();
-      joined.strips->stream_dim = dim;
-      const auto strips = fusion::measure_strips(graph_, separate_, joined, cache_);
-      if (!strips) return strips.error().message;
+  std::string rejected(const fusion::Cut& cut) const {
+    const double ratio = cut.time / cut.time_apart;
+    std::string text = fmt::format("one kernel from '{}' to '{}' is predicted to take",
+                                   graph_.nodes[cut.first].name, graph_.nodes[cut.last].name);
+    if (options_.plan != PlanMode::kFused) {
+      text += fmt::format(" {:.3g} us,", cut.time * machine_.cycle_ns() / 1000);
     }
-    return "no dimension has several points to stream";
+    text += fmt::format(" {:.2f} times as long as the best without it", ratio);
+    if (ratio < 1) text += "; other cuts save more";
+    return text;
   }
 
   const graph::Graph& graph_;
   const Machine& machine_;
   const fusion::FusionPlan& plan_;
   const CompileOptions& options_;
-  fusion::StoragePlan separate_;  // as if every operator ran alone
   search::GroupTime time_;
   fusion::SpansSoFar written_;
-  fusion::StripCache cache_;
-  std::map<graph::NodeId, Place> places_;
-  std::map<graph::ValueId, int64_t> ring_rows_;
-  std::map<std::pair<size_t, size_t>, std::string> reasons_;
+  std::map<graph::NodeId, size_t> group_of_;
+  std::map<std::pair<graph::NodeId, graph::NodeId>, fusion::LinkStrategy> strategies_;
   std::vector<ExplainedGroup> result_;
 };
 

@@ -69,7 +69,7 @@ Result<double> GroupTimer::run_ms(runtime::Executable& executable) {
 }
 
 Result<double> GroupTimer::measure_group(const fusion::StoragePlan& storage,
-                                         const fusion::FusionGroup& group) {
+                                         const fusion::GroupPlan& group) {
   constexpr int kFewestRuns = 7, kMostRuns = 41;
   constexpr double kEnough_ms = 12;
   const fusion::FusionPlan plan{{group}, storage};

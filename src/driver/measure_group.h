@@ -25,10 +25,9 @@ class GroupTimer {
              Caches caches);
 
   /// Milliseconds of a run, the lower quartile of some; kEmptied: the first two cache levels hold
-  /// nothing of it. Nests have schedules; `storage` holds the group's rings.
+  /// nothing of it. Nests have schedules.
   /// Errors: those of lowering and code generation; kOutOfMemory.
-  Result<double> measure_group(const fusion::StoragePlan& storage,
-                               const fusion::FusionGroup& group);
+  Result<double> measure_group(const fusion::StoragePlan& storage, const fusion::GroupPlan& group);
 
   /// Median milliseconds of each of these plans for the whole graph, run in turns.
   Result<std::vector<double>> measure_plans(const std::vector<fusion::FusionPlan>& plans);

@@ -5,11 +5,10 @@
 namespace corf::driver {
 
 search::GroupTime prediction(const graph::Graph& graph, const Machine& machine) {
-  return
-      [&graph, &machine](const fusion::StoragePlan& storage, const fusion::FusionGroup& group,
-                         const fusion::StripAnalysis* strips, const fusion::WrittenSpans& written) {
-        return cost::predict(graph, storage, group, strips, machine, written).total();
-      };
+  return [&graph, &machine](const fusion::StoragePlan& storage, const fusion::GroupPlan& group,
+                            const fusion::WrittenSpans& written) {
+    return cost::predict(graph, storage, group, machine, written).total();
+  };
 }
 
 }  // namespace corf::driver

@@ -221,6 +221,7 @@ Nest canonicalize(Nest nest) {
       if (nest.axes[i].name == nest.axes[j].name) nest.axes[i].name += std::to_string(i);
     }
   }
+  nest.contraction = find_contraction(nest);
   return nest;
 }
 

@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <map>
 
+#include "fusion/lane_steps.h"
+#include "fusion/matrix.h"
+#include "fusion/resolve.h"
+
 namespace corf::fusion {
 namespace {
 
@@ -67,10 +71,10 @@ bool PlanChecker::is_available(ValueId value) const {
                      [&](ValueId input) { return is_available(input); });
 }
 
-Status PlanChecker::add(const FusionGroup& group) {
+Status PlanChecker::add(const GroupPlan& group) {
   if (group.kind != GroupKind::kCompute) return add_copy(group);
   if (group.stages.empty()) return fault("a group has no nodes");
-  if (group.stages.size() > 1 && !group.strips)
+  if (group.stages.size() > 1 && !group.walk)
     return fault("a group of several stages lacks strips");
   for (const Stage& stage : group.stages) CORF_RETURN_IF_ERROR(add_stage(stage));
   return {};
@@ -192,8 +196,8 @@ Status PlanChecker::check_work(const Stage& stage) const {
   return {};
 }
 
-Status PlanChecker::add_copy(const FusionGroup& group) {
-  if (group.strips) return fault("strips take a group of compute operators");
+Status PlanChecker::add_copy(const GroupPlan& group) {
+  if (group.walk) return fault("strips take a group of compute operators");
   if (group.kind == GroupKind::kOutputCopy) {
     if (!group.stages.empty()) return fault("the copy of an output takes no nodes");
     if (!contains(storage_.copied_outputs, group.output)) {
@@ -233,6 +237,31 @@ Status PlanChecker::finish() const {
     }
   }
   return {};
+}
+
+Status check_nest_schedule(const Nest& nest, const StorageView& storage,
+                           const NestSchedule& schedule) {
+  CORF_RETURN_IF_ERROR(check_schedule(nest, schedule));
+  CORF_RETURN_IF_ERROR(check_matrix(nest, storage, schedule));
+  return check_lane_steps(nest, storage, schedule);
+}
+
+Status verify_plan(const Graph& graph, const FusionPlan& plan) {
+  PlanChecker checker(graph, plan.storage);
+  WalkCache cache(graph, plan.storage);
+  for (const GroupPlan& group : plan.groups) {
+    CORF_RETURN_IF_ERROR(checker.add(group));
+    if (group.walk) {
+      CORF_RETURN_IF_ERROR(
+          resolve_walk(graph, plan.storage, group.stages, group.walk->schedule, cache));
+      CORF_RETURN_IF_ERROR(check_strip_tiles(group));
+    }
+    for (const auto& [nest, schedule] : group.nests) {
+      CORF_RETURN_IF_ERROR(
+          check_nest_schedule(nest, StorageView(plan.storage, group.walk), schedule));
+    }
+  }
+  return checker.finish();
 }
 
 }  // namespace corf::fusion

@@ -1,8 +1,9 @@
-#include "fusion/strips.h"
+#include "fusion/resolve.h"
 
 namespace corf::fusion {
 
-Status check_strip_tiles(const FusionGroup& group, const StripAnalysis& strips) {
+Status check_strip_tiles(const GroupPlan& group) {
+  const Walk& walk = *group.walk;
   for (size_t s = 0; s < group.nests.size(); ++s) {
     const auto& [nest, schedule] = group.nests[s];
     auto fault = [&](int axis) {
@@ -16,11 +17,11 @@ Status check_strip_tiles(const FusionGroup& group, const StripAnalysis& strips) 
     auto fits = [&](int axis, int64_t tile) {
       const NestAxis& walked = nest.axes[axis];
       if (walked.shared < 0 || tile == 1) return true;
-      if (walked.shared < static_cast<int>(strips.stages[s].outer_dims.size())) {
-        const int64_t block = strips.stages[s].outer_blocks[walked.shared];
+      if (walked.shared < static_cast<int>(walk.stages[s].outer_dims.size())) {
+        const int64_t block = walk.stages[s].outer_blocks[walked.shared];
         return block % (tile * walked.unit) == 0 || block >= walked.extent * walked.unit;
       }
-      return strips.stages[s].granule % (tile * walked.unit) == 0;
+      return walk.stages[s].granule % (tile * walked.unit) == 0;
     };
     for (int axis : schedule.reduction_order) {
       if (schedule.matrix != 0 && nest.axes[axis].shared >= 0) return fault(axis);

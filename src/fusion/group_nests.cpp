@@ -2,17 +2,20 @@
 
 #include <algorithm>
 
+#include "fusion/resolve.h"
+
 namespace corf::fusion {
 
 std::vector<Nest> group_nests(const graph::Graph& graph, const StoragePlan& storage,
-                              const FusionGroup& group, const StripAnalysis* strips) {
+                              const GroupPlan& group) {
+  const StorageView view(storage, group.walk);
   std::vector<Nest> nests;
   switch (group.kind) {
     case GroupKind::kCompute:
       for (size_t s = 0; s < group.stages.size(); ++s) {
         const Stage& stage = group.stages[s];
-        nests.push_back(build_nest(graph, storage, stage.nodes, stage.stored));
-        if (strips) mark_shared_axes(strips->stages[s], nests.back());
+        nests.push_back(build_nest(graph, view, stage.nodes, stage.stored));
+        if (group.walk) mark_shared_axes(group.walk->stages[s], nests.back());
       }
       break;
     case GroupKind::kViewCopy: {

@@ -4,20 +4,18 @@
 
 namespace corf::fusion {
 
-bool takes_lane_steps(const Nest& nest, const StoragePlan& storage, int vector_axis,
+bool takes_lane_steps(const Nest& nest, const StorageView& storage, int vector_axis,
                       int reduction_axis) {
-  if (!nest.is_contraction() || vector_axis < 0 || nest.axes[vector_axis].reduction) return false;
+  if (!nest.contraction || vector_axis < 0 || nest.axes[vector_axis].reduction) return false;
   if (nest.ops[nest.reduce_op].dtype != DType::kF32) return false;
   if (nest.axes[reduction_axis].extent % kLaneSteps != 0) return false;
   for (const NestAxis& axis : nest.axes) {
     if (axis.reduction && axis.shared >= 0) return false;  // chunks of it are taken one by one
   }
-  const NestOp& product = nest.ops[nest.ops[nest.reduce_op].args[0]];
   int packed = 0;
-  for (int arg : product.args) {
-    const int number = nest.ops[arg].access;
+  for (int number : nest.contraction->factors) {
     const Access& load = nest.loads[number];
-    if (storage.roots[load.root].dtype != DType::kF32) return false;
+    if (storage.root(load.root).dtype != DType::kF32) return false;
     if (is_packed(nest, storage, number, vector_axis)) {
       ++packed;
       if (!index::depends_on(load.address, reduction_axis)) return false;
@@ -35,7 +33,7 @@ bool takes_lane_steps(const Nest& nest, const StoragePlan& storage, int vector_a
   return packed == 1;
 }
 
-Status check_lane_steps(const Nest& nest, const StoragePlan& storage,
+Status check_lane_steps(const Nest& nest, const StorageView& storage,
                         const NestSchedule& schedule) {
   if (schedule.lane_steps == 1) return {};
   auto fault = [](std::string_view what) {

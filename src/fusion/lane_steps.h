@@ -11,10 +11,10 @@ constexpr int64_t kLaneSteps = 2;
 /// `reduction_axis` are neighbours in memory, all of them there. One broadcast of such neighbours
 /// then serves whole vectors of the packed factor, where as many lanes as it has would not fill
 /// them.
-bool takes_lane_steps(const Nest& nest, const StoragePlan& storage, int vector_axis,
+bool takes_lane_steps(const Nest& nest, const StorageView& storage, int vector_axis,
                       int reduction_axis);
 
 /// A schedule with lane steps fits its nest. Errors: kInvalidArgument.
-Status check_lane_steps(const Nest& nest, const StoragePlan& storage, const NestSchedule& schedule);
+Status check_lane_steps(const Nest& nest, const StorageView& storage, const NestSchedule& schedule);
 
 }  // namespace corf::fusion

@@ -137,24 +137,22 @@ MatrixWork matrix_work(const Nest& nest, const NestSchedule& schedule, const Mat
   return work;
 }
 
-std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& storage,
+std::optional<MatrixShape> matrix_shape(const Nest& nest, const StorageView& storage,
                                         const NestSchedule& schedule) {
   const int v = schedule.vector_axis;
-  if (!nest.is_contraction() || v < 0 || nest.axes[v].reduction) return std::nullopt;
+  if (!nest.contraction || v < 0 || nest.axes[v].reduction) return std::nullopt;
   if (nest.ops[nest.reduce_op].dtype != DType::kF32) return std::nullopt;
-  const NestOp& product = nest.ops[nest.ops[nest.reduce_op].args[0]];
   MatrixShape shape;
-  for (int arg : product.args) {
-    const NestOp& factor = nest.ops[arg];
-    if (factor.dtype != DType::kF32) return std::nullopt;
-    const Access& access = nest.loads[factor.access];
+  for (int factor : nest.contraction->factors) {
+    const Access& access = nest.loads[factor];
+    if (storage.root(access.root).dtype != DType::kF32) return std::nullopt;
     if (!access.guards.empty() || !index::to_linear(access.address).is_affine())
       return std::nullopt;
-    (index::depends_on(access.address, v) ? shape.along : shape.across) = factor.access;
+    (index::depends_on(access.address, v) ? shape.along : shape.across) = factor;
   }
   if (shape.along < 0 || shape.across < 0) return std::nullopt;
   // What turns while it is read cannot be packed at once.
-  const Root::Kind kind = storage.roots[nest.loads[shape.along].root].kind;
+  const Root::Kind kind = storage.root(nest.loads[shape.along].root).kind;
   if (kind == Root::Kind::kRing) return std::nullopt;
   shape.packs = kind != Root::Kind::kConstant;
   const Access& across = nest.loads[shape.across];
@@ -213,7 +211,7 @@ std::vector<int> packed_axes(const Nest& nest, const NestSchedule& schedule,
   return axes;
 }
 
-Status check_matrix(const Nest& nest, const StoragePlan& storage, const NestSchedule& schedule) {
+Status check_matrix(const Nest& nest, const StorageView& storage, const NestSchedule& schedule) {
   if (schedule.matrix == 0) return {};
   auto fault = [](std::string_view what) {
     return make_error(ErrorCode::kInvalidArgument, "the schedule does not fit its nest: {}", what);

@@ -75,7 +75,7 @@ MatrixWork matrix_work(const Nest& nest, const NestSchedule& schedule, const Mat
 bool packs_before_strips(const Nest& nest, const NestSchedule& schedule, const MatrixShape& shape);
 
 /// nullopt if the contraction has no such form under the schedule's orders.
-std::optional<MatrixShape> matrix_shape(const Nest& nest, const StoragePlan& storage,
+std::optional<MatrixShape> matrix_shape(const Nest& nest, const StorageView& storage,
                                         const NestSchedule& schedule);
 
 /// The parallel axes that the packed operand has besides the vector axis, outermost first.
@@ -83,6 +83,6 @@ std::vector<int> packed_axes(const Nest& nest, const NestSchedule& schedule,
                              const MatrixShape& shape);
 
 /// A schedule for the matrix unit fits its nest. Errors: kInvalidArgument.
-Status check_matrix(const Nest& nest, const StoragePlan& storage, const NestSchedule& schedule);
+Status check_matrix(const Nest& nest, const StorageView& storage, const NestSchedule& schedule);
 
 }  // namespace corf::fusion

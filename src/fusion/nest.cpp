@@ -63,7 +63,7 @@ Expr simplified(const Expr& expr, std::span<const Interval> ranges) {
 
 class NestBuilder {
  public:
-  NestBuilder(const Graph& graph, const StoragePlan& storage, Nest& nest)
+  NestBuilder(const Graph& graph, const StorageView& storage, Nest& nest)
       : graph_(graph), storage_(storage), nest_(nest), ranges_(axis_ranges(nest.axes)) {}
 
   void include(const std::vector<NodeId>& nodes) { group_.insert(nodes.begin(), nodes.end()); }
@@ -125,7 +125,7 @@ class NestBuilder {
   }
 
   Access access_of(ValueId value, const Coordinates& coordinates, const graph::Operand* operand) {
-    const Storage& place = storage_.values[value];
+    const Storage& place = storage_.place(value);
     const Shape& shape = graph_.values[value].shape;
     CORF_ASSERT(place.assigned(), "a value is read before its storage is planned");
     Access access;
@@ -187,7 +187,7 @@ class NestBuilder {
   }
 
   const Graph& graph_;
-  const StoragePlan& storage_;
+  const StorageView storage_;
   Nest& nest_;
   std::vector<Interval> ranges_;
   std::set<NodeId> group_;
@@ -198,57 +198,79 @@ class NestBuilder {
 
 }  // namespace
 
-bool Nest::is_contraction() const {
-  if (reduce_op < 0 || combiner != graph::Combiner::kSum) return false;
-  const NestOp& product = ops[ops[reduce_op].args[0]];
-  return product.kind == NestOp::Kind::kApply && product.op == graph::ScalarOp::kMul &&
-         ops[product.args[0]].kind == NestOp::Kind::kLoad &&
-         ops[product.args[1]].kind == NestOp::Kind::kLoad;
-}
+namespace {
 
-int Nest::addition_to_sum() const {
-  if (!is_contraction()) return -1;
+/// Operation that adds a loaded value to the sum and is all that reads it, or -1.
+int addition_to_sum(const Nest& nest) {
   auto reduces = [&](const Expr& expr) {
     if (mentions_gather(expr)) return true;
-    for (size_t axis = 0; axis < axes.size(); ++axis) {
-      if (axes[axis].reduction && index::depends_on(expr, static_cast<int>(axis))) return true;
+    for (size_t axis = 0; axis < nest.axes.size(); ++axis) {
+      if (nest.axes[axis].reduction && index::depends_on(expr, static_cast<int>(axis))) return true;
     }
     return false;
   };
   auto is_loaded_once = [&](const NestOp& op) {
     if (op.kind != NestOp::Kind::kLoad) return false;
-    const Access& access = loads[op.access];
+    const Access& access = nest.loads[op.access];
     return !reduces(access.address) &&
            std::none_of(access.guards.begin(), access.guards.end(),
                         [&](const Access::Guard& guard) { return reduces(guard.expr); });
   };
   int addition = -1;
-  for (int number = 0; number < static_cast<int>(ops.size()); ++number) {
-    const NestOp& op = ops[number];
-    if (std::count(op.args.begin(), op.args.end(), reduce_op) == 0) continue;
+  for (int number = 0; number < static_cast<int>(nest.ops.size()); ++number) {
+    const NestOp& op = nest.ops[number];
+    if (std::count(op.args.begin(), op.args.end(), nest.reduce_op) == 0) continue;
     if (addition >= 0 || op.kind != NestOp::Kind::kApply || op.op != graph::ScalarOp::kAdd) {
       return -1;
     }
-    const NestOp& other = ops[op.args[op.args[0] == reduce_op ? 1 : 0]];
+    const NestOp& other = nest.ops[op.args[op.args[0] == nest.reduce_op ? 1 : 0]];
     if (!is_loaded_once(other) || other.dtype != op.dtype || !is_float(op.dtype)) return -1;
     addition = number;
   }
-  for (const Store& store : stores) {
-    if (store.op == reduce_op) return -1;
+  for (const Nest::Store& store : nest.stores) {
+    if (store.op == nest.reduce_op) return -1;
   }
   return addition;
 }
 
-bool is_packed(const Nest& nest, const StoragePlan& storage, int load, int vector_axis) {
+}  // namespace
+
+std::optional<Contraction> find_contraction(const Nest& nest) {
+  if (nest.reduce_op < 0 || nest.combiner != graph::Combiner::kSum) return std::nullopt;
+  const NestOp& product = nest.ops[nest.ops[nest.reduce_op].args[0]];
+  if (product.kind != NestOp::Kind::kApply || product.op != graph::ScalarOp::kMul) {
+    return std::nullopt;
+  }
+  const NestOp &lhs = nest.ops[product.args[0]], &rhs = nest.ops[product.args[1]];
+  if (lhs.kind != NestOp::Kind::kLoad || rhs.kind != NestOp::Kind::kLoad) return std::nullopt;
+  return Contraction{{lhs.access, rhs.access}, addition_to_sum(nest)};
+}
+
+bool depends_with_guards(const Access& access, int axis) {
+  return index::depends_on(access.address, axis) ||
+         std::any_of(access.guards.begin(), access.guards.end(), [&](const Access::Guard& guard) {
+           return index::depends_on(guard.expr, axis);
+         });
+}
+
+std::optional<FactorRoles> factor_roles(const Nest& nest, int vector_axis) {
+  if (!nest.contraction) return std::nullopt;
+  const auto [lhs, rhs] = nest.contraction->factors;
+  const bool lhs_along = depends_with_guards(nest.loads[lhs], vector_axis);
+  if (lhs_along == depends_with_guards(nest.loads[rhs], vector_axis)) return std::nullopt;
+  return lhs_along ? FactorRoles{lhs, rhs} : FactorRoles{rhs, lhs};
+}
+
+bool is_packed(const Nest& nest, const StorageView& storage, int load, int vector_axis) {
   const Access& access = nest.loads[load];
-  return nest.is_contraction() && vector_axis >= 0 && !nest.axes[vector_axis].reduction &&
-         storage.roots[access.root].kind == Root::Kind::kConstant && access.guards.empty() &&
+  return nest.contraction && vector_axis >= 0 && !nest.axes[vector_axis].reduction &&
+         storage.is_constant(access.root) && access.guards.empty() &&
          !mentions_gather(access.address) && index::depends_on(access.address, vector_axis);
 }
 
-bool is_table(const Nest& nest, const StoragePlan& storage, int load, int vector_axis) {
+bool is_table(const Nest& nest, const StorageView& storage, int load, int vector_axis) {
   const Access& access = nest.loads[load];
-  const Root& root = storage.roots[access.root];
+  const Root& root = storage.root(access.root);
   if (root.kind != Root::Kind::kConstant || !access.guards.empty()) return false;
   if (root.size_elems > kMaxTableElems || mentions_gather(access.address)) return false;
   if (root.dtype != DType::kF32 && root.dtype != DType::kF64) return false;
@@ -283,7 +305,7 @@ int only_axis(const Nest& nest, int op, bool reduction) {
 
 }  // namespace
 
-std::optional<ScaledSum> scaled_sum(const Nest& nest, const StoragePlan& storage, int vector_axis) {
+std::optional<ScaledSum> scaled_sum(const Nest& nest, const StorageView& storage, int vector_axis) {
   if (nest.reduce_op < 0 || nest.combiner != graph::Combiner::kSum || vector_axis < 0 ||
       nest.axes[vector_axis].reduction) {
     return std::nullopt;
@@ -320,7 +342,7 @@ std::optional<ScaledSum> scaled_sum(const Nest& nest, const StoragePlan& storage
   return sum;
 }
 
-Nest build_nest(const Graph& graph, const StoragePlan& storage, const std::vector<NodeId>& nodes,
+Nest build_nest(const Graph& graph, const StorageView& storage, const std::vector<NodeId>& nodes,
                 const std::vector<ValueId>& stored) {
   CORF_ASSERT(!nodes.empty() && !stored.empty(), "a group without nodes or results");
   NodeId anchor = nodes.back();
@@ -355,10 +377,11 @@ Nest build_nest(const Graph& graph, const StoragePlan& storage, const std::vecto
     int op = builder.value_at(value, point);
     nest.stores.push_back({builder.access_of(value, point, nullptr), op});
   }
+  nest.contraction = find_contraction(nest);
   return nest;
 }
 
-Nest build_view_copy(const Graph& graph, const StoragePlan& storage, NodeId node_id, int part) {
+Nest build_view_copy(const Graph& graph, const StorageView& storage, NodeId node_id, int part) {
   const Node& node = graph.nodes[node_id];
   const auto& view = std::get<graph::View>(node.op);
   ValueId input = node.inputs[part], output = node.outputs[0];
@@ -390,7 +413,7 @@ Nest build_view_copy(const Graph& graph, const StoragePlan& storage, NodeId node
   return nest;
 }
 
-Nest build_output_copy(const Graph& graph, const StoragePlan& storage, int output) {
+Nest build_output_copy(const Graph& graph, const StorageView& storage, int output) {
   ValueId value = graph.outputs[output];
   const Shape& shape = graph.values[value].shape;
   Nest nest;
@@ -402,7 +425,7 @@ Nest build_output_copy(const Graph& graph, const StoragePlan& storage, int outpu
   int op = builder.load(value, point, nullptr);
   Access store;
   store.value = value;
-  store.root = storage.output_roots[output];
+  store.root = storage.plan().output_roots[output];
   std::vector<int64_t> strides = row_major_strides(shape);
   store.address = Expr(0);
   for (size_t d = 0; d < shape.size(); ++d) {

@@ -1,15 +1,14 @@
 #pragma once
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "fusion/storage.h"
+#include "fusion/walk.h"
 #include "graph/graph.h"
 
 namespace corf::fusion {
-
-using index::Expr;
 
 /// A read or write of a buffer. Variables of the expressions: nest axes by number; from
 /// kGatherBase on, the integer value of nest operation (id - kGatherBase).
@@ -57,6 +56,14 @@ struct NestAxis {
   int64_t most_steps() const { return block == 0 ? extent : std::min(extent, block / unit); }
 };
 
+/// A sum of products of two loads, and what is added to it.
+struct Contraction {
+  std::array<int, 2> factors = {-1, -1};  // loads
+  /// The operation that adds a loaded value (a bias) to the sum and is all that reads the sum, or
+  /// -1: kernels begin the sum with that value.
+  int addition = -1;
+};
+
 /// A compute operator together with the element-wise operators inlined into it, as one loop nest
 /// over flat buffers: operations in single assignment form, at most one of them a reduction.
 struct Nest {
@@ -71,22 +78,30 @@ struct Nest {
     int op = -1;
   };
   std::vector<Store> stores;
-
-  /// True if op is a product of two loads summed up: a contraction.
-  bool is_contraction() const;
-  /// The operation that adds a loaded value (a bias) to the sum of products and is all that reads
-  /// the sum, or -1: kernels begin the sum with that value.
-  int addition_to_sum() const;
+  std::optional<Contraction> contraction;  // what find_contraction says
 };
+
+/// The roles in the nest's reduction, if it is a contraction.
+std::optional<Contraction> find_contraction(const Nest& nest);
+
+/// The factors of a contraction: the one that varies along the vector axis and the one that does
+/// not; nullopt if both or neither do, or the nest is none.
+struct FactorRoles {
+  int along = -1, across = -1;  // loads
+};
+std::optional<FactorRoles> factor_roles(const Nest& nest, int vector_axis);
+
+/// Whether the address or a guard depends on the axis.
+bool depends_with_guards(const Access& access, int axis);
 
 /// True if the load's data is known now and will be rearranged into the order in which the kernel
 /// reads it.
-bool is_packed(const Nest& nest, const StoragePlan& storage, int load, int vector_axis);
+bool is_packed(const Nest& nest, const StorageView& storage, int load, int vector_axis);
 
 /// True if the load's data is known now and so small, along so few axes, that the code itself can
 /// hold them, one value for each point of a register tile over these axes. Never along the vector
 /// axis.
-bool is_table(const Nest& nest, const StoragePlan& storage, int load, int vector_axis);
+bool is_table(const Nest& nest, const StorageView& storage, int load, int vector_axis);
 
 /// sum over the tables' reduction axes of load * product of tables. Each table has one reduction
 /// axis of its own and one parallel axis of its own, so that the sum can be taken axis by axis.
@@ -100,20 +115,20 @@ struct ScaledSum {
 };
 
 /// The nest's reduction as a scaled sum whose tables the code can hold; nullopt if it is none.
-std::optional<ScaledSum> scaled_sum(const Nest& nest, const StoragePlan& storage, int vector_axis);
+std::optional<ScaledSum> scaled_sum(const Nest& nest, const StorageView& storage, int vector_axis);
 
 /// The nest of `nodes` (in graph order; at most one has reduction axes), storing the values in
 /// `stored`. All nodes but the reduction are element-wise; values read from outside are loaded from
 /// their storage.
 /// Axes: the reduction's, or the stored values' dimensions; parallel ones first.
-Nest build_nest(const graph::Graph& graph, const StoragePlan& storage,
+Nest build_nest(const graph::Graph& graph, const StorageView& storage,
                 const std::vector<graph::NodeId>& nodes, const std::vector<graph::ValueId>& stored);
 
 /// The nest that copies a view's input into its output (part: which input of a concatenation), or,
 /// with node -1, graph output `output` from its value.
-Nest build_view_copy(const graph::Graph& graph, const StoragePlan& storage, graph::NodeId node,
+Nest build_view_copy(const graph::Graph& graph, const StorageView& storage, graph::NodeId node,
                      int part);
-Nest build_output_copy(const graph::Graph& graph, const StoragePlan& storage, int output);
+Nest build_output_copy(const graph::Graph& graph, const StorageView& storage, int output);
 
 /// Splits axes that divisions and modulos by constants cut, drops axes of extent 1, and merges
 /// neighbours that every access walks as one.

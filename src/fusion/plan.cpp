@@ -4,23 +4,56 @@
 
 namespace corf::fusion {
 
-std::string_view to_string(LinkStrategy strategy) {
-  switch (strategy) {
-    case LinkStrategy::kInline:
-      return "inline";
-    case LinkStrategy::kScatter:
-      return "scatter";
-    case LinkStrategy::kStream:
-      return "stream";
-    case LinkStrategy::kRecompute:
-      return "recompute";
-    case LinkStrategy::kMaterialise:
-      return "materialise";
-  }
-  return "";
+std::string_view to_string(const LinkStrategy& strategy) {
+  struct Name {
+    std::string_view operator()(const Inline&) const { return "inline"; }
+    std::string_view operator()(const Stream&) const { return "stream"; }
+    std::string_view operator()(const Recompute&) const { return "recompute"; }
+    std::string_view operator()(const Scatter&) const { return "scatter"; }
+    std::string_view operator()(const Materialise&) const { return "materialise"; }
+  };
+  return std::visit(Name{}, strategy);
 }
 
-std::vector<graph::NodeId> FusionGroup::nodes() const {
+namespace {
+
+/// How stage `reader` of the group gets the ring's value.
+LinkStrategy ring_strategy(const Walk& walk, const WalkRing& ring, size_t reader) {
+  const WalkStage& stage = walk.stages[ring.stage];
+  if (walk.schedule.scatter && reader + 1 == walk.stages.size()) {
+    return Scatter{ring.rows, stage.outer_blocks.back(), walk.num_chunks};
+  }
+  if (stage.overlaps && walk.schedule.partitions > 1) return Recompute{ring.rows};
+  return Stream{ring.rows};
+}
+
+}  // namespace
+
+std::vector<Link> links_of(const graph::Graph& graph, const GroupPlan& group) {
+  std::vector<Link> links;
+  for (size_t s = 0; s < group.stages.size(); ++s) {
+    const std::vector<graph::NodeId>& nodes = group.stages[s].nodes;
+    for (const graph::NodeId consumer : nodes) {
+      for (const graph::ValueId value : graph.nodes[consumer].inputs) {
+        const graph::NodeId producer = graph.values[value].producer;
+        const graph::Op& op = graph.nodes[producer].op;
+        if (std::holds_alternative<graph::Constant>(op) || std::holds_alternative<graph::Input>(op))
+          continue;
+        Link link{value, producer, consumer};
+        const WalkRing* ring = group.walk ? group.walk->ring_of(value) : nullptr;
+        if (std::count(nodes.begin(), nodes.end(), producer) > 0) {
+          link.strategy = Inline{};
+        } else if (ring) {
+          link.strategy = ring_strategy(*group.walk, *ring, s);
+        }
+        links.push_back(std::move(link));
+      }
+    }
+  }
+  return links;
+}
+
+std::vector<graph::NodeId> GroupPlan::nodes() const {
   std::vector<graph::NodeId> all;
   for (const Stage& stage : stages) all.insert(all.end(), stage.nodes.begin(), stage.nodes.end());
   return all;

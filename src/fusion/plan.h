@@ -1,25 +1,15 @@
 #pragma once
 #include <optional>
 #include <string>
+#include <string_view>
+#include <variant>
 #include <vector>
 
 #include "fusion/nest.h"
-#include "fusion/storage.h"
+#include "fusion/walk.h"
 #include "graph/graph.h"
 
 namespace corf::fusion {
-
-/// How a value gets from its producer to a consumer. Source: design section 1.
-enum class LinkStrategy : uint8_t { kInline, kScatter, kStream, kRecompute, kMaterialise };
-std::string_view to_string(LinkStrategy strategy);
-
-struct Link {
-  graph::ValueId value = -1;
-  graph::NodeId producer = -1;
-  graph::NodeId consumer = -1;
-  LinkStrategy strategy = LinkStrategy::kMaterialise;
-  std::string why;
-};
 
 /// What a kernel asks the memory for ahead of time: nothing; while the tiles of one panel of packed
 /// vectors run, the next panel; or what the same loop reads a little later.
@@ -73,55 +63,72 @@ struct Stage {
   std::vector<graph::ValueId> stored;  // values that other stages or groups read
 };
 
-/// How the stages of a group share their outer loops. The last stage's dimensions are named; those
-/// of the others follow from the index maps between them.
-///
-///   for block of the outer dimensions:
-///     for chunk of the scattered reduction axis, if there is one:
-///       for strip of the stream dimension:
-///         each stage in turn: those of its rows that the strip needs and that are not yet there
-///
-/// Values between the stages live in rings of a few rows, in the worker's scratch memory. Without
-/// a scattered axis these are rows of all channels ("rows outermost" of design section 1). With
-/// one, only a chunk of the intermediate's channels is alive ("channel chunks outermost"): each
-/// chunk is added to partial sums of the last stage, which finishes them in the last chunk.
-struct StripSchedule {
-  struct Outer {
-    int dim = 0;        // of the last stage's output; every stage walks it in step
-    int64_t block = 1;  // points
-  };
-  std::vector<Outer> outer;  // outermost first
-  struct Scatter {
-    int axis = 0;       // a reduction axis of the last stage's nest, as build_nest numbers it
-    int64_t chunk = 1;  // its steps
-  };
-  std::optional<Scatter> scatter;
-  int stream_dim = 0;  // of the last stage's output
-  int64_t strip = 1;   // its rows
-  /// The loop that is split among workers: a position in `outer`, or outer.size() for the stream,
-  /// whose seams are computed on both sides.
-  int partition_loop = 0;
-  int64_t partitions = 1;
+/// How a value gets from its producer to a consumer: computed where it is read; a few rows in a
+/// ring of the worker's; such a ring whose rows at seams each worker makes for itself; a ring of
+/// some channels, each chunk of which is added to partial results of all that it feeds; or written
+/// to memory and read again. Source: design section 1.
+struct Inline {};
+struct Stream {
+  int64_t rows = 0;
+};
+struct Recompute {
+  int64_t rows = 0;
+};
+struct Scatter {
+  int64_t rows = 0, channels = 0, chunks = 0;
+};
+struct Materialise {};
+using LinkStrategy = std::variant<Inline, Stream, Recompute, Scatter, Materialise>;
+std::string_view to_string(const LinkStrategy& strategy);  // "inline", "stream", ...
+
+struct Link {
+  graph::ValueId value = -1;
+  graph::NodeId producer = -1;
+  graph::NodeId consumer = -1;
+  LinkStrategy strategy = Materialise{};
 };
 
 /// Operators that run as one kernel (or one routine).
-struct FusionGroup {
+struct GroupPlan {
   GroupKind kind = GroupKind::kCompute;
-  std::vector<Stage> stages;            // in order of execution; copies and routines have one
-  int output = -1;                      // kOutputCopy: number of the graph's output
-  std::vector<Link> links;              // inside of the group and at its entries
-  std::optional<StripSchedule> strips;  // of a group with several stages
+  std::vector<Stage> stages;  // in order of execution; copies and routines have one
+  int output = -1;            // kOutputCopy: number of the graph's output
+  std::optional<Walk> walk;   // of a group with several stages
   /// One for each stage; of a copy, one for each kernel call.
   std::vector<ScheduledNest> nests;
 
   std::vector<graph::NodeId> nodes() const;
 };
 
+/// How the values that the group's nodes read come to them, constants and inputs aside, in the
+/// order of the nodes. What the group's walk says, for those who want to know: links decide
+/// nothing.
+std::vector<Link> links_of(const graph::Graph& graph, const GroupPlan& group);
+
+/// What a search knows of running what lies on both sides of a cut as one kernel: why that cannot
+/// be, or the best such kernel, from the stage of one node to that of another, with its predicted
+/// time and that of what the same operators take at best.
+struct Cut {
+  std::string refusal;
+  graph::NodeId first = -1, last = -1;
+  double time = 0, time_apart = 0;
+};
+
+/// How far a search went.
+struct SearchEffort {
+  int64_t num_runs = 0;    // of operators that were looked at as one kernel
+  int64_t num_known = 0;   // of these, runs equal to one before
+  int64_t num_priced = 0;  // schedules of the others whose time was predicted
+  bool exact = true;       // no way to share out a result was dropped that might have been better
+};
+
 /// The decisions from which lowering makes the program: which operators run together, in which
 /// order, and where each value lies.
 struct FusionPlan {
-  std::vector<FusionGroup> groups;  // in order of execution
+  std::vector<GroupPlan> groups;  // in order of execution
   StoragePlan storage;
+  std::vector<Cut> cuts;  // of a searched plan: behind each group but the last
+  SearchEffort search;
 };
 
 /// Every complex operator in a group of its own, with the element-wise operators around it inlined.

@@ -251,7 +251,7 @@ class UnfusedPlanner {
       }
     }
     for (int output : plan.storage.copied_outputs) {
-      FusionGroup group;
+      GroupPlan group;
       group.kind = GroupKind::kOutputCopy;
       group.output = output;
       plan.groups.push_back(std::move(group));
@@ -260,18 +260,14 @@ class UnfusedPlanner {
 
   void emit(FusionPlan& plan, NodeId id, const std::vector<NodeId>& members, int copied) {
     const graph::Op& op = graph_.nodes[id].op;
-    FusionGroup group;
+    GroupPlan group;
     group.stages.push_back({members, {}});
     if (std::holds_alternative<Compute>(op)) {
       group.kind = GroupKind::kCompute;
       for (NodeId member : members) {
         ValueId value = graph_.nodes[member].outputs[0];
         bool leaves = is_output_[value];
-        for (NodeId consumer : consumers_[value]) {
-          bool inside = group_of_[consumer] == group_of_[id];
-          leaves |= !inside;
-          if (inside) group.links.push_back({value, member, consumer, LinkStrategy::kInline, ""});
-        }
+        for (NodeId consumer : consumers_[value]) leaves |= group_of_[consumer] != group_of_[id];
         if (consumers_[value].empty()) leaves = true;
         if (leaves) group.stages[0].stored.push_back(value);
       }

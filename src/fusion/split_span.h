@@ -5,7 +5,6 @@
 #include <optional>
 
 #include "fusion/plan.h"
-#include "fusion/strips.h"
 
 namespace corf::fusion {
 
@@ -13,14 +12,13 @@ namespace corf::fusion {
 /// points times what a step moves. Two kernels that split a value along the same dimension reach
 /// equally far, so that each worker finds in its own caches what it has written; 0 where nothing is
 /// shared out, or the loop does not move through the buffer.
-int64_t split_span(const FusionGroup& group, const StripAnalysis* strips, size_t stage,
-                   const Access& access);
+int64_t split_span(const GroupPlan& group, size_t stage, const Access& access);
 
 /// Whether workers read what they have written themselves, halos and paddings aside.
 bool same_split(int64_t written_span, int64_t read_span);
 
 /// By buffer that the group writes.
-std::map<int, int64_t> written_spans(const FusionGroup& group, const StripAnalysis* strips);
+std::map<int, int64_t> written_spans(const GroupPlan& group);
 
 /// By buffer: the span with which it was written; nullopt where that is not known.
 using WrittenSpans = std::function<std::optional<int64_t>(int root)>;
@@ -28,7 +26,7 @@ using WrittenSpans = std::function<std::optional<int64_t>(int root)>;
 /// What the groups of a plan have written so far, each added when it has run.
 class SpansSoFar {
  public:
-  void add(const FusionGroup& group, const StripAnalysis* strips);
+  void add(const GroupPlan& group);
   std::optional<int64_t> operator()(int root) const;
 
  private:

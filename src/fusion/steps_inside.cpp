@@ -47,7 +47,7 @@ std::optional<StepsInside> steps_inside(const Nest& nest, const Access::Guard& i
 }
 
 double share_of_steps(const Nest& nest, const NestSchedule& schedule) {
-  if (!nest.is_contraction()) return 1;
+  if (!nest.contraction) return 1;
   std::vector<int64_t> tile;
   for (int axis = 0; axis < static_cast<int>(nest.axes.size()); ++axis) {
     tile.push_back(axis == schedule.vector_axis ? schedule.vector_tile

@@ -7,9 +7,7 @@
 
 #include "fusion/check_plan.h"
 #include "fusion/group_nests.h"
-#include "fusion/lane_steps.h"
-#include "fusion/matrix.h"
-#include "fusion/strips.h"
+#include "fusion/resolve.h"
 #include "index/scanner.h"
 
 namespace corf::fusion {
@@ -20,9 +18,6 @@ using index::Scanner;
 
 constexpr GroupKind kGroupKinds[] = {GroupKind::kCompute, GroupKind::kViewCopy,
                                      GroupKind::kOutputCopy, GroupKind::kRoutine};
-constexpr LinkStrategy kStrategies[] = {LinkStrategy::kInline, LinkStrategy::kScatter,
-                                        LinkStrategy::kStream, LinkStrategy::kRecompute,
-                                        LinkStrategy::kMaterialise};
 
 constexpr Prefetch kPrefetches[] = {Prefetch::kNone, Prefetch::kPanel, Prefetch::kAhead};
 
@@ -119,7 +114,7 @@ class PlanParser {
   }
 
   void parse_group() {
-    FusionGroup group;
+    GroupPlan group;
     scanner_.expect("group");
     group.kind = keyword(kGroupKinds, "a group's kind");
     if (group.kind == GroupKind::kOutputCopy) {
@@ -132,10 +127,8 @@ class PlanParser {
     scanner_.expect("{");
     std::optional<std::vector<Nest>> nests;
     while (!scanner_.failed() && !scanner_.accept("}")) {
-      if (scanner_.accept("link")) {
-        parse_link(group);
-      } else if (nests && !scanner_.accept("schedule")) {
-        scanner_.fail("nothing but schedules and links stands behind a group's first schedule");
+      if (nests && !scanner_.accept("schedule")) {
+        scanner_.fail("nothing but schedules stands behind a group's first schedule");
       } else if (nests) {
         parse_next_schedule(group, *nests);
       } else if (scanner_.accept("stage")) {
@@ -160,13 +153,12 @@ class PlanParser {
       refuse(group, "it has more nests than schedules");
       return;
     }
-    if (analysis_) require(group, check_strip_tiles(group, *analysis_));
-    for (const Link& link : group.links) check_link(group, link);
+    if (group.walk) require(group, check_strip_tiles(group));
     plan_.groups.push_back(std::move(group));
   }
 
   /// Names the group at hand, and the schedule if it is at one.
-  void refuse(const FusionGroup& group, std::string_view why, bool schedule = false) {
+  void refuse(const GroupPlan& group, std::string_view why, bool schedule = false) {
     std::string name = fmt::format("group {}", plan_.groups.size() + 1);
     const std::vector<graph::NodeId> nodes = group.nodes();
     if (!nodes.empty()) name += fmt::format(" (node {})", quoted(graph_.nodes[nodes[0]].name));
@@ -174,26 +166,11 @@ class PlanParser {
     scanner_.fail(fmt::format("{}: {}", name, why));
   }
 
-  void require(const FusionGroup& group, const Status& status, bool schedule = false) {
+  void require(const GroupPlan& group, const Status& status, bool schedule = false) {
     if (!status) refuse(group, status.error().message, schedule);
   }
 
-  /// Links tell a reader how values go, and decide nothing; but they tell of this group.
-  void check_link(const FusionGroup& group, const Link& link) {
-    const std::vector<graph::NodeId> nodes = group.nodes();
-    const auto& inputs = graph_.nodes[link.consumer].inputs;
-    if (graph_.values[link.value].producer == link.producer &&
-        std::count(inputs.begin(), inputs.end(), link.value) > 0 &&
-        std::count(nodes.begin(), nodes.end(), link.consumer) > 0) {
-      return;
-    }
-    refuse(group,
-           fmt::format("it has no link of {} from {} to {}", quoted(graph_.values[link.value].name),
-                       quoted(graph_.nodes[link.producer].name),
-                       quoted(graph_.nodes[link.consumer].name)));
-  }
-
-  void parse_next_schedule(FusionGroup& group, std::vector<Nest>& nests) {
+  void parse_next_schedule(GroupPlan& group, std::vector<Nest>& nests) {
     if (scanner_.failed()) return;
     if (group.nests.size() == nests.size()) {
       refuse(group, "it has more schedules than nests");
@@ -202,14 +179,12 @@ class PlanParser {
     Nest& nest = nests[group.nests.size()];
     NestSchedule schedule = parse_schedule(nest);
     if (scanner_.failed()) return;
-    Status legal = check_schedule(nest, schedule);
-    if (legal) legal = check_matrix(nest, plan_.storage, schedule);
-    if (legal) legal = check_lane_steps(nest, plan_.storage, schedule);
-    require(group, legal, /*schedule=*/true);
+    require(group, check_nest_schedule(nest, StorageView(plan_.storage, group.walk), schedule),
+            /*schedule=*/true);
     group.nests.push_back({std::move(nest), std::move(schedule)});
   }
 
-  void parse_strips(FusionGroup& group) {
+  void parse_strips(GroupPlan& group) {
     StripSchedule strips;
     strips.stream_dim = scanner_.integer<int>("a dimension");
     scanner_.expect("by");
@@ -231,41 +206,23 @@ class PlanParser {
     scanner_.expect("split");
     strips.partition_loop = scanner_.integer<int>("a loop");
     strips.partitions = scanner_.integer("partitions");
-    group.strips = strips;
+    group.walk.emplace().schedule = std::move(strips);  // the rest follows from the stages
   }
 
-  std::vector<Nest> derive_nests(const FusionGroup& group) {
+  std::vector<Nest> derive_nests(GroupPlan& group) {
     if (Status sound = checker_->add(group); !sound) {
       refuse(group, sound.error().message);
       return {};
     }
-    analysis_.reset();
-    if (!group.strips) return group_nests(graph_, plan_.storage, group, nullptr);
-    Result<StripAnalysis> strips = analyze_strips(graph_, plan_.storage, group);
-    if (!strips) {
-      refuse(group, strips.error().message);
-      return {};
+    if (group.walk) {
+      Result<Walk> walk = resolve_walk(graph_, plan_.storage, group.stages, group.walk->schedule);
+      if (!walk) {
+        refuse(group, walk.error().message);
+        return {};
+      }
+      group.walk = walk.take();
     }
-    analysis_ = strips.take();
-    place_rings(graph_, *analysis_, plan_.storage);
-    // Lowering looks at the rings where they lie: in their order the group has to hold as well.
-    if (Result<StripAnalysis> placed = analyze_strips(graph_, plan_.storage, group); !placed) {
-      refuse(group, placed.error().message);
-      return {};
-    }
-    return group_nests(graph_, plan_.storage, group, &*analysis_);
-  }
-
-  void parse_link(FusionGroup& group) {
-    Link link;
-    link.value = value();
-    scanner_.expect("from");
-    link.producer = node();
-    scanner_.expect("to");
-    link.consumer = node();
-    link.strategy = keyword(kStrategies, "a link's strategy");
-    if (scanner_.accept("because")) link.why = scanner_.quoted("a reason");
-    group.links.push_back(std::move(link));
+    return group_nests(graph_, plan_.storage, group);
   }
 
   int axis(const Nest& nest) {
@@ -325,52 +282,93 @@ class PlanParser {
   Scanner scanner_;
   FusionPlan plan_;
   std::optional<PlanChecker> checker_;
-  std::optional<StripAnalysis> analysis_;  // of the group at hand
 };
 
 }  // namespace
 
-std::string to_string(const graph::Graph& graph, const FusionPlan& plan) {
-  std::string text = "plan\n";
-  for (const FusionGroup& group : plan.groups) {
-    text += fmt::format("group {}", to_string(group.kind));
-    if (group.output >= 0) text += fmt::format(" {}", group.output);
-    text += " {\n";
-    for (const Stage& stage : group.stages) {
-      if (group.stages.size() > 1) text += "  stage\n";
-      for (graph::NodeId id : stage.nodes) {
-        text += fmt::format("  node {}\n", quoted(graph.nodes[id].name));
-      }
-      for (graph::ValueId value : stage.stored) {
-        const Storage& place = plan.storage.values[value];
-        const bool ring = plan.storage.roots[place.root].kind == Root::Kind::kRing;
-        text += fmt::format("  store {}  # {} {} at {}, strides [{}]\n",
-                            quoted(graph.values[value].name), ring ? "ring" : "buffer", place.root,
-                            place.offset, fmt::join(place.strides, ", "));
-      }
+namespace {
+
+std::string describe(const LinkStrategy& strategy) {
+  struct Words {
+    std::string operator()(const Inline&) const { return "inline"; }
+    std::string operator()(const Stream& ring) const {
+      return fmt::format("stream, a ring of {} rows", ring.rows);
     }
-    for (const Link& link : group.links) {
-      text += fmt::format("  link {} from {} to {} {}{}\n", quoted(graph.values[link.value].name),
-                          quoted(graph.nodes[link.producer].name),
-                          quoted(graph.nodes[link.consumer].name), to_string(link.strategy),
-                          link.why.empty() ? "" : " because " + quoted(link.why));
+    std::string operator()(const Recompute& ring) const {
+      return fmt::format("recompute, a ring of {} rows, those at seams made by both sides",
+                         ring.rows);
     }
-    if (group.strips) {
-      text += fmt::format("  strips {} by {}", group.strips->stream_dim, group.strips->strip);
-      for (const auto& outer : group.strips->outer) {
-        text += fmt::format(" outer {} by {}", outer.dim, outer.block);
-      }
-      if (const auto& scatter = group.strips->scatter) {
-        text += fmt::format(" scatter {} by {}", scatter->axis, scatter->chunk);
-      }
-      text += fmt::format(" split {} {}\n", group.strips->partition_loop, group.strips->partitions);
+    std::string operator()(const Scatter& ring) const {
+      return fmt::format("scatter, a ring of {} rows, {} channels at a time, added up {} times",
+                         ring.rows, ring.channels, ring.chunks);
     }
-    for (const ScheduledNest& scheduled : group.nests) {
-      text += fmt::format("  #{}\n{}", print_axes(scheduled.nest), print_schedule(scheduled));
-    }
-    text += "}\n";
+    std::string operator()(const Materialise&) const { return "materialise"; }
+  };
+  return std::visit(Words{}, strategy);
+}
+
+std::string print_strips(const StripSchedule& strips) {
+  std::string text = fmt::format("  strips {} by {}", strips.stream_dim, strips.strip);
+  for (const auto& outer : strips.outer) {
+    text += fmt::format(" outer {} by {}", outer.dim, outer.block);
   }
+  if (const auto& scatter = strips.scatter) {
+    text += fmt::format(" scatter {} by {}", scatter->axis, scatter->chunk);
+  }
+  return text + fmt::format(" split {} {}\n", strips.partition_loop, strips.partitions);
+}
+
+std::string print_group(const graph::Graph& graph, const StoragePlan& storage,
+                        const GroupPlan& group) {
+  const StorageView view(storage, group.walk);
+  std::string text = fmt::format("group {}", to_string(group.kind));
+  if (group.output >= 0) text += fmt::format(" {}", group.output);
+  text += " {\n";
+  for (const Stage& stage : group.stages) {
+    if (group.stages.size() > 1) text += "  stage\n";
+    for (graph::NodeId id : stage.nodes) {
+      text += fmt::format("  node {}\n", quoted(graph.nodes[id].name));
+    }
+    for (graph::ValueId value : stage.stored) {
+      const Storage& place = view.place(value);
+      const bool ring = view.root(place.root).kind == Root::Kind::kRing;
+      text += fmt::format("  store {}  # {} {} at {}, strides [{}]\n",
+                          quoted(graph.values[value].name), ring ? "ring" : "buffer", place.root,
+                          place.offset, fmt::join(place.strides, ", "));
+    }
+  }
+  for (const Link& link : links_of(graph, group)) {
+    text += fmt::format("  # {} from {} to {}: {}\n", quoted(graph.values[link.value].name),
+                        quoted(graph.nodes[link.producer].name),
+                        quoted(graph.nodes[link.consumer].name), describe(link.strategy));
+  }
+  if (group.walk) text += print_strips(group.walk->schedule);
+  for (const ScheduledNest& scheduled : group.nests) {
+    text += fmt::format("  #{}\n{}", print_axes(scheduled.nest), print_schedule(scheduled));
+  }
+  return text + "}\n";
+}
+
+std::string print_groups(const graph::Graph& graph, const FusionPlan& plan) {
+  std::string text;
+  for (const GroupPlan& group : plan.groups) text += print_group(graph, plan.storage, group);
   return text;
+}
+
+}  // namespace
+
+std::string to_string(const graph::Graph& graph, const FusionPlan& plan) {
+  return "plan\n" + print_groups(graph, plan);
+}
+
+std::string to_string(const SearchEffort& search) {
+  if (search.num_runs == 0) return "# nothing was tried as one kernel\n";
+  return fmt::format(
+      "# {} runs of operators were tried as one kernel ({} of them equal to one before), in {} "
+      "ways; "
+      "of the cuts between them {}\n",
+      search.num_runs, search.num_known, search.num_priced,
+      search.exact ? "the best ones were found" : "the best few ways were kept");
 }
 
 Result<FusionPlan> parse_plan(const graph::Graph& graph, std::string_view text) {

@@ -88,7 +88,9 @@ int ProgramBuffers::add(loop::Buffer buffer) {
   return static_cast<int>(program_.buffers.size()) - 1;
 }
 
-KernelBuilder::KernelBuilder(ProgramBuffers& buffers, std::string name) : buffers_(buffers) {
+KernelBuilder::KernelBuilder(ProgramBuffers& buffers, const fusion::StorageView& storage,
+                             std::string name)
+    : buffers_(buffers), storage_(storage) {
   kernel_.name = std::move(name);
   CORF_ASSERT(new_variable("part") == kPartition, "the partition is variable 0");
 }

@@ -22,7 +22,6 @@ class ProgramBuffers {
   const Tensor& constant(int root);
   /// A constant that holds `data`, known under `key`.
   int packed(const std::string& key, const std::string& name, const std::function<Tensor()>& data);
-  const fusion::StoragePlan& storage() const { return storage_; }
   const graph::Graph& graph() const { return graph_; }
   const loop::Buffer& operator[](int buffer) const { return program_.buffers[buffer]; }
 
@@ -42,7 +41,8 @@ class ProgramBuffers {
 /// One kernel under construction and the call that binds it.
 class KernelBuilder {
  public:
-  KernelBuilder(ProgramBuffers& buffers, std::string name);
+  /// `storage`: as the kernel's group sees it.
+  KernelBuilder(ProgramBuffers& buffers, const fusion::StorageView& storage, std::string name);
 
   static constexpr int kPartition = 0;
   int new_variable(const std::string& name);
@@ -78,11 +78,13 @@ class KernelBuilder {
   void finish();
 
   ProgramBuffers& buffers() { return buffers_; }
+  const fusion::StorageView& storage() const { return storage_; }
   loop::Kernel& kernel() { return kernel_; }
   loop::KernelCall& call() { return call_; }
 
  private:
   ProgramBuffers& buffers_;
+  const fusion::StorageView storage_;
   loop::Kernel kernel_;
   loop::KernelCall call_;
   std::map<int, int> bound_;

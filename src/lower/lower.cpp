@@ -11,8 +11,8 @@
 namespace corf::lower {
 namespace {
 
-using fusion::FusionGroup;
 using fusion::GroupKind;
+using fusion::GroupPlan;
 using fusion::Nest;
 using graph::Graph;
 
@@ -32,11 +32,11 @@ int64_t flops_of(const Nest& nest) {
 }
 
 /// What the nests read from memory and write to it, each operand once; rings cost nothing.
-int64_t bytes_of(const Graph& graph, const fusion::StoragePlan& storage,
+int64_t bytes_of(const Graph& graph, const fusion::StorageView& storage,
                  const std::vector<const Nest*>& nests) {
   std::set<graph::ValueId> values;
   auto add = [&](const fusion::Access& access) {
-    if (storage.roots[access.root].kind != fusion::Root::Kind::kRing) values.insert(access.value);
+    if (storage.root(access.root).kind != fusion::Root::Kind::kRing) values.insert(access.value);
   };
   for (const Nest* nest : nests) {
     for (const auto& load : nest->loads) add(load);
@@ -61,7 +61,7 @@ std::string label_of(const Graph& graph, const fusion::Stage& stage) {
   return label;
 }
 
-std::string label_of(const Graph& graph, const FusionGroup& group) {
+std::string label_of(const Graph& graph, const GroupPlan& group) {
   if (group.kind == GroupKind::kOutputCopy) {
     return "output " + graph.output_names[group.output];
   }
@@ -72,8 +72,8 @@ std::string label_of(const Graph& graph, const FusionGroup& group) {
   return label;
 }
 
-void lower_routine(const Graph& graph, const FusionGroup& group, ProgramBuffers& buffers,
-                   loop::Program& program) {
+void lower_routine(const Graph& graph, const fusion::StoragePlan& storage, const GroupPlan& group,
+                   ProgramBuffers& buffers, loop::Program& program) {
   const graph::Node& node = graph.nodes[group.stages[0].nodes[0]];
   const auto& opaque = std::get<graph::Opaque>(node.op);
   loop::RoutineCall call;
@@ -81,7 +81,7 @@ void lower_routine(const Graph& graph, const FusionGroup& group, ProgramBuffers&
   call.attributes.insert(opaque.attributes.begin(), opaque.attributes.end());
   call.label = node.name;
   auto operand = [&](graph::ValueId value) {
-    return loop::RoutineOperand{buffers.of_root(buffers.storage().values[value].root),
+    return loop::RoutineOperand{buffers.of_root(storage.values[value].root),
                                 graph.values[value].shape};
   };
   for (graph::ValueId value : node.inputs) call.inputs.push_back(operand(value));
@@ -90,7 +90,7 @@ void lower_routine(const Graph& graph, const FusionGroup& group, ProgramBuffers&
 }
 
 /// Stages that stand for other work than they do say so.
-int64_t work_of(const Graph& graph, const FusionGroup& group,
+int64_t work_of(const Graph& graph, const GroupPlan& group,
                 std::span<const fusion::ScheduledNest> nests) {
   int64_t work = 0;
   for (size_t i = 0; i < nests.size(); ++i) {
@@ -106,7 +106,7 @@ int64_t work_of(const Graph& graph, const FusionGroup& group,
   return work;
 }
 
-void add_call(const Graph& graph, const fusion::StoragePlan& storage, const FusionGroup& group,
+void add_call(const Graph& graph, const GroupPlan& group,
               std::span<const fusion::ScheduledNest> nests, KernelBuilder& builder,
               loop::Program& program) {
   builder.finish();
@@ -120,7 +120,7 @@ void add_call(const Graph& graph, const fusion::StoragePlan& storage, const Fusi
     call.executed_flops += flops_of(scheduled.nest);
   }
   call.work_flops = work_of(graph, group, nests);
-  call.compulsory_bytes = bytes_of(graph, storage, all);
+  call.compulsory_bytes = bytes_of(graph, builder.storage(), all);
   program.kernels.push_back(builder.kernel());
   program.steps.push_back(std::move(call));
 }
@@ -137,23 +137,22 @@ Result<loop::Program> lower(const Graph& graph, const fusion::FusionPlan& plan) 
       buffers.of_root(static_cast<int>(i));
     }
   }
-  for (const FusionGroup& group : plan.groups) {
+  for (const GroupPlan& group : plan.groups) {
     if (group.kind == GroupKind::kRoutine) {
-      lower_routine(graph, group, buffers, program);
+      lower_routine(graph, plan.storage, group, buffers, program);
       continue;
     }
-    if (group.strips) {
-      CORF_ASSIGN(const fusion::StripAnalysis strips,
-                  fusion::analyze_strips(graph, plan.storage, group));
-      KernelBuilder builder(buffers, "k" + std::to_string(program.kernels.size()));
-      lower_strips(group, strips, builder);
-      add_call(graph, plan.storage, group, group.nests, builder, program);
+    const fusion::StorageView storage(plan.storage, group.walk);
+    if (group.walk) {
+      KernelBuilder builder(buffers, storage, "k" + std::to_string(program.kernels.size()));
+      lower_strips(group, builder);
+      add_call(graph, group, group.nests, builder, program);
       continue;
     }
     for (const fusion::ScheduledNest& scheduled : group.nests) {
-      KernelBuilder builder(buffers, "k" + std::to_string(program.kernels.size()));
+      KernelBuilder builder(buffers, storage, "k" + std::to_string(program.kernels.size()));
       lower_nest(scheduled.nest, scheduled.schedule, builder);
-      add_call(graph, plan.storage, group, {&scheduled, 1}, builder, program);
+      add_call(graph, group, {&scheduled, 1}, builder, program);
     }
   }
   return program;

@@ -57,7 +57,7 @@ class NestLowering {
   };
 
   void open_matrix(const PackedParts* packed) {
-    auto shape = fusion::matrix_shape(nest_, builder_.buffers().storage(), schedule_);
+    auto shape = fusion::matrix_shape(nest_, builder_.storage(), schedule_);
     CORF_ASSERT(shape, "a schedule for the matrix unit does not fit its nest");
     std::vector<int64_t> points(nest_.axes.size(), 1);
     for (size_t axis = 0; axis < points.size(); ++axis) {
@@ -377,8 +377,8 @@ class NestLowering {
 void lower_nest(const Nest& nest, const NestSchedule& schedule, KernelBuilder& builder) {
   builder.call().partitions = schedule.partitions;
   for (const Nest::Store& store : nest.stores) {
-    if (builder.buffers().storage().roots[store.access.root].value < 0) continue;
-    if (builder.buffers().storage().values[store.access.value].root != store.access.root) continue;
+    if (builder.storage().root(store.access.root).value < 0) continue;
+    if (builder.storage().place(store.access.value).root != store.access.root) continue;
     for (Stmt& stmt : zero_margins(store.access.value, schedule.partitions, builder)) {
       builder.kernel().body.push_back(std::move(stmt));
     }

@@ -5,6 +5,8 @@
 #include <optional>
 
 #include "fusion/matrix.h"
+#include "fusion/resolve.h"
+#include "fusion/walk_rows.h"
 #include "lower/boxes.h"
 #include "lower/lower_nest.h"
 #include "lower/matrix_block.h"
@@ -15,8 +17,8 @@
 namespace corf::lower {
 namespace {
 
-using fusion::StripRing;
-using fusion::StripStage;
+using fusion::WalkRing;
+using fusion::WalkStage;
 using index::Expr;
 using loop::Stmt;
 
@@ -26,9 +28,12 @@ void append(std::vector<Stmt>& to, std::vector<Stmt> from) {
 
 class StripLowering {
  public:
-  StripLowering(const fusion::FusionGroup& group, const fusion::StripAnalysis& strips,
-                KernelBuilder& builder)
-      : group_(group), schedule_(*group.strips), strips_(strips), builder_(builder) {}
+  StripLowering(const fusion::GroupPlan& group, KernelBuilder& builder)
+      : group_(group),
+        walk_(*group.walk),
+        schedule_(walk_.schedule),
+        rows_(fusion::row_expressions(walk_)),
+        builder_(builder) {}
 
   void run() {
     builder_.call().partitions = schedule_.partitions;
@@ -39,19 +44,19 @@ class StripLowering {
       outer_.push_back(builder_.new_variable("chunk"));
     }
     strip_ = builder_.new_variable("strip");
-    for (const StripRing& ring : strips_.rings) place(ring);
+    for (const WalkRing& ring : walk_.rings) place(ring);
     if (schedule_.scatter) place_partial_sums();
     for (size_t s = 0; s < group_.nests.size(); ++s) place_packed(s);
     std::vector<Stmt>& body = builder_.kernel().body;
     append(body, zero_stored_margins());
-    for (const StripRing& ring : strips_.rings) append(body, zero_sides(ring));
+    for (const WalkRing& ring : walk_.rings) append(body, zero_sides(ring));
     append(body, blocks(0));
   }
 
  private:
-  const fusion::StoragePlan& storage() const { return builder_.buffers().storage(); }
-  const StripStage& producer(const StripRing& ring) const { return strips_.stages[ring.stage]; }
-  const graph::Value& value(const StripRing& ring) const {
+  const fusion::StorageView& storage() const { return builder_.storage(); }
+  const WalkStage& producer(const WalkRing& ring) const { return walk_.stages[ring.stage]; }
+  const graph::Value& value(const WalkRing& ring) const {
     return builder_.buffers().graph().values[ring.value];
   }
 
@@ -63,20 +68,24 @@ class StripLowering {
   }
 
   /// The first point of the block at hand along the stage's dimension of an outer loop.
-  Expr block_begin(const StripStage& stage, size_t loop) const {
+  Expr block_begin(const WalkStage& stage, size_t loop) const {
     return Expr::variable(outer_[loop]) * Expr(stage.outer_blocks[loop]);
+  }
+
+  const fusion::RowExpressions::Ring& rows_of(const WalkRing& ring) const {
+    return rows_.rings[static_cast<size_t>(&ring - walk_.rings.data())];
   }
 
   /// The row that lies at the beginning of the ring's memory; of a ring that turns, the value's
   /// first.
-  Expr front_row(const StripRing& ring) const {
-    return storage().values[ring.value].turning_dim >= 0 ? Expr(0) : here(ring.first);
+  Expr front_row(const WalkRing& ring) const {
+    return ring.place.turning_dim >= 0 ? Expr(0) : here(rows_of(ring).first);
   }
 
   /// Address of what lies at the beginning of the ring's memory.
-  Expr front(const StripRing& ring) const {
-    const fusion::Storage& place = storage().values[ring.value];
-    const StripStage& stage = producer(ring);
+  Expr front(const WalkRing& ring) const {
+    const fusion::Storage& place = ring.place;
+    const WalkStage& stage = producer(ring);
     Expr shift = front_row(ring) * Expr(place.strides[stage.stream_dim]);
     for (size_t i = 0; i < outer_.size(); ++i) {
       shift = shift + block_begin(stage, i) * Expr(place.strides[stage.outer_dims[i]]);
@@ -84,16 +93,16 @@ class StripLowering {
     return shift;
   }
 
-  void place(const StripRing& ring) {
-    const int root = storage().values[ring.value].root;
+  void place(const WalkRing& ring) {
+    const int root = ring.place.root;
     if (const auto shape = shape_of_lines(ring)) {
       const int64_t spare = MatrixBlock::kTilesOfRows * fusion::kMatrixRows * shape->row_lines;
-      const int64_t num_lines = ceil_div(storage().roots[root].size_elems, shape->pitch) + spare;
+      const int64_t num_lines = ceil_div(ring.root.size_elems, shape->pitch) + spare;
       builder_.place_lines(root, shape->pitch, shape->channels, num_lines,
                            writes_blocks(ring, shape->channels), front(ring));
       return;
     }
-    builder_.place_ring(root, value(ring).dtype, storage().roots[root].size_elems, front(ring));
+    builder_.place_ring(root, value(ring).dtype, ring.root.size_elems, front(ring));
   }
 
   /// The only stage that reads the root.
@@ -111,10 +120,10 @@ class StripLowering {
 
   /// Whether the stage that makes the ring writes vectors of channels, each within a block of the
   /// matrix unit's.
-  bool writes_blocks(const StripRing& ring, int64_t channels) const {
+  bool writes_blocks(const WalkRing& ring, int64_t channels) const {
     if (channels == fusion::kMatrixChannels) return true;
     const auto& [nest, schedule] = group_.nests[ring.stage];
-    const int v = schedule.vector_axis, root = storage().values[ring.value].root;
+    const int v = schedule.vector_axis, root = ring.place.root;
     if (v < 0 || fusion::kMatrixChannels % schedule.vector_tile != 0) return false;
     return std::all_of(nest.stores.begin(), nest.stores.end(), [&](const auto& store) {
       if (store.access.root != root) return true;
@@ -124,8 +133,8 @@ class StripLowering {
 
   /// Of what reads a ring that can lie in parts: only the matrix unit does, all of its lines at
   /// once, and whoever makes it writes whole lines.
-  std::optional<fusion::MatrixShape> shape_of_lines(const StripRing& ring) const {
-    const fusion::Storage& ring_place = storage().values[ring.value];
+  std::optional<fusion::MatrixShape> shape_of_lines(const WalkRing& ring) const {
+    const fusion::Storage& ring_place = ring.place;
     const std::optional<size_t> stage = reader(ring_place.root);
     if (!stage || ring_place.has_margins() || ring_place.turning_dim >= 0) return std::nullopt;
     const auto& [nest, schedule] = group_.nests[*stage];
@@ -145,7 +154,7 @@ class StripLowering {
       const bool in_block = std::find(inner.begin(), inner.end(), axis) != inner.end();
       if (walked.reduction || in_block) continue;
       if (!index::depends_on(nest.loads[shape->across].address, axis)) continue;
-      if (fusion::extent_in_strip(strips_.stages[*stage], walked) > 1) return std::nullopt;
+      if (fusion::extent_in_strip(walk_.stages[*stage], walked) > 1) return std::nullopt;
     }
     for (const fusion::Nest::Store& store : group_.nests[ring.stage].nest.stores) {
       if (store.access.root != ring_place.root) continue;
@@ -166,9 +175,9 @@ class StripLowering {
     std::vector<Stmt> result;
     for (const auto& [nest, schedule] : group_.nests) {
       for (const fusion::Nest::Store& store : nest.stores) {
-        const fusion::Root& root = storage().roots[store.access.root];
+        const fusion::Root& root = storage().root(store.access.root);
         if (root.kind == fusion::Root::Kind::kRing || root.value < 0) continue;
-        if (storage().values[store.access.value].root != store.access.root) continue;
+        if (storage().place(store.access.value).root != store.access.root) continue;
         append(result, zero_margins(store.access.value, schedule_.partitions, builder_));
       }
     }
@@ -176,9 +185,9 @@ class StripLowering {
   }
 
   /// The ring from its front on: dimensions as they lie in scratch.
-  Box whole(const StripRing& ring) const {
-    const fusion::Storage& place = storage().values[ring.value];
-    const StripStage& stage = producer(ring);
+  Box whole(const WalkRing& ring) const {
+    const fusion::Storage& place = ring.place;
+    const WalkStage& stage = producer(ring);
     Box box;
     box.strides = place.strides;
     box.turning_dim = place.turning_dim;
@@ -200,9 +209,9 @@ class StripLowering {
   }
 
   /// Margins along the dimensions that no shared loop walks: written once, nothing touches them.
-  std::vector<Stmt> zero_sides(const StripRing& ring) const {
+  std::vector<Stmt> zero_sides(const WalkRing& ring) const {
     std::vector<Stmt> result;
-    const fusion::Storage& place = storage().values[ring.value];
+    const fusion::Storage& place = ring.place;
     const Shape& shape = value(ring).shape;
     for (int d = 0; d < static_cast<int>(shape.size()); ++d) {
       if (is_shared(ring, d)) continue;
@@ -221,8 +230,8 @@ class StripLowering {
     return result;
   }
 
-  bool is_shared(const StripRing& ring, int d) const {
-    const StripStage& stage = producer(ring);
+  bool is_shared(const WalkRing& ring, int d) const {
+    const WalkStage& stage = producer(ring);
     if (d == stage.stream_dim) return true;
     return std::find(stage.outer_dims.begin(), stage.outer_dims.end(), d) != stage.outer_dims.end();
   }
@@ -237,7 +246,7 @@ class StripLowering {
       return result;
     }
     const bool chunks = loop == schedule_.outer.size();
-    const Expr count(chunks ? strips_.num_chunks : num_blocks(loop));
+    const Expr count(chunks ? walk_.num_chunks : num_blocks(loop));
     loop::For blocks_loop;
     blocks_loop.var = outer_[loop];
     blocks_loop.lo = Expr(0);
@@ -262,9 +271,9 @@ class StripLowering {
     loop::For loop;
     loop.var = strip_;
     loop.lo = Expr(0);
-    loop.hi = here(strips_.num_strips);
+    loop.hi = here(rows_.num_strips);
     for (size_t s = 0; s < group_.nests.size(); ++s) {
-      for (const StripRing& ring : strips_.rings) {
+      for (const WalkRing& ring : walk_.rings) {
         if (ring.stage == static_cast<int>(s)) append(loop.body, zero_beyond(ring));
       }
       if (schedule_.scatter && s + 1 == group_.nests.size()) {
@@ -308,7 +317,7 @@ class StripLowering {
   /// the chunks, in the order of the last stage's loops.
   void place_partial_sums() {
     const auto& [nest, schedule] = group_.nests.back();
-    const StripStage& stage = strips_.stages.back();
+    const WalkStage& stage = walk_.stages.back();
     const auto stream = static_cast<int>(outer_.size());
     std::vector<int> order;  // innermost first
     for (auto axis = schedule.parallel_order.rbegin(); axis != schedule.parallel_order.rend();
@@ -324,7 +333,7 @@ class StripLowering {
       int64_t extent = walked.extent;
       Expr begin(0);
       if (walked.shared == stream) {
-        begin = ceil_div(here(stage.begin), walked.unit);
+        begin = ceil_div(here(rows_.stages.back().begin), walked.unit);
         extent = std::min(extent, ceil_div(partition_rows(), walked.unit));
       } else if (walked.shared >= 0) {
         const int64_t block = stage.outer_blocks[walked.shared] / walked.unit;
@@ -351,8 +360,8 @@ class StripLowering {
 
   /// The most rows of the last stage that one partition makes.
   int64_t partition_rows() const {
-    const StripStage& stage = strips_.stages.back();
-    const bool split = schedule_.partition_loop == static_cast<int>(schedule_.outer.size());
+    const WalkStage& stage = walk_.stages.back();
+    const bool split = schedule_.splits_stream();
     const int64_t strips = ceil_div(stage.rows, schedule_.strip);
     return ceil_div(strips, split ? schedule_.partitions : 1) * schedule_.strip;
   }
@@ -362,7 +371,7 @@ class StripLowering {
     const auto& [nest, schedule] = group_.nests.back();
     const std::map<int, AxisRange> ranges = ranges_of(group_.nests.size() - 1);
     const Expr chunk = Expr::variable(outer_.back()), next = chunk + Expr(1);
-    const Expr last(strips_.num_chunks - 1);
+    const Expr last(walk_.num_chunks - 1);
     std::vector<Stmt> result;
     auto add = [&](bool is_first, bool is_last, const Expr& lo, const Expr& hi) {
       ReductionPart part = part_;
@@ -376,13 +385,13 @@ class StripLowering {
       result.push_back(std::move(when));
     };
     add(true, false, chunk, min(next, Expr(1)));
-    if (strips_.num_chunks > 2) add(false, false, max(chunk, Expr(1)), min(next, last));
+    if (walk_.num_chunks > 2) add(false, false, max(chunk, Expr(1)), min(next, last));
     add(false, true, max(chunk, last), next);
     return result;
   }
 
   std::map<int, AxisRange> ranges_of(size_t s) const {
-    const StripStage& stage = strips_.stages[s];
+    const WalkStage& stage = walk_.stages[s];
     const fusion::Nest& nest = group_.nests[s].nest;
     std::map<int, AxisRange> ranges;
     for (int axis = 0; axis < static_cast<int>(nest.axes.size()); ++axis) {
@@ -394,7 +403,7 @@ class StripLowering {
         const Expr begin = Expr::variable(outer_[walked.shared]) * Expr(block);
         ranges[axis] = {begin, min(begin + Expr(block), Expr(walked.extent))};
       } else {
-        const Expr prev = here(stage.prev), done = here(stage.done);
+        const Expr prev = here(rows_.stages[s].prev), done = here(rows_.stages[s].done);
         ranges[axis] = walked.unit == 1
                            ? AxisRange{prev, done}
                            : AxisRange{ceil_div(prev, walked.unit), ceil_div(done, walked.unit)};
@@ -405,11 +414,12 @@ class StripLowering {
   }
 
   /// Zeros for the rows before the value's first and behind its last, where a strip reads them.
-  std::vector<Stmt> zero_beyond(const StripRing& ring) const {
-    const StripStage& stage = producer(ring);
-    const fusion::Storage& place = storage().values[ring.value];
+  std::vector<Stmt> zero_beyond(const WalkRing& ring) const {
+    const WalkStage& stage = producer(ring);
+    const fusion::Storage& place = ring.place;
     const int d = stage.stream_dim;
-    const Expr first = here(ring.first), needed = here(ring.needed), front = front_row(ring);
+    const Expr first = here(rows_of(ring).first), needed = here(rows_of(ring).needed);
+    const Expr front = front_row(ring);
     std::vector<Stmt> result;
     Box box = whole(ring);
     if (place.margin_before[d] > 0) {
@@ -423,9 +433,10 @@ class StripLowering {
     return result;
   }
 
-  const fusion::FusionGroup& group_;
+  const fusion::GroupPlan& group_;
+  const fusion::Walk& walk_;
   const fusion::StripSchedule& schedule_;
-  const fusion::StripAnalysis& strips_;
+  const fusion::RowExpressions rows_;
   KernelBuilder& builder_;
   std::vector<int> outer_;  // variables of the blocks' loops
   int strip_ = -1;          // variable of the strips' loop
@@ -439,9 +450,8 @@ class StripLowering {
 
 }  // namespace
 
-void lower_strips(const fusion::FusionGroup& group, const fusion::StripAnalysis& strips,
-                  KernelBuilder& builder) {
-  StripLowering(group, strips, builder).run();
+void lower_strips(const fusion::GroupPlan& group, KernelBuilder& builder) {
+  StripLowering(group, builder).run();
 }
 
 }  // namespace corf::lower

@@ -55,7 +55,7 @@ PackedParts::PackedParts(const fusion::Nest& nest, const fusion::NestSchedule& s
     num_steps_ *= nest.axes[axis].extent;
   }
   num_steps_ *= channel_blocks_;
-  if (fusion::is_packed(nest, builder.buffers().storage(), shape.along, vector_axis_)) {
+  if (fusion::is_packed(nest, builder.storage(), shape.along, vector_axis_)) {
     buffer_ = bind_constant();
     return;
   }

@@ -256,7 +256,7 @@ bool TileEmitter::lies_inside(int axis) const {
 /// The load's values where they are constants over axes that lie inside of the tile.
 std::optional<loop::TileTable> TileEmitter::table_of(const NestOp& op) const {
   if (op.kind != NestOp::Kind::kLoad) return std::nullopt;
-  const fusion::StoragePlan& storage = builder_.buffers().storage();
+  const fusion::StorageView& storage = builder_.storage();
   if (!fusion::is_table(nest_, storage, op.access, schedule_.vector_axis)) return std::nullopt;
   const Access& access = nest_.loads[op.access];
   std::map<int, int> axes;  // variable in the tile, in its order: axis
@@ -293,7 +293,7 @@ Register TileEmitter::emit_load(const NestOp& op, std::vector<TileStmt>& out) {
   const Access& access = nest_.loads[op.access];
   if (auto table = table_of(op)) return let(op.dtype, std::move(*table), out);
   loop::TileLoad load;
-  if (fusion::is_packed(nest_, builder_.buffers().storage(), op.access, schedule_.vector_axis)) {
+  if (fusion::is_packed(nest_, builder_.storage(), op.access, schedule_.vector_axis)) {
     PackedOperand packed(nest_, schedule_, op.access, builder_.buffers());
     load.buffer = builder_.bind(packed.buffer(), false);
     const int v = schedule_.vector_axis;

@@ -90,7 +90,7 @@ void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
     return;
   }
   // A sum may as well begin with what is added to it.
-  const int addition = part_ || lanes ? -1 : nest_.addition_to_sum();
+  const int addition = part_ || lanes || !nest_.contraction ? -1 : nest_.contraction->addition;
   Register init = before >= 0 && !lanes ? before : neutral;
   if (addition >= 0) {
     const std::vector<int>& args = nest_.ops[addition].args;
@@ -128,7 +128,7 @@ void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
 /// one table's axis leaves is what the next one scales. False if the reduction is no such sum.
 bool TileEmitter::emit_scaled_sum(std::vector<TileStmt>& out) {
   if (!schedule_.reduction_order.empty()) return false;
-  const auto sum = fusion::scaled_sum(nest_, builder_.buffers().storage(), schedule_.vector_axis);
+  const auto sum = fusion::scaled_sum(nest_, builder_.storage(), schedule_.vector_axis);
   if (!sum) return false;
   for (const auto& table : sum->tables) {
     if (!table_of(nest_.ops[table.op])) return false;
@@ -200,7 +200,7 @@ int64_t TileEmitter::reduction_step(int axis) const {
 /// number of blocks instead of their product. Sums of products keep the multipliers busy, where a
 /// block costs; what only adds waits for memory, and means of positive values lose the most.
 void TileEmitter::choose_sum_blocks(DType dtype) {
-  const bool products = nest_.is_contraction();
+  const bool products = nest_.contraction.has_value();
   const int64_t longest = products ? 512 : 32, block = products ? 256 : 16;
   block_level_ = -1;
   block_steps_ = 0;
@@ -232,10 +232,9 @@ void TileEmitter::sum_block(std::vector<TileStmt>& out, const std::function<void
 
 std::pair<Expr, Expr> TileEmitter::steps_inside(int axis) const {
   Expr first(0), end(nest_.axes[axis].extent);
-  if (part_ || !nest_.is_contraction() || axis == schedule_.vector_axis) return {first, end};
-  const NestOp& product = nest_.ops[nest_.ops[nest_.reduce_op].args[0]];
-  for (int factor : product.args) {
-    for (const Access::Guard& inside : nest_.loads[nest_.ops[factor].access].zeros) {
+  if (part_ || !nest_.contraction || axis == schedule_.vector_axis) return {first, end};
+  for (int factor : nest_.contraction->factors) {
+    for (const Access::Guard& inside : nest_.loads[factor].zeros) {
       const auto span = fusion::steps_inside(nest_, inside, axis, extent_);
       if (!span || span->share > fusion::kMostStepsInside) continue;
       // inside.expr = step * axis + rest, with rest in [least, least + span->tile] over the tile.
@@ -374,7 +373,7 @@ void TileEmitter::prefetch(std::vector<TileStmt>& out) {
     if (tile_axis_[axis] >= 0) point[axis] = base_[axis];
   }
   for (int load = 0; load < static_cast<int>(nest_.loads.size()); ++load) {
-    if (!fusion::is_packed(nest_, builder_.buffers().storage(), load, v)) continue;
+    if (!fusion::is_packed(nest_, builder_.storage(), load, v)) continue;
     PackedOperand packed(nest_, schedule_, load, builder_.buffers());
     if (packed.num_steps() == 1) continue;  // not the contraction's operand
     const int64_t lanes = extent_[v];

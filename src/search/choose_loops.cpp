@@ -48,12 +48,13 @@ class LoopChooser : ScheduleStep {
     const bool in_tile = schedule_.reduction_order.empty();
     if (in_tile && fusion::scaled_sum(nest_, storage_, schedule_.vector_axis)) return;
     const int v = schedule_.vector_axis;
-    int along = 0, across = 0;
-    if (v < 0 || nest_.axes[v].reduction || !operands(along, across)) {
+    const auto roles = factors();
+    if (v < 0 || nest_.axes[v].reduction || !roles) {
       has_windows_ = !schedule_.unrolled_reductions.empty();
       if (has_windows_) move_vector_axis_before_tiled();
       return;
     }
+    const auto [along, across] = *roles;
     // A panel of one operand, reused by all points of a block of the other, of one product of
     // matrices after the other.
     move_vector_axis_before_tiled();
@@ -94,8 +95,9 @@ class LoopChooser : ScheduleStep {
   /// Packed operands are read once for each run and come from afar.
   void choose_prefetch() {
     const int v = schedule_.vector_axis;
-    int along = 0, across = 0;
-    if (v < 0 || nest_.axes[v].reduction || !operands(along, across)) return;
+    const auto roles = factors();
+    if (v < 0 || nest_.axes[v].reduction || !roles) return;
+    const int along = roles->along;
     if (!is_packed(nest_, storage_, along, v) || schedule_.lane_steps > 1) return;
     double tiles = 1;  // that share a panel
     const auto& order = schedule_.parallel_order;
@@ -134,9 +136,9 @@ class LoopChooser : ScheduleStep {
   /// repeated until the loop's own instructions do not weigh.
   void unroll_long_products() {
     constexpr int64_t kLongLoop = 64, kLongLoopOfPanels = 16;
-    int along = 0, across = 0;
-    if (!operands(along, across) || !schedule_.unrolled_reductions.empty()) return;
-    const bool packed = is_packed(nest_, storage_, along, schedule_.vector_axis);
+    const auto roles = factors();
+    if (!roles || !schedule_.unrolled_reductions.empty()) return;
+    const bool packed = is_packed(nest_, storage_, roles->along, schedule_.vector_axis);
     if (packed && machine_.num_vector_registers() > 16) return;
     const auto& order = schedule_.reduction_order;
     if (order.empty() || (!packed && order.size() != 1)) return;
@@ -281,7 +283,7 @@ class LoopChooser : ScheduleStep {
 
 }  // namespace
 
-void choose_loops(const fusion::Nest& nest, const fusion::StoragePlan& storage,
+void choose_loops(const fusion::Nest& nest, const fusion::StorageView& storage,
                   const Machine& machine, std::optional<int> split_axis,
                   fusion::NestSchedule& schedule) {
   LoopChooser(nest, storage, machine, {}, schedule).run(split_axis);

@@ -22,22 +22,22 @@ constexpr int64_t kEnoughRows = 64, kManyRows = 256, kEnoughChannels = 256;
 
 class MatrixChooser : ScheduleStep {
  public:
-  MatrixChooser(const fusion::Nest& nest, const fusion::StoragePlan& storage,
+  MatrixChooser(const fusion::Nest& nest, const fusion::StorageView& storage,
                 const Machine& machine, std::vector<int64_t> granules, NestSchedule& schedule)
       : ScheduleStep(nest, storage, machine, std::move(granules), schedule) {}
 
   /// False if the nest has no such form.
   bool run(std::optional<int> split_axis) {
     const int v = schedule_.vector_axis;
-    int along = 0, across = 0;
-    if (v < 0 || nest_.axes[v].reduction || !operands(along, across)) return false;
-    if (!can_pack(along)) return false;
+    const auto roles = factors();
+    if (v < 0 || nest_.axes[v].reduction || !roles) return false;
+    if (!can_pack(roles->along)) return false;
     for (int axis = 0; axis < num_axes(); ++axis) {
       if (nest_.axes[axis].reduction && granules_[axis] != 0) return false;
     }
     start_over(v);
     if (!choose_lanes()) return false;
-    std::vector<int> rows = row_axes(along, across);
+    std::vector<int> rows = row_axes(roles->along, roles->across);
     if (rows.empty()) return false;
     // Whole axes from the innermost on, as long as a block of them stays near; then blocks of one.
     for (size_t inner = 1; inner <= rows.size(); ++inner) {
@@ -182,7 +182,7 @@ class MatrixChooser : ScheduleStep {
   double packed_cycles(int axis, int64_t parts) const {
     if (shape_.packs || machine_.dram_gbps_all <= 0 || machine_.fma_gflops_core <= 0) return 0;
     // From the second level they are part of the products' time.
-    if (machine_.keeps_near(storage_.constant_bytes)) return 0;
+    if (machine_.keeps_near(storage_.plan().constant_bytes)) return 0;
     double outer = 1;
     for (int other = 0; other < num_axes(); ++other) {
       if (depends(nest_.loads[shape_.along], other) && !nest_.axes[other].reduction &&
@@ -193,7 +193,7 @@ class MatrixChooser : ScheduleStep {
     const bool shared = axis >= 0 && !depends(nest_.loads[shape_.along], axis);
     const double bytes = outer * packed_bytes() * double(shared ? parts : 1);
     constexpr double kShareOfBandwidth = 0.66;
-    const double gbps = kShareOfBandwidth * machine_.constants_gbps(storage_.constant_bytes);
+    const double gbps = kShareOfBandwidth * machine_.constants_gbps(storage_.plan().constant_bytes);
     return bytes / gbps / machine_.cycle_ns();
   }
 
@@ -335,7 +335,7 @@ class MatrixChooser : ScheduleStep {
 }  // namespace
 
 std::optional<NestSchedule> choose_matrix(const fusion::Nest& nest,
-                                          const fusion::StoragePlan& storage,
+                                          const fusion::StorageView& storage,
                                           const Machine& machine,
                                           const std::vector<int64_t>& granules,
                                           std::optional<int> split_axis,

@@ -12,7 +12,7 @@ namespace corf::search {
 /// `granules`: of each axis, what the extent of a tile must divide, or 0. `split_axis`: as in
 /// choose_loops.
 std::optional<fusion::NestSchedule> choose_matrix(const fusion::Nest& nest,
-                                                  const fusion::StoragePlan& storage,
+                                                  const fusion::StorageView& storage,
                                                   const Machine& machine,
                                                   const std::vector<int64_t>& granules,
                                                   std::optional<int> split_axis,

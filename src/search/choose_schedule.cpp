@@ -7,7 +7,7 @@
 namespace corf::search {
 namespace {
 
-fusion::NestSchedule choose(const fusion::Nest& nest, const fusion::StoragePlan& storage,
+fusion::NestSchedule choose(const fusion::Nest& nest, const fusion::StorageView& storage,
                             const Machine& machine, const std::vector<int64_t>& granules,
                             std::optional<int> split_axis = std::nullopt) {
   fusion::NestSchedule schedule;
@@ -20,13 +20,13 @@ fusion::NestSchedule choose(const fusion::Nest& nest, const fusion::StoragePlan&
 
 }  // namespace
 
-fusion::NestSchedule choose_schedule(const fusion::Nest& nest, const fusion::StoragePlan& storage,
+fusion::NestSchedule choose_schedule(const fusion::Nest& nest, const fusion::StorageView& storage,
                                      const Machine& machine, std::optional<int> split_axis) {
   return choose(nest, storage, machine, std::vector<int64_t>(nest.axes.size(), 0), split_axis);
 }
 
 fusion::NestSchedule choose_stage_schedule(const fusion::Nest& nest,
-                                           const fusion::StoragePlan& storage,
+                                           const fusion::StorageView& storage,
                                            const Machine& machine,
                                            const std::vector<int64_t>& extents,
                                            const std::vector<int64_t>& granules) {

@@ -10,14 +10,14 @@ namespace corf::search {
 /// register tile, loop order, cache block and split among workers. Source: design section 3 "One
 /// microkernel generator", section 4. `split_axis`: the axis to share out among the workers, if it
 /// has enough tiles for that; nullopt leaves the choice open.
-fusion::NestSchedule choose_schedule(const fusion::Nest& nest, const fusion::StoragePlan& storage,
+fusion::NestSchedule choose_schedule(const fusion::Nest& nest, const fusion::StorageView& storage,
                                      const Machine& machine,
                                      std::optional<int> split_axis = std::nullopt);
 
 /// The same for a stage of a group with strips, on one worker. `extents`: of each axis, what one
 /// strip covers; `granules`: of each axis, what the extent of a tile must divide, or 0.
 fusion::NestSchedule choose_stage_schedule(const fusion::Nest& nest,
-                                           const fusion::StoragePlan& storage,
+                                           const fusion::StorageView& storage,
                                            const Machine& machine,
                                            const std::vector<int64_t>& extents,
                                            const std::vector<int64_t>& granules);

@@ -15,8 +15,7 @@
 namespace corf::search {
 namespace {
 
-using fusion::FusionGroup;
-using fusion::StripAnalysis;
+using fusion::GroupPlan;
 using fusion::StripSchedule;
 
 /// Dimensions that are tried as the stream: the outermost that the stages can walk.
@@ -31,8 +30,9 @@ constexpr int64_t kRowsOfProducts = 2 * fusion::kMatrixRows;
 
 class StripChooser {
  public:
-  StripChooser(const graph::Graph& graph, fusion::StoragePlan& storage, const Machine& machine,
-               FusionGroup group, const GroupTime& time, fusion::StripCache& cache, size_t num_best)
+  StripChooser(const graph::Graph& graph, const fusion::StoragePlan& storage,
+               const Machine& machine, GroupPlan group, const GroupTime& time,
+               fusion::WalkCache& cache, size_t num_best)
       : graph_(graph),
         storage_(storage),
         machine_(machine),
@@ -50,7 +50,7 @@ class StripChooser {
         if (is_legal(chunks)) try_strips(chunks);
       }
     }
-    return {legal_, std::move(best_)};
+    return {legal_, num_priced_, std::move(best_)};
   }
 
  private:
@@ -161,11 +161,10 @@ class StripChooser {
   }
 
   bool is_legal(const StripSchedule& loops) {
-    group_.strips = loops;
-    const auto strips = fusion::measure_strips(graph_, storage_, group_, cache_);
-    if (!strips) return false;
+    const auto walk = fusion::resolve_walk(graph_, storage_, group_.stages, loops, cache_);
+    if (!walk) return false;
     legal_ = true;
-    units_[loops.stream_dim] = strips->stages.back().unit;
+    units_[loops.stream_dim] = walk->stages.back().unit;
     return true;
   }
 
@@ -176,18 +175,16 @@ class StripChooser {
     };
     return std::any_of(group_.stages.begin(), group_.stages.end(), [&](const auto& stage) {
       const fusion::Nest& nest = cache_.nests.at(stage.nodes[0]);
-      if (!nest.is_contraction()) return false;
-      const fusion::NestOp& product = nest.ops[nest.ops[nest.reduce_op].args[0]];
-      return std::all_of(product.args.begin(), product.args.end(),
-                         [&](int arg) { return is_value(nest.loads[nest.ops[arg].access]); });
+      return nest.contraction &&
+             std::all_of(nest.contraction->factors.begin(), nest.contraction->factors.end(),
+                         [&](int load) { return is_value(nest.loads[load]); });
     });
   }
 
   /// Strip lengths that give the workers equal parts, from a whole part down.
   std::vector<int64_t> strip_candidates(const StripSchedule& loops) const {
     const int64_t rows = points()[loops.stream_dim];
-    const int64_t parts =
-        loops.partition_loop == static_cast<int>(loops.outer.size()) ? loops.partitions : 1;
+    const int64_t parts = loops.splits_stream() ? loops.partitions : 1;
     const bool products = machine_.has_matrix_unit() && multiplies_values();
     std::vector<int64_t> lengths;
     for (int64_t per_part : {1, 2, 3, 4, 6, 8, 14, 28, 56, 112}) {
@@ -208,17 +205,17 @@ class StripChooser {
   /// Keeps the schedule if it is among the best so far. Its time; nothing if it cannot be carried
   /// out: strips that are too long for rings say nothing about shorter ones.
   std::optional<double> try_schedule(const StripSchedule& schedule) {
-    FusionGroup group = group_;
-    group.strips = schedule;
-    auto strips = fusion::measure_strips(graph_, storage_, group, cache_);
-    if (!strips || strips->rings.empty()) return {};
-    const fusion::RingsInPlace rings(graph_, *strips, storage_);
+    auto walk = fusion::resolve_walk(graph_, storage_, group_.stages, schedule, cache_);
+    if (!walk || walk->rings.empty()) return {};
     // Beyond that the rings are no better than memory.
     const int64_t share_of_l3 = machine_.l3_bytes / (2 * machine_.threads);
     const int64_t most_bytes = std::max(machine_.l2_bytes, share_of_l3);
-    if (fusion::ring_bytes(*strips, storage_) > most_bytes) return {};
-    if (!schedule_stages(graph_, storage_, machine_, *strips, group)) return {};
-    const double time = time_(storage_, group, &*strips, nullptr);
+    if (fusion::ring_bytes(*walk) > most_bytes) return {};
+    GroupPlan group = group_;
+    group.walk = walk.take();
+    if (!schedule_stages(graph_, storage_, machine_, group)) return {};
+    const double time = time_(storage_, group, nullptr);
+    ++num_priced_;
     const auto at = std::find_if(best_.begin(), best_.end(),
                                  [&](const TimedGroup& other) { return time < other.time; });
     if (at == best_.end() && best_.size() == num_best_) return time;
@@ -228,12 +225,13 @@ class StripChooser {
   }
 
   const graph::Graph& graph_;
-  fusion::StoragePlan& storage_;
+  const fusion::StoragePlan& storage_;
   const Machine& machine_;
-  FusionGroup group_;
+  GroupPlan group_;
   const GroupTime& time_;
-  fusion::StripCache& cache_;
+  fusion::WalkCache& cache_;
   bool legal_ = false;
+  int64_t num_priced_ = 0;
   std::map<int, int64_t> units_;  // of the last stage's nest, by stream dimension
   const size_t num_best_;
   std::vector<TimedGroup> best_;  // in the order of their times
@@ -242,49 +240,73 @@ class StripChooser {
 }  // namespace
 
 bool schedule_stages(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                     const Machine& machine, const StripAnalysis& strips, FusionGroup& group) {
+                     const Machine& machine, GroupPlan& group) {
+  const fusion::StorageView view(storage, group.walk);
   group.nests.clear();
-  std::vector<fusion::Nest> nests = fusion::group_nests(graph, storage, group, &strips);
+  std::vector<fusion::Nest> nests = fusion::group_nests(graph, storage, group);
   for (size_t s = 0; s < nests.size(); ++s) {
-    const fusion::StripStage& stage = strips.stages[s];
+    const fusion::WalkStage& stage = group.walk->stages[s];
     std::vector<int64_t> extents, granules;
     for (const fusion::NestAxis& axis : nests[s].axes) {
       extents.push_back(fusion::extent_in_strip(stage, axis));
-      const bool is_stream = axis.shared == static_cast<int>(stage.outer_dims.size());
+      const bool is_stream = axis.shared == group.walk->stream_loop();
       const bool in_blocks = axis.shared >= 0 && extents.back() < axis.extent;
       granules.push_back(is_stream ? stage.granule / stage.unit : in_blocks ? extents.back() : 0);
     }
-    fusion::NestSchedule chosen =
-        choose_stage_schedule(nests[s], storage, machine, extents, granules);
+    fusion::NestSchedule chosen = choose_stage_schedule(nests[s], view, machine, extents, granules);
     group.nests.push_back({std::move(nests[s]), std::move(chosen)});
   }
-  return fusion::check_strip_tiles(group, strips).ok();
+  return fusion::check_strip_tiles(group).ok();
 }
 
-StripChoice choose_strips(const graph::Graph& graph, fusion::StoragePlan& storage,
-                          const Machine& machine, FusionGroup group, const GroupTime& time,
-                          fusion::StripCache& cache, size_t num_best) {
+StripChoice choose_strips(const graph::Graph& graph, const fusion::StoragePlan& storage,
+                          const Machine& machine, GroupPlan group, const GroupTime& time,
+                          fusion::WalkCache& cache, size_t num_best) {
   return StripChooser(graph, storage, machine, std::move(group), time, cache, num_best).run();
 }
 
-std::optional<TimedGroup> with_schedules(const graph::Graph& graph, fusion::StoragePlan& storage,
-                                         FusionGroup group, const StripSchedule& schedule,
+std::optional<TimedGroup> with_schedules(const graph::Graph& graph,
+                                         const fusion::StoragePlan& storage, GroupPlan group,
+                                         const StripSchedule& schedule,
                                          const std::vector<fusion::NestSchedule>& nests,
-                                         const GroupTime& time, fusion::StripCache& cache) {
-  group.strips = schedule;
-  const auto strips = fusion::measure_strips(graph, storage, group, cache);
-  if (!strips) return std::nullopt;
-  const fusion::RingsInPlace rings(graph, *strips, storage);
-  std::vector<fusion::Nest> own = fusion::group_nests(graph, storage, group, &*strips);
+                                         const GroupTime& time, fusion::WalkCache& cache) {
+  auto walk = fusion::resolve_walk(graph, storage, group.stages, schedule, cache);
+  if (!walk) return std::nullopt;
+  group.walk = walk.take();
+  std::vector<fusion::Nest> own = fusion::group_nests(graph, storage, group);
   if (own.size() != nests.size()) return std::nullopt;
   group.nests.clear();
   for (size_t i = 0; i < own.size(); ++i) {
     if (!fusion::check_schedule(own[i], nests[i]).ok()) return std::nullopt;
     group.nests.push_back({std::move(own[i]), nests[i]});
   }
-  if (!fusion::check_strip_tiles(group, *strips).ok()) return std::nullopt;
-  const double predicted = time(storage, group, &*strips, nullptr);
+  if (!fusion::check_strip_tiles(group).ok()) return std::nullopt;
+  const double predicted = time(storage, group, nullptr);
   return TimedGroup{std::move(group), predicted};
+}
+
+std::string why_apart(const graph::Graph& graph, const fusion::StoragePlan& storage,
+                      const Machine& machine, const GroupPlan& group, fusion::WalkCache& cache) {
+  const graph::ValueId last = group.stages.back().stored[0];
+  const Shape& points = graph.values[last].shape;
+  std::string first_reason = "no dimension has several points to stream";
+  bool found = false;
+  for (int dim : fusion::order_of_strides(storage.values[last].strides)) {
+    if (points[dim] < 2) continue;
+    StripSchedule strips;
+    strips.stream_dim = dim;
+    const auto alone = fusion::resolve_walk(graph, storage, group.stages, strips, cache);
+    if (!alone) {
+      if (!found) first_reason = alone.error().message;
+      found = true;
+      continue;
+    }
+    // One worker could; so the seams between several are what is in the way.
+    strips.partitions = std::min<int64_t>(machine.threads, points[dim]);
+    const auto shared = fusion::resolve_walk(graph, storage, group.stages, strips, cache);
+    if (!shared) return shared.error().message;
+  }
+  return first_reason;
 }
 
 }  // namespace corf::search

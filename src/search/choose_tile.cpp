@@ -238,17 +238,14 @@ class TileChooser : ScheduleStep {
   /// The axis whose points share the vectors of one operand: pixels of a convolution, rows of a
   /// matrix product.
   int outer_product_axis() const {
-    int along = 0, across = 0;
-    if (!operands(along, across)) return -1;
+    const auto roles = factors();
+    if (!roles) return -1;
     return best_tile_axis([&](int axis) {
-      return depends(nest_.loads[across], axis) && !depends(nest_.loads[along], axis);
+      return depends(nest_.loads[roles->across], axis) && !depends(nest_.loads[roles->along], axis);
     });
   }
 
-  bool is_matrix_vector() const {
-    int along = 0, across = 0;
-    return operands(along, across);
-  }
+  bool is_matrix_vector() const { return factors().has_value(); }
 
   /// A register tile of a contraction: vectors along the vector axis, points along one or two axes.
   struct OuterProductTile {
@@ -259,11 +256,11 @@ class TileChooser : ScheduleStep {
   /// Minimises instruction slots over the whole nest: FMAs, loads, tails and idle workers.
   void tile_outer_product() {
     const int v = schedule_.vector_axis, p = outer_product_axis();
-    int along = 0, across = 0;
-    operands(along, across);
+    const fusion::FactorRoles roles = factors().value_or(fusion::FactorRoles{});
     // A second axis helps where the first one is short.
     const int q = p < 0 ? -1 : best_tile_axis([&](int axis) {
-      return axis != p && depends(nest_.loads[across], axis) && !depends(nest_.loads[along], axis);
+      return axis != p && depends(nest_.loads[roles.across], axis) &&
+             !depends(nest_.loads[roles.along], axis);
     });
     const int64_t points = p >= 0 ? extent(p) : 1;
     const int64_t outer_most = q >= 0 && points <= 16 ? std::min<int64_t>(extent(q), 4) : 1;
@@ -428,7 +425,7 @@ class TileChooser : ScheduleStep {
 
 }  // namespace
 
-void choose_tile(const fusion::Nest& nest, const fusion::StoragePlan& storage,
+void choose_tile(const fusion::Nest& nest, const fusion::StorageView& storage,
                  const Machine& machine, const std::vector<int64_t>& granules,
                  fusion::NestSchedule& schedule) {
   TileChooser(nest, storage, machine, granules, schedule).run();

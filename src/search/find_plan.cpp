@@ -15,13 +15,13 @@
 namespace corf::search {
 namespace {
 
-using fusion::FusionGroup;
 using fusion::FusionPlan;
+using fusion::GroupPlan;
 
 /// A way to run groups [first, end) of the unfused plan as one.
 struct Segment {
   size_t first = 0;
-  FusionGroup group;
+  GroupPlan group;
   double time = 0;  // whoever wrote what it reads
 };
 
@@ -29,7 +29,7 @@ struct Segment {
 /// it writes.
 struct State {
   double time = 0;
-  FusionGroup group;             // the last one
+  GroupPlan group;               // the last one
   std::map<int, int64_t> spans;  // of the buffers that it writes
   const State* before = nullptr;
 };
@@ -43,12 +43,13 @@ class Fusing {
         time_(time),
         measured_(measured),
         most_stages_(most_stages),
+        unfused_(unfused.groups),
         plan_(std::move(unfused)),
         cache_(graph, plan_.storage),
         known_(graph, plan_.storage, cache_) {}
 
   FusionPlan run() {
-    const size_t n = plan_.groups.size();
+    const size_t n = unfused_.size();
     std::vector<double> predicted(n + 1, std::numeric_limits<double>::max());
     std::vector<std::vector<State>> states(n + 1);
     predicted[0] = 0;
@@ -66,15 +67,13 @@ class Fusing {
         extend(states[segment.first], segment, states[end]);
       }
     }
-    std::vector<FusionGroup> groups;
+    std::vector<GroupPlan> groups;
     for (const State* state = &best_of(states[n]); state->before; state = state->before) {
       groups.push_back(state->group);
     }
     plan_.groups.assign(std::make_move_iterator(groups.rbegin()),
                         std::make_move_iterator(groups.rend()));
-    for (FusionGroup& group : plan_.groups) {
-      if (group.strips) settle(group);
-    }
+    explain_cuts(predicted);
     return std::move(plan_);
   }
 
@@ -93,16 +92,21 @@ class Fusing {
   /// The ways to run the groups that end before `end`, with predicted times; alone comes first.
   std::vector<Segment> segments_before(size_t end) {
     std::vector<Segment> segments;
-    for (FusionGroup& group : ways_alone(plan_.groups[end - 1])) {
-      const double time = group.nests.empty() ? 0 : time_(plan_.storage, group, nullptr, nullptr);
+    for (GroupPlan& group : ways_alone(unfused_[end - 1])) {
+      const double time = group.nests.empty() ? 0 : time_(plan_.storage, group, nullptr);
       segments.push_back({end - 1, std::move(group), time});
     }
     for (size_t first = end - 1; first-- > 0 && end - first <= most_stages_;) {
       if (!is_compute(first) || !is_compute(end - 1)) break;
       if (!feeds(first, end)) break;
+      ++plan_.search.num_runs;
       StripChoice choice = fuse(first, end);
-      if (!choice.legal) break;
+      if (!choice.legal) {
+        refused_.push_back({first, end});
+        break;
+      }
       for (TimedGroup& strips : choice.best) {
+        tried_.push_back({first, end, kLeastGain * strips.time});
         segments.push_back({first, std::move(strips.group), kLeastGain * strips.time});
       }
     }
@@ -110,8 +114,8 @@ class Fusing {
   }
 
   /// As it is in the unfused plan, and with other axes shared out among the workers.
-  std::vector<FusionGroup> ways_alone(const FusionGroup& group) const {
-    std::vector<FusionGroup> ways{group};
+  std::vector<GroupPlan> ways_alone(const GroupPlan& group) const {
+    std::vector<GroupPlan> ways{group};
     if (measured_ || group.nests.size() != 1) return ways;
     const auto& [nest, schedule] = group.nests[0];
     if (schedule.partition_axis < 0) return ways;
@@ -131,20 +135,13 @@ class Fusing {
     constexpr double kMostGain = 0.7;
     const double least = best_of(states).time + kMostGain * segment.time;
     if (!after.empty() && least > best_of(after).time) return;
-    std::optional<fusion::StripAnalysis> strips;
-    std::optional<fusion::RingsInPlace> rings;
-    if (segment.group.strips) {
-      strips = *fusion::measure_strips(graph_, plan_.storage, segment.group, cache_);
-      rings.emplace(graph_, *strips, plan_.storage);
-    }
-    const fusion::StripAnalysis* const analysis = strips ? &*strips : nullptr;
-    const std::map<int, int64_t> spans = fusion::written_spans(segment.group, analysis);
+    const std::map<int, int64_t> spans = fusion::written_spans(segment.group);
     for (const State& state : states) {
       State next{state.time + segment.time, {}, spans, &state};
       if (!measured_ && !segment.group.nests.empty()) {
-        const double time = time_(plan_.storage, segment.group, analysis,
-                                  [&](int root) { return span_of(state, root); });
-        next.time = state.time + (strips ? kLeastGain : 1) * time;
+        const double time =
+            time_(plan_.storage, segment.group, [&](int root) { return span_of(state, root); });
+        next.time = state.time + (segment.group.walk ? kLeastGain : 1) * time;
       }
       const auto same = std::find_if(after.begin(), after.end(),
                                      [&](const State& other) { return other.spans == next.spans; });
@@ -156,6 +153,7 @@ class Fusing {
       }
       after.push_back(std::move(next));
       if (after.size() <= kMostStates) continue;
+      plan_.search.exact = false;
       after.erase(std::max_element(after.begin(), after.end(), is_faster));
     }
   }
@@ -171,11 +169,6 @@ class Fusing {
   /// Where nothing can be measured any more, predictions are corrected by what was.
   double measure(const Segment& segment) {
     if (segment.group.nests.empty()) return 0;
-    std::optional<fusion::RingsInPlace> rings;
-    if (segment.group.strips) {
-      rings.emplace(graph_, *fusion::measure_strips(graph_, plan_.storage, segment.group, cache_),
-                    plan_.storage);
-    }
     if (const std::optional<double> time = measured_(plan_.storage, segment.group)) {
       measured_sum_ += *time;
       predicted_sum_ += segment.time;
@@ -184,13 +177,13 @@ class Fusing {
     return segment.time * (predicted_sum_ > 0 ? measured_sum_ / predicted_sum_ : 1);
   }
 
-  bool is_compute(size_t i) const { return plan_.groups[i].kind == fusion::GroupKind::kCompute; }
+  bool is_compute(size_t i) const { return unfused_[i].kind == fusion::GroupKind::kCompute; }
 
   /// Whether a group in (first, end) reads what group `first` stores.
   bool feeds(size_t first, size_t end) const {
-    const auto& stored = plan_.groups[first].stages[0].stored;
+    const auto& stored = unfused_[first].stages[0].stored;
     for (size_t i = first + 1; i < end; ++i) {
-      for (const auto& load : plan_.groups[i].nests[0].nest.loads) {
+      for (const auto& load : unfused_[i].nests[0].nest.loads) {
         if (std::count(stored.begin(), stored.end(), load.value)) return true;
       }
     }
@@ -198,26 +191,24 @@ class Fusing {
   }
 
   StripChoice fuse(size_t first, size_t end) {
-    FusionGroup joined;
-    for (size_t i = first; i < end; ++i) {
-      const FusionGroup& part = plan_.groups[i];
-      joined.stages.push_back(part.stages[0]);
-      joined.links.insert(joined.links.end(), part.links.begin(), part.links.end());
-    }
-    const std::string signature =
-        known_.signature(std::span(plan_.groups).subspan(first, end - first));
+    GroupPlan joined = join(first, end);
+    const std::string signature = known_.signature(std::span(unfused_).subspan(first, end - first));
     if (const KnownStrips::Known* known = known_.find(signature)) {
-      if (std::optional<StripChoice> choice = as_known(*known, joined)) return std::move(*choice);
+      if (std::optional<StripChoice> choice = as_known(*known, joined)) {
+        ++plan_.search.num_known;
+        return std::move(*choice);
+      }
     }
     StripChoice choice = choose_strips(graph_, plan_.storage, machine_, std::move(joined), time_,
                                        cache_, measured_ ? kMeasuredStrips : 1);
+    plan_.search.num_priced += choice.num_priced;
     known_.add(signature, choice);
     return choice;
   }
 
   /// nullopt if the schedules do not fit the group after all.
-  std::optional<StripChoice> as_known(const KnownStrips::Known& known, const FusionGroup& joined) {
-    StripChoice choice{known.legal, {}};
+  std::optional<StripChoice> as_known(const KnownStrips::Known& known, const GroupPlan& joined) {
+    StripChoice choice{known.legal, 0, {}};
     for (const KnownStrips::Known::Schedules& one : known.best) {
       std::optional<TimedGroup> group =
           with_schedules(graph_, plan_.storage, joined, one.strips, one.nests, time_, cache_);
@@ -227,39 +218,61 @@ class Fusing {
     return choice;
   }
 
-  /// Rings take the place of the materialised values, for good.
-  void settle(FusionGroup& group) {
-    auto strips = fusion::measure_strips(graph_, plan_.storage, group, cache_);
-    fusion::place_rings(graph_, *strips, plan_.storage);
-    add_links(group, *strips);
+  GroupPlan join(size_t first, size_t end) const {
+    GroupPlan joined;
+    for (size_t i = first; i < end; ++i) joined.stages.push_back(unfused_[i].stages[0]);
+    return joined;
   }
 
-  void add_links(FusionGroup& group, const fusion::StripAnalysis& strips) const {
-    for (const fusion::StripRing& ring : strips.rings) {
-      const graph::NodeId producer = graph_.values[ring.value].producer;
-      for (size_t s = ring.stage + 1; s < group.stages.size(); ++s) {
-        for (graph::NodeId consumer : group.stages[s].nodes) {
-          const auto& inputs = graph_.nodes[consumer].inputs;
-          if (!std::count(inputs.begin(), inputs.end(), ring.value)) continue;
-          group.links.push_back(link_of(group, strips, ring, s, producer, consumer));
-        }
-      }
+  /// Puts down what the search knows of running the kernels on both sides of each cut as one.
+  /// `predicted`: the best times of the first groups of the unfused plan.
+  void explain_cuts(const std::vector<double>& predicted) {
+    size_t position = 0;
+    for (size_t g = 0; g + 1 < plan_.groups.size(); ++g) {
+      position += std::max<size_t>(1, plan_.groups[g].stages.size());
+      plan_.cuts.push_back(cut_at(position, predicted));
     }
   }
 
-  /// Of a ring that stage `reader` reads.
-  static fusion::Link link_of(const FusionGroup& group, const fusion::StripAnalysis& strips,
-                              const fusion::StripRing& ring, size_t reader, graph::NodeId producer,
-                              graph::NodeId consumer) {
-    fusion::Link link{ring.value, producer, consumer, fusion::LinkStrategy::kStream,
-                      fmt::format("ring of {} rows", ring.rows)};
-    if (!group.strips->scatter) return link;
-    link.why +=
-        fmt::format(", {} channels at a time", strips.stages[ring.stage].outer_blocks.back());
-    if (reader + 1 < group.stages.size()) return link;
-    link.strategy = fusion::LinkStrategy::kScatter;
-    link.why += fmt::format(", added to partial results {} times", strips.num_chunks);
-    return link;
+  /// The cut in front of group `position` of the unfused plan.
+  fusion::Cut cut_at(size_t position, const std::vector<double>& predicted) {
+    fusion::Cut cut;
+    const Tried* best = nullptr;
+    double least_loss = std::numeric_limits<double>::max();
+    for (const Tried& one : tried_) {
+      if (one.first >= position || one.end <= position) continue;
+      const double loss = one.time - (predicted[one.end] - predicted[one.first]);
+      if (loss >= least_loss) continue;
+      least_loss = loss;
+      best = &one;
+    }
+    if (best) {
+      cut.first = unfused_[best->first].stages[0].nodes[0];
+      cut.last = unfused_[best->end - 1].stages[0].nodes[0];
+      cut.time = best->time;
+      cut.time_apart = predicted[best->end] - predicted[best->first];
+      return cut;
+    }
+    for (const size_t side : {position - 1, position}) {
+      if (is_compute(side)) continue;
+      cut.refusal = fmt::format("{} is not computed in strips",
+                                unfused_[side].kind == fusion::GroupKind::kRoutine
+                                    ? "what a routine makes or takes"
+                                    : "a copy");
+      return cut;
+    }
+    const auto refused = std::find_if(refused_.begin(), refused_.end(), [&](const auto& range) {
+      return range.first < position && range.second > position;
+    });
+    if (refused != refused_.end()) {
+      cut.refusal =
+          why_apart(graph_, plan_.storage, machine_, join(refused->first, refused->second), cache_);
+    } else if (!feeds(position - 1, position + 1)) {
+      cut.refusal = "the operator that runs next does not read it";
+    } else {
+      cut.refusal = "no rings fit the second cache level with tiles that fit their strips";
+    }
+    return cut;
   }
 
   const graph::Graph& graph_;
@@ -268,8 +281,16 @@ class Fusing {
   const MeasuredTime& measured_;
   const size_t most_stages_;
   double measured_sum_ = 0, predicted_sum_ = 0;
-  FusionPlan plan_;
-  fusion::StripCache cache_;
+  const std::vector<GroupPlan> unfused_;
+  FusionPlan plan_;  // with the groups that were chosen, in the end
+  /// Runs of the unfused plan's groups that were tried as one kernel, and those that cannot be one.
+  struct Tried {
+    size_t first = 0, end = 0;
+    double time = 0;
+  };
+  std::vector<Tried> tried_;
+  std::vector<std::pair<size_t, size_t>> refused_;
+  fusion::WalkCache cache_;
   KnownStrips known_;
 };
 
@@ -278,8 +299,8 @@ class Fusing {
 FusionPlan find_unfused_plan(const graph::Graph& graph, const Machine& machine,
                              const GroupTime& time) {
   FusionPlan plan = fusion::plan_unfused(graph);
-  for (FusionGroup& group : plan.groups) {
-    for (fusion::Nest& nest : fusion::group_nests(graph, plan.storage, group, nullptr)) {
+  for (GroupPlan& group : plan.groups) {
+    for (fusion::Nest& nest : fusion::group_nests(graph, plan.storage, group)) {
       fusion::NestSchedule schedule = choose_schedule(nest, plan.storage, machine);
       group.nests.push_back({std::move(nest), std::move(schedule)});
     }

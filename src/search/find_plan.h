@@ -4,20 +4,19 @@
 
 #include "fusion/plan.h"
 #include "fusion/split_span.h"
-#include "fusion/strips.h"
 #include "target/machine.h"
 
 namespace corf::search {
 
-/// Predicted or measured time of a group whose nests have schedules, in any unit. `strips`: of a
-/// group that has them; `written`: how the values that it reads were shared out, or null.
+/// Predicted or measured time of a group whose nests have schedules, in any unit. `written`: how
+/// the values that it reads were shared out, or null.
 using GroupTime =
-    std::function<double(const fusion::StoragePlan& storage, const fusion::FusionGroup& group,
-                         const fusion::StripAnalysis* strips, const fusion::WrittenSpans& written)>;
+    std::function<double(const fusion::StoragePlan& storage, const fusion::GroupPlan& group,
+                         const fusion::WrittenSpans& written)>;
 
 /// Measured time of such a group, in the unit of GroupTime; nullopt if there is no time to measure.
 using MeasuredTime = std::function<std::optional<double>(const fusion::StoragePlan& storage,
-                                                         const fusion::FusionGroup& group)>;
+                                                         const fusion::GroupPlan& group)>;
 
 /// The longest chain that is tried as one kernel.
 constexpr size_t kMaxStages = 12;

@@ -71,12 +71,12 @@ class NestWords {
 
 }  // namespace
 
-std::string KnownStrips::signature(std::span<const fusion::FusionGroup> groups) {
+std::string KnownStrips::signature(std::span<const fusion::GroupPlan> groups) {
   std::string text;
   std::vector<graph::ValueId> order;
   std::map<graph::ValueId, size_t> numbers;
   std::set<graph::NodeId> inside;
-  for (const fusion::FusionGroup& group : groups) {
+  for (const fusion::GroupPlan& group : groups) {
     const Words& own = words(group);
     text += own.text;
     for (graph::ValueId value : own.values) {
@@ -100,7 +100,7 @@ std::string KnownStrips::signature(std::span<const fusion::FusionGroup> groups) 
   return text;
 }
 
-const KnownStrips::Words& KnownStrips::words(const fusion::FusionGroup& group) {
+const KnownStrips::Words& KnownStrips::words(const fusion::GroupPlan& group) {
   auto [at, fresh] = words_.try_emplace(group.stages[0].nodes[0]);
   Words& own = at->second;
   if (!fresh) return own;
@@ -131,7 +131,7 @@ const KnownStrips::Known* KnownStrips::find(const std::string& signature) const 
 void KnownStrips::add(const std::string& signature, const StripChoice& choice) {
   Known known{choice.legal, {}};
   for (const TimedGroup& one : choice.best) {
-    known.best.push_back({*one.group.strips, {}});
+    known.best.push_back({one.group.walk->schedule, {}});
     for (const fusion::ScheduledNest& nest : one.group.nests) {
       known.best.back().nests.push_back(nest.schedule);
     }

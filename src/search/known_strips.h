@@ -15,12 +15,12 @@ namespace corf::search {
 class KnownStrips {
  public:
   KnownStrips(const graph::Graph& graph, const fusion::StoragePlan& storage,
-              fusion::StripCache& cache)
+              fusion::WalkCache& cache)
       : graph_(graph), storage_(storage), cache_(cache) {}
 
   /// All that a search looks at in these groups of the unfused plan, put into words: index maps,
   /// storage, who else reads a value. Nodes, values and buffers are numbered as they occur.
-  std::string signature(std::span<const fusion::FusionGroup> groups);
+  std::string signature(std::span<const fusion::GroupPlan> groups);
 
   /// The choice known for the signature, as schedules to be carried out on another run's nests;
   /// null if there is none.
@@ -41,12 +41,12 @@ class KnownStrips {
     std::string text;
     std::vector<graph::ValueId> values;
   };
-  const Words& words(const fusion::FusionGroup& group);
+  const Words& words(const fusion::GroupPlan& group);
   std::string facts(graph::ValueId value) const;
 
   const graph::Graph& graph_;
   const fusion::StoragePlan& storage_;
-  fusion::StripCache& cache_;
+  fusion::WalkCache& cache_;
   std::map<graph::NodeId, Words> words_;  // by the group's first node
   std::map<std::string, Known> known_;
 };

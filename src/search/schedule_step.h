@@ -1,5 +1,6 @@
 #pragma once
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -13,7 +14,7 @@ namespace corf::search {
 class ScheduleStep {
  public:
   /// `granules`: of each axis, what the extent of a tile must divide, or 0.
-  ScheduleStep(const fusion::Nest& nest, const fusion::StoragePlan& storage, const Machine& machine,
+  ScheduleStep(const fusion::Nest& nest, const fusion::StorageView& storage, const Machine& machine,
                std::vector<int64_t> granules, fusion::NestSchedule& schedule)
       : nest_(nest),
         storage_(storage),
@@ -30,12 +31,6 @@ class ScheduleStep {
 
   static bool depends(const Access& access, int axis) {
     return index::depends_on(access.address, axis);
-  }
-  static bool depends_with_guards(const Access& access, int axis) {
-    return depends(access, axis) ||
-           std::any_of(access.guards.begin(), access.guards.end(), [&](const Access::Guard& guard) {
-             return index::depends_on(guard.expr, axis);
-           });
   }
   int num_axes() const { return static_cast<int>(nest_.axes.size()); }
 
@@ -83,9 +78,7 @@ class ScheduleStep {
     return order;
   }
 
-  bool is_constant(const Access& access) const {
-    return storage_.roots[access.root].kind == fusion::Root::Kind::kConstant;
-  }
+  bool is_constant(const Access& access) const { return storage_.is_constant(access.root); }
 
   /// Vector instructions for `n` elements: full registers, then narrower pieces.
   int64_t vector_ops(int64_t n) const {
@@ -94,21 +87,13 @@ class ScheduleStep {
     return full + 1;
   }
 
-  /// The two loads of a contraction: the one along the vector axis and the one across it.
-  bool operands(int& along, int& across) const {
-    if (!nest_.is_contraction()) return false;
-    const NestOp& product = nest_.ops[nest_.ops[nest_.reduce_op].args[0]];
-    int a = nest_.ops[product.args[0]].access, b = nest_.ops[product.args[1]].access;
-    bool a_along = depends_with_guards(nest_.loads[a], schedule_.vector_axis);
-    bool b_along = depends_with_guards(nest_.loads[b], schedule_.vector_axis);
-    if (a_along == b_along) return false;
-    along = a_along ? a : b;
-    across = a_along ? b : a;
-    return true;
+  /// The factors of a contraction, if one varies along the vector axis and the other does not.
+  std::optional<fusion::FactorRoles> factors() const {
+    return fusion::factor_roles(nest_, schedule_.vector_axis);
   }
 
   const fusion::Nest& nest_;
-  const fusion::StoragePlan& storage_;
+  const fusion::StorageView storage_;
   const Machine& machine_;
   const std::vector<int64_t> granules_;
   const int64_t lanes_;

@@ -47,7 +47,7 @@ class MeasureGroup : public testing::TestWithParam<Caches> {
 TEST_P(MeasureGroup, TimesEachGroupByItself) {
   GroupTimer timer = this->timer();
   std::vector<double> times_ms;
-  for (const fusion::FusionGroup& group : plan_.groups) {
+  for (const fusion::GroupPlan& group : plan_.groups) {
     if (group.kind != fusion::GroupKind::kCompute) continue;
     auto time_ms = timer.measure_group(plan_.storage, group);
     ASSERT_TRUE(time_ms.ok()) << time_ms.error().message;
@@ -83,12 +83,12 @@ INSTANTIATE_TEST_SUITE_P(, MeasureGroup, testing::Values(Caches::kWarm, Caches::
 TEST(FindPlan, FollowsMeasuredTimes) {
   const Graph graph = two_products();
   const Machine machine = detect_machine(2);
-  const search::GroupTime equal = [](const auto&, const auto& group, const auto*, const auto&) {
+  const search::GroupTime equal = [](const auto&, const auto& group, const auto&) {
     return double(group.stages.size());
   };
   for (bool fuse : {false, true}) {
     int num_asked = 0;
-    auto measured = [&](const auto&, const fusion::FusionGroup& group) -> std::optional<double> {
+    auto measured = [&](const auto&, const fusion::GroupPlan& group) -> std::optional<double> {
       ++num_asked;
       return (group.stages.size() > 1) == fuse ? 1 : 1000;
     };
@@ -101,8 +101,7 @@ TEST(FindPlan, FollowsMeasuredTimes) {
 TEST(FindPlan, GoesOnByPredictionWhereNothingIsMeasured) {
   const Graph graph = two_products();
   const Machine machine = detect_machine(2);
-  const search::GroupTime alone_is_best = [](const auto&, const auto& group, const auto*,
-                                             const auto&) {
+  const search::GroupTime alone_is_best = [](const auto&, const auto& group, const auto&) {
     return group.stages.size() > 1 ? 10.0 : 1.0;
   };
   const fusion::FusionPlan plan =

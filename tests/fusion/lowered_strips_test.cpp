@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "fusion/prepare.h"
-#include "fusion/strips.h"
+#include "fusion/resolve.h"
 #include "graph/evaluate.h"
 #include "graph/operators.h"
 #include "loop/interpret.h"
@@ -13,7 +13,7 @@
 namespace corf {
 namespace {
 
-using fusion::FusionGroup;
+using fusion::GroupPlan;
 using graph::ValueId;
 
 Tensor small_integers(const Shape& shape) {
@@ -29,7 +29,6 @@ struct ThreeRows {
   graph::Graph graph;
   Machine machine;
   fusion::FusionPlan plan;
-  std::optional<fusion::StripAnalysis> strips;
 
   ThreeRows() {
     graph::Graph source;
@@ -44,18 +43,18 @@ struct ThreeRows {
     graph = fusion::prepare(source);
     machine.isa = Isa::kAvx2;
     plan = search::find_unfused_plan(graph, machine);
-    FusionGroup group;
-    for (const FusionGroup& part : plan.groups) group.stages.push_back(part.stages[0]);
-    group.strips.emplace();
-    group.strips->stream_dim = 2;
-    auto analysed = fusion::analyze_strips(graph, plan.storage, group);
-    EXPECT_TRUE(analysed) << analysed.error().message;
-    strips = analysed.take();
-    fusion::place_rings(graph, *strips, plan.storage);
-    EXPECT_TRUE(search::schedule_stages(graph, plan.storage, machine, *strips, group));
+    GroupPlan group;
+    for (const GroupPlan& part : plan.groups) group.stages.push_back(part.stages[0]);
+    fusion::StripSchedule strips;
+    strips.stream_dim = 2;
+    auto resolved = fusion::resolve_walk(graph, plan.storage, group.stages, strips);
+    EXPECT_TRUE(resolved) << resolved.error().message;
+    group.walk = resolved.take();
+    EXPECT_TRUE(search::schedule_stages(graph, plan.storage, machine, group));
     plan.groups = {group};
   }
 
+  const fusion::Walk& walk() const { return *plan.groups[0].walk; }
   fusion::ScheduledNest& stage(size_t i) { return plan.groups[0].nests[i]; }
 
   /// Compares with the reference and counts productions.
@@ -70,12 +69,11 @@ struct ThreeRows {
     for (int64_t i = 0; i < (*expected)[0].num_elems(); ++i) {
       ASSERT_EQ((*expected)[0].at_f64(i), (*actual)[0].at_f64(i)) << i;
     }
-    const auto made =
-        test::count_productions(program->kernels[0], 1, plan.groups[0], *strips, plan.storage);
+    const auto made = test::count_productions(program->kernels[0], 1, walk());
     for (size_t ring = 0; ring < made.size(); ++ring) {
       EXPECT_EQ(made[ring].most, 1);
       EXPECT_EQ(static_cast<int64_t>(made[ring].elements[0].size()),
-                num_elems(graph.values[strips->rings[ring].value].shape));
+                num_elems(graph.values[walk().rings[ring].value].shape));
     }
   }
 };
@@ -84,7 +82,7 @@ struct ThreeRows {
 TEST(LoweredStrips, StripsThatNeedNothingNewMakeNothing) {
   ThreeRows tested;
   const size_t first = 1;  // behind the copy of the input
-  ASSERT_EQ(tested.strips->stages[first].granule, 2);
+  ASSERT_EQ(tested.walk().stages[first].granule, 2);
   fusion::ScheduledNest& stage = tested.stage(first);
   int rows = -1;
   for (size_t axis = 0; axis < stage.nest.axes.size(); ++axis) {
@@ -92,7 +90,7 @@ TEST(LoweredStrips, StripsThatNeedNothingNewMakeNothing) {
   }
   stage.schedule.register_tile = {{rows, 2}};
   ASSERT_TRUE(fusion::check_schedule(stage.nest, stage.schedule));
-  ASSERT_TRUE(fusion::check_strip_tiles(tested.plan.groups[0], *tested.strips));
+  ASSERT_TRUE(fusion::check_strip_tiles(tested.plan.groups[0]));
   tested.expect_right();
 }
 

@@ -57,7 +57,7 @@ TEST(BuildNest, InlinesElementwiseOperatorsIntoTheReduction) {
                                {y});
   EXPECT_EQ(axes_text(nest), "n=1 m=8 oh=6 ow=5 c=4r kh=1r kw=1r");
   EXPECT_EQ(nest.combiner, graph::Combiner::kSum);
-  EXPECT_TRUE(nest.is_contraction());
+  EXPECT_TRUE(nest.contraction.has_value());
   ASSERT_EQ(nest.loads.size(), 4u);  // image, weights, bias, skip: nothing in between
   EXPECT_EQ(count_ops(nest, NestOp::Kind::kReduce), 1);
   EXPECT_EQ(nest.ops[nest.reduce_op].kind, NestOp::Kind::kReduce);

@@ -5,21 +5,21 @@
 #include <map>
 
 #include "fusion/matrix.h"
+#include "fusion/walk_rows.h"
 #include "support/checked.h"
 
 namespace corf::test {
 namespace {
 
-class Walk {
+class Run {
  public:
-  Walk(const loop::Kernel& kernel, const fusion::FusionGroup& group,
-       const fusion::StripAnalysis& strips, const fusion::StoragePlan& storage)
+  Run(const loop::Kernel& kernel, const fusion::Walk& walk)
       : kernel_(kernel),
-        num_outer_(group.strips->outer.size() + (group.strips->scatter ? 1 : 0)),
-        strips_(strips),
-        storage_(storage),
+        num_outer_(static_cast<size_t>(walk.stream_loop())),
+        walk_(walk),
+        rows_(fusion::row_expressions(walk)),
         values_(kernel.var_names.size()),
-        counts_(strips.rings.size()) {}
+        counts_(walk.rings.size()) {}
 
   /// By ring: how often each element is computed.
   const std::vector<std::map<RingElement, int64_t>>& run(int64_t partition) {
@@ -67,7 +67,7 @@ class Walk {
     if (!lies_in_parts(ring)) return address;
     constexpr int64_t kBlock = fusion::kMatrixChannels, kParts = fusion::kParts;
     int64_t pitch = std::numeric_limits<int64_t>::max();
-    for (int64_t stride : storage_.values[strips_.rings[static_cast<size_t>(ring)].value].strides) {
+    for (int64_t stride : walk_.rings[static_cast<size_t>(ring)].place.strides) {
       if (stride > 1) pitch = std::min(pitch, stride);
     }
     if (part_step_ != kBlock) {
@@ -108,13 +108,13 @@ class Walk {
 
   /// The loops over blocks and strips have the variables behind the partition's.
   RingElement element(int number, int64_t address) const {
-    const fusion::StripRing& ring = strips_.rings[static_cast<size_t>(number)];
-    const fusion::StripStage& stage = strips_.stages[static_cast<size_t>(ring.stage)];
-    const int64_t stride = storage_.values[ring.value].strides[stage.stream_dim];
+    const fusion::WalkRing& ring = walk_.rings[static_cast<size_t>(number)];
+    const fusion::WalkStage& stage = walk_.stages[static_cast<size_t>(ring.stage)];
+    const int64_t stride = ring.place.strides[stage.stream_dim];
     const int64_t slot = address / stride % ring.rows;
     const int64_t at[] = {values_[0], values_[num_outer_ + 1]};
-    const int64_t first = index::evaluate(ring.first, at);
-    const bool turns = storage_.values[ring.value].turning_dim >= 0;
+    const int64_t first = index::evaluate(rows_.rings[static_cast<size_t>(number)].first, at);
+    const bool turns = ring.place.turning_dim >= 0;
     const int64_t row = turns ? first + floor_mod(slot - first, ring.rows) : first + slot;
     int64_t block = 0;
     for (size_t i = 0; i < num_outer_; ++i) block = block * 1024 + values_[i + 1];
@@ -123,8 +123,8 @@ class Walk {
 
   const loop::Kernel& kernel_;
   size_t num_outer_;
-  const fusion::StripAnalysis& strips_;
-  const fusion::StoragePlan& storage_;
+  const fusion::Walk& walk_;
+  const fusion::RowExpressions rows_;
   std::vector<int64_t> values_;  // of the kernel's variables
   std::vector<std::map<RingElement, int64_t>> counts_;
   int64_t part_step_ = 0;  // of the ring in parts at hand
@@ -133,13 +133,11 @@ class Walk {
 }  // namespace
 
 std::vector<Productions> count_productions(const loop::Kernel& kernel, int64_t partitions,
-                                           const fusion::FusionGroup& group,
-                                           const fusion::StripAnalysis& strips,
-                                           const fusion::StoragePlan& storage) {
-  std::vector<Productions> result(strips.rings.size());
+                                           const fusion::Walk& walk) {
+  std::vector<Productions> result(walk.rings.size());
   for (int64_t part = 0; part < partitions; ++part) {
-    Walk walk(kernel, group, strips, storage);
-    const auto& counts = walk.run(part);
+    Run run(kernel, walk);
+    const auto& counts = run.run(part);
     for (size_t ring = 0; ring < counts.size(); ++ring) {
       result[ring].elements.emplace_back();
       for (const auto& [element, count] : counts[ring]) {

@@ -4,7 +4,7 @@
 #include <set>
 #include <vector>
 
-#include "fusion/strips.h"
+#include "fusion/walk.h"
 #include "loop/program.h"
 
 namespace corf::test {
@@ -19,10 +19,8 @@ struct Productions {
 };
 
 /// Walks the kernel's loops with numbers. Zeros and moves within a ring are not productions.
-/// By number of the ring.
+/// `walk`: of the kernel's group. By number of the ring.
 std::vector<Productions> count_productions(const loop::Kernel& kernel, int64_t partitions,
-                                           const fusion::FusionGroup& group,
-                                           const fusion::StripAnalysis& strips,
-                                           const fusion::StoragePlan& storage);
+                                           const fusion::Walk& walk);
 
 }  // namespace corf::test

@@ -99,19 +99,17 @@ void expect_round_trip(const Case& tested) {
 void expect_produced_once(const Case& tested) {
   const auto& [machine, graph, plan, program] = tested.pipeline;
   size_t step = 0;
-  for (const fusion::FusionGroup& group : plan.groups) {
-    if (!group.strips) {
+  for (const fusion::GroupPlan& group : plan.groups) {
+    if (!group.walk) {
       step += group.kind == fusion::GroupKind::kRoutine ? 1 : group.nests.size();
       continue;
     }
     const auto& call = std::get<loop::KernelCall>(program.steps[step++]);
-    auto strips = fusion::analyze_strips(graph, plan.storage, group);
-    ASSERT_TRUE(strips) << strips.error().message;
-    const auto made = test::count_productions(program.kernels[call.kernel], call.partitions, group,
-                                              *strips, plan.storage);
-    ASSERT_EQ(made.size(), strips->rings.size());
+    const fusion::Walk& walk = *group.walk;
+    const auto made = test::count_productions(program.kernels[call.kernel], call.partitions, walk);
+    ASSERT_EQ(made.size(), walk.rings.size());
     for (size_t i = 0; i < made.size(); ++i) {
-      const fusion::StripRing& ring = strips->rings[i];
+      const fusion::WalkRing& ring = walk.rings[i];
       const graph::Value& value = graph.values[ring.value];
       EXPECT_EQ(made[i].most, 1) << value.name;
       std::set<test::RingElement> all;
@@ -121,7 +119,7 @@ void expect_produced_once(const Case& tested) {
         total += static_cast<int64_t>(elements.size());
       }
       EXPECT_LE(static_cast<int64_t>(all.size()), num_elems(value.shape)) << value.name;
-      if (!strips->stages[ring.stage].overlaps) {
+      if (!walk.stages[ring.stage].overlaps) {
         EXPECT_EQ(total, static_cast<int64_t>(all.size()));
       }
       for (const loop::Buffer& buffer : program.buffers) EXPECT_NE(buffer.name, value.name);
@@ -135,7 +133,7 @@ std::string described(const Case& tested) {
 }
 
 bool uses_matrix_unit(const fusion::FusionPlan& plan) {
-  for (const fusion::FusionGroup& group : plan.groups) {
+  for (const fusion::GroupPlan& group : plan.groups) {
     for (const fusion::ScheduledNest& scheduled : group.nests) {
       if (scheduled.schedule.matrix != 0) return true;
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "fusion/check_plan.h"
 #include "fusion/lane_steps.h"
 #include "fusion/matrix.h"
 #include "search/choose_strips.h"
@@ -9,10 +10,9 @@
 
 namespace corf::test {
 
-using fusion::FusionGroup;
 using fusion::FusionPlan;
+using fusion::GroupPlan;
 using fusion::NestSchedule;
-using fusion::StripAnalysis;
 using fusion::StripSchedule;
 
 namespace {
@@ -22,8 +22,8 @@ constexpr int kTriesOfStrips = 12;
 constexpr int kVariations = 6;  // of each stage's schedule
 constexpr int64_t kMostTilePoints = 512;
 
-bool is_compute(const FusionGroup& group) {
-  return group.kind == fusion::GroupKind::kCompute && !group.strips && !group.nests.empty();
+bool is_compute(const GroupPlan& group) {
+  return group.kind == fusion::GroupKind::kCompute && !group.walk && !group.nests.empty();
 }
 
 int64_t tile_points(const fusion::Nest& nest, const NestSchedule& schedule) {
@@ -56,10 +56,8 @@ std::optional<FusionPlan> RandomPlans::make() {
     size_t last = first;
     while (last < end && is_compute(plan.groups[last])) ++last;
     if (last < first + 2) continue;
-    fusion::StoragePlan storage = plan.storage;
-    auto group = fuse(plan, first, last, storage);
+    auto group = fuse(plan, first, last);
     if (!group) continue;
-    plan.storage = std::move(storage);
     const auto begin = plan.groups.begin() + static_cast<int64_t>(first);
     plan.groups.erase(begin + 1, plan.groups.begin() + static_cast<int64_t>(last));
     plan.groups[first] = std::move(*group);
@@ -97,36 +95,34 @@ StripSchedule RandomPlans::random_strips(const Shape& points) {
   return strips;
 }
 
-std::optional<FusionGroup> RandomPlans::fuse(const FusionPlan& plan, size_t first, size_t end,
-                                             fusion::StoragePlan& storage) {
-  FusionGroup joined;
+std::optional<GroupPlan> RandomPlans::fuse(const FusionPlan& plan, size_t first, size_t end) {
+  GroupPlan joined;
   for (size_t i = first; i < end; ++i) joined.stages.push_back(plan.groups[i].stages[0]);
   for (int attempt = 0; attempt < kTriesOfStrips; ++attempt) {
-    FusionGroup group = joined;
-    group.strips = random_strips(graph_.values[group.stages.back().stored[0]].shape);
-    auto strips = fusion::analyze_strips(graph_, plan.storage, group);
-    if (!strips) {
-      if (strips.error().code != ErrorCode::kUnsupported || strips.error().message.empty()) {
+    GroupPlan group = joined;
+    auto walk =
+        fusion::resolve_walk(graph_, plan.storage, group.stages,
+                             random_strips(graph_.values[group.stages.back().stored[0]].shape));
+    if (!walk) {
+      if (walk.error().code != ErrorCode::kUnsupported || walk.error().message.empty()) {
         ++faults_;
       }
       continue;
     }
-    if (strips->rings.empty()) continue;
-    fusion::StoragePlan with_rings = plan.storage;
-    fusion::place_rings(graph_, *strips, with_rings);
-    if (!search::schedule_stages(graph_, with_rings, machine_, *strips, group)) {
-      if (fusion::check_strip_tiles(group, *strips)) ++faults_;
+    if (walk->rings.empty()) continue;
+    group.walk = walk.take();
+    if (!search::schedule_stages(graph_, plan.storage, machine_, group)) {
+      if (fusion::check_strip_tiles(group)) ++faults_;
       continue;
     }
-    if (variety_.vary_tiles) vary(group, *strips, with_rings);
-    storage = std::move(with_rings);
+    if (variety_.vary_tiles) vary(group, plan.storage);
     return group;
   }
   return std::nullopt;
 }
 
-void RandomPlans::vary(FusionGroup& group, const StripAnalysis& strips,
-                       const fusion::StoragePlan& storage) {
+void RandomPlans::vary(GroupPlan& group, const fusion::StoragePlan& storage) {
+  const fusion::StorageView view(storage, group.walk);
   for (fusion::ScheduledNest& scheduled : group.nests) {
     if (chance(0.3)) continue;
     for (int i = 0; i < kVariations; ++i) {
@@ -134,10 +130,9 @@ void RandomPlans::vary(FusionGroup& group, const StripAnalysis& strips,
       const bool matrix = machine_.has_matrix_unit() && chance(0.5);
       scheduled.schedule =
           matrix ? for_matrix_unit(scheduled.nest, before) : varied(scheduled.nest, before);
-      const bool legal = fusion::check_schedule(scheduled.nest, scheduled.schedule).ok() &&
-                         fusion::check_matrix(scheduled.nest, storage, scheduled.schedule).ok() &&
-                         fusion::check_lane_steps(scheduled.nest, storage, scheduled.schedule) &&
-                         fusion::check_strip_tiles(group, strips).ok();
+      const bool legal =
+          fusion::check_nest_schedule(scheduled.nest, view, scheduled.schedule).ok() &&
+          fusion::check_strip_tiles(group).ok();
       if (!legal || tile_points(scheduled.nest, scheduled.schedule) > kMostTilePoints) {
         scheduled.schedule = std::move(before);
       }

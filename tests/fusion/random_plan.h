@@ -3,7 +3,7 @@
 #include <random>
 
 #include "fusion/plan.h"
-#include "fusion/strips.h"
+#include "fusion/resolve.h"
 #include "target/machine.h"
 
 namespace corf::test {
@@ -31,10 +31,8 @@ class RandomPlans {
   int64_t pick(int64_t lo, int64_t hi);
   bool chance(double probability);
   fusion::StripSchedule random_strips(const Shape& points);
-  std::optional<fusion::FusionGroup> fuse(const fusion::FusionPlan& plan, size_t first, size_t end,
-                                          fusion::StoragePlan& storage);
-  void vary(fusion::FusionGroup& group, const fusion::StripAnalysis& strips,
-            const fusion::StoragePlan& storage);
+  std::optional<fusion::GroupPlan> fuse(const fusion::FusionPlan& plan, size_t first, size_t end);
+  void vary(fusion::GroupPlan& group, const fusion::StoragePlan& storage);
   fusion::NestSchedule for_matrix_unit(const fusion::Nest& nest, fusion::NestSchedule schedule);
   fusion::NestSchedule varied(const fusion::Nest& nest, fusion::NestSchedule schedule);
 

@@ -1,8 +1,8 @@
-#include "fusion/strips.h"
-
 #include <gtest/gtest.h>
 
 #include "fusion/prepare.h"
+#include "fusion/resolve.h"
+#include "fusion/walk_rows.h"
 #include "graph/operators.h"
 #include "graph/text.h"
 #include "rewrite/winograd.h"
@@ -26,7 +26,7 @@ Tensor ones(const Shape& shape) {
 struct Chain {
   Graph graph;
   FusionPlan plan;
-  FusionGroup group;
+  GroupPlan group;
 
   Chain(Graph source, ValueId output, size_t stages) {
     source.outputs = {output};
@@ -40,18 +40,17 @@ struct Chain {
     }
   }
 
-  Result<StripAnalysis> analyze(const StripSchedule& strips) {
-    group.strips = strips;
-    return analyze_strips(graph, plan.storage, group);
+  Result<Walk> resolve(const StripSchedule& strips) {
+    return resolve_walk(graph, plan.storage, group.stages, strips);
   }
-  /// Analyses what must be legal.
-  StripAnalysis legal(const StripSchedule& strips) {
-    auto result = analyze(strips);
+  /// Resolves what must be legal.
+  Walk legal(const StripSchedule& strips) {
+    auto result = resolve(strips);
     EXPECT_TRUE(result) << result.error().message << graph::to_string(graph);
-    return result ? result.take() : StripAnalysis{};
+    return result ? result.take() : Walk{};
   }
   std::string refusal(const StripSchedule& strips) {
-    auto result = analyze(strips);
+    auto result = resolve(strips);
     return result ? "legal" : result.error().message;
   }
 };
@@ -65,12 +64,37 @@ StripSchedule stream(int dim, int64_t strip, int64_t partitions = 1) {
 }
 
 /// What the expression is in each strip of a partition.
-std::vector<int64_t> in_strips(const StripAnalysis& strips, const Expr& expr, int64_t part = 0) {
+std::vector<int64_t> in_strips(const Walk& walk, const Expr& expr, int64_t part) {
   std::vector<int64_t> values;
   int64_t at[] = {part, 0};
-  const int64_t count = index::evaluate(strips.num_strips, at);
+  const int64_t count = index::evaluate(row_expressions(walk).num_strips, at);
+  EXPECT_EQ(count, num_strips(walk, part));
   for (; at[1] < count; ++at[1]) values.push_back(index::evaluate(expr, at));
   return values;
+}
+
+std::vector<int64_t> prev_rows(const Walk& walk, size_t stage, int64_t part = 0) {
+  const auto rows = in_strips(walk, row_expressions(walk).stages[stage].prev, part);
+  for (size_t t = 0; t < rows.size(); ++t) {
+    EXPECT_EQ(rows[t], rows_at(walk, part, static_cast<int64_t>(t))[stage].prev);
+  }
+  return rows;
+}
+
+std::vector<int64_t> done_rows(const Walk& walk, size_t stage, int64_t part = 0) {
+  const auto rows = in_strips(walk, row_expressions(walk).stages[stage].done, part);
+  for (size_t t = 0; t < rows.size(); ++t) {
+    EXPECT_EQ(rows[t], rows_at(walk, part, static_cast<int64_t>(t))[stage].done);
+  }
+  return rows;
+}
+
+std::vector<int64_t> first_rows(const Walk& walk, size_t ring) {
+  return in_strips(walk, row_expressions(walk).rings[ring].first, 0);
+}
+
+std::vector<int64_t> needed_rows(const Walk& walk, size_t ring) {
+  return in_strips(walk, row_expressions(walk).rings[ring].needed, 0);
 }
 
 using Values = std::vector<int64_t>;
@@ -92,24 +116,24 @@ TEST(Strips, ThreeByThreeTwice) {
   const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
   const ValueId y = conv(graph, "second", mid, 4, 3, 1, 1);
   Chain chain(graph, y, 2);
-  const StripAnalysis strips = chain.legal(stream(kRows, 2));
+  const Walk strips = chain.legal(stream(kRows, 2));
   ASSERT_EQ(strips.stages.size(), 2u);
-  const StripStage &first = strips.stages[0], &second = strips.stages[1];
-  EXPECT_EQ(in_strips(strips, second.prev), (Values{0, 2, 4, 6}));
-  EXPECT_EQ(in_strips(strips, second.done), (Values{2, 4, 6, 8}));
+  const WalkStage &first = strips.stages[0], &second = strips.stages[1];
+  EXPECT_EQ(prev_rows(strips, 1), (Values{0, 2, 4, 6}));
+  EXPECT_EQ(done_rows(strips, 1), (Values{2, 4, 6, 8}));
   // Row r of the second reads rows r - 1 to r + 1 of the first.
-  EXPECT_EQ(in_strips(strips, first.prev), (Values{0, 3, 5, 7}));
-  EXPECT_EQ(in_strips(strips, first.done), (Values{3, 5, 7, 8}));
+  EXPECT_EQ(prev_rows(strips, 0), (Values{0, 3, 5, 7}));
+  EXPECT_EQ(done_rows(strips, 0), (Values{3, 5, 7, 8}));
   EXPECT_EQ(first.rows_in_strip, 3);
   EXPECT_EQ(first.rows_made, 8);
   EXPECT_EQ(first.granule, 1);
   EXPECT_EQ(second.granule, 2);
   EXPECT_FALSE(first.overlaps);
   ASSERT_EQ(strips.rings.size(), 1u);
-  const StripRing& ring = strips.rings[0];
+  const WalkRing& ring = strips.rings[0];
   EXPECT_EQ(ring.stage, 0);
-  EXPECT_EQ(in_strips(strips, ring.first), (Values{-1, 1, 3, 5}));
-  EXPECT_EQ(in_strips(strips, ring.needed), (Values{3, 5, 7, 9}));
+  EXPECT_EQ(first_rows(strips, 0), (Values{-1, 1, 3, 5}));
+  EXPECT_EQ(needed_rows(strips, 0), (Values{3, 5, 7, 9}));
   EXPECT_EQ(ring.rows, 4);
   EXPECT_EQ(ring.kept_rows, 2);
 }
@@ -120,12 +144,12 @@ TEST(Strips, WorkersComputeTheRowsAtTheirSeamTwice) {
   const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
   const ValueId y = conv(graph, "second", mid, 4, 3, 1, 1);
   Chain chain(graph, y, 2);
-  const StripAnalysis strips = chain.legal(stream(kRows, 2, 2));
-  const StripStage& first = strips.stages[0];
+  const Walk strips = chain.legal(stream(kRows, 2, 2));
+  const WalkStage& first = strips.stages[0];
   // Rows 0 to 3 of the result on one side, 4 to 7 on the other.
-  EXPECT_EQ(in_strips(strips, first.done, 0), (Values{3, 5}));
-  EXPECT_EQ(in_strips(strips, first.prev, 1), (Values{3, 7}));
-  EXPECT_EQ(in_strips(strips, first.done, 1), (Values{7, 8}));
+  EXPECT_EQ(done_rows(strips, 0, 0), (Values{3, 5}));
+  EXPECT_EQ(prev_rows(strips, 0, 1), (Values{3, 7}));
+  EXPECT_EQ(done_rows(strips, 0, 1), (Values{7, 8}));
   EXPECT_TRUE(first.overlaps);
   EXPECT_FALSE(strips.stages[1].overlaps);
   EXPECT_EQ(first.rows_made, 5 + 5);
@@ -142,15 +166,15 @@ TEST(Strips, StrideTwoTakesTwoRowsForOne) {
   const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
   const ValueId y = conv(graph, "second", mid, 4, 3, 2, 1);
   Chain chain(graph, y, 2);
-  const StripAnalysis strips = chain.legal(stream(kRows, 1));
-  const StripStage& first = strips.stages[0];
+  const Walk strips = chain.legal(stream(kRows, 1));
+  const WalkStage& first = strips.stages[0];
   EXPECT_EQ(strips.stages[1].rows, 4);
   // Row r reads rows 2r - 1 to 2r + 1.
-  EXPECT_EQ(in_strips(strips, first.prev), (Values{0, 2, 4, 6}));
-  EXPECT_EQ(in_strips(strips, first.done), (Values{2, 4, 6, 8}));
+  EXPECT_EQ(prev_rows(strips, 0), (Values{0, 2, 4, 6}));
+  EXPECT_EQ(done_rows(strips, 0), (Values{2, 4, 6, 8}));
   EXPECT_EQ(first.granule, 2);
   EXPECT_EQ(first.rows_in_strip, 2);
-  EXPECT_EQ(in_strips(strips, strips.rings[0].first), (Values{-1, 1, 3, 5}));
+  EXPECT_EQ(first_rows(strips, 0), (Values{-1, 1, 3, 5}));
   EXPECT_EQ(strips.rings[0].rows, 3);
   EXPECT_EQ(strips.rings[0].kept_rows, 1);
 }
@@ -161,9 +185,9 @@ TEST(Strips, RowsThatNoOneReadsAreSkipped) {
   const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
   const ValueId y = conv(graph, "second", mid, 4, 1, 3, 0);
   Chain chain(graph, y, 2);
-  const StripAnalysis strips = chain.legal(stream(kRows, 1));
+  const Walk strips = chain.legal(stream(kRows, 1));
   // Rows 0, 3 and 6 are read; what lies between two strips is made with the later one.
-  EXPECT_EQ(in_strips(strips, strips.stages[0].done), (Values{1, 4, 7}));
+  EXPECT_EQ(done_rows(strips, 0), (Values{1, 4, 7}));
   EXPECT_EQ(strips.rings[0].kept_rows, 0);
 }
 
@@ -173,11 +197,11 @@ TEST(Strips, DepthwiseThenPointwise) {
   const ValueId mid = conv(graph, "depthwise", x, 4, 3, 1, 1, 4);
   const ValueId y = conv(graph, "pointwise", mid, 8, 1, 1, 0);
   Chain chain(graph, y, 2);
-  const StripAnalysis strips = chain.legal(stream(kRows, 3, 2));
-  const StripStage& first = strips.stages[0];
-  EXPECT_EQ(in_strips(strips, first.done, 0), (Values{3}));
-  EXPECT_EQ(in_strips(strips, first.prev, 1), (Values{3, 6}));
-  EXPECT_EQ(in_strips(strips, first.done, 1), (Values{6, 8}));
+  const Walk strips = chain.legal(stream(kRows, 3, 2));
+  const WalkStage& first = strips.stages[0];
+  EXPECT_EQ(done_rows(strips, 0, 0), (Values{3}));
+  EXPECT_EQ(prev_rows(strips, 0, 1), (Values{3, 6}));
+  EXPECT_EQ(done_rows(strips, 0, 1), (Values{6, 8}));
   EXPECT_FALSE(first.overlaps);
   EXPECT_EQ(first.granule, 3);
   EXPECT_EQ(first.rows_made, 8);
@@ -196,21 +220,19 @@ TEST(Strips, RingsTakeThePlaceOfTheIntermediate) {
   Chain chain(graph, y, 2);
   StripSchedule schedule = stream(kRows, 2);
   schedule.outer.push_back({0, 1});
-  const StripAnalysis strips = chain.legal(schedule);
-  StoragePlan storage = chain.plan.storage;
-  place_rings(chain.graph, strips, storage);
-  const Storage& place = storage.values[strips.rings[0].value];
+  const Walk strips = chain.legal(schedule);
+  const StorageView storage(chain.plan.storage, strips);
+  const Storage& place = storage.place(strips.rings[0].value);
   // One image, four rows, the width with a column of zeros on either side, channels innermost.
-  EXPECT_EQ(storage.roots[place.root].kind, Root::Kind::kRing);
-  EXPECT_EQ(storage.roots[place.root].size_elems, 4 * (8 + 2) * 4);
+  EXPECT_EQ(storage.root(place.root).kind, Root::Kind::kRing);
+  EXPECT_EQ(storage.root(place.root).size_elems, 4 * (8 + 2) * 4);
   EXPECT_EQ(place.strides[kRows], (8 + 2) * 4);
   EXPECT_EQ(place.strides[1], 1);
   EXPECT_EQ(place.offset, 4);
-  // The analysis is the same when the rings are in place.
-  auto again = analyze_strips(chain.graph, storage, chain.group);
-  ASSERT_TRUE(again) << again.error().message;
-  EXPECT_EQ(again->rings[0].rows, strips.rings[0].rows);
-  EXPECT_EQ(again->rings[0].kept_rows, strips.rings[0].kept_rows);
+  // The plan of the storage is as it was.
+  const Storage& whole = chain.plan.storage.values[strips.rings[0].value];
+  EXPECT_EQ(whole.root, place.root);
+  EXPECT_EQ(chain.plan.storage.roots[whole.root].kind, Root::Kind::kArena);
 }
 
 /// Rows of 2 KiB would all begin in the same set of the first cache level.
@@ -220,12 +242,11 @@ TEST(Strips, RingsSpreadTheirRowsOverCacheSets) {
   const ValueId mid = graph::matmul(graph, "first", x, graph.add_constant("w1", ones({8, 512})));
   const ValueId y = graph::matmul(graph, "second", mid, graph.add_constant("w2", ones({512, 4})));
   Chain chain(graph, y, 2);
-  const StripAnalysis strips = chain.legal(stream(0, 4));
-  StoragePlan storage = chain.plan.storage;
-  place_rings(chain.graph, strips, storage);
-  const Storage& place = storage.values[strips.rings[0].value];
+  const Walk strips = chain.legal(stream(0, 4));
+  const StorageView storage(chain.plan.storage, strips);
+  const Storage& place = storage.place(strips.rings[0].value);
   EXPECT_EQ(place.strides, (std::vector<int64_t>{512 + 16, 1}));
-  EXPECT_EQ(storage.roots[place.root].size_elems, 4 * (512 + 16));
+  EXPECT_EQ(storage.root(place.root).size_elems, 4 * (512 + 16));
 }
 
 TEST(Strips, ProductsWalkTheirRows) {
@@ -234,31 +255,14 @@ TEST(Strips, ProductsWalkTheirRows) {
   const ValueId mid = graph::matmul(graph, "first", x, graph.add_constant("w1", ones({8, 16})));
   const ValueId y = graph::matmul(graph, "second", mid, graph.add_constant("w2", ones({16, 4})));
   Chain chain(graph, y, 2);
-  const StripAnalysis strips = chain.legal(stream(0, 4));
-  EXPECT_EQ(in_strips(strips, strips.stages[0].prev), (Values{0, 4, 8}));
-  EXPECT_EQ(in_strips(strips, strips.stages[0].done), (Values{4, 8, 10}));
+  const Walk strips = chain.legal(stream(0, 4));
+  EXPECT_EQ(prev_rows(strips, 0), (Values{0, 4, 8}));
+  EXPECT_EQ(done_rows(strips, 0), (Values{4, 8, 10}));
   EXPECT_EQ(strips.stages[0].granule, 4);
   EXPECT_EQ(strips.rings[0].rows, 4);
   EXPECT_EQ(strips.rings[0].kept_rows, 0);
   EXPECT_EQ(chain.refusal(stream(1, 2)),
             "'first' cannot walk in step with the group: it is read as a whole by every strip");
-}
-
-/// Blocks of one point leave strides that are equal: they must not change what is legal.
-TEST(Strips, AnalysisDoesNotDependOnRingsOfOnePoint) {
-  Graph graph;
-  const ValueId x = graph.add_input("x", DType::kF32, {3, 10, 8});
-  const ValueId mid = graph::matmul(graph, "first", x, graph.add_constant("w1", ones({8, 1})));
-  const ValueId y = graph::matmul(graph, "second", mid, graph.add_constant("w2", ones({1, 4})));
-  Chain chain(graph, y, 2);
-  StripSchedule schedule = stream(1, 1);
-  schedule.outer.push_back({0, 2});
-  const StripAnalysis strips = chain.legal(schedule);
-  StoragePlan storage = chain.plan.storage;
-  place_rings(chain.graph, strips, storage);
-  auto again = analyze_strips(chain.graph, storage, chain.group);
-  ASSERT_TRUE(again) << again.error().message;
-  EXPECT_EQ(again->rings[0].rows, 1);
 }
 
 TEST(Strips, SoftmaxWalksQueriesButNotKeys) {
@@ -284,7 +288,7 @@ TEST(Strips, SoftmaxWalksQueriesButNotKeys) {
     copy.output_names = {"y"};
     const Graph prepared = prepare(copy);
     size_t count = 0;
-    for (const FusionGroup& group : plan_unfused(prepared).groups) {
+    for (const GroupPlan& group : plan_unfused(prepared).groups) {
       const auto nodes = group.nodes();
       const std::string& name = prepared.nodes[nodes[0]].name;
       if (name.find("/copy") == std::string::npos) ++count;
@@ -294,14 +298,14 @@ TEST(Strips, SoftmaxWalksQueriesButNotKeys) {
   Chain chain(graph, y, stages);
   StripSchedule schedule = stream(1, 4);
   schedule.outer.push_back({0, 1});
-  const StripAnalysis strips = chain.legal(schedule);
+  const Walk strips = chain.legal(schedule);
   EXPECT_GE(strips.rings.size(), 3u);
-  for (const StripStage& stage : strips.stages) {
-    EXPECT_EQ(stage.rows, 9);
-    EXPECT_EQ(in_strips(strips, stage.done), (Values{4, 8, 9}));
-    EXPECT_EQ(stage.outer_dims, (std::vector<int>{0}));
+  for (size_t s = 0; s < strips.stages.size(); ++s) {
+    EXPECT_EQ(strips.stages[s].rows, 9);
+    EXPECT_EQ(done_rows(strips, s), (Values{4, 8, 9}));
+    EXPECT_EQ(strips.stages[s].outer_dims, (std::vector<int>{0}));
   }
-  for (const StripRing& ring : strips.rings) {
+  for (const WalkRing& ring : strips.rings) {
     EXPECT_EQ(ring.rows, 4);
     EXPECT_EQ(ring.kept_rows, 0);
   }
@@ -319,21 +323,21 @@ TEST(Strips, WinogradsOperatorsWalkTilesOfFourRows) {
   ASSERT_TRUE(rewritten) << rewritten.error().message;
   const ValueId y = rewritten->outputs[0];
   Chain chain(rewritten.take(), y, 3);
-  const StripAnalysis strips = chain.legal(stream(kRows, 4));
+  const Walk strips = chain.legal(stream(kRows, 4));
   ASSERT_EQ(strips.stages.size(), 3u);
   // One row of tiles a strip: tiles, products; then four rows of the result.
   for (int s : {0, 1}) {
     EXPECT_EQ(strips.stages[s].rows, 3) << s;
-    EXPECT_EQ(in_strips(strips, strips.stages[s].done), (Values{1, 2, 3})) << s;
+    EXPECT_EQ(done_rows(strips, s), (Values{1, 2, 3})) << s;
   }
-  const StripStage& result = strips.stages[2];
+  const WalkStage& result = strips.stages[2];
   EXPECT_EQ(result.unit, 4);
-  EXPECT_EQ(in_strips(strips, result.done), (Values{4, 8, 12}));
+  EXPECT_EQ(done_rows(strips, 2), (Values{4, 8, 12}));
   EXPECT_EQ(result.granule, 4);
-  for (const StripRing& ring : strips.rings) EXPECT_EQ(ring.kept_rows, 0);
+  for (const WalkRing& ring : strips.rings) EXPECT_EQ(ring.kept_rows, 0);
   // Strips of one row: a row of tiles is made when its first row is due.
-  const StripAnalysis fine = chain.legal(stream(kRows, 1));
-  EXPECT_EQ(in_strips(fine, fine.stages[1].done), (Values{1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3}));
+  const Walk fine = chain.legal(stream(kRows, 1));
+  EXPECT_EQ(done_rows(fine, 1), (Values{1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3}));
 }
 
 TEST(Strips, WhatMakesNoSenseIsRefused) {
@@ -375,21 +379,19 @@ TEST(Strips, WhatOthersReadIsNotWrittenTwice) {
   source.output_names = {"mid", "y"};
   const Graph prepared = prepare(source);
   const FusionPlan plan = plan_unfused(prepared);
-  FusionGroup group;
-  for (const FusionGroup& part : plan.groups) {
+  GroupPlan group;
+  for (const GroupPlan& part : plan.groups) {
     const std::string& name = prepared.nodes[part.stages[0].nodes[0]].name;
     if (name == "first" || name == "second") group.stages.push_back(part.stages[0]);
   }
   ASSERT_EQ(group.stages.size(), 2u);
-  group.strips = stream(kRows, 2, 2);
-  auto refused = analyze_strips(prepared, plan.storage, group);
+  auto refused = resolve_walk(prepared, plan.storage, group.stages, stream(kRows, 2, 2));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().message,
             "'first' cannot walk in step with the group: what other groups read would be written "
             "by two workers");
   // One worker may write what the others read; the second stage reads a ring all the same.
-  group.strips = stream(kRows, 2);
-  auto legal = analyze_strips(prepared, plan.storage, group);
+  auto legal = resolve_walk(prepared, plan.storage, group.stages, stream(kRows, 2));
   ASSERT_TRUE(legal) << legal.error().message;
   EXPECT_EQ(legal->rings.size(), 1u);
 }
@@ -405,20 +407,20 @@ TEST(Strips, MarginsThatAnotherWorkerZeroesAreNotRead) {
   graph.output_names = {"y", "z"};
   const Graph prepared = prepare(graph);
   const FusionPlan plan = plan_unfused(prepared);
-  FusionGroup group;
-  for (const FusionGroup& part : plan.groups) {
+  GroupPlan group;
+  for (const GroupPlan& part : plan.groups) {
     const std::string& name = prepared.nodes[part.stages[0].nodes[0]].name;
     if (name == "first" || name == "second") group.stages.push_back(part.stages[0]);
   }
   ASSERT_EQ(group.stages.size(), 2u);
-  group.strips = stream(kRows, 2, 2);
-  group.strips->outer.push_back({0, 1});
-  auto refused = analyze_strips(prepared, plan.storage, group);
+  StripSchedule schedule = stream(kRows, 2, 2);
+  schedule.outer.push_back({0, 1});
+  auto refused = resolve_walk(prepared, plan.storage, group.stages, schedule);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().message,
             "'first' cannot walk in step with the group: another worker would zero its margins");
-  group.strips->partitions = 1;
-  EXPECT_TRUE(analyze_strips(prepared, plan.storage, group));
+  schedule.partitions = 1;
+  EXPECT_TRUE(resolve_walk(prepared, plan.storage, group.stages, schedule));
 }
 
 /// Rings have no zeros along the dimensions that outer loops walk.

@@ -40,7 +40,7 @@ void move_border(Lines& lines, Choices& choices) {
   const size_t at = any_line(lines, choices);
   for (size_t i = at; i + 1 < lines.size(); ++i) {
     if (lines[i] != "}") continue;
-    // "}", "group compute {": what stands before them are schedules and links.
+    // "}", "group compute {": what stands before them are schedules.
     lines[i + 1] = "  stage";
     lines.erase(lines.begin() + static_cast<int64_t>(i));
     return;

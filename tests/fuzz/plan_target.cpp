@@ -43,9 +43,7 @@ struct PlannedGraph {
     Machine machine;
     machine.isa = kIsas[number / kPlansOfIsa];
     machine.threads = 1 + static_cast<int>(seed % 3);
-    const search::GroupTime one_each = [](const auto&, const auto&, const auto*, const auto&) {
-      return 1;
-    };
+    const search::GroupTime one_each = [](const auto&, const auto&, const auto&) { return 1; };
     const size_t kind = number % kPlansOfIsa;
     if (kind == 0) {
       return fusion::to_string(graph, search::find_plan(graph, machine, one_each));

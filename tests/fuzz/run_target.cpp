@@ -121,8 +121,8 @@ Finding difference(const graph::Graph& graph, const std::vector<Tensor>& values,
 /// Whether code for the plan is made and run in no time: plans can ask for any unrolling.
 bool is_small(const fusion::FusionPlan& plan) {
   constexpr int64_t kMostTile = 1024, kMostPartitions = 64;
-  for (const fusion::FusionGroup& group : plan.groups) {
-    if (group.strips && group.strips->partitions > kMostPartitions) return false;
+  for (const fusion::GroupPlan& group : plan.groups) {
+    if (group.walk && group.walk->schedule.partitions > kMostPartitions) return false;
     for (const auto& [nest, schedule] : group.nests) {
       int64_t tile = schedule.vector_tile * schedule.reduction_unroll;
       for (const auto& tiled : schedule.register_tile) tile *= tiled.extent;
@@ -155,9 +155,7 @@ Result<driver::Pipeline> pipeline_of(const graph::Graph& imported, Choices& choi
   pipeline.graph = fusion::prepare(rewritten);
   CORF_RETURN_IF_ERROR(graph::verify(pipeline.graph));
   if (choices.chance(96)) {
-    const search::GroupTime one_each = [](const auto&, const auto&, const auto*, const auto&) {
-      return 1;
-    };
+    const search::GroupTime one_each = [](const auto&, const auto&, const auto&) { return 1; };
     pipeline.plan = search::find_plan(pipeline.graph, pipeline.machine, one_each);
   } else {
     pipeline.plan = search::find_plan(pipeline.graph, pipeline.machine,

@@ -64,7 +64,7 @@ class LaneSteps : public testing::TestWithParam<Isa> {
   std::optional<NestSchedule> with_steps(const fusion::Nest& nest,
                                          const fusion::StoragePlan& storage,
                                          NestSchedule schedule) {
-    if (!nest.is_contraction() || schedule.vector_axis < 0) return std::nullopt;
+    if (!nest.contraction || schedule.vector_axis < 0) return std::nullopt;
     auto &loops = schedule.reduction_order, &unrolled = schedule.unrolled_reductions;
     loops.insert(loops.begin(), unrolled.begin(), unrolled.end());
     unrolled.clear();
@@ -97,7 +97,7 @@ TEST_P(LaneSteps, AddUpToTheSameSums) {
     pipeline.graph = fusion::prepare(graph);
     pipeline.plan = search::find_unfused_plan(pipeline.graph, pipeline.machine);
     bool found = false;
-    for (fusion::FusionGroup& group : pipeline.plan.groups) {
+    for (fusion::GroupPlan& group : pipeline.plan.groups) {
       for (fusion::ScheduledNest& scheduled : group.nests) {
         auto schedule = with_steps(scheduled.nest, pipeline.plan.storage, scheduled.schedule);
         if (!schedule) continue;

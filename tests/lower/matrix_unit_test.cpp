@@ -70,7 +70,7 @@ struct Case {
 std::optional<NestSchedule> on_matrix_unit(const fusion::Nest& nest,
                                            const fusion::StoragePlan& storage,
                                            NestSchedule schedule, int64_t channels) {
-  if (!nest.is_contraction() || schedule.vector_axis < 0) return std::nullopt;
+  if (!nest.contraction || schedule.vector_axis < 0) return std::nullopt;
   auto& loops = schedule.reduction_order;
   loops.insert(loops.end(), schedule.unrolled_reductions.begin(),
                schedule.unrolled_reductions.end());
@@ -97,7 +97,7 @@ std::optional<NestSchedule> on_matrix_unit(const fusion::Nest& nest,
 /// Puts what can be on the matrix unit; false if that is nothing.
 bool put_on_matrix_unit(driver::Pipeline& pipeline, int64_t channels) {
   bool found = false;
-  for (fusion::FusionGroup& group : pipeline.plan.groups) {
+  for (fusion::GroupPlan& group : pipeline.plan.groups) {
     for (fusion::ScheduledNest& scheduled : group.nests) {
       auto schedule =
           on_matrix_unit(scheduled.nest, pipeline.plan.storage, scheduled.schedule, channels);
@@ -283,7 +283,7 @@ TEST(MatrixUnit, WhatFollowsAPanelRunsBesideTheProductsOfTheNext) {
         pipeline.graph = fusion::prepare(graph);
         pipeline.plan = search::find_unfused_plan(pipeline.graph, pipeline.machine);
         ASSERT_TRUE(put_on_matrix_unit(pipeline, channels_at_once));
-        for (fusion::FusionGroup& group : pipeline.plan.groups) {
+        for (fusion::GroupPlan& group : pipeline.plan.groups) {
           NestSchedule& schedule = group.nests[0].schedule;
           if (schedule.matrix == 0) continue;
           schedule.block_axis = -1;  // all rows
@@ -343,11 +343,11 @@ TEST(MatrixUnit, AttentionPacksKeysAndValuesBeforeItsStrips) {
     pipeline.plan = search::find_plan(pipeline.graph, pipeline.machine,
                                       driver::prediction(pipeline.graph, pipeline.machine));
     int products = 0;
-    for (const fusion::FusionGroup& group : pipeline.plan.groups) {
+    for (const fusion::GroupPlan& group : pipeline.plan.groups) {
       for (const fusion::ScheduledNest& scheduled : group.nests) {
         if (scheduled.schedule.matrix == 0) continue;
         ++products;
-        EXPECT_TRUE(group.strips.has_value());
+        EXPECT_TRUE(group.walk.has_value());
       }
     }
     EXPECT_EQ(products, 2);

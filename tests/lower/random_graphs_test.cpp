@@ -51,9 +51,7 @@ TEST_P(RandomGraphs, LoweredProgramsGiveTheReferencesBits) {
     ASSERT_TRUE(sound) << sound.error().message;
     const Machine machine = machine_of(GetParam(), 1 + static_cast<int>(seed % 3));
     // Half of the networks run operator by operator, half with all fused that can be.
-    const search::GroupTime one_each = [](const auto&, const auto&, const auto*, const auto&) {
-      return 1;
-    };
+    const search::GroupTime one_each = [](const auto&, const auto&, const auto&) { return 1; };
     fusion::FusionPlan plan = seed % 2 == 0 ? search::find_unfused_plan(graph, machine)
                                             : search::find_plan(graph, machine, one_each);
     auto program = lower::lower(graph, plan);

@@ -51,7 +51,7 @@ graph::Graph product(int64_t m, int64_t k, int64_t n, int terms) {
 /// The schedule of the nest with a reduction.
 fusion::ScheduledNest contraction(const graph::Graph& graph, const Machine& machine) {
   const fusion::FusionPlan plan = find_unfused_plan(graph, machine);
-  for (const fusion::FusionGroup& group : plan.groups) {
+  for (const fusion::GroupPlan& group : plan.groups) {
     for (const fusion::ScheduledNest& nest : group.nests) {
       if (nest.nest.reduce_op >= 0) return nest;
     }

@@ -64,10 +64,10 @@ TEST(FindPlan, LongAttentionsAreOneKernel) {
     const graph::Graph graph = attention(8, rows);
     const fusion::FusionPlan plan = find_plan(graph, machine, driver::prediction(graph, machine));
     ASSERT_EQ(plan.groups.size(), 1u) << rows;
-    ASSERT_TRUE(plan.groups[0].strips) << rows;
+    ASSERT_TRUE(plan.groups[0].walk) << rows;
     EXPECT_EQ(plan.groups[0].stages.size(), 5u) << rows;
-    EXPECT_EQ(plan.groups[0].strips->outer.size(), 1u) << rows;
-    EXPECT_LT(plan.groups[0].strips->strip, rows);
+    EXPECT_EQ(plan.groups[0].walk->schedule.outer.size(), 1u) << rows;
+    EXPECT_LT(plan.groups[0].walk->schedule.strip, rows);
   }
 }
 
@@ -118,16 +118,16 @@ TEST(FindPlan, KernelsShareOutWhatTheirWorkersHaveWritten) {
   ASSERT_EQ(plan.groups.size(), 4u);
   fusion::SpansSoFar written;
   int num_reads = 0;
-  for (const fusion::FusionGroup& group : plan.groups) {
+  for (const fusion::GroupPlan& group : plan.groups) {
     ASSERT_EQ(group.nests.size(), 1u);
     for (const fusion::Access& load : group.nests[0].nest.loads) {
       const std::optional<int64_t> span = written(load.root);
       if (!span) continue;
       ++num_reads;
-      EXPECT_TRUE(fusion::same_split(*span, fusion::split_span(group, nullptr, 0, load)))
+      EXPECT_TRUE(fusion::same_split(*span, fusion::split_span(group, 0, load)))
           << "span written " << *span;
     }
-    written.add(group, nullptr);
+    written.add(group);
   }
   EXPECT_EQ(num_reads, 3);
 }
@@ -138,7 +138,7 @@ TEST(FindPlan, LargeWeightsAreSharedOut) {
   const graph::Graph graph = products(32, {2048, 2048, 2048});
   const fusion::FusionPlan plan =
       find_unfused_plan(graph, machine, driver::prediction(graph, machine));
-  for (const fusion::FusionGroup& group : plan.groups) {
+  for (const fusion::GroupPlan& group : plan.groups) {
     const auto& [nest, schedule] = group.nests[0];
     ASSERT_GE(schedule.partition_axis, 0);
     EXPECT_EQ(nest.axes[static_cast<size_t>(schedule.partition_axis)].extent, 2048);
@@ -172,8 +172,8 @@ TEST(FindPlan, BatchesOnTheMatrixUnitWalkTheirImages) {
     const graph::Graph graph = inverted_residuals(batch);
     const fusion::FusionPlan plan = find_plan(graph, machine, driver::prediction(graph, machine));
     int num_on_unit = 0;
-    for (const fusion::FusionGroup& group : plan.groups) {
-      if (!group.strips || group.strips->outer.empty()) continue;
+    for (const fusion::GroupPlan& group : plan.groups) {
+      if (!group.walk || group.walk->schedule.outer.empty()) continue;
       for (const fusion::ScheduledNest& stage : group.nests) {
         num_on_unit += stage.schedule.matrix != 0;
       }

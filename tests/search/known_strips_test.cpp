@@ -55,7 +55,7 @@ Machine some_machine() {
 /// Signatures of the unfused plan's groups [first, first + 2), for each `first`.
 std::vector<std::string> signatures(const Graph& graph) {
   const fusion::FusionPlan plan = find_unfused_plan(graph, some_machine());
-  fusion::StripCache cache(graph, plan.storage);
+  fusion::WalkCache cache(graph, plan.storage);
   KnownStrips known(graph, plan.storage, cache);
   std::vector<std::string> all;
   for (size_t first = 0; first + 2 <= plan.groups.size(); ++first) {
@@ -94,14 +94,12 @@ TEST(KnownStrips, SchedulesFitEqualBlocks) {
   const Machine machine = some_machine();
   const GroupTime time = driver::prediction(graph, machine);
   fusion::FusionPlan plan = find_unfused_plan(graph, machine);
-  fusion::StripCache cache(graph, plan.storage);
+  fusion::WalkCache cache(graph, plan.storage);
   KnownStrips known(graph, plan.storage, cache);
   const auto joined = [&](size_t first) {
-    fusion::FusionGroup group;
+    fusion::GroupPlan group;
     for (size_t i = first; i < first + 2; ++i) {
       group.stages.push_back(plan.groups[i].stages[0]);
-      group.links.insert(group.links.end(), plan.groups[i].links.begin(),
-                         plan.groups[i].links.end());
     }
     return group;
   };

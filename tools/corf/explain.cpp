@@ -80,8 +80,11 @@ void add_explain(CLI::App& app) {
   command->add_flag("!--no-measure", settings->measure, "Do not compile and run the model");
   command->footer(
       "For each value between two operators: how its elements map onto the consumer's; inline\n"
-      "(computed where it is read), stream (a few rows in a ring) or materialise (in memory); "
-      "why.\n"
+      "(computed where it is read), stream (a few rows in a ring), recompute (such a ring, rows "
+      "at\n"
+      "seams made by both workers), scatter (some channels at a time, added to partial results) "
+      "or\n"
+      "materialise (in memory); why, or which kernel across it was tried and what it would take.\n"
       "Examples:\n"
       "  corf explain mobilenet.onnx --shape x=1x3x224x224\n"
       "  corf explain model.onnx --html plan.html --dot plan.dot\n"

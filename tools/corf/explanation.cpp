@@ -105,7 +105,7 @@ std::string to_table(const std::vector<MeasuredGroup>& groups) {
     bool streams = false;
     for (const ExplainedLink& link : group.links) {
       if (is_inline(link)) continue;
-      streams |= link.strategy == "stream";
+      streams |= link.strategy != "materialise";
       text +=
           fmt::format("{:27}  {} -> {}: {}, {} ({})\n", "", printable(link.producer),
                       printable(link.consumer), link.mapping, link.strategy, printable(link.why));

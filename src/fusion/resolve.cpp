@@ -1,5 +1,4 @@
-// Longer than 500 lines because all steps of the analysis share its tables of stages and reads.
-#include "fusion/strips.h"
+#include "fusion/resolve.h"
 
 #include <algorithm>
 #include <map>
@@ -7,8 +6,8 @@
 #include <set>
 
 #include "fusion/order.h"
-#include "fusion/ring_storage.h"
 #include "fusion/row_bounds.h"
+#include "fusion/walk_rows.h"
 #include "support/checked.h"
 
 namespace corf::fusion {
@@ -19,64 +18,46 @@ using graph::NodeId;
 using graph::ValueId;
 using index::ExprKind;
 
-/// A partition's first strip has no predecessor: as if every stage's had ended so many rows
-/// earlier. That is taken off each stage's own rows: a map of rows to rows that goes no lower than
-/// 0 (the edges of Resize) would lose it.
-constexpr int64_t kLongBefore = int64_t{1} << 40;
-
 /// Beyond these, sums of the analysis could overflow, and going through all partitions take long.
 constexpr int64_t kMostPoints = int64_t{1} << 31, kMostPartitions = 65536;
 
-/// One read of a stage's result by a later stage.
-struct Read {
-  int producer = -1, consumer = -1;
-  ValueId value = -1;
-  /// Rows of the producer that the consumer's row, variable 0, reads.
-  Expr least, greatest;
-};
-
-class Analyzer {
+class WalkResolver {
  public:
-  /// `in_expressions`: or in numbers only.
-  Analyzer(const Graph& graph, const StoragePlan& storage, const FusionGroup& group,
-           StripCache& cache, bool in_expressions)
-      : graph_(graph),
-        storage_(storage),
-        group_(group),
-        schedule_(*group.strips),
-        cache_(cache),
-        in_expressions_(in_expressions) {}
+  WalkResolver(const Graph& graph, const StoragePlan& storage, const std::vector<Stage>& stages,
+               const StripSchedule& schedule, WalkCache& cache)
+      : graph_(graph), storage_(storage), stages_(stages), schedule_(schedule), cache_(cache) {
+    result_.schedule = schedule;
+  }
 
-  Result<StripAnalysis> run() {
-    for (const Stage& stage : group_.stages) {
+  Result<Walk> run() {
+    for (const Stage& stage : stages_) {
       nests_.push_back(&cache_.nest_of(graph_, storage_, stage));
     }
-    for (size_t s = 0; s < group_.stages.size(); ++s) {
-      for (ValueId value : group_.stages[s].stored) producer_[value] = static_cast<int>(s);
+    for (size_t s = 0; s < stages_.size(); ++s) {
+      for (ValueId value : stages_[s].stored) producer_[value] = static_cast<int>(s);
     }
-    result_.stages.resize(group_.stages.size());
+    result_.stages.resize(stages_.size());
     CORF_RETURN_IF_ERROR(place_last());
     for (int s = num_stages() - 2; s >= 0; --s) CORF_RETURN_IF_ERROR(place_stage(s));
     CORF_RETURN_IF_ERROR(check_aliases());
     for (int s = 0; s < num_stages(); ++s) CORF_RETURN_IF_ERROR(find_units(s));
-    find_rows();
     find_rings();
     CORF_RETURN_IF_ERROR(check_margins());
-    CORF_RETURN_IF_ERROR(walk());
+    CORF_RETURN_IF_ERROR(count_rows());
     return std::move(result_);
   }
 
  private:
-  int num_stages() const { return static_cast<int>(group_.stages.size()); }
-  const Shape& points(int s) const { return graph_.values[group_.stages[s].stored[0]].shape; }
+  int num_stages() const { return static_cast<int>(stages_.size()); }
+  const Shape& points(int s) const { return graph_.values[stages_[s].stored[0]].shape; }
   Error fault(int s, std::string_view what) const {
     return make_error(ErrorCode::kUnsupported, "'{}' cannot walk in step with the group: {}",
-                      graph_.nodes[group_.stages[s].nodes[0]].name, what);
+                      graph_.nodes[stages_[s].nodes[0]].name, what);
   }
 
   Status place_last() {
     const int last = num_stages() - 1;
-    StripStage& stage = result_.stages[last];
+    WalkStage& stage = result_.stages[last];
     const int rank = static_cast<int>(points(last).size());
     std::set<int> dims;
     auto sound = [&](int dim) {
@@ -137,9 +118,9 @@ class Analyzer {
 
   /// The dimensions of stage s that its readers walk with theirs.
   Status place_stage(int s) {
-    StripStage& stage = result_.stages[s];
+    WalkStage& stage = result_.stages[s];
     for (int c = s + 1; c < num_stages(); ++c) {
-      const StripStage& consumer = result_.stages[c];
+      const WalkStage& consumer = result_.stages[c];
       for (const Access& load : nests_[c]->loads) {
         auto it = producer_.find(load.value);
         if (it == producer_.end() || it->second != s) continue;
@@ -182,12 +163,12 @@ class Analyzer {
         auto least = least_at(at, nests_[c]->axes, consumer.stream_dim, row);
         auto greatest = greatest_at(at, nests_[c]->axes, consumer.stream_dim, row);
         if (!least || !greatest) return fault(s, "its rows are not read in growing order");
-        reads_.push_back({s, c, load.value, *least, *greatest});
+        result_.reads.push_back({s, c, load.value, *least, *greatest});
       }
     }
     if (stage.stream_dim < 0) return fault(s, "no later stage reads it");
     CORF_RETURN_IF_ERROR(check_stored(s));
-    for (ValueId value : group_.stages[s].stored) {
+    for (ValueId value : stages_[s].stored) {
       for (size_t i = 0; i < schedule_.outer.size(); ++i) {
         if (is_innermost(value, stage.outer_dims[i])) {
           return fault(s, "an outer dimension runs along the vectors");
@@ -204,9 +185,9 @@ class Analyzer {
 
   /// What nobody reads has no rows that a strip would need.
   Status check_stored(int s) const {
-    for (ValueId value : group_.stages[s].stored) {
-      const bool is_read = std::any_of(reads_.begin(), reads_.end(),
-                                       [&](const Read& read) { return read.value == value; });
+    for (ValueId value : stages_[s].stored) {
+      const bool is_read = std::any_of(result_.reads.begin(), result_.reads.end(),
+                                       [&](const WalkRead& read) { return read.value == value; });
       if (is_read || is_read_outside(value)) continue;
       return make_error(ErrorCode::kUnsupported,
                         "'{}' is stored, but nothing outside of its stage reads it",
@@ -242,10 +223,10 @@ class Analyzer {
   }
 
   Status find_units(int s) {
-    StripStage& stage = result_.stages[s];
+    WalkStage& stage = result_.stages[s];
     std::vector<int> dims = stage.outer_dims;
     dims.push_back(stage.stream_dim);
-    auto [it, fresh] = cache_.units.try_emplace({group_.stages[s].nodes[0], dims});
+    auto [it, fresh] = cache_.units.try_emplace({stages_[s].nodes[0], dims});
     if (fresh) {
       it->second.assign(dims.size(), 1);
       Nest nest = *nests_[s];
@@ -263,66 +244,11 @@ class Analyzer {
     return {};
   }
 
-  Expr rounded_up(const Expr& rows, int64_t unit) const {
-    return unit == 1 ? rows : ceil_div(rows, unit) * Expr(unit);
-  }
-  Expr rounded_down(const Expr& rows, int64_t unit) const {
-    return unit == 1 ? rows : floor_div(rows, Expr(unit)) * Expr(unit);
-  }
-
-  /// The least or greatest row read of `value` (-1: anything of stage s) when consumers are at
-  /// row(c).
-  template <typename Row>
-  Expr extreme(int s, ValueId value, Row row, bool upper) const {
-    std::optional<Expr> result;
-    for (const Read& read : reads_) {
-      if (read.producer != s || (value >= 0 && read.value != value)) continue;
-      const Expr at =
-          index::substitute(upper ? read.greatest : read.least,
-                            [&](int) -> std::optional<Expr> { return row(read.consumer); });
-      result = !result ? at : upper ? max(*result, at) : min(*result, at);
-    }
-    return *result;
-  }
-
-  void find_rows() {
-    const int last = num_stages() - 1;
-    const Expr part = Expr::variable(kPartitionVariable), strip = Expr::variable(kStripVariable);
-    const Expr length(schedule_.strip), rows(result_.stages[last].rows);
-    const bool split = schedule_.partition_loop == static_cast<int>(schedule_.outer.size());
-    const Expr parts(split ? schedule_.partitions : 1);
-    const Expr strips(corf::ceil_div(result_.stages[last].rows, schedule_.strip));
-    const Expr from = split ? floor_div(part * strips, parts) : Expr(0);
-    const Expr to = split ? floor_div((part + Expr(1)) * strips, parts) : strips;
-    result_.num_strips = to - from;
-    const Expr before_first = Expr(kLongBefore) * (Expr(1) - min(strip, Expr(1)));
-    std::vector<Expr> raw_prev(num_stages()), raw_done(num_stages());
-    StripStage& end = result_.stages[last];
-    end.begin = from * length;
-    end.prev = end.begin + strip * length;
-    end.done = min(rows, end.prev + length);
-    raw_prev[last] = end.prev;
-    raw_done[last] = end.done;
-    if (!in_expressions_) return;
-    for (int s = last - 1; s >= 0; --s) {
-      StripStage& stage = result_.stages[s];
-      const Expr begin =
-          extreme(s, -1, [&](int c) { return result_.stages[c].begin; }, /*upper=*/false);
-      const Expr done = extreme(s, -1, [&](int c) { return raw_done[c] - Expr(1); }, true);
-      const Expr prev = extreme(s, -1, [&](int c) { return raw_prev[c] - Expr(1); }, true);
-      stage.begin = rounded_down(max(Expr(0), min(begin, Expr(stage.rows - 1))), stage.unit);
-      raw_done[s] = min(Expr(stage.rows), rounded_up(done + Expr(1), stage.unit));
-      raw_prev[s] = min(Expr(stage.rows), rounded_up(prev + Expr(1), stage.unit));
-      stage.prev = max(stage.begin, raw_prev[s] - before_first);
-      stage.done = max(stage.begin, raw_done[s]);
-    }
-  }
-
   bool is_read_outside(ValueId value) const {
     if (cache_.is_output[value]) return true;
     const std::vector<NodeId>& readers = cache_.readers[value];
     return std::any_of(readers.begin(), readers.end(), [&](NodeId reader) {
-      return std::none_of(group_.stages.begin(), group_.stages.end(), [&](const Stage& stage) {
+      return std::none_of(stages_.begin(), stages_.end(), [&](const Stage& stage) {
         return std::count(stage.nodes.begin(), stage.nodes.end(), reader) > 0;
       });
     });
@@ -330,35 +256,25 @@ class Analyzer {
 
   bool owns_storage(ValueId value) const {
     const Root& place = storage_.roots[storage_.values[value].root];
-    if (place.value != value) return false;
-    if (place.kind != Root::Kind::kArena && place.kind != Root::Kind::kRing) return false;
-    return cache_.sharers[value] == 1;
+    return place.value == value && place.kind == Root::Kind::kArena && cache_.sharers[value] == 1;
   }
 
   void find_rings() {
     for (int s = 0; s + 1 < num_stages(); ++s) {
-      for (ValueId value : group_.stages[s].stored) {
+      for (ValueId value : stages_[s].stored) {
         if (is_read_outside(value) || !owns_storage(value)) continue;
-        StripRing ring;
+        WalkRing ring;
         ring.value = value;
         ring.stage = s;
-        if (in_expressions_) {
-          auto prev = [&](int c) { return result_.stages[c].prev; };
-          auto last = [&](int c) { return result_.stages[c].done - Expr(1); };
-          ring.first = min(extreme(s, value, prev, /*upper=*/false), result_.stages[s].prev);
-          ring.needed = extreme(s, value, last, true) + Expr(1);
-        }
         result_.rings.push_back(std::move(ring));
       }
     }
   }
 
   bool is_stored_outside(int s) const {
-    return std::any_of(
-        group_.stages[s].stored.begin(), group_.stages[s].stored.end(), [&](ValueId value) {
-          return std::none_of(result_.rings.begin(), result_.rings.end(),
-                              [&](const StripRing& ring) { return ring.value == value; });
-        });
+    const std::vector<ValueId>& stored = stages_[s].stored;
+    return std::any_of(stored.begin(), stored.end(),
+                       [&](ValueId value) { return !result_.ring_of(value); });
   }
 
   /// Workers share the zeroing of what surrounds a stored value; no barrier stands between that and
@@ -366,10 +282,7 @@ class Analyzer {
   Status check_margins() const {
     if (schedule_.partitions == 1) return {};
     for (const auto& [value, s] : producer_) {
-      const bool in_ring =
-          std::any_of(result_.rings.begin(), result_.rings.end(),
-                      [value = value](const StripRing& ring) { return ring.value == value; });
-      if (in_ring || !storage_.values[value].has_margins()) continue;
+      if (result_.ring_of(value) || !storage_.values[value].has_margins()) continue;
       for (const Nest* nest : nests_) {
         for (const Access& load : nest->loads) {
           if (load.value == value) return fault(s, "another worker would zero its margins");
@@ -379,56 +292,10 @@ class Analyzer {
     return {};
   }
 
-  /// Rows of all stages in one strip, as numbers.
-  struct Rows {
-    std::vector<int64_t> begin, raw_prev, raw_done, prev, done;
-  };
-
-  /// The least or greatest row that `value` (-1: anything of stage s) is read at.
-  int64_t extreme_row(int s, ValueId value, const std::vector<int64_t>& row, int64_t add,
-                      bool upper) const {
-    std::optional<int64_t> result;
-    for (const Read& read : reads_) {
-      if (read.producer != s || (value >= 0 && read.value != value)) continue;
-      const int64_t of_consumer[] = {row[read.consumer] + add};
-      const int64_t at = index::evaluate(upper ? read.greatest : read.least, of_consumer);
-      result = !result ? at : upper ? std::max(*result, at) : std::min(*result, at);
-    }
-    return *result;
-  }
-
-  /// What the expressions of find_rows evaluate to.
-  Rows rows_at(int64_t part, int64_t strip) const {
-    const auto n = static_cast<size_t>(num_stages());
-    Rows rows{std::vector<int64_t>(n), std::vector<int64_t>(n), std::vector<int64_t>(n),
-              std::vector<int64_t>(n), std::vector<int64_t>(n)};
-    const int last = num_stages() - 1;
-    const int64_t at[] = {part, strip};
-    rows.begin[last] = index::evaluate(result_.stages[last].begin, at);
-    rows.prev[last] = index::evaluate(result_.stages[last].prev, at);
-    rows.done[last] = rows.raw_done[last] = index::evaluate(result_.stages[last].done, at);
-    rows.raw_prev[last] = rows.prev[last];
-    for (int s = last - 1; s >= 0; --s) {
-      const StripStage& stage = result_.stages[s];
-      const int64_t begin = extreme_row(s, -1, rows.begin, 0, /*upper=*/false);
-      rows.begin[s] =
-          corf::floor_div(std::max<int64_t>(0, std::min(begin, stage.rows - 1)), stage.unit) *
-          stage.unit;
-      auto before = [&](const std::vector<int64_t>& of) {
-        return std::min(stage.rows, round_up(extreme_row(s, -1, of, -1, true) + 1, stage.unit));
-      };
-      rows.raw_done[s] = before(rows.raw_done);
-      rows.raw_prev[s] = before(rows.raw_prev);
-      rows.prev[s] = std::max(rows.begin[s], rows.raw_prev[s] - (strip == 0 ? kLongBefore : 0));
-      rows.done[s] = std::max(rows.begin[s], rows.raw_done[s]);
-    }
-    return rows;
-  }
-
   /// Whether the loops over blocks reach all points of the stage.
-  bool covers_outer_dims(const StripStage& stage, const Shape& points) const {
+  bool covers_outer_dims(const WalkStage& stage, const Shape& points) const {
     const std::vector<NestAxis>& axes = nests_.back()->axes;
-    const StripStage& last = result_.stages.back();
+    const WalkStage& last = result_.stages.back();
     for (size_t i = 0; i < stage.outer_dims.size(); ++i) {
       const int64_t blocks = corf::ceil_div(axes[last.outer_dims[i]].extent, last.outer_blocks[i]);
       if (blocks * stage.outer_blocks[i] < points[stage.outer_dims[i]]) return false;
@@ -436,55 +303,25 @@ class Analyzer {
     return true;
   }
 
-  /// Goes through all strips with numbers: rows of rings, rows made twice, granules of strips.
-  Status walk() {
-    const bool split = schedule_.partition_loop == static_cast<int>(schedule_.outer.size());
-    const int64_t partitions = split ? schedule_.partitions : 1;
+  /// Goes through all strips: rows of rings, rows made twice, granules of strips.
+  Status count_rows() {
+    const int64_t partitions = schedule_.splits_stream() ? schedule_.partitions : 1;
     std::vector<int64_t> covered(num_stages(), 0);
-    std::vector<bool> stored_outside;
-    for (int s = 0; s < num_stages(); ++s) stored_outside.push_back(is_stored_outside(s));
+    for (int s = 0; s < num_stages(); ++s) stored_outside_.push_back(is_stored_outside(s));
     for (int64_t part = 0; part < partitions; ++part) {
-      const int64_t here[] = {part};
-      const int64_t count = index::evaluate(result_.num_strips, here);
+      const int64_t count = num_strips(result_, part);
       for (int64_t strip = 0; strip < count; ++strip) {
-        const Rows rows = rows_at(part, strip);
+        const std::vector<StageRows> rows = rows_at(result_, part, strip);
         for (int s = 0; s < num_stages(); ++s) {
-          StripStage& stage = result_.stages[s];
-          stage.rows_made += rows.done[s] - rows.prev[s];
-          stage.rows_in_strip = std::max(stage.rows_in_strip, rows.done[s] - rows.prev[s]);
-          for (int64_t row : {rows.prev[s], rows.done[s]}) {
-            if (row != stage.rows) stage.granule = std::gcd(stage.granule, row);
-          }
-          if (rows.prev[s] < covered[s]) stage.overlaps = true;
-          if (rows.prev[s] > covered[s] && stored_outside[s]) {
-            return fault(s, "rows that other groups read are skipped");
-          }
-          covered[s] = std::max(covered[s], rows.done[s]);
+          CORF_RETURN_IF_ERROR(count_stage(s, rows[s], covered[s]));
         }
-        for (StripRing& ring : result_.rings) {
-          const int s = ring.stage;
-          const int64_t first =
-              std::min(extreme_row(s, ring.value, rows.prev, 0, /*upper=*/false), rows.prev[s]);
-          const int64_t needed = extreme_row(s, ring.value, rows.done, -1, true) + 1;
-          ring.rows = std::max({ring.rows, rows.done[s] - first, needed - first});
-          if (strip + 1 == count) continue;
-          const int64_t next =
-              std::min(extreme_row(s, ring.value, rows.done, 0, /*upper=*/false), rows.done[s]);
-          ring.kept_rows = std::max(ring.kept_rows, rows.done[s] - next);
-        }
+        for (WalkRing& ring : result_.rings) count_ring(rows, strip + 1 == count, ring);
       }
     }
-    for (const StripRing& ring : result_.rings) {
-      const Storage& place = storage_.values[ring.value];
-      const int d = result_.stages[ring.stage].stream_dim;
-      const bool innermost = ring_strides(graph_, result_, ring, place)[d] == 1;
-      if (innermost && (ring.kept_rows > 0 || place.margin_before[d] + place.margin_after[d] > 0)) {
-        return fault(ring.stage, "rows that stay from strip to strip run along the vectors");
-      }
-    }
+    for (WalkRing& ring : result_.rings) CORF_RETURN_IF_ERROR(place_ring(ring));
     for (int s = 0; s < num_stages(); ++s) {
-      const StripStage& stage = result_.stages[s];
-      if (!stored_outside[s]) continue;
+      const WalkStage& stage = result_.stages[s];
+      if (!stored_outside_[s]) continue;
       if (stage.overlaps && partitions > 1) {
         return fault(s, "what other groups read would be written by two workers");
       }
@@ -496,21 +333,90 @@ class Analyzer {
     return {};
   }
 
+  /// `covered`: rows of the stage that strips before this one have made.
+  Status count_stage(int s, const StageRows& rows, int64_t& covered) {
+    WalkStage& stage = result_.stages[s];
+    stage.rows_made += rows.done - rows.prev;
+    stage.rows_in_strip = std::max(stage.rows_in_strip, rows.done - rows.prev);
+    for (int64_t row : {rows.prev, rows.done}) {
+      if (row != stage.rows) stage.granule = std::gcd(stage.granule, row);
+    }
+    if (rows.prev < covered) stage.overlaps = true;
+    if (rows.prev > covered && stored_outside_[s]) {
+      return fault(s, "rows that other groups read are skipped");
+    }
+    covered = std::max(covered, rows.done);
+    return {};
+  }
+
+  void count_ring(const std::vector<StageRows>& rows, bool is_last, WalkRing& ring) const {
+    const StageRows& own = rows[ring.stage];
+    const int64_t first =
+        std::min(least_read(result_, ring.value, rows, &StageRows::prev), own.prev);
+    const int64_t needed = greatest_read(result_, ring.value, rows) + 1;
+    ring.rows = std::max({ring.rows, own.done - first, needed - first});
+    if (is_last) return;
+    const int64_t next =
+        std::min(least_read(result_, ring.value, rows, &StageRows::done), own.done);
+    ring.kept_rows = std::max(ring.kept_rows, own.done - next);
+  }
+
+  /// Extents of the ring's memory.
+  Shape ring_extents(const WalkRing& ring, const Storage& place) const {
+    const WalkStage& stage = result_.stages[ring.stage];
+    Shape extents = graph_.values[ring.value].shape;
+    for (size_t d = 0; d < extents.size(); ++d) {
+      extents[d] += place.margin_before[d] + place.margin_after[d];
+    }
+    for (size_t i = 0; i < stage.outer_dims.size(); ++i) {
+      int64_t& extent = extents[stage.outer_dims[i]];
+      extent = std::min(extent, stage.outer_blocks[i]);
+    }
+    extents[stage.stream_dim] = ring.rows;
+    spread_over_cache_sets(extents, order_of_strides(place.strides),
+                           graph_.values[ring.value].dtype);
+    return extents;
+  }
+
+  Status place_ring(WalkRing& ring) const {
+    const WalkStage& stage = result_.stages[ring.stage];
+    const int d = stage.stream_dim;
+    Storage& place = ring.place = storage_.values[ring.value];
+    const Shape extents = ring_extents(ring, place);
+    place.strides = dense_strides(extents, order_of_strides(place.strides));
+    if (place.strides[d] == 1 &&
+        (ring.kept_rows > 0 || place.margin_before[d] + place.margin_after[d] > 0)) {
+      return fault(ring.stage, "rows that stay from strip to strip run along the vectors");
+    }
+    if (ring.kept_rows > 0) {
+      place.turning_dim = d;
+      place.turning_rows = ring.rows;
+    }
+    place.offset = 0;
+    for (int i = 0; i < static_cast<int>(extents.size()); ++i) {
+      const bool walked = i == d || std::count(stage.outer_dims.begin(), stage.outer_dims.end(), i);
+      if (!walked) place.offset += place.margin_before[i] * place.strides[i];
+    }
+    ring.root = storage_.roots[place.root];
+    ring.root.kind = Root::Kind::kRing;
+    ring.root.size_elems = num_elems(extents);
+    return {};
+  }
+
   const Graph& graph_;
   const StoragePlan& storage_;
-  const FusionGroup& group_;
+  const std::vector<Stage>& stages_;
   const StripSchedule& schedule_;
-  StripCache& cache_;
-  const bool in_expressions_;
+  WalkCache& cache_;
   std::vector<const Nest*> nests_;  // by stage, not canonical
   std::map<ValueId, int> producer_;
-  std::vector<Read> reads_;
-  StripAnalysis result_;
+  std::vector<bool> stored_outside_;  // by stage: some of its values are in no ring
+  Walk result_;
 };
 
 }  // namespace
 
-void mark_shared_axes(const StripStage& stage, Nest& nest) {
+void mark_shared_axes(const WalkStage& stage, Nest& nest) {
   int loop = 0;
   for (int dim : stage.outer_dims) {
     nest.axes[dim].block = stage.outer_blocks[loop];
@@ -519,7 +425,7 @@ void mark_shared_axes(const StripStage& stage, Nest& nest) {
   nest.axes[stage.stream_dim].shared = loop;
 }
 
-StripCache::StripCache(const Graph& graph, const StoragePlan& storage)
+WalkCache::WalkCache(const Graph& graph, const StoragePlan& storage)
     : readers(graph::consumers(graph)), is_output(graph.values.size(), false) {
   for (ValueId output : graph.outputs) is_output[output] = true;
   std::vector<int> uses(storage.roots.size(), 0);
@@ -531,22 +437,27 @@ StripCache::StripCache(const Graph& graph, const StoragePlan& storage)
   }
 }
 
-const Nest& StripCache::nest_of(const Graph& graph, const StoragePlan& storage,
-                                const Stage& stage) {
+const Nest& WalkCache::nest_of(const Graph& graph, const StoragePlan& storage, const Stage& stage) {
   auto [it, fresh] = nests.try_emplace(stage.nodes[0]);
   if (fresh) it->second = build_nest(graph, storage, stage.nodes, stage.stored);
   return it->second;
 }
 
-Result<StripAnalysis> analyze_strips(const Graph& graph, const StoragePlan& storage,
-                                     const FusionGroup& group) {
-  StripCache cache(graph, storage);
-  return Analyzer(graph, storage, group, cache, /*in_expressions=*/true).run();
+Result<Walk> resolve_walk(const Graph& graph, const StoragePlan& storage,
+                          const std::vector<Stage>& stages, const StripSchedule& schedule,
+                          WalkCache& cache) {
+  return WalkResolver(graph, storage, stages, schedule, cache).run();
 }
 
-Result<StripAnalysis> measure_strips(const Graph& graph, const StoragePlan& storage,
-                                     const FusionGroup& group, StripCache& cache) {
-  return Analyzer(graph, storage, group, cache, /*in_expressions=*/false).run();
+Result<Walk> resolve_walk(const Graph& graph, const StoragePlan& storage,
+                          const std::vector<Stage>& stages, const StripSchedule& schedule) {
+  WalkCache cache(graph, storage);
+  return resolve_walk(graph, storage, stages, schedule, cache);
+}
+
+int64_t extent_in_strip(const WalkStage& stage, const NestAxis& axis) {
+  if (axis.shared < static_cast<int>(stage.outer_dims.size())) return axis.most_steps();
+  return std::max<int64_t>(1, corf::ceil_div(stage.rows_in_strip, stage.unit));
 }
 
 }  // namespace corf::fusion

@@ -1,0 +1,33 @@
+#include "fusion/walk.h"
+
+namespace corf::fusion {
+
+const WalkRing* Walk::ring_of(graph::ValueId value) const {
+  for (const WalkRing& ring : rings) {
+    if (ring.value == value) return &ring;
+  }
+  return nullptr;
+}
+
+const Storage& StorageView::place(graph::ValueId value) const {
+  const WalkRing* ring = walk_ ? walk_->ring_of(value) : nullptr;
+  return ring ? ring->place : plan_->values[value];
+}
+
+const Root& StorageView::root(int number) const {
+  if (walk_) {
+    for (const WalkRing& ring : walk_->rings) {
+      if (ring.place.root == number) return ring.root;
+    }
+  }
+  return plan_->roots[number];
+}
+
+int64_t ring_bytes(const Walk& walk) {
+  int64_t bytes = 0;
+  for (const WalkRing& ring : walk.rings)
+    bytes += ring.root.size_elems * size_bytes(ring.root.dtype);
+  return bytes;
+}
+
+}  // namespace corf::fusion

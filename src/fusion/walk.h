@@ -1,0 +1,118 @@
+#pragma once
+#include <optional>
+#include <vector>
+
+#include "fusion/storage.h"
+#include "index/expr.h"
+
+namespace corf::fusion {
+
+using index::Expr;
+
+/// How the stages of a group share their outer loops. The last stage's dimensions are named; those
+/// of the others follow from the index maps between them.
+///
+///   for block of the outer dimensions:
+///     for chunk of the scattered reduction axis, if there is one:
+///       for strip of the stream dimension:
+///         each stage in turn: those of its rows that the strip needs and that are not yet there
+///
+/// Values between the stages live in rings of a few rows, in the worker's scratch memory. Without
+/// a scattered axis these are rows of all channels ("rows outermost" of design section 1). With
+/// one, only a chunk of the intermediate's channels is alive ("channel chunks outermost"): each
+/// chunk is added to partial sums of the last stage, which finishes them in the last chunk.
+struct StripSchedule {
+  struct Outer {
+    int dim = 0;        // of the last stage's output; every stage walks it in step
+    int64_t block = 1;  // points
+  };
+  std::vector<Outer> outer;  // outermost first
+  struct Scatter {
+    int axis = 0;       // a reduction axis of the last stage's nest, as build_nest numbers it
+    int64_t chunk = 1;  // its steps
+  };
+  std::optional<Scatter> scatter;
+  int stream_dim = 0;  // of the last stage's output
+  int64_t strip = 1;   // its rows
+  /// The loop that is split among workers: a position in `outer`, or outer.size() for the stream,
+  /// whose seams are computed on both sides.
+  int partition_loop = 0;
+  int64_t partitions = 1;
+
+  bool splits_stream() const { return partition_loop == static_cast<int>(outer.size()); }
+};
+
+/// How one stage takes part in the strips. Rows are coordinates of its stream dimension.
+struct WalkStage {
+  /// By outer loop, the loop of chunks being the last: dimension of its points (of the last stage,
+  /// the scattered axis), and points of a block.
+  std::vector<int> outer_dims;
+  std::vector<int64_t> outer_blocks;
+  int stream_dim = -1;
+  int64_t rows = 0;           // extent of the stream dimension
+  int64_t unit = 1;           // rows that its nest makes at once
+  bool overlaps = false;      // some rows are made by two partitions
+  int64_t granule = 0;        // divides where strips begin and end, but the last row; 0: one strip
+  int64_t rows_made = 0;      // by all partitions
+  int64_t rows_in_strip = 0;  // the most that one strip makes
+};
+
+/// One read of a stage's result by a later stage.
+struct WalkRead {
+  int producer = -1, consumer = -1;
+  graph::ValueId value = -1;
+  /// Rows of the producer that the consumer's row, variable 0, reads.
+  Expr least, greatest;
+};
+
+/// A value that only stages of the group read: the rows that a strip's consumers need.
+struct WalkRing {
+  graph::ValueId value = -1;
+  int stage = -1;         // the producer
+  int64_t rows = 0;       // of the ring
+  int64_t kept_rows = 0;  // the most that the next strip reads too
+  /// Where its rows lie, in the place of what the plan of the storage has for the value.
+  Storage place;
+  Root root;
+};
+
+/// The way of a group through its strips: all that cost, lowering, checks and explanations need to
+/// know of how its stages run together. What a strip makes is derived (fusion/walk_rows.h).
+struct Walk {
+  StripSchedule schedule;
+  std::vector<WalkStage> stages;
+  std::vector<WalkRead> reads;
+  std::vector<WalkRing> rings;
+  int64_t num_chunks = 1;  // of the scattered axis
+
+  const WalkRing* ring_of(graph::ValueId value) const;
+  /// Number of the loop over strips among the loops that the stages share.
+  int stream_loop() const { return static_cast<int>(stages.back().outer_dims.size()); }
+};
+
+/// The storage of all values as the kernel of a group sees it: the plan's, with the group's rings
+/// in the place of the values between its stages. Only as long as both live.
+class StorageView {
+ public:
+  // NOLINTNEXTLINE(google-explicit-constructor): every plan is a view without rings.
+  StorageView(const StoragePlan& plan) : plan_(&plan) {}
+  StorageView(const StoragePlan& plan, const std::optional<Walk>& walk)
+      : plan_(&plan), walk_(walk ? &*walk : nullptr) {}
+  StorageView(const StoragePlan& plan, const Walk& walk) : plan_(&plan), walk_(&walk) {}
+
+  const Storage& place(graph::ValueId value) const;
+  const Root& root(int number) const;
+  bool is_constant(int root_number) const {
+    return root(root_number).kind == Root::Kind::kConstant;
+  }
+  const StoragePlan& plan() const { return *plan_; }
+
+ private:
+  const StoragePlan* plan_;
+  const Walk* walk_ = nullptr;
+};
+
+/// Memory of all rings.
+int64_t ring_bytes(const Walk& walk);
+
+}  // namespace corf::fusion
