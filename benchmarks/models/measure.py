@@ -18,7 +18,9 @@ if str(BENCHMARKS) not in sys.path:
 from engines.contest import (PEERS, REPOSITORY, add_arguments, best_peer,  # noqa: E402
                              complaints, measure_model, settings, speedup)
 from engines.inputs import parse_shape  # noqa: E402
+from engines.pace import Loops, Pace  # noqa: E402
 from engines.table import Table, milliseconds, number  # noqa: E402
+from engines.turns import steadiness, steadiness_line  # noqa: E402
 
 
 def against(engines):
@@ -81,20 +83,23 @@ def main():
     table = make_table(engines, arguments.markdown)
     for file in arguments.files or []:
         stored = json.loads(file.read_text())
-        report.update({name: stored[name] for name in settings(arguments)})
+        report.update({name: stored.get(name) for name in settings(arguments)})
         models.update(stored["models"])
     if arguments.files:
         for name, results in sorted(models.items()):
             print_row(table, name, results, engines)
     else:
-        for path in arguments.models or zoo_models(arguments.zoo):
-            models[path.stem] = measure_model(path, arguments, dict(arguments.shape))
-            print_row(table, path.stem, models[path.stem], engines)
-    report["speedup"] = speedups(models, engines)
+        paths = arguments.models or zoo_models(arguments.zoo)
+        with Pace(Loops(arguments.threads)) as pace:
+            for path in paths:
+                models[path.stem] = measure_model(path, arguments, dict(arguments.shape), pace)
+                print_row(table, path.stem, models[path.stem], engines)
+    report.update(speedup=speedups(models, engines), turns=steadiness(models))
     print()
     for name, result in report["speedup"].items():
         print(f"corf is {result['geomean']:.2f} times as fast as {name} "
               f"(geometric mean of {result['models']} models)")
+    print(steadiness_line(report["turns"]))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
 
