@@ -1,7 +1,7 @@
 """Measures whole models: corf beside ONNX Runtime, OpenVINO and ncnn.
 
 How: engines/contest.py. Run by build/venv-peers/bin/python (scripts/setup_peers). Without MODEL,
-measures the zoo.
+measures the zoo; a folder stands for the models in it.
 """
 
 import argparse
@@ -65,7 +65,13 @@ def zoo_models(folder):
     """Paths of the zoo's models, written first where they are missing."""
     subprocess.run([sys.executable, "-m", "zoo", "--out", str(folder)], check=True,
                    cwd=BENCHMARKS)
-    return sorted(folder.glob("*.onnx"))
+    return model_files([folder])
+
+
+def model_files(paths):
+    """The paths, with the models in them in place of folders."""
+    return [file for path in paths
+            for file in (sorted(path.glob("*.onnx")) if path.is_dir() else [path])]
 
 
 def main():
@@ -89,7 +95,8 @@ def main():
         for name, results in sorted(models.items()):
             print_row(table, name, results, engines)
     else:
-        paths = arguments.models or zoo_models(arguments.zoo)
+        paths = (model_files(arguments.models) if arguments.models
+                 else zoo_models(arguments.zoo))
         with Pace(Loops(arguments.threads)) as pace:
             for path in paths:
                 models[path.stem] = measure_model(path, arguments, dict(arguments.shape), pace)
