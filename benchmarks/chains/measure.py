@@ -17,9 +17,9 @@ if str(BENCHMARKS) not in sys.path:
 
 from chains.definition import chain_flops, fused_links, intermediate_bytes  # noqa: E402
 from chains.plot import write_plot  # noqa: E402
-from engines.contest import (PEERS, PLANS, REPOSITORY, EngineError, add_arguments,  # noqa: E402
-                             best_peer, complaints, corf_options, measure_model, run_corf,
-                             settings, speedup)
+from engines.contest import (PEERS, PLANS, REPOSITORY, USUAL_PEERS, EngineError,  # noqa: E402
+                             add_arguments, best_peer, complaints, corf_options, measure_model,
+                             run_corf, settings, speedup)
 from engines.pace import Loops, Pace  # noqa: E402
 from engines.table import Table, milliseconds, number  # noqa: E402
 from engines.turns import steadiness, steadiness_line  # noqa: E402
@@ -151,7 +151,7 @@ def main():
                         metavar="DIR", help="where the chains are, or are written (%(default)s)")
     parser.add_argument("--plot", type=pathlib.Path, metavar="FILE.svg",
                         help="draw the speed against the best peer and the unfused plan")
-    add_arguments(parser, [*PLANS, *PEERS])
+    add_arguments(parser, [*PLANS, *USUAL_PEERS])
     arguments = parser.parse_args()
 
     report = {**settings(arguments), "chains": {}}

@@ -18,11 +18,13 @@ from .engine import Engine, EngineError, last_line
 from .inputs import make_inputs
 from .ncnn_files import ConversionError, ncnn_param
 from .turns import summary, take_turns
+from .tvm_records import tuned_model
 
 HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 PLANS = {"corf": "auto", "corf-unfused": "unfused"}
-PEERS = ["onnxruntime", "openvino", "ncnn"]
+USUAL_PEERS = ["onnxruntime", "openvino", "ncnn"]
+PEERS = [*USUAL_PEERS, "tvm"]  # TVM is tuned for minutes a model: only where it is asked for
 LARGEST_DIFFERENCE = 1e-3  # relative L2; half precision somewhere in an engine exceeds it
 
 
@@ -41,6 +43,13 @@ def add_arguments(parser, engines):
                         "(%(default)s)")
     parser.add_argument("--ncnn-dir", type=pathlib.Path, default=REPOSITORY / "build" / "ncnn",
                         metavar="DIR", help="where converted models are kept (%(default)s)")
+    parser.add_argument("--tvm-python", type=pathlib.Path, metavar="FILE",
+                        default=REPOSITORY / "build" / "venv-tvm" / "bin" / "python",
+                        help="the Python that has TVM (%(default)s)")
+    parser.add_argument("--tvm-dir", type=pathlib.Path, default=REPOSITORY / "build" / "tvm",
+                        metavar="DIR", help="where tuned models are kept (%(default)s)")
+    parser.add_argument("--tvm-trials", type=int, default=64, metavar="TRIALS",
+                        help="schedules that TVM measures for each task (%(default)s)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results too")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--from", dest="files", type=pathlib.Path, nargs="+", metavar="FILE",
@@ -96,9 +105,13 @@ def start(name, model, inputs, arguments, folder):
         return Engine([str(arguments.corf), "bench", str(model), "--serve", *options]), outputs
     inputs_path, outputs_path = folder / "inputs.npz", folder / f"{name}.npz"
     np.savez(inputs_path, **inputs)
+    python = sys.executable
     if name == "ncnn":
         model = ncnn_param(model, inputs, arguments.ncnn_dir)
-    engine = Engine([sys.executable, str(HERE / "worker.py"), name, str(model), str(inputs_path),
+    elif name == "tvm":
+        model = tuned_model(model, inputs, inputs_path, arguments)
+        python = arguments.tvm_python
+    engine = Engine([str(python), str(HERE / "worker.py"), name, str(model), str(inputs_path),
                      str(outputs_path), str(arguments.threads)])
     return engine, list(np.load(outputs_path).values())
 

@@ -6,6 +6,7 @@ import time
 from .engine import EngineError
 from .pace import SLOW
 
+MOST_NAMED = 8  # in the line below a table; the file of --json has all
 FIRST_PAUSE_S = 0.05  # before a turn is taken again; doubles, for slow times last up to seconds
 
 
@@ -85,5 +86,7 @@ def steadiness_line(told):
         return "Turns in slow times of the machine were not counted."
     line = (f"Of {told['turns']} turns {told['again']} were taken again because the machine was "
             f"slow, {told['disturbed']} stayed disturbed")
-    where = "; ".join(f"{name}: {count}" for name, count in told["where"].items())
-    return f"{line} ({where})." if where else f"{line}."
+    where = [f"{name}: {count}" for name, count in told["where"].items()]
+    if len(where) > MOST_NAMED:
+        where[MOST_NAMED:] = [f"{len(where) - MOST_NAMED} more"]
+    return f"{line} ({'; '.join(where)})." if where else f"{line}."

@@ -1,4 +1,4 @@
-"""Measures whole models: corf beside ONNX Runtime, OpenVINO and ncnn.
+"""Measures whole models: corf beside ONNX Runtime, OpenVINO, ncnn and, if asked, TVM.
 
 How: engines/contest.py. Run by build/venv-peers/bin/python (scripts/setup_peers). Without MODEL,
 measures the zoo; a folder stands for the models in it.
@@ -15,8 +15,8 @@ BENCHMARKS = pathlib.Path(__file__).resolve().parents[1]
 if str(BENCHMARKS) not in sys.path:
     sys.path.insert(0, str(BENCHMARKS))
 
-from engines.contest import (PEERS, REPOSITORY, add_arguments, best_peer,  # noqa: E402
-                             complaints, measure_model, settings, speedup)
+from engines.contest import (PEERS, REPOSITORY, USUAL_PEERS, add_arguments,  # noqa: E402
+                             best_peer, complaints, measure_model, settings, speedup)
 from engines.inputs import parse_shape  # noqa: E402
 from engines.pace import Loops, Pace  # noqa: E402
 from engines.table import Table, milliseconds, number  # noqa: E402
@@ -81,7 +81,7 @@ def main():
                         metavar="DIR", help="where the zoo is, or is written (%(default)s)")
     parser.add_argument("--shape", action="append", type=parse_shape, default=[],
                         metavar="NAME=1x3x224x224", help="for symbolic dimensions")
-    add_arguments(parser, ["corf", *PEERS])
+    add_arguments(parser, ["corf", *USUAL_PEERS])
     arguments = parser.parse_args()
 
     report = {**settings(arguments), "models": {}}

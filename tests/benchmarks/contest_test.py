@@ -20,6 +20,7 @@ from chains.plot import write_plot  # noqa: E402
 from engines.contest import (EngineError, add_arguments, best_peer, complaints,  # noqa: E402
                              difference, speedup)
 from engines.pace import Loops, Pace  # noqa: E402
+from engines.tvm_records import tuned_model  # noqa: E402
 from zoo.builder import write_model  # noqa: E402
 from zoo.chains import DEFINITIONS, chain_model  # noqa: E402
 
@@ -49,6 +50,15 @@ class Comparison(unittest.TestCase):
         self.assertEqual(len(lines), 2)
         self.assertIn("ncnn: outputs differ", lines[0])
         self.assertIn("openvino: no such operator", lines[1])
+
+
+class OptionalEngine(unittest.TestCase):
+    def test_tvm_is_left_out_where_it_is_not_installed(self):
+        parser = argparse.ArgumentParser()
+        add_arguments(parser, ["corf"])
+        arguments = parser.parse_args(["--engines", "tvm", "--tvm-python", "no/such/python"])
+        with self.assertRaisesRegex(EngineError, "not installed; run scripts/setup_peers --tvm"):
+            tuned_model("model.onnx", {}, "inputs.npz", arguments)
 
 
 class Definition(unittest.TestCase):

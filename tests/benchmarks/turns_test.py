@@ -98,6 +98,8 @@ class Told(unittest.TestCase):
         line = steadiness_line(told)
         self.assertIn("Of 6 turns 3 were taken again", line)
         self.assertIn("2 stayed disturbed (y, corf: 2).", line)
+        told["where"] = {f"{i}, corf": 1 for i in range(20)}
+        self.assertIn("; 7, corf: 1; 12 more).", steadiness_line(told))
         self.assertIsNone(steadiness({"y": {"stored before": {"rounds_ms": [1.0]}}}))
         self.assertIn("not counted", steadiness_line(None))
 
