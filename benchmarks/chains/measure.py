@@ -4,6 +4,7 @@ How: engines/contest.py. Run by build/venv-peers/bin/python (scripts/setup_peers
 """
 
 import argparse
+import contextlib
 import json
 import pathlib
 import statistics
@@ -16,16 +17,18 @@ if str(BENCHMARKS) not in sys.path:
 
 from chains.definition import chain_flops, fused_links, intermediate_bytes  # noqa: E402
 from chains.plot import write_plot  # noqa: E402
-from engines.contest import (PEERS, PLANS, REPOSITORY, EngineError, add_arguments,  # noqa: E402
-                             best_peer, complaints, corf_options, measure_model, run_corf,
-                             settings, speedup)
+from engines.contest import (PEERS, PLANS, REPOSITORY, USUAL_PEERS, EngineError,  # noqa: E402
+                             add_arguments, best_peer, complaints, corf_options, measure_model,
+                             run_corf, settings, speedup)
+from engines.pace import Loops, Pace  # noqa: E402
 from engines.table import Table, milliseconds, number  # noqa: E402
+from engines.turns import steadiness, steadiness_line  # noqa: E402
 from zoo.chains import DEFINITIONS  # noqa: E402
 
 SLOWER_THAN_PEER, SLOWER_THAN_UNFUSED = 1.0, 0.98  # chains below are listed
 
 
-def measure_chain(definition, model, arguments):
+def measure_chain(definition, model, arguments, pace):
     """{"plans": what corf says of its own, "engines": measure_model's results}."""
     plans = {}
     for name, plan in PLANS.items():
@@ -35,7 +38,7 @@ def measure_chain(definition, model, arguments):
             except EngineError:
                 continue  # measure_model reports it
     return {"work_flops": chain_flops(definition), "plans": plans,
-            "engines": measure_model(model, arguments, {})}
+            "engines": measure_model(model, arguments, {}, pace)}
 
 
 def describe_plan(definition, model, arguments, plan):
@@ -148,24 +151,27 @@ def main():
                         metavar="DIR", help="where the chains are, or are written (%(default)s)")
     parser.add_argument("--plot", type=pathlib.Path, metavar="FILE.svg",
                         help="draw the speed against the best peer and the unfused plan")
-    add_arguments(parser, [*PLANS, *PEERS])
+    add_arguments(parser, [*PLANS, *USUAL_PEERS])
     arguments = parser.parse_args()
 
     report = {**settings(arguments), "chains": {}}
     chains = report["chains"]
     for file in arguments.files or []:
         stored = json.loads(file.read_text())
-        report.update({name: stored[name] for name in settings(arguments)})
+        report.update({name: stored.get(name) for name in settings(arguments)})
         chains.update(stored["chains"])
     models = {} if arguments.files else chain_models(arguments.models, arguments.only)
     table = make_table(arguments)
-    for name in arguments.only:
-        if name in models:
-            chains[name] = measure_chain(definitions[name], models[name], arguments)
-        if name in chains:
-            print_row(table, name, chains[name], arguments)
+    with Pace(Loops(arguments.threads)) if models else contextlib.nullcontext() as pace:
+        for name in arguments.only:
+            if name in models:
+                chains[name] = measure_chain(definitions[name], models[name], arguments, pace)
+            if name in chains:
+                print_row(table, name, chains[name], arguments)
     report["summary"] = summarize(chains)
+    report["turns"] = steadiness({name: chain["engines"] for name, chain in chains.items()})
     print_summary(report["summary"])
+    print(steadiness_line(report["turns"]))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
     if arguments.plot:

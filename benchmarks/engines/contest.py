@@ -1,15 +1,12 @@
 """Engines beside each other on one model, float32, NCHW in and out.
 
 Every engine has a process of its own. They take turns, in another order each round, and all but
-the one whose turn it is are stopped, so that no idle worker thread takes time from another. What
-is reported is the median over the rounds of each turn's median. Outputs are compared with corf's.
+the one whose turn it is are stopped, so that no idle worker thread takes time from another. A turn
+during which the machine was slow is taken again (turns.py). What is reported is the median over the
+rounds of each turn's median. Outputs are compared with corf's.
 """
 
-import json
-import os
 import pathlib
-import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,72 +14,18 @@ import tempfile
 import numpy as np
 import onnx
 
+from .engine import Engine, EngineError, last_line
 from .inputs import make_inputs
 from .ncnn_files import ConversionError, ncnn_param
+from .turns import summary, take_turns
+from .tvm_records import tuned_model
 
 HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 PLANS = {"corf": "auto", "corf-unfused": "unfused"}
-PEERS = ["onnxruntime", "openvino", "ncnn"]
+USUAL_PEERS = ["onnxruntime", "openvino", "ncnn"]
+PEERS = [*USUAL_PEERS, "tvm"]  # TVM is tuned for minutes a model: only where it is asked for
 LARGEST_DIFFERENCE = 1e-3  # relative L2; half precision somewhere in an engine exceeds it
-WARM_UP = 0.1  # of a turn: caches and clocks are another engine's when it begins
-
-
-class EngineError(Exception):
-    """An engine that cannot load or run the model; the message is its last line."""
-
-
-class Engine:
-    """A process that measures when it is asked to, stopped except during its turns."""
-
-    def __init__(self, command):
-        self.errors = tempfile.TemporaryFile()
-        try:
-            self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                          stderr=self.errors, text=True)
-        except OSError as error:
-            raise EngineError(str(error)) from error
-        try:
-            self.about = self._answer()
-        except EngineError:
-            self.close()
-            raise
-        self._signal(signal.SIGSTOP)
-
-    def turn(self, seconds):
-        self._signal(signal.SIGCONT)
-        self._measure(seconds * WARM_UP)
-        answer = self._measure(seconds)
-        self._signal(signal.SIGSTOP)
-        return answer
-
-    def close(self):
-        self.child.kill()
-        self.child.communicate()
-        self.errors.close()
-
-    def _measure(self, seconds):
-        try:
-            print(f"measure {seconds}", file=self.child.stdin, flush=True)
-        except BrokenPipeError:
-            pass  # it has ended; what it said last is read below
-        return self._answer()
-
-    def _answer(self):
-        line = self.child.stdout.readline()
-        if not line:
-            self.errors.seek(0)
-            raise EngineError(last_line(self.errors.read().decode(errors="replace")))
-        return json.loads(line)
-
-    def _signal(self, number):
-        if self.child.poll() is None:
-            os.kill(self.child.pid, number)
-
-
-def last_line(text):
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else "ended without a word"
 
 
 def add_arguments(parser, engines):
@@ -95,8 +38,18 @@ def add_arguments(parser, engines):
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--min-time", type=float, default=1.0, metavar="SECONDS",
                         help="length of a turn (%(default)s)")
+    parser.add_argument("--retakes", type=int, default=4, metavar="TIMES",
+                        help="how often a turn is taken again while the machine is slow "
+                        "(%(default)s)")
     parser.add_argument("--ncnn-dir", type=pathlib.Path, default=REPOSITORY / "build" / "ncnn",
                         metavar="DIR", help="where converted models are kept (%(default)s)")
+    parser.add_argument("--tvm-python", type=pathlib.Path, metavar="FILE",
+                        default=REPOSITORY / "build" / "venv-tvm" / "bin" / "python",
+                        help="the Python that has TVM (%(default)s)")
+    parser.add_argument("--tvm-dir", type=pathlib.Path, default=REPOSITORY / "build" / "tvm",
+                        metavar="DIR", help="where tuned models are kept (%(default)s)")
+    parser.add_argument("--tvm-trials", type=int, default=64, metavar="TRIALS",
+                        help="schedules that TVM measures for each task (%(default)s)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results too")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--from", dest="files", type=pathlib.Path, nargs="+", metavar="FILE",
@@ -106,13 +59,14 @@ def add_arguments(parser, engines):
 def settings(arguments):
     """How it was measured, for the report."""
     return {"threads": arguments.threads, "isa": arguments.isa, "rounds": arguments.rounds,
-            "min_time_s": arguments.min_time}
+            "min_time_s": arguments.min_time, "retakes": arguments.retakes}
 
 
-def measure_model(model, arguments, shapes):
+def measure_model(model, arguments, shapes, pace):
     """{engine: {"median_ms", "rounds_ms", "min_ms", "difference", "agrees", ...} or {"error"}}.
 
-    difference: relative L2 distance of the outputs from corf's, None where sizes differ.
+    difference: relative L2 distance of the outputs from corf's, None where sizes differ. pace: of
+    the machine, the same for all models.
     """
     inputs = make_inputs(model, shapes)
     engines, outputs, results = {}, {}, {}
@@ -124,7 +78,8 @@ def measure_model(model, arguments, shapes):
                                                          pathlib.Path(folder))
                 except (EngineError, ConversionError) as error:
                     results[name] = {"error": str(error)}
-            turns = take_turns(engines, arguments.rounds, arguments.min_time)
+            turns = take_turns(engines, arguments.rounds, arguments.min_time, pace,
+                               arguments.retakes)
             for name, engine in engines.items():
                 if isinstance(turns[name], str):
                     results[name] = {"error": turns[name]}
@@ -150,9 +105,13 @@ def start(name, model, inputs, arguments, folder):
         return Engine([str(arguments.corf), "bench", str(model), "--serve", *options]), outputs
     inputs_path, outputs_path = folder / "inputs.npz", folder / f"{name}.npz"
     np.savez(inputs_path, **inputs)
+    python = sys.executable
     if name == "ncnn":
         model = ncnn_param(model, inputs, arguments.ncnn_dir)
-    engine = Engine([sys.executable, str(HERE / "worker.py"), name, str(model), str(inputs_path),
+    elif name == "tvm":
+        model = tuned_model(model, inputs, inputs_path, arguments)
+        python = arguments.tvm_python
+    engine = Engine([str(python), str(HERE / "worker.py"), name, str(model), str(inputs_path),
                      str(outputs_path), str(arguments.threads)])
     return engine, list(np.load(outputs_path).values())
 
@@ -195,27 +154,6 @@ def difference(actual, expected):
         error += float(np.sum((a - e) ** 2))
         norm += float(np.sum(e ** 2))
     return float(np.sqrt(error / max(norm, np.finfo(np.float64).tiny)))
-
-
-def take_turns(engines, rounds, seconds):
-    """{engine: its turns' results}, or a message in place of them where the engine failed."""
-    turns = {name: [] for name in engines}
-    order = list(engines)
-    for _ in range(rounds):
-        for name in order:
-            if isinstance(turns[name], list):
-                try:
-                    turns[name].append(engines[name].turn(seconds))
-                except EngineError as error:
-                    turns[name] = str(error)
-        order = order[1:] + order[:1]
-    return turns
-
-
-def summary(turns):
-    rounds = [turn["median_ms"] for turn in turns]
-    return {"median_ms": statistics.median(rounds), "rounds_ms": rounds,
-            "min_ms": min(turn["min_ms"] for turn in turns)}
 
 
 def speedup(results, other):

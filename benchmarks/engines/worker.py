@@ -3,7 +3,7 @@
 Usage: worker.py ENGINE MODEL INPUTS.npz OUTPUTS.npz THREADS. Loads the model, runs it once and
 writes its outputs, then speaks as `corf bench --serve` does: a line of JSON when it is ready, then
 one for each line "measure SECONDS" on stdin. MODEL is what contest.py gives the engine: an ONNX
-file, or for ncnn a .param file beside its .bin.
+file, for ncnn a .param file beside its .bin, for TVM an ONNX file beside its tuning records.
 """
 
 import json
@@ -83,6 +83,21 @@ def ncnn_runner(model, inputs, threads):
     return ncnn.__version__, run, lambda: [np.array(results[name]) for name in names]
 
 
+def tvm_runner(model, inputs, threads):
+    from tvm_tuning import load
+    machine, weights = load(model, inputs, threads)
+    import tvm
+    arrays = [tvm.runtime.tensor(array) for array in inputs.values()]
+    machine.set_input("main", *arrays, *weights)
+
+    def outputs():
+        results = machine.get_outputs("main")
+        results = results if isinstance(results, (list, tuple)) else [results]
+        return [result.numpy() for result in results]
+
+    return tvm.__version__, lambda: machine.invoke_stateful("main"), outputs
+
+
 def ncnn_view(array):
     """The array as ncnn takes it: no batch axis, 32-bit integers."""
     if np.issubdtype(array.dtype, np.integer):
@@ -90,7 +105,8 @@ def ncnn_view(array):
     return array[0] if array.ndim > 2 and array.shape[0] == 1 else array
 
 
-RUNNERS = {"onnxruntime": onnxruntime_runner, "openvino": openvino_runner, "ncnn": ncnn_runner}
+RUNNERS = {"onnxruntime": onnxruntime_runner, "openvino": openvino_runner, "ncnn": ncnn_runner,
+           "tvm": tvm_runner}
 
 
 def measure(run, seconds):

@@ -1,7 +1,7 @@
-"""Measures whole models: corf beside ONNX Runtime, OpenVINO and ncnn.
+"""Measures whole models: corf beside ONNX Runtime, OpenVINO, ncnn and, if asked, TVM.
 
 How: engines/contest.py. Run by build/venv-peers/bin/python (scripts/setup_peers). Without MODEL,
-measures the zoo.
+measures the zoo; a folder stands for the models in it.
 """
 
 import argparse
@@ -15,10 +15,12 @@ BENCHMARKS = pathlib.Path(__file__).resolve().parents[1]
 if str(BENCHMARKS) not in sys.path:
     sys.path.insert(0, str(BENCHMARKS))
 
-from engines.contest import (PEERS, REPOSITORY, add_arguments, best_peer,  # noqa: E402
-                             complaints, measure_model, settings, speedup)
+from engines.contest import (PEERS, REPOSITORY, USUAL_PEERS, add_arguments,  # noqa: E402
+                             best_peer, complaints, measure_model, settings, speedup)
 from engines.inputs import parse_shape  # noqa: E402
+from engines.pace import Loops, Pace  # noqa: E402
 from engines.table import Table, milliseconds, number  # noqa: E402
+from engines.turns import steadiness, steadiness_line  # noqa: E402
 
 
 def against(engines):
@@ -63,7 +65,13 @@ def zoo_models(folder):
     """Paths of the zoo's models, written first where they are missing."""
     subprocess.run([sys.executable, "-m", "zoo", "--out", str(folder)], check=True,
                    cwd=BENCHMARKS)
-    return sorted(folder.glob("*.onnx"))
+    return model_files([folder])
+
+
+def model_files(paths):
+    """The paths, with the models in them in place of folders."""
+    return [file for path in paths
+            for file in (sorted(path.glob("*.onnx")) if path.is_dir() else [path])]
 
 
 def main():
@@ -73,7 +81,7 @@ def main():
                         metavar="DIR", help="where the zoo is, or is written (%(default)s)")
     parser.add_argument("--shape", action="append", type=parse_shape, default=[],
                         metavar="NAME=1x3x224x224", help="for symbolic dimensions")
-    add_arguments(parser, ["corf", *PEERS])
+    add_arguments(parser, ["corf", *USUAL_PEERS])
     arguments = parser.parse_args()
 
     report = {**settings(arguments), "models": {}}
@@ -81,20 +89,24 @@ def main():
     table = make_table(engines, arguments.markdown)
     for file in arguments.files or []:
         stored = json.loads(file.read_text())
-        report.update({name: stored[name] for name in settings(arguments)})
+        report.update({name: stored.get(name) for name in settings(arguments)})
         models.update(stored["models"])
     if arguments.files:
         for name, results in sorted(models.items()):
             print_row(table, name, results, engines)
     else:
-        for path in arguments.models or zoo_models(arguments.zoo):
-            models[path.stem] = measure_model(path, arguments, dict(arguments.shape))
-            print_row(table, path.stem, models[path.stem], engines)
-    report["speedup"] = speedups(models, engines)
+        paths = (model_files(arguments.models) if arguments.models
+                 else zoo_models(arguments.zoo))
+        with Pace(Loops(arguments.threads)) as pace:
+            for path in paths:
+                models[path.stem] = measure_model(path, arguments, dict(arguments.shape), pace)
+                print_row(table, path.stem, models[path.stem], engines)
+    report.update(speedup=speedups(models, engines), turns=steadiness(models))
     print()
     for name, result in report["speedup"].items():
         print(f"corf is {result['geomean']:.2f} times as fast as {name} "
               f"(geometric mean of {result['models']} models)")
+    print(steadiness_line(report["turns"]))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
 

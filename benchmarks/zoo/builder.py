@@ -20,8 +20,10 @@ MEAN_REMOVED = 0.5
 
 # (variance, squared mean) of each activation of a standard normal variable.
 _MOMENTS = {"linear": (1.0, 0.0), "relu": (0.341, 0.159), "relu6": (0.341, 0.159),
-            "silu": (0.313, 0.043), "hardswish": (0.292, 0.050), "gelu": (0.345, 0.080),
-            "tanh": (0.394, 0.0)}
+            "prelu": (0.418, 0.102), "silu": (0.313, 0.043), "hardswish": (0.292, 0.050),
+            "gelu": (0.345, 0.080), "tanh": (0.394, 0.0)}
+
+PRELU_SLOPE = 0.2  # on average; also that of the moments above
 
 # Factor on weights of norm 1 that gives unit variance after each activation.
 GAIN = {kind: (variance + (1 - MEAN_REMOVED) ** 2 * mean) ** -0.5
@@ -102,6 +104,23 @@ class Builder:
         self.activation_of[output] = "linear"
         return output
 
+    def conv_transpose(self, x, out_channels, kernel, stride, name, padding=0, output_padding=0,
+                       bias=False):
+        """Square transposed convolution; stride * stride filter elements meet in one output."""
+        shape = (out_channels, self.channels[x], kernel, kernel)
+        gain = stride * GAIN[self.activation_of.get(x, "linear")]
+        weight = self.filters(f"{name}.weight", shape, gain)
+        self._transpose_last(1, 0, 2, 3)
+        inputs = [x, weight]
+        if bias:
+            inputs.append(self.normal(f"{name}.bias", (out_channels,), 0.1))
+        output = self.op("ConvTranspose", inputs, f"/{name}/ConvTranspose",
+                         kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[padding] * 4,
+                         output_padding=[output_padding] * 2, dilations=[1, 1], group=1)
+        self.channels[output] = out_channels
+        self.activation_of[output] = "linear"
+        return output
+
     def batch_norm(self, x, name, scale=1.0):
         """Inference batch-norm whose statistics are near, but not at, mean 0 and variance 1."""
         count = self.channels[x]
@@ -117,7 +136,7 @@ class Builder:
         return output
 
     def activation(self, x, kind, name):
-        """kind: relu, relu6, silu, hardswish, gelu (exact), tanh, linear (no node)."""
+        """kind: relu, relu6, prelu, silu, hardswish, gelu (exact), tanh, linear (no node)."""
         if kind == "linear":
             return x
         if kind == "relu":
@@ -126,6 +145,9 @@ class Builder:
             low = self.constant(f"/{name}/Constant", 0.0)
             high = self.constant(f"/{name}/Constant_1", 6.0)
             output = self.op("Clip", [x, low, high], f"/{name}/Clip")
+        elif kind == "prelu":
+            slope = self.normal(f"{name}.weight", (self.channels[x], 1, 1), 0.05, PRELU_SLOPE)
+            output = self.op("PRelu", [x, slope], f"/{name}/PRelu")
         elif kind == "silu":
             output = self.op("Mul", [x, self.op("Sigmoid", [x], f"/{name}/Sigmoid")],
                              f"/{name}/Mul")
@@ -193,9 +215,7 @@ class Builder:
         """MatMul and Add, as torch.nn.Linear of a rank 3 tensor is exported."""
         weight = self.filters(f"{name}.weight", (out_features, in_features),
                               gain * GAIN[self.activation_of.get(x, "linear")])
-        transposed = self.initializers[-1]
-        transposed.CopyFrom(numpy_helper.from_array(
-            np.ascontiguousarray(numpy_helper.to_array(transposed).T), weight))
+        self._transpose_last(1, 0)
         product = self.op("MatMul", [x, weight], f"/{name}/MatMul")
         self.activation_of[product] = "linear"
         return self.op("Add", [self.normal(f"{name}.bias", (out_features,), 0.1), product],
@@ -249,6 +269,12 @@ class Builder:
             rows /= np.sqrt(((rows - mean * np.float32(1 - MEAN_REMOVED)) ** 2).sum(
                 axis=1, keepdims=True))
         return self.initializer(name, values * np.float32(gain))
+
+    def _transpose_last(self, *permutation):
+        """Transposes the initializer added last, which is scaled by rows of outputs."""
+        last = self.initializers[-1]
+        array = numpy_helper.to_array(last).transpose(permutation)
+        last.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), last.name))
 
     def _draw(self, name, shape):
         seed = zlib.crc32(f"{self.model_name}/{name}".encode())

@@ -3,7 +3,7 @@
 python -m zoo.chains --out DIR [--only NAME...] [--force], from benchmarks/.
 """
 
-import argparse
+import functools
 import json
 import pathlib
 import sys
@@ -13,7 +13,8 @@ import numpy as np
 if not __package__:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from zoo.builder import GAIN, Builder, write_model  # noqa: E402
+from zoo.builder import GAIN, Builder  # noqa: E402
+from zoo.command import make_parser, write_models  # noqa: E402
 
 DEFINITIONS = pathlib.Path(__file__).resolve().parents[1] / "chains" / "chains.json"
 
@@ -67,18 +68,9 @@ def _attention(b, chain):
 
 def main():
     chains = {chain["name"]: chain for chain in json.loads(DEFINITIONS.read_text())["chains"]}
-    parser = argparse.ArgumentParser(prog="zoo.chains", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", required=True, type=pathlib.Path, metavar="DIR")
-    parser.add_argument("--only", nargs="+", choices=sorted(chains), metavar="NAME")
-    parser.add_argument("--force", action="store_true", help="write files that exist already too")
-    arguments = parser.parse_args()
-    for name in arguments.only or chains:
-        path = arguments.out / f"{name}.onnx"
-        if path.exists() and not arguments.force:
-            print(f"{path}: exists", file=sys.stderr)
-            continue
-        write_model(chain_model(chains[name]), path)
-        print(path, file=sys.stderr)
+    arguments = make_parser("zoo.chains", __doc__.splitlines()[0], chains).parse_args()
+    write_models({name: functools.partial(chain_model, chains[name]) for name in arguments.only},
+                 arguments)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ from chains.definition import chain_flops, fused_links, intermediate_bytes  # no
 from chains.measure import derive, measure_chain, summarize  # noqa: E402
 from chains.plot import write_plot  # noqa: E402
 from engines.contest import (EngineError, add_arguments, best_peer, complaints,  # noqa: E402
-                             difference, speedup, take_turns)
+                             difference, speedup)
+from engines.pace import Loops, Pace  # noqa: E402
+from engines.tvm_records import tuned_model  # noqa: E402
 from zoo.builder import write_model  # noqa: E402
 from zoo.chains import DEFINITIONS, chain_model  # noqa: E402
 
@@ -27,33 +29,6 @@ CHAINS = {chain["name"]: chain for chain in json.loads(DEFINITIONS.read_text())[
 
 def timed(median_ms, agrees=True):
     return {"median_ms": median_ms, "agrees": agrees, "difference": 0.0 if agrees else 0.5}
-
-
-class Ticking:
-    """An engine whose n-th turn takes n ms, and which fails at the turn `fails_at`."""
-
-    def __init__(self, log, name, fails_at=None):
-        self.log, self.name, self.fails_at, self.turns = log, name, fails_at, 0
-
-    def turn(self, seconds):
-        self.turns += 1
-        if self.turns == self.fails_at:
-            raise EngineError("gave up")
-        self.log.append(self.name)
-        return {"median_ms": self.turns}
-
-
-class Turns(unittest.TestCase):
-    def test_another_engine_begins_each_round(self):
-        log = []
-        take_turns({name: Ticking(log, name) for name in "abc"}, 3, 0)
-        self.assertEqual("".join(log), "abcbcacab")
-
-    def test_the_others_go_on_without_an_engine_that_fails(self):
-        log = []
-        turns = take_turns({"a": Ticking(log, "a", fails_at=2), "b": Ticking(log, "b")}, 3, 0)
-        self.assertEqual(turns["a"], "gave up")
-        self.assertEqual([turn["median_ms"] for turn in turns["b"]], [1, 2, 3])
 
 
 class Comparison(unittest.TestCase):
@@ -75,6 +50,15 @@ class Comparison(unittest.TestCase):
         self.assertEqual(len(lines), 2)
         self.assertIn("ncnn: outputs differ", lines[0])
         self.assertIn("openvino: no such operator", lines[1])
+
+
+class OptionalEngine(unittest.TestCase):
+    def test_tvm_is_left_out_where_it_is_not_installed(self):
+        parser = argparse.ArgumentParser()
+        add_arguments(parser, ["corf"])
+        arguments = parser.parse_args(["--engines", "tvm", "--tvm-python", "no/such/python"])
+        with self.assertRaisesRegex(EngineError, "not installed; run scripts/setup_peers --tvm"):
+            tuned_model("model.onnx", {}, "inputs.npz", arguments)
 
 
 class Definition(unittest.TestCase):
@@ -141,11 +125,13 @@ class Measurement(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             model = pathlib.Path(folder, "chain.onnx")
             write_model(chain_model(definition), model)
-            chain = measure_chain(definition, model, arguments)
+            with Pace(Loops(arguments.threads)) as pace:
+                chain = measure_chain(definition, model, arguments, pace)
         for name in ("corf", "corf-unfused"):
             result = chain["engines"][name]
             self.assertTrue(result.get("agrees"), result)
             self.assertEqual(len(result["rounds_ms"]), 2)
+            self.assertEqual(len(result["rounds_slowdown"]), 2)
             self.assertGreater(chain["plans"][name]["limit_ms"], 0)
         self.assertEqual(chain["plans"]["corf-unfused"]["saved_bytes"], 0)
         self.assertGreater(derive(chain)["vs_unfused"], 0)
