@@ -11,7 +11,7 @@ Status check_strip_tiles(const GroupPlan& group) {
                         "tiles along '{}' do not begin and end where the strips do",
                         nest.axes[axis].name);
     };
-    if (schedule.partitions != 1) {
+    if (schedule.partitions != 1 || schedule.partition_axis >= 0) {
       return make_error(ErrorCode::kInvalidArgument, "a stage of a strip is not split by itself");
     }
     auto fits = [&](int axis, int64_t tile) {

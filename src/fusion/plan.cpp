@@ -130,6 +130,7 @@ Status check_schedule(const Nest& nest, const NestSchedule& schedule) {
   if (v >= 0 && schedule.vector_tile > nest.axes[v].extent) {
     return fault("the vector tile is longer than its axis");
   }
+  if (v < 0 && schedule.vector_tile != 1) return fault("a vector takes an axis");
   if (v >= 0 &&
       std::count(schedule.unrolled_reductions.begin(), schedule.unrolled_reductions.end(), v)) {
     return fault("the vector axis cannot be unrolled");

@@ -163,7 +163,7 @@ NestSchedule RandomPlans::varied(const fusion::Nest& nest, NestSchedule schedule
   auto random_axis = [&] {
     return static_cast<int>(pick(0, static_cast<int64_t>(nest.axes.size()) - 1));
   };
-  switch (pick(0, 9)) {
+  switch (pick(0, 10)) {
     case 0:
       std::shuffle(schedule.parallel_order.begin(), schedule.parallel_order.end(), random_);
       break;
@@ -204,6 +204,9 @@ NestSchedule RandomPlans::varied(const fusion::Nest& nest, NestSchedule schedule
     case 8:
       schedule.lane_steps = chance(0.2) ? 1 : fusion::kLaneSteps;
       schedule.prefetch = fusion::Prefetch::kNone;
+      break;
+    case 9:
+      schedule.partition_axis = chance(0.3) ? -1 : random_axis();
       break;
     default:
       schedule.prefetch = static_cast<fusion::Prefetch>(pick(0, 2));

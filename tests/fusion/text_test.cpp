@@ -139,6 +139,7 @@ TEST(PlanText, TellsWhereItIsWrong) {
       {"group compute", "group routine", "a copy or routine takes one node"},
       {"vector n 16", "vector z 16", "the nest has no axis 'z'; it has m=8 n=16 | k=24"},
       {"vector n 16", "vector n 17", "longer than its axis"},
+      {"vector n 16", "vector - 16", "a vector takes an axis"},
       {"tile m 4", "tile k 4", "`tile` takes parallel axes"},
       {"order m, n", "order m", "each parallel axis must stand once"},
       {"split m 2", "split m 0", "must be positive"},
@@ -172,6 +173,22 @@ TEST(PlanText, StoresOnlyWhatIsRead) {
   const auto plan = parse_plan(g, text);
   ASSERT_FALSE(plan.ok());
   EXPECT_NE(plan.error().message.find("group 1 (node \"expand\"): 'mix' is stored, but nothing"),
+            std::string::npos)
+      << plan.error().message;
+}
+
+/// The group's workers share out its loops; an axis that a stage named besides would begin where
+/// the partition's number says.
+TEST(PlanText, StagesOfStripsAreNotSplitByThemselves) {
+  const Graph g = chain();
+  std::string text = to_string(g, joined_plan(g));
+  const std::string whole = "order oh, m, ow block - 0 split - 1\n";
+  const size_t at = text.find(whole);
+  ASSERT_NE(at, std::string::npos) << text;
+  text.replace(at, whole.size(), "order oh, m, ow block - 0 split m 1\n");
+  const auto plan = parse_plan(g, text);
+  ASSERT_FALSE(plan.ok());
+  EXPECT_NE(plan.error().message.find("a stage of a strip is not split by itself"),
             std::string::npos)
       << plan.error().message;
 }
