@@ -1,10 +1,12 @@
 #include "fusion/order.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <set>
 
 #include "fusion/storage.h"
+#include "support/checked.h"
 
 namespace corf::fusion {
 namespace {
@@ -66,18 +68,66 @@ bool keeps_dimensions(const graph::Operand& operand, size_t rank) {
   return true;
 }
 
-DimOrder elementwise_order(const Graph& graph, const Node& node, size_t rank,
+/// Orders in which kernels read a value well, with the elements that they read, each as often as it
+/// is read.
+using Wishes = std::map<DimOrder, double>;
+
+/// Which of the orders of its operands, or of those that its readers wish, a result takes: the one
+/// that most elements are read in as they lie. Of equals, that of the largest operand.
+class Agreement {
+ public:
+  explicit Agreement(const Shape& shape) : shape_(shape) {}
+
+  void add_operand(const DimOrder& order, double elems) {
+    const auto at = std::find_if(votes_.begin(), votes_.end(),
+                                 [&](const Vote& vote) { return vote.elems < elems; });
+    votes_.insert(at, {order, elems});
+  }
+
+  DimOrder order(const Wishes& wishes) const {
+    std::vector<Vote> all = votes_;
+    for (const auto& [order, elems] : wishes) all.push_back({order, elems});
+    if (votes_.empty()) return row_major_order(static_cast<int>(shape_.size()));
+    const Vote* best = nullptr;
+    double most = 0;
+    for (const Vote& vote : all) {
+      double agreeing = 0;
+      for (const Vote& other : all) {
+        if (without_units(other.order) == without_units(vote.order)) agreeing += other.elems;
+      }
+      if (best && agreeing <= most) continue;
+      best = &vote;
+      most = agreeing;
+    }
+    return best->order;
+  }
+
+ private:
+  struct Vote {
+    DimOrder order;
+    double elems = 0;
+  };
+
+  DimOrder without_units(DimOrder order) const {
+    std::erase_if(order, [&](int d) { return shape_[d] == 1; });
+    return order;
+  }
+
+  const Shape& shape_;
+  std::vector<Vote> votes_;  // the largest operand first
+};
+
+DimOrder elementwise_order(const Graph& graph, const Node& node, const Wishes& wishes,
                            const std::vector<DimOrder>& orders) {
   const auto& compute = std::get<Compute>(node.op);
-  int best = -1;
-  int64_t best_size = -1;
+  const Shape& shape = graph.values[node.outputs[0]].shape;
+  Agreement agreement(shape);
   for (size_t i = 0; i < node.inputs.size(); ++i) {
-    if (is_constant(graph, node.inputs[i]) || !keeps_dimensions(compute.operands[i], rank))
-      continue;
-    int64_t size = num_elems(graph.values[node.inputs[i]].shape);
-    if (size > best_size) best = static_cast<int>(i), best_size = size;
+    const ValueId input = node.inputs[i];
+    if (is_constant(graph, input) || !keeps_dimensions(compute.operands[i], shape.size())) continue;
+    agreement.add_operand(orders[input], double(num_elems(graph.values[input].shape)));
   }
-  return best < 0 ? row_major_order(static_cast<int>(rank)) : orders[node.inputs[best]];
+  return agreement.order(wishes);
 }
 
 /// The order in which the operand's dimensions hold the output's axes; axes that it lacks stay in
@@ -106,12 +156,13 @@ DimOrder inherited_order(const Graph& graph, const Node& node, size_t rank,
   return row_major_order(static_cast<int>(rank));
 }
 
-DimOrder compute_order(const Graph& graph, const Node& node, const std::vector<DimOrder>& orders) {
+DimOrder compute_order(const Graph& graph, const Node& node, const Wishes& wishes,
+                       const std::vector<DimOrder>& orders) {
   const size_t rank = graph.values[node.outputs[0]].shape.size();
   const auto& compute = std::get<Compute>(node.op);
   if (node.origin == "Copy") return row_major_order(static_cast<int>(rank));
   if (compute.combiner == graph::Combiner::kNone) {
-    return elementwise_order(graph, node, rank, orders);
+    return elementwise_order(graph, node, wishes, orders);
   }
   int axis = natural_vector_axis(graph, node);
   if (axis < 0) return inherited_order(graph, node, rank, orders);
@@ -123,7 +174,8 @@ DimOrder compute_order(const Graph& graph, const Node& node, const std::vector<D
   return order;
 }
 
-DimOrder view_order(const Graph& graph, const Node& node, const std::vector<DimOrder>& orders) {
+DimOrder view_order(const Graph& graph, const Node& node, const Wishes& wishes,
+                    const std::vector<DimOrder>& orders) {
   const auto& view = std::get<graph::View>(node.op);
   const Shape& from = graph.values[node.inputs[0]].shape;
   const Shape& to = graph.values[node.outputs[0]].shape;
@@ -141,15 +193,12 @@ DimOrder view_order(const Graph& graph, const Node& node, const std::vector<DimO
     return strides ? order_of_strides(*strides) : row_major_order(static_cast<int>(to.size()));
   }
   if (std::holds_alternative<graph::Concat>(view)) {
-    ValueId largest = node.inputs[0];
+    Agreement agreement(to);
     for (ValueId value : node.inputs) {
-      if (is_constant(graph, largest) ||
-          (!is_constant(graph, value) &&
-           num_elems(graph.values[value].shape) > num_elems(graph.values[largest].shape))) {
-        largest = value;
-      }
+      if (is_constant(graph, value)) continue;
+      agreement.add_operand(orders[value], double(num_elems(graph.values[value].shape)));
     }
-    return orders[largest];
+    return agreement.order(wishes);
   }
   return from.size() == to.size() ? input : row_major_order(static_cast<int>(to.size()));
 }
@@ -260,15 +309,90 @@ void spread_over_cache_sets(Shape& extents, const DimOrder& order, DType dtype) 
   inner += kLineBytes / size_bytes(dtype);
 }
 
+int summed_dimension(const Compute& compute, const graph::Operand& operand) {
+  const std::vector<index::Axis>& axes = compute.space.axes;
+  for (int axis = compute.space.num_parallel(); axis < static_cast<int>(axes.size()); ++axis) {
+    if (axes[axis].extent < kManyChannels) continue;
+    for (size_t d = 0; d < operand.map.exprs.size(); ++d) {
+      if (operand.map.exprs[d].is_variable(axis)) return static_cast<int>(d);
+    }
+  }
+  return -1;
+}
+
+namespace {
+
+/// Adds the order in which a weighted sum reads its operand well, if that matters: the channels
+/// that a result sums up, or that the vectors run along, innermost.
+void add_wish(const Node& node, size_t i, int vector_axis, Wishes& wishes) {
+  const auto& compute = std::get<Compute>(node.op);
+  const graph::Operand& operand = compute.operands[i];
+  const std::vector<index::Axis>& axes = compute.space.axes;
+  const bool windowed = std::any_of(operand.map.exprs.begin(), operand.map.exprs.end(),
+                                    [](const Expr& expr) { return num_variables(expr) > 1; });
+  int innermost = plain_dimension(operand, vector_axis);
+  if (innermost >= 0 ? !windowed : axes[vector_axis].extent < kManyChannels) return;
+  if (innermost < 0) innermost = summed_dimension(compute, operand);
+  if (innermost < 0) return;
+  // Once for each vector of results that it is part of.
+  double reads = 1;
+  for (const index::Axis& axis : axes) reads *= double(axis.extent);
+  reads *= double(corf::ceil_div(axes[vector_axis].extent, kManyChannels)) /
+           double(axes[vector_axis].extent);
+  DimOrder order = row_major_order(static_cast<int>(operand.map.exprs.size()));
+  order.erase(order.begin() + innermost);
+  order.push_back(innermost);
+  wishes[order] += reads;
+}
+
+/// By value. What keeps the dimensions of its operands hands on what its own readers wish.
+std::vector<Wishes> collect_wishes(const Graph& graph) {
+  std::vector<Wishes> wishes(graph.values.size());
+  for (auto node = graph.nodes.rbegin(); node != graph.nodes.rend(); ++node) {
+    if (node->outputs.empty()) continue;
+    const ValueId result = node->outputs[0];
+    const Shape& shape = graph.values[result].shape;
+    const auto* compute = std::get_if<Compute>(&node->op);
+    const auto* view = std::get_if<graph::View>(&node->op);
+    const bool joins = view && (std::holds_alternative<graph::Concat>(*view) ||
+                                std::holds_alternative<graph::Pad>(*view));
+    const bool sums = compute && compute->combiner != graph::Combiner::kNone;
+    const bool weighted =
+        sums && std::any_of(node->inputs.begin(), node->inputs.end(), [&](ValueId input) {
+          return is_constant(graph, input) && graph.values[input].shape.size() > 1;
+        });
+    // A product of two values copies what it reads of either, if need be.
+    const int vector_axis = weighted ? natural_vector_axis(graph, *node) : -1;
+    for (size_t i = 0; i < node->inputs.size(); ++i) {
+      const ValueId input = node->inputs[i];
+      if (is_constant(graph, input)) continue;
+      if (sums) {
+        if (vector_axis >= 0) add_wish(*node, i, vector_axis, wishes[input]);
+        continue;
+      }
+      if (!joins && !(compute && keeps_dimensions(compute->operands[i], shape.size()))) continue;
+      const double share = double(num_elems(graph.values[input].shape)) /
+                           double(std::max<int64_t>(1, num_elems(shape)));
+      for (const auto& [order, reads] : wishes[result]) {
+        wishes[input][order] += std::min(1.0, share) * reads;
+      }
+    }
+  }
+  return wishes;
+}
+
+}  // namespace
+
 std::vector<DimOrder> choose_orders(const Graph& graph) {
+  const std::vector<Wishes> wishes = collect_wishes(graph);
   std::vector<DimOrder> orders(graph.values.size());
   for (const Node& node : graph.nodes) {
     for (ValueId value : node.outputs) {
       int rank = static_cast<int>(graph.values[value].shape.size());
       if (std::holds_alternative<Compute>(node.op)) {
-        orders[value] = compute_order(graph, node, orders);
+        orders[value] = compute_order(graph, node, wishes[value], orders);
       } else if (std::holds_alternative<graph::View>(node.op)) {
-        orders[value] = view_order(graph, node, orders);
+        orders[value] = view_order(graph, node, wishes[value], orders);
       } else {
         orders[value] = row_major_order(rank);
       }

@@ -11,8 +11,16 @@ constexpr int64_t kMaxTableElems = 64;
 /// A value's dimensions from the outermost to the innermost in memory.
 using DimOrder = std::vector<int>;
 
-/// The dimension order of every value: a compute operator's result has the axis innermost that its
-/// kernel's vectors will run along; views keep their input's.
+/// Sums over fewer elements than that gain nothing from having them side by side.
+constexpr int64_t kManyChannels = 16;
+
+/// The dimension of the operand that is a long reduction axis, or -1.
+int summed_dimension(const graph::Compute& compute, const graph::Operand& operand);
+
+/// The dimension order of every value: a weighted sum's result has the axis innermost that its
+/// kernel's vectors will run along; what has several operands, a concatenation or an element-wise
+/// operator, takes the order that most elements are read in as they lie, by itself and by those
+/// behind it; views keep their input's.
 std::vector<DimOrder> choose_orders(const graph::Graph& graph);
 
 /// The parallel axis that a contraction or windowed reduction is vectorised along, or -1 if nothing

@@ -173,20 +173,6 @@ class Preparer {
     }
   }
 
-  static constexpr int64_t kManyChannels = 16;
-
-  /// The dimension of the operand that is a long reduction axis, or -1.
-  static int summed_dimension(const Compute& compute, const graph::Operand& operand) {
-    const std::vector<index::Axis>& axes = compute.space.axes;
-    for (int axis = compute.space.num_parallel(); axis < static_cast<int>(axes.size()); ++axis) {
-      if (axes[axis].extent < kManyChannels) continue;
-      for (size_t d = 0; d < operand.map.exprs.size(); ++d) {
-        if (operand.map.exprs[d].is_variable(axis)) return static_cast<int>(d);
-      }
-    }
-    return -1;
-  }
-
   /// Routines read dense row-major arrays.
   void add_dense_copies(const Node& node) {
     replaced_.assign(node.inputs.size(), -1);

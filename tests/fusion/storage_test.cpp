@@ -24,6 +24,38 @@ TEST(PlanStorage, PutsTheChannelsInnermost) {
   EXPECT_TRUE(plan.copied_views.empty());
 }
 
+/// Whichever way the operands stand: as the convolution behind them reads them, not as the caller's
+/// input lies.
+TEST(PlanStorage, JoinedValuesLieAsTheirReadersWish) {
+  const Strides channels_last = {6 * 5 * 48, 1, 5 * 48, 48};
+  for (const bool skip_first : {true, false}) {
+    for (const bool activated : {true, false}) {
+      Graph g;
+      const ValueId skip = g.add_input("skip", DType::kF32, {1, 24, 6, 5});
+      const ValueId x = g.add_input("x", DType::kF32, {1, 24, 6, 5});
+      const ValueId up = conv(g, "up", x, 24, 1);
+      const std::vector<ValueId> parts =
+          skip_first ? std::vector<ValueId>{skip, up} : std::vector<ValueId>{up, skip};
+      const ValueId joined = g.add_view("joined", graph::Concat{1}, parts, {1, 48, 6, 5});
+      const ValueId read = activated ? relu(g, "activated", joined) : joined;
+      finish(g, {conv(g, "c", read, 16, 3)});
+      const StoragePlan plan = plan_storage(g);
+      expect_sound(g, plan);
+      EXPECT_EQ(plan.values[joined].strides[1], 1) << skip_first << activated;
+      EXPECT_EQ(plan.values[read].strides[1], 1) << skip_first << activated;
+      if (activated) {
+        EXPECT_EQ(plan.values[joined].strides, channels_last);
+      }
+    }
+  }
+  // A sum likewise.
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {1, 24, 6, 5});
+  const ValueId sum = add(g, "sum", x, conv(g, "c1", x, 24, 1));
+  finish(g, {conv(g, "c2", sum, 16, 3)});
+  EXPECT_EQ(plan_storage(g).values[sum].strides[1], 1);
+}
+
 TEST(PlanStorage, WritesRowMajorOutputsInPlace) {
   Graph g;
   const ValueId x = g.add_input("x", DType::kF32, {4, 6});
