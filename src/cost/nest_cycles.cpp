@@ -75,7 +75,11 @@ class NestCycles {
       step_cycles = vectors * scaled_sum_cycles(*sum);
     } else if (nest_.contraction) {
       double loads = vectors + rows_used;
-      if (is_window()) loads = sums / 2;  // neighbours share what they load
+      if (v >= 0 && nest_.axes[v].reduction) {
+        loads = loads_of(nest_.contraction->factors[0]) + loads_of(nest_.contraction->factors[1]);
+      } else if (is_window()) {
+        loads = sums / 2;  // neighbours share what they load
+      }
       for (int i = 0; i < nest_.reduce_op; ++i) {
         if (nest_.ops[i].kind != NestOp::Kind::kLoad) continue;
         const double slots = access_slots(nest_.loads[nest_.ops[i].access]);
@@ -97,6 +101,8 @@ class NestCycles {
       outside -= 1;
     double after = results * outside / 2 + 6;
     if (schedule_.lane_steps > 1) after += 1.5 * sums;  // their steps are added up
+    // So are lanes.
+    if (nest_.contraction && v >= 0 && nest_.axes[v].reduction) after += 4 * sums;
     const double reduction = nest_.reduce_op >= 0 ? steps * step_cycles + sums : 0;
     return tiles * vector_tiles * (reduction + after);
   }
@@ -133,6 +139,17 @@ class NestCycles {
     return std::all_of(factors.begin(), factors.end(), [&](int load) {
       return index::depends_on(nest_.loads[load].address, schedule_.vector_axis);
     });
+  }
+
+  /// Points of a tile that read elements of their own.
+  double loads_of(int load) const {
+    double points = 1;
+    for (const auto& tiled : schedule_.register_tile) {
+      if (index::depends_on(nest_.loads[load].address, tiled.axis)) {
+        points *= double(tile_of(tiled.axis));
+      }
+    }
+    return points;
   }
 
   int64_t tile_of(int axis) const {

@@ -13,14 +13,17 @@ PackedOperand::PackedOperand(const fusion::Nest& nest, const fusion::NestSchedul
     : nest_(nest),
       access_(nest.loads[load]),
       vector_axis_(schedule.vector_axis),
-      vector_tile_(schedule.vector_tile) {
+      vector_tile_(schedule.vector_tile),
+      lanes_(nest.axes[vector_axis_].extent) {
   auto has = [&](int axis) { return index::depends_on(access_.address, axis); };
   for (int axis : schedule.parallel_order) {
     if (axis != vector_axis_ && has(axis)) outer_.push_back(axis);
   }
   for (int axis : schedule.reduction_order) {
-    if (has(axis)) inner_.push_back(axis);
+    if (axis != vector_axis_ && has(axis)) inner_.push_back(axis);
   }
+  // Lanes that are summed up are whole vectors, zeros at the end.
+  if (nest.axes[vector_axis_].reduction) lanes_ = round_up(lanes_, vector_tile_);
   for (int axis : schedule.unrolled_reductions) {
     if (!has(axis)) continue;
     inner_.push_back(axis);
@@ -53,8 +56,7 @@ Expr PackedOperand::address(const std::vector<Expr>& point, const Expr& tile_bas
 Expr PackedOperand::panel(const std::vector<Expr>& point, const Expr& tile_base) const {
   Expr outer(0);
   for (int axis : outer_) outer = outer * Expr(nest_.axes[axis].extent) + point[axis];
-  return outer * Expr(nest_.axes[vector_axis_].extent * inner_size_) +
-         tile_base * Expr(inner_size_);
+  return outer * Expr(lanes_ * inner_size_) + tile_base * Expr(inner_size_);
 }
 
 Expr PackedOperand::step(const std::vector<Expr>& point) const {
@@ -64,10 +66,10 @@ Expr PackedOperand::step(const std::vector<Expr>& point) const {
 }
 
 Tensor PackedOperand::pack(const Tensor& source) const {
-  const int64_t lanes = nest_.axes[vector_axis_].extent;
+  const int64_t held = nest_.axes[vector_axis_].extent;
   int64_t outer_size = 1;
   for (int axis : outer_) outer_size *= nest_.axes[axis].extent;
-  Tensor result(source.dtype(), {outer_size * lanes * inner_size_});
+  Tensor result(source.dtype(), {outer_size * lanes_ * inner_size_});
   const int64_t elem = size_bytes(source.dtype());
   std::vector<int64_t> point(nest_.axes.size(), 0);
   auto set_digits = [&](const std::vector<int>& axes, int64_t number) {
@@ -81,14 +83,14 @@ Tensor PackedOperand::pack(const Tensor& source) const {
   std::byte* out = result.bytes();
   for (int64_t o = 0; o < outer_size; ++o) {
     set_digits(outer_, o);
-    for (int64_t base = 0; base < lanes; base += vector_tile_) {
-      const int64_t width = std::min(vector_tile_, lanes - base);
+    for (int64_t base = 0; base < lanes_; base += vector_tile_) {
+      const int64_t width = std::min(vector_tile_, lanes_ - base);
       for (int64_t i = 0; i < inner_size_; ++i) {
         set_digits(inner_, i);
         point[vector_axis_] = base;
         int64_t at = index::evaluate(access_.address, point);
         std::byte* to = out + (i - i % lane_steps_) * width * elem + i % lane_steps_ * elem;
-        for (int64_t lane = 0; lane < width; ++lane) {
+        for (int64_t lane = 0; lane < std::min(width, held - base); ++lane) {
           if (!linear.is_affine()) {
             point[vector_axis_] = base + lane;
             at = index::evaluate(access_.address, point);

@@ -299,7 +299,8 @@ Register TileEmitter::emit_load(const NestOp& op, std::vector<TileStmt>& out) {
     const int v = schedule_.vector_axis;
     std::vector<Expr> point = point_;
     if (takes_steps()) point[schedule_.reduction_order.back()] = first_beside_;
-    load.offset = packed.address(point, base_[v], extent_[v]);
+    const int64_t lanes = nest_.axes[v].reduction ? schedule_.vector_tile : extent_[v];
+    load.offset = packed.address(point, base_[v], lanes);
   } else {
     const KernelBuilder::Place place = builder_.place(access.root, false);
     load.buffer = place.buffer;

@@ -292,6 +292,7 @@ void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
     loop.unroll = innermost && known ? schedule_.reduction_unroll : 1;
     const Expr first = origin + start + Expr::variable(loop.var);
     if (is_beside(axis)) first_beside_ = first;
+    if (lanes) base_[axis] = first;
     point_[axis] = first + lane;
     scoped([&] { reduction_loops(level + 1, loop.body); });
     into.push_back(std::move(loop));
@@ -316,6 +317,7 @@ void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
   if (whole == extent) return;
   // Lanes beyond the end load nothing and count as the identity.
   point_[axis] = Expr(whole) + lane;
+  if (lanes) base_[axis] = Expr(whole);
   limit_ = loop::Guard{point_[axis], 0, extent};
   auto emit_rest = [&] { scoped([&] { reduction_loops(level + 1, out); }); };
   if (block) {

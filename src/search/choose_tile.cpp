@@ -21,7 +21,11 @@ class TileChooser : ScheduleStep {
     } else if (nest_.reduce_op < 0) {
       tile_elementwise();
     } else if (schedule_.vector_axis >= 0 && nest_.axes[schedule_.vector_axis].reduction) {
-      tile_vector_reduction();
+      if (nest_.contraction) {
+        tile_summed_lanes();
+      } else {
+        tile_vector_reduction(4);
+      }
     } else if (outer_product_axis() >= 0 || is_matrix_vector()) {
       tile_outer_product();
     } else {
@@ -102,8 +106,9 @@ class TileChooser : ScheduleStep {
       for (const Nest::Store& store : nest_.stores) {
         cost += (reduction ? 8 : access_cost(store.access, axis, false)) / steps;
       }
-      int64_t n = extent(axis);
-      double used = double(n) / double(vector_ops(n) * lanes_);
+      // Lanes that the axis leaves empty may take a second step of the sum.
+      const int64_t n = extent(axis) * (may_take_steps(axis) ? fusion::kLaneSteps : 1);
+      const double used = double(n) / double(vector_ops(n) * lanes_);
       cost /= std::max(used, 1e-3);
       if (cost < best - 1e-9 ||
           (cost < best + 1e-9 && extent(axis) > extent(schedule_.vector_axis))) {
@@ -224,15 +229,55 @@ class TileChooser : ScheduleStep {
     return best;
   }
 
-  void tile_vector_reduction() {
+  void tile_vector_reduction(int64_t most_vectors) {
     const int v = schedule_.vector_axis;
-    schedule_.vector_tile = std::min<int64_t>(extent(v), 4 * lanes_);
-    for (int vectors = 4; vectors >= 1; --vectors) {
+    schedule_.vector_tile = std::min<int64_t>(extent(v), most_vectors * lanes_);
+    for (int64_t vectors = most_vectors; vectors >= 1; --vectors) {
       if (extent(v) % (vectors * lanes_) == 0) {
         schedule_.vector_tile = vectors * lanes_;
         break;
       }
     }
+  }
+
+  /// Lanes along the sum: each vector of one factor that is loaded serves all points of the tile
+  /// along the other's axes.
+  void tile_summed_lanes() {
+    const auto [lhs, rhs] = nest_.contraction->factors;
+    auto only = [&](int with, int without) {
+      return best_tile_axis([&](int axis) {
+        return depends(nest_.loads[with], axis) && !depends(nest_.loads[without], axis);
+      });
+    };
+    const int p = only(lhs, rhs), q = only(rhs, lhs);
+    double best = std::numeric_limits<double>::max();
+    int64_t rows = 1, columns = 1;
+    for (int64_t c = 1; c <= std::min<int64_t>(q < 0 ? 1 : extent(q), 16); ++c) {
+      for (int64_t r = 1; r <= std::min<int64_t>(p < 0 ? 1 : extent(p), 16); ++r) {
+        if (r * c + std::min(r, c) + 1 > machine_.num_vector_registers()) break;
+        if (!fits(p, r) || !fits(q, c)) continue;
+        const double cost = summed_lanes_cost(p, r, q, c);
+        if (cost < best) best = cost, rows = r, columns = c;
+      }
+    }
+    if (rows > 1) schedule_.register_tile.push_back({p, rows});
+    if (columns > 1) schedule_.register_tile.push_back({q, columns});
+    // Where points are few, several vectors of each hide the latency of an FMA.
+    tile_vector_reduction(std::clamp<int64_t>(8 / (rows * columns), 1, 4));
+  }
+
+  /// Instruction slots of all tiles of so many points along two axes.
+  double summed_lanes_cost(int p, int64_t rows, int q, int64_t columns) const {
+    const double steps = reduction_points() / double(lanes_);
+    double cost = 0;
+    for_tiles(p < 0 ? 1 : extent(p), rows, [&](int64_t r, int64_t row_tiles) {
+      for_tiles(q < 0 ? 1 : extent(q), columns, [&](int64_t c, int64_t column_tiles) {
+        // As of outer products; the lanes of each sum are then added up.
+        const double per_step = std::max({double(r * c), 1.12 * double(r + c), 8.0});
+        cost += double(row_tiles * column_tiles) * (per_step * steps + 8.0 * double(r * c) + 12.0);
+      });
+    });
+    return cost;
   }
 
   /// The axis whose points share the vectors of one operand: pixels of a convolution, rows of a
@@ -275,7 +320,7 @@ class TileChooser : ScheduleStep {
         }
       }
     };
-    const int64_t most_steps = points > 1 && may_take_steps() ? fusion::kLaneSteps : 1;
+    const int64_t most_steps = points > 1 && may_take_steps(v) ? fusion::kLaneSteps : 1;
     for (int64_t steps = 1; steps <= most_steps; ++steps) {
       const int64_t most = std::min<int64_t>(vector_ops(extent(v) * steps), 12);
       for (int64_t vectors = 1; vectors <= most; ++vectors) {
@@ -298,9 +343,13 @@ class TileChooser : ScheduleStep {
 
   /// Whether vectors would not be full of lanes alone, and may hold two steps of the axis that
   /// choose_loops walks innermost.
-  bool may_take_steps() const {
-    const int v = schedule_.vector_axis;
-    if (extent(v) % lanes_ == 0 || !schedule_.unrolled_reductions.empty()) return false;
+  bool may_take_steps(int v) const {
+    const bool has_rows = std::any_of(nest_.axes.begin(), nest_.axes.end(), [&](const auto& axis) {
+      return !axis.reduction && axis.extent > 1 && &axis != &nest_.axes[v];
+    });
+    if (!has_rows || nest_.axes[v].reduction || extent(v) % lanes_ == 0 ||
+        !schedule_.unrolled_reductions.empty())
+      return false;
     const std::vector<int> order = ordered_reductions();
     return !order.empty() && fusion::takes_lane_steps(nest_, storage_, v, order.back());
   }
