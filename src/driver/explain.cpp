@@ -124,7 +124,7 @@ class Explainer {
     std::string text = fmt::format("one kernel from '{}' to '{}' is predicted to take",
                                    graph_.nodes[cut.first].name, graph_.nodes[cut.last].name);
     if (options_.plan != PlanMode::kFused) {
-      text += fmt::format(" {:.3g} us,", cut.time * machine_.cycle_ns() / 1000);
+      text += fmt::format(" {:.4g} ms,", cut.time * machine_.cycle_ns() * 1e-6);
     }
     text += fmt::format(" {:.2f} times as long as the best without it", ratio);
     if (ratio < 1) text += "; other cuts save more";

@@ -263,9 +263,9 @@ std::optional<FactorRoles> factor_roles(const Nest& nest, int vector_axis) {
 
 bool is_packed(const Nest& nest, const StorageView& storage, int load, int vector_axis) {
   const Access& access = nest.loads[load];
-  return nest.contraction && vector_axis >= 0 &&
-         storage.is_constant(access.root) && access.guards.empty() &&
-         !mentions_gather(access.address) && index::depends_on(access.address, vector_axis);
+  return nest.contraction && vector_axis >= 0 && storage.is_constant(access.root) &&
+         access.guards.empty() && !mentions_gather(access.address) &&
+         index::depends_on(access.address, vector_axis);
 }
 
 bool is_table(const Nest& nest, const StorageView& storage, int load, int vector_axis) {

@@ -40,6 +40,15 @@ bool is_undisturbed(const CpuSpeed& speed, int threads) {
          speed.alone_gflops >= kOfNominal * speed.nominal_gflops;
 }
 
+/// Whether workers met at barriers without waiting for a CPU. That takes a scheduler's time slice;
+/// what it took is no figure of the machine.
+bool take_barrier(Machine& machine) {
+  constexpr double kWaitsForCpu_ns = 20'000;
+  if (machine.barrier_ns < kWaitsForCpu_ns) return true;
+  machine.barrier_ns = 0;
+  return false;
+}
+
 /// What a product on the matrix unit takes where nothing outside of this process uses the unit: on
 /// shared hosts another machine's threads on the same cores may halve its rate for minutes. The
 /// unit takes a product every 16 cycles, a little slower ones than vectors have; if several of our
@@ -77,9 +86,10 @@ bool measure(Machine& machine, const Measuring& measuring) {
     const CpuSpeed before = measuring.speed(machine);
     for (int round = 0; round < kRounds; ++round) measuring.figures(machine, kRound_s);
     if (is_steady(before, measuring.speed(machine))) {
-      return is_undisturbed(before, machine.threads);
+      return take_barrier(machine) && is_undisturbed(before, machine.threads);
     }
   }
+  take_barrier(machine);
   return false;
 }
 
@@ -128,13 +138,16 @@ Machine calibrate(Machine machine, const CalibrateOptions& options) {
     result.is_settled = measure(result.machine, measuring);
   } else {
     measuring.figures(result.machine, kBrief_s);
+    take_barrier(result.machine);
   }
   if (is_kept) {
     result.results = kept.results + 1;
     const bool agrees = about_equal(kept.machine.fma_gflops_core, result.machine.fma_gflops_core) &&
                         about_equal(kept.machine.fma_gflops_all, result.machine.fma_gflops_all);
-    if (agrees || result.results >= kMostResults) result.is_settled = true;
     take_better(result.machine, kept.machine);
+    const bool knows_barrier = result.machine.threads == 1 || result.machine.barrier_ns > 0;
+    const bool is_believed = (agrees && knows_barrier) || result.results >= kMostResults;
+    result.is_settled = result.is_settled || is_believed;
   }
   double& product_ns = result.machine.matrix_product_ns;
   product_ns = std::min(product_ns, undisturbed_product_ns(result.machine));

@@ -166,7 +166,7 @@ TEST_F(CalibrationTest, UnwritableFolderIsNoError) {
 
 /// A machine of a test's making: what its CPUs reach at each measurement, and the time of day.
 struct MadeUp {
-  double alone = 100, together = 200, nominal = 90;
+  double alone = 100, together = 200, nominal = 90, barrier_ns = 300;
   int64_t now_s = 1'000'000;
   int speeds = 0;                                  // times that it was measured
   std::vector<double> seconds;                     // of each measurement of the figures
@@ -183,7 +183,7 @@ struct MadeUp {
       seconds.push_back(time_s);
       machine.fma_gflops_core = std::max(machine.fma_gflops_core, alone);
       machine.fma_gflops_all = std::max(machine.fma_gflops_all, together);
-      machine.barrier_ns = 300;
+      machine.barrier_ns = barrier_ns;
     };
     measuring.now_s = [this] { return now_s; };
     return measuring;
@@ -244,6 +244,22 @@ TEST_F(CalibrationTest, ASlowCpuIsMeasuredAgainAndBelievedTheSecondTime) {
   host.now_s += 100;
   calibrate(detect_machine(2), options);
   EXPECT_EQ(host.seconds.size(), 2 * measured);
+}
+
+/// Other processes had the CPU: what workers waited for was no cache line.
+TEST_F(CalibrationTest, BarriersThatWaitForACpuAreMeasuredAgain) {
+  MadeUp host;
+  host.barrier_ns = 97'513;
+  const CalibrateOptions options{.cache_dir = dir_.string(), .measuring = host.measuring()};
+  EXPECT_EQ(calibrate(detect_machine(2), options).barrier_ns, 0) << "is not known";
+  host.now_s += 100;
+  EXPECT_EQ(calibrate(detect_machine(2), options).barrier_ns, 0);
+  host.now_s += 100;
+  host.barrier_ns = 300;
+  EXPECT_EQ(calibrate(detect_machine(2), options).barrier_ns, 300);
+  host.now_s += 1'000'000;
+  host.barrier_ns = 200;
+  EXPECT_EQ(calibrate(detect_machine(2), options).barrier_ns, 300) << "kept for good";
 }
 
 TEST_F(CalibrationTest, EndsOnAHostThatIsNeverQuiet) {
