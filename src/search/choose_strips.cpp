@@ -9,7 +9,6 @@
 #include "fusion/group_nests.h"
 #include "fusion/matrix.h"
 #include "fusion/order.h"
-#include "search/choose_schedule.h"
 #include "support/checked.h"
 
 namespace corf::search {
@@ -30,16 +29,8 @@ constexpr int64_t kRowsOfProducts = 2 * fusion::kMatrixRows;
 
 class StripChooser {
  public:
-  StripChooser(const graph::Graph& graph, const fusion::StoragePlan& storage,
-               const Machine& machine, GroupPlan group, const GroupTime& time,
-               fusion::WalkCache& cache, size_t num_best)
-      : graph_(graph),
-        storage_(storage),
-        machine_(machine),
-        group_(std::move(group)),
-        time_(time),
-        cache_(cache),
-        num_best_(num_best) {}
+  StripChooser(StripSearch& search, GroupPlan group, size_t num_best)
+      : search_(search), machine_(search.machine), group_(std::move(group)), num_best_(num_best) {}
 
   StripChoice run() {
     for (const StripSchedule& loops : loop_candidates()) {
@@ -54,7 +45,7 @@ class StripChooser {
   }
 
  private:
-  const Shape& points() const { return graph_.values[group_.stages.back().stored[0]].shape; }
+  const Shape& points() const { return search_.graph.values[group_.stages.back().stored[0]].shape; }
 
   void try_strips(const StripSchedule& loops) {
     // The longest strips outgrow the caches by far: they tell little of shorter ones.
@@ -74,7 +65,7 @@ class StripChooser {
 
   /// Chunks of the last stage's longest reduction axis: whole vectors of intermediate channels.
   std::vector<StripSchedule::Scatter> scatter_candidates() {
-    const fusion::Nest& nest = cache_.nests.at(group_.stages.back().nodes[0]);
+    const fusion::Nest& nest = search_.walks.nests.at(group_.stages.back().nodes[0]);
     StripSchedule::Scatter scatter{-1, 0};
     int64_t longest = 0;
     for (int axis = 0; axis < static_cast<int>(nest.axes.size()); ++axis) {
@@ -97,7 +88,7 @@ class StripChooser {
   /// outer loops where they can be, or are left to the stages.
   std::vector<StripSchedule> loop_candidates() {
     std::vector<StripSchedule> candidates;
-    const auto& strides = storage_.values[group_.stages.back().stored[0]].strides;
+    const auto& strides = search_.storage.values[group_.stages.back().stored[0]].strides;
     std::vector<int> dims;
     for (int d : fusion::order_of_strides(strides)) {
       if (points()[d] > 1) dims.push_back(d);
@@ -161,7 +152,7 @@ class StripChooser {
   }
 
   bool is_legal(const StripSchedule& loops) {
-    const auto walk = fusion::resolve_walk(graph_, storage_, group_.stages, loops, cache_);
+    const auto walk = search_.walk(group_, loops);
     if (!walk) return false;
     legal_ = true;
     units_[loops.stream_dim] = walk->stages.back().unit;
@@ -171,10 +162,10 @@ class StripChooser {
   /// Whether some stage is a product of two values, none of them constant.
   bool multiplies_values() const {
     auto is_value = [&](const fusion::Access& load) {
-      return storage_.roots[load.root].kind != fusion::Root::Kind::kConstant;
+      return search_.storage.roots[load.root].kind != fusion::Root::Kind::kConstant;
     };
     return std::any_of(group_.stages.begin(), group_.stages.end(), [&](const auto& stage) {
-      const fusion::Nest& nest = cache_.nests.at(stage.nodes[0]);
+      const fusion::Nest& nest = search_.walks.nests.at(stage.nodes[0]);
       return nest.contraction &&
              std::all_of(nest.contraction->factors.begin(), nest.contraction->factors.end(),
                          [&](int load) { return is_value(nest.loads[load]); });
@@ -205,7 +196,7 @@ class StripChooser {
   /// Keeps the schedule if it is among the best so far. Its time; nothing if it cannot be carried
   /// out: strips that are too long for rings say nothing about shorter ones.
   std::optional<double> try_schedule(const StripSchedule& schedule) {
-    auto walk = fusion::resolve_walk(graph_, storage_, group_.stages, schedule, cache_);
+    auto walk = search_.walk(group_, schedule);
     if (!walk || walk->rings.empty()) return {};
     // Beyond that the rings are no better than memory.
     const int64_t share_of_l3 = machine_.l3_bytes / (2 * machine_.threads);
@@ -213,8 +204,8 @@ class StripChooser {
     if (fusion::ring_bytes(*walk) > most_bytes) return {};
     GroupPlan group = group_;
     group.walk = walk.take();
-    if (!schedule_stages(graph_, storage_, machine_, group)) return {};
-    const double time = time_(storage_, group, nullptr);
+    if (!schedule_stages(search_.stages, group)) return {};
+    const double time = search_.time(search_.storage, group, nullptr);
     ++num_priced_;
     const auto at = std::find_if(best_.begin(), best_.end(),
                                  [&](const TimedGroup& other) { return time < other.time; });
@@ -224,12 +215,9 @@ class StripChooser {
     return time;
   }
 
-  const graph::Graph& graph_;
-  const fusion::StoragePlan& storage_;
+  StripSearch& search_;
   const Machine& machine_;
   GroupPlan group_;
-  const GroupTime& time_;
-  fusion::WalkCache& cache_;
   bool legal_ = false;
   int64_t num_priced_ = 0;
   std::map<int, int64_t> units_;  // of the last stage's nest, by stream dimension
@@ -239,41 +227,23 @@ class StripChooser {
 
 }  // namespace
 
-bool schedule_stages(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                     const Machine& machine, GroupPlan& group) {
-  const fusion::StorageView view(storage, group.walk);
+bool schedule_stages(StageSchedules& schedules, GroupPlan& group) {
   group.nests.clear();
-  std::vector<fusion::Nest> nests = fusion::group_nests(graph, storage, group);
-  for (size_t s = 0; s < nests.size(); ++s) {
-    const fusion::WalkStage& stage = group.walk->stages[s];
-    std::vector<int64_t> extents, granules;
-    for (const fusion::NestAxis& axis : nests[s].axes) {
-      extents.push_back(fusion::extent_in_strip(stage, axis));
-      const bool is_stream = axis.shared == group.walk->stream_loop();
-      const bool in_blocks = axis.shared >= 0 && extents.back() < axis.extent;
-      granules.push_back(is_stream ? stage.granule / stage.unit : in_blocks ? extents.back() : 0);
-    }
-    fusion::NestSchedule chosen = choose_stage_schedule(nests[s], view, machine, extents, granules);
-    group.nests.push_back({std::move(nests[s]), std::move(chosen)});
-  }
+  for (size_t s = 0; s < group.stages.size(); ++s) group.nests.push_back(schedules.of(group, s));
   return fusion::check_strip_tiles(group).ok();
 }
 
-StripChoice choose_strips(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                          const Machine& machine, GroupPlan group, const GroupTime& time,
-                          fusion::WalkCache& cache, size_t num_best) {
-  return StripChooser(graph, storage, machine, std::move(group), time, cache, num_best).run();
+StripChoice choose_strips(StripSearch& search, GroupPlan group, size_t num_best) {
+  return StripChooser(search, std::move(group), num_best).run();
 }
 
-std::optional<TimedGroup> with_schedules(const graph::Graph& graph,
-                                         const fusion::StoragePlan& storage, GroupPlan group,
+std::optional<TimedGroup> with_schedules(StripSearch& search, GroupPlan group,
                                          const StripSchedule& schedule,
-                                         const std::vector<fusion::NestSchedule>& nests,
-                                         const GroupTime& time, fusion::WalkCache& cache) {
-  auto walk = fusion::resolve_walk(graph, storage, group.stages, schedule, cache);
+                                         const std::vector<fusion::NestSchedule>& nests) {
+  auto walk = search.walk(group, schedule);
   if (!walk) return std::nullopt;
   group.walk = walk.take();
-  std::vector<fusion::Nest> own = fusion::group_nests(graph, storage, group);
+  std::vector<fusion::Nest> own = fusion::group_nests(search.graph, search.storage, group);
   if (own.size() != nests.size()) return std::nullopt;
   group.nests.clear();
   for (size_t i = 0; i < own.size(); ++i) {
@@ -281,29 +251,28 @@ std::optional<TimedGroup> with_schedules(const graph::Graph& graph,
     group.nests.push_back({std::move(own[i]), nests[i]});
   }
   if (!fusion::check_strip_tiles(group).ok()) return std::nullopt;
-  const double predicted = time(storage, group, nullptr);
+  const double predicted = search.time(search.storage, group, nullptr);
   return TimedGroup{std::move(group), predicted};
 }
 
-std::string why_apart(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                      const Machine& machine, const GroupPlan& group, fusion::WalkCache& cache) {
+std::string why_apart(StripSearch& search, const GroupPlan& group) {
   const graph::ValueId last = group.stages.back().stored[0];
-  const Shape& points = graph.values[last].shape;
+  const Shape& points = search.graph.values[last].shape;
   std::string first_reason = "no dimension has several points to stream";
   bool found = false;
-  for (int dim : fusion::order_of_strides(storage.values[last].strides)) {
+  for (int dim : fusion::order_of_strides(search.storage.values[last].strides)) {
     if (points[dim] < 2) continue;
     StripSchedule strips;
     strips.stream_dim = dim;
-    const auto alone = fusion::resolve_walk(graph, storage, group.stages, strips, cache);
+    const auto alone = search.walk(group, strips);
     if (!alone) {
       if (!found) first_reason = alone.error().message;
       found = true;
       continue;
     }
     // One worker could; so the seams between several are what is in the way.
-    strips.partitions = std::min<int64_t>(machine.threads, points[dim]);
-    const auto shared = fusion::resolve_walk(graph, storage, group.stages, strips, cache);
+    strips.partitions = std::min<int64_t>(search.machine.threads, points[dim]);
+    const auto shared = search.walk(group, strips);
     if (!shared) return shared.error().message;
   }
   return first_reason;

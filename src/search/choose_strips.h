@@ -5,6 +5,7 @@
 
 #include "fusion/resolve.h"
 #include "search/find_plan.h"
+#include "search/stage_schedules.h"
 
 namespace corf::search {
 
@@ -18,28 +19,44 @@ struct StripChoice {
   std::vector<TimedGroup> best;  // at most `num_best`, the fastest first
 };
 
+/// What a search among one graph's groups has at hand.
+struct StripSearch {
+  /// All outlive the object.
+  StripSearch(const graph::Graph& graph, const fusion::StoragePlan& storage, const Machine& machine,
+              const GroupTime& time)
+      : graph(graph),
+        storage(storage),
+        machine(machine),
+        time(time),
+        walks(graph, storage),
+        stages(graph, storage, machine, walks) {}
+
+  Result<fusion::Walk> walk(const fusion::GroupPlan& group, const fusion::StripSchedule& strips) {
+    return fusion::resolve_walk(graph, storage, group.stages, strips, walks);
+  }
+
+  const graph::Graph& graph;
+  const fusion::StoragePlan& storage;
+  const Machine& machine;
+  const GroupTime& time;
+  fusion::WalkCache walks;
+  StageSchedules stages;
+};
+
 /// The fastest way to run the stages of `group` in strips: outer loops, stream dimension, strip
 /// length, split among workers, and the stages' schedules.
-StripChoice choose_strips(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                          const Machine& machine, fusion::GroupPlan group, const GroupTime& time,
-                          fusion::WalkCache& cache, size_t num_best = 1);
+StripChoice choose_strips(StripSearch& search, fusion::GroupPlan group, size_t num_best = 1);
 
 /// The group with schedules that were found for one like it; nullopt if they do not fit it.
-std::optional<TimedGroup> with_schedules(const graph::Graph& graph,
-                                         const fusion::StoragePlan& storage,
-                                         fusion::GroupPlan group,
+std::optional<TimedGroup> with_schedules(StripSearch& search, fusion::GroupPlan group,
                                          const fusion::StripSchedule& strips,
-                                         const std::vector<fusion::NestSchedule>& nests,
-                                         const GroupTime& time, fusion::WalkCache& cache);
+                                         const std::vector<fusion::NestSchedule>& nests);
 
 /// Schedules for the stages of a group with a walk. False if no tiles fit.
-bool schedule_stages(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                     const Machine& machine, fusion::GroupPlan& group);
+bool schedule_stages(StageSchedules& schedules, fusion::GroupPlan& group);
 
 /// Why the stages of the group cannot run in strips: what stands in the way of one worker along the
 /// outermost dimension, or of several where one could.
-std::string why_apart(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                      const Machine& machine, const fusion::GroupPlan& group,
-                      fusion::WalkCache& cache);
+std::string why_apart(StripSearch& search, const fusion::GroupPlan& group);
 
 }  // namespace corf::search

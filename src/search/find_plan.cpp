@@ -45,8 +45,8 @@ class Fusing {
         most_stages_(most_stages),
         unfused_(unfused.groups),
         plan_(std::move(unfused)),
-        cache_(graph, plan_.storage),
-        known_(graph, plan_.storage, cache_) {}
+        search_(graph, plan_.storage, machine, time),
+        known_(graph, plan_.storage, search_.walks) {}
 
   FusionPlan run() {
     const size_t n = unfused_.size();
@@ -199,8 +199,7 @@ class Fusing {
         return std::move(*choice);
       }
     }
-    StripChoice choice = choose_strips(graph_, plan_.storage, machine_, std::move(joined), time_,
-                                       cache_, measured_ ? kMeasuredStrips : 1);
+    StripChoice choice = choose_strips(search_, std::move(joined), measured_ ? kMeasuredStrips : 1);
     plan_.search.num_priced += choice.num_priced;
     known_.add(signature, choice);
     return choice;
@@ -210,8 +209,7 @@ class Fusing {
   std::optional<StripChoice> as_known(const KnownStrips::Known& known, const GroupPlan& joined) {
     StripChoice choice{known.legal, 0, {}};
     for (const KnownStrips::Known::Schedules& one : known.best) {
-      std::optional<TimedGroup> group =
-          with_schedules(graph_, plan_.storage, joined, one.strips, one.nests, time_, cache_);
+      std::optional<TimedGroup> group = with_schedules(search_, joined, one.strips, one.nests);
       if (!group) return std::nullopt;
       choice.best.push_back(std::move(*group));
     }
@@ -265,8 +263,7 @@ class Fusing {
       return range.first < position && range.second > position;
     });
     if (refused != refused_.end()) {
-      cut.refusal =
-          why_apart(graph_, plan_.storage, machine_, join(refused->first, refused->second), cache_);
+      cut.refusal = why_apart(search_, join(refused->first, refused->second));
     } else if (!feeds(position - 1, position + 1)) {
       cut.refusal = "the operator that runs next does not read it";
     } else {
@@ -290,7 +287,7 @@ class Fusing {
   };
   std::vector<Tried> tried_;
   std::vector<std::pair<size_t, size_t>> refused_;
-  fusion::WalkCache cache_;
+  StripSearch search_;
   KnownStrips known_;
 };
 

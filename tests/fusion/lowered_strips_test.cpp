@@ -50,7 +50,9 @@ struct ThreeRows {
     auto resolved = fusion::resolve_walk(graph, plan.storage, group.stages, strips);
     EXPECT_TRUE(resolved) << resolved.error().message;
     group.walk = resolved.take();
-    EXPECT_TRUE(search::schedule_stages(graph, plan.storage, machine, group));
+    fusion::WalkCache walks(graph, plan.storage);
+    search::StageSchedules schedules(graph, plan.storage, machine, walks);
+    EXPECT_TRUE(search::schedule_stages(schedules, group));
     plan.groups = {group};
   }
 

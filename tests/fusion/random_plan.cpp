@@ -111,7 +111,9 @@ std::optional<GroupPlan> RandomPlans::fuse(const FusionPlan& plan, size_t first,
     }
     if (walk->rings.empty()) continue;
     group.walk = walk.take();
-    if (!search::schedule_stages(graph_, plan.storage, machine_, group)) {
+    fusion::WalkCache walks(graph_, plan.storage);
+    search::StageSchedules schedules(graph_, plan.storage, machine_, walks);
+    if (!search::schedule_stages(schedules, group)) {
       if (fusion::check_strip_tiles(group)) ++faults_;
       continue;
     }

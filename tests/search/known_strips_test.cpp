@@ -94,8 +94,8 @@ TEST(KnownStrips, SchedulesFitEqualBlocks) {
   const Machine machine = some_machine();
   const GroupTime time = driver::prediction(graph, machine);
   fusion::FusionPlan plan = find_unfused_plan(graph, machine);
-  fusion::WalkCache cache(graph, plan.storage);
-  KnownStrips known(graph, plan.storage, cache);
+  StripSearch search(graph, plan.storage, machine, time);
+  KnownStrips known(graph, plan.storage, search.walks);
   const auto joined = [&](size_t first) {
     fusion::GroupPlan group;
     for (size_t i = first; i < first + 2; ++i) {
@@ -104,9 +104,7 @@ TEST(KnownStrips, SchedulesFitEqualBlocks) {
     return group;
   };
   const auto run = [&](size_t first) { return std::span(plan.groups).subspan(first, 2); };
-  const auto chosen = [&](size_t first) {
-    return choose_strips(graph, plan.storage, machine, joined(first), time, cache);
-  };
+  const auto chosen = [&](size_t first) { return choose_strips(search, joined(first)); };
   int compared = 0;
   for (size_t first = 1; first + 2 <= plan.groups.size(); ++first) {
     const std::string signature = known.signature(run(first));
@@ -116,8 +114,7 @@ TEST(KnownStrips, SchedulesFitEqualBlocks) {
       ASSERT_EQ(found->best.size(), own.best.size());
       for (size_t i = 0; i < own.best.size(); ++i) {
         const auto carried =
-            with_schedules(graph, plan.storage, joined(first), found->best[i].strips,
-                           found->best[i].nests, time, cache);
+            with_schedules(search, joined(first), found->best[i].strips, found->best[i].nests);
         ASSERT_TRUE(carried);
         EXPECT_EQ(carried->time, own.best[i].time);
         ++compared;
