@@ -48,11 +48,12 @@ struct Prediction {
 
 Prediction predict(const driver::Pipeline& pipeline, const fusion::FusionPlan& plan) {
   Prediction sum;
+  const cost::Model model(pipeline.machine);
   fusion::SpansSoFar written;
   for (const fusion::GroupPlan& group : plan.groups) {
     if (group.nests.empty()) continue;
     const cost::GroupCost cost =
-        cost::predict(pipeline.graph, plan.storage, group, pipeline.machine, std::cref(written));
+        cost::predict(pipeline.graph, plan.storage, group, model, std::cref(written));
     written.add(group);
     sum.total += cost.total();
     sum.compute += cost.compute;

@@ -5,8 +5,8 @@
 #include <optional>
 #include <set>
 
+#include "cost/model.h"
 #include "cost/nest_cycles.h"
-#include "cost/rates.h"
 #include "fusion/matrix.h"
 #include "support/budget.h"
 #include "support/checked.h"
@@ -20,31 +20,45 @@ using fusion::Nest;
 using fusion::NestSchedule;
 using fusion::Root;
 
-constexpr double kL2Share = 0.55;  // of the second level that one kernel can count on
-
 double bytes_of(const graph::Graph& graph, graph::ValueId value) {
   const graph::Value& info = graph.values[value];
   return double(num_elems(info.shape) * size_bytes(info.dtype));
 }
 
 /// Whether a materialised value is in no cache any more when it is read again.
-bool is_far(double bytes, const Machine& machine) { return bytes > double(machine.l3_bytes) / 2; }
+bool is_far(double bytes, const Model& model) { return bytes > double(model.machine.l3_bytes) / 2; }
 
-/// What is written is first read, and leaves the cache once more.
-constexpr double kPassesToWrite = 2;
+/// Places that a tile reads at the same time, each on pages of its own.
+double streams_of(const Access& load, const fusion::ScheduledNest& scheduled) {
+  constexpr double kPageBytes = 4096;
+  const index::Linear address = index::to_linear(load.address);
+  double streams = 1;
+  auto add = [&](int axis, int64_t extent) {
+    const auto step = double(std::abs(address.coefficient(axis)));
+    if (sizeof(float) * step >= kPageBytes) streams *= double(extent);
+  };
+  for (const auto& tiled : scheduled.schedule.register_tile) add(tiled.axis, tiled.extent);
+  for (const int axis : scheduled.schedule.unrolled_reductions) {
+    add(axis, scheduled.nest.axes[axis].extent);
+  }
+  return streams;
+}
 
-/// The factors of a contraction are read element by element, a few rows at a time: where they are
-/// in no cache, that waits for most of them.
-double passes_to_read(const Nest& nest, double bytes, const Machine& machine) {
-  constexpr double kWaits = 1.3;
-  return nest.contraction && is_far(bytes, machine) ? kWaits : 1;
+/// Of a value of so many bytes. The factors of a contraction are read element by element, a few
+/// rows at a time: where they are in no cache, that waits for most of them. So do tiles that read
+/// in more places than are fetched ahead.
+double passes_to_read(const Access& load, const fusion::ScheduledNest& scheduled, double bytes,
+                      const Model& model) {
+  if (!is_far(bytes, model)) return 1;
+  const double factors = scheduled.nest.contraction ? model.k.far_factors : 1;
+  return std::max(factors, streams_of(load, scheduled) / model.k.streams_ahead);
 }
 
 /// The part that is gone of what lies among so many bytes: none up to `sure` of the second level,
-/// more of it the more there are, all of it 1 - kL2Share of the level further on.
-double gone(double bytes, double sure, const Machine& machine) {
-  const auto level = double(machine.l2_bytes);
-  return std::clamp((bytes / level - sure) / (1 - kL2Share), 0.0, 1.0);
+/// more of it the more there are, all of it 1 - near_share of the level further on.
+double gone(double bytes, double sure, const Model& model) {
+  const auto level = double(model.machine.l2_bytes);
+  return std::clamp((bytes / level - sure) / (1 - model.k.near_share), 0.0, 1.0);
 }
 
 /// What goes by when a kernel reads and writes materialised values: all of them push each other
@@ -52,84 +66,75 @@ double gone(double bytes, double sure, const Machine& machine) {
 class Passing {
  public:
   /// `touched`: bytes of all workers.
-  Passing(const Machine& machine, double touched)
-      : machine_(machine),
-        rates_(rates_of(machine)),
-        gone_(gone(touched / machine.threads, kSure, machine)) {}
+  Passing(const Model& model, double touched)
+      : model_(model), gone_(gone(touched / model.machine.threads, model.k.sure_share, model)) {}
 
   double gone_part() const { return gone_; }
   /// Cycles in which a worker reads a byte again, if a value has so many.
-  double read_cycles(double bytes) const { return cycles(bytes, rates_.passed); }
+  double read_cycles(double bytes) const { return cycles(bytes, model_.rates.passed); }
   /// And writes one: what others have read of it costs its reader.
-  double write_cycles(double bytes) const { return cycles(bytes, rates_.l2); }
+  double write_cycles(double bytes) const { return cycles(bytes, model_.rates.l2); }
 
  private:
-  static constexpr double kSure = 0.75;  // of the second level
-
   double cycles(double bytes, double near_rate) const {
-    if (is_far(bytes, machine_)) return 1 / rates_.dram;
-    return (1 - gone_) / near_rate + gone_ / rates_.l3;
+    if (is_far(bytes, model_)) return 1 / model_.rates.dram;
+    return (1 - gone_) / near_rate + gone_ / model_.rates.l3;
   }
 
-  const Machine& machine_;
-  const Rates rates_;
+  const Model& model_;
   const double gone_;
 };
 
 /// How many times the bytes of a value cost where a strip touches short runs of them: their first
 /// lines are not fetched ahead, and what shares a line with the next strip moves twice.
 double broken_runs(const Access& access, const Nest& nest, int stream,
-                   const fusion::WalkStage& stage) {
-  constexpr double kLine = 64, kLinesNotAhead = 2;
+                   const fusion::WalkStage& stage, const Model& model) {
+  constexpr double kLine = 64;
   double run = 0;  // elements
   for (size_t axis = 0; axis < nest.axes.size(); ++axis) {
     if (nest.axes[axis].shared != stream) continue;
     const int64_t step = std::abs(index::to_linear(access.address).coefficient(int(axis)));
     run = std::max(run, double(step * fusion::extent_in_strip(stage, nest.axes[axis])));
   }
-  return run > 0 ? 1 + kLinesNotAhead * kLine / (sizeof(float) * run) : 1;
+  return run > 0 ? 1 + model.k.lines_not_ahead * kLine / (sizeof(float) * run) : 1;
 }
 
 /// The same of results that leave panel by panel, each row of a block a few lines at a time.
 double panel_runs(const fusion::StorageView& storage, const Nest& nest,
-                  const NestSchedule& schedule) {
-  constexpr double kLine = 64, kLinesNotAhead = 4;
+                  const NestSchedule& schedule, const Model& model) {
+  constexpr double kLine = 64;
   if (schedule.matrix == 0) return 1;
   const auto shape = fusion::matrix_shape(nest, storage, schedule);
   if (!shape || !shape->packs) return 1;
-  return 1 + kLinesNotAhead * kLine / (sizeof(float) * double(schedule.vector_tile));
+  return 1 + model.k.panel_lines_not_ahead * kLine / (sizeof(float) * double(schedule.vector_tile));
 }
 
 /// What it costs a worker to read materialised values again.
 class Reading {
  public:
   /// `share`: of the loops, that the busiest worker walks.
-  Reading(const Machine& machine, const Passing& passing, const fusion::WrittenSpans& written,
+  Reading(const Model& model, const Passing& passing, const fusion::WrittenSpans& written,
           double share)
-      : machine_(machine),
-        rates_(rates_of(machine)),
-        passing_(passing),
-        written_(written),
-        share_(share) {}
+      : model_(model), passing_(passing), written_(written), share_(share) {}
 
   /// `passes`: over so many bytes.
   void add(double passes, double bytes, int root, int64_t read_span, GroupCost& cost) const {
     const std::optional<int64_t> span = written_ ? written_(root) : std::nullopt;
     const double mine = read_span == 0 ? bytes : share_ * bytes;
-    if (!span || is_far(bytes, machine_)) {
+    const Rates& rates = model_.rates;
+    if (!span || is_far(bytes, model_)) {
       cost.memory += passes * mine * passing_.read_cycles(bytes);
       return;
     }
     const bool own = fusion::same_split(*span, read_span);
-    const double near = own || machine_.threads == 1 ? mine : mine / machine_.threads;
+    const double near = own || model_.machine.threads == 1 ? mine : mine / model_.machine.threads;
     const double lost = passing_.gone_part();
-    cost.memory += passes * ((1 - lost) * near / rates_.l2 + lost * mine / rates_.l3);
-    cost.remote += (1 - lost) * (mine - near) / rates_.remote;
+    cost.memory += passes * ((1 - lost) * near / rates.l2 + lost * mine / rates.l3);
+    cost.remote += (1 - lost) * (mine - near) / rates.remote;
   }
 
  private:
-  const Machine& machine_;
-  const Rates rates_;
+  const Model& model_;
   const Passing& passing_;
   const fusion::WrittenSpans& written_;
   const double share_;
@@ -165,30 +170,30 @@ double touched_bytes(const graph::Graph& graph, const fusion::StorageView& stora
 }
 
 GroupCost predict_single(const graph::Graph& graph, const fusion::StorageView& storage,
-                         const GroupPlan& group, const Machine& machine,
+                         const GroupPlan& group, const Model& model,
                          const fusion::WrittenSpans& written) {
-  const Rates rates = rates_of(machine);
+  const Rates& rates = model.rates;
   GroupCost cost;
   for (size_t n = 0; n < group.nests.size(); ++n) {
     const auto& [nest, schedule] = group.nests[n];
-    const NestCost alone = nest_cost(storage, nest, schedule, machine);
+    const NestCost alone = nest_cost(storage, nest, schedule, model);
     const double share = alone.share;
     cost.compute += alone.compute;
     cost.streamed += alone.streamed;
-    const Passing passing(machine, touched_bytes(graph, storage, nest));
-    const Reading reading(machine, passing, written, share);
+    const Passing passing(model, touched_bytes(graph, storage, nest));
+    const Reading reading(model, passing, written, share);
     std::set<graph::ValueId> values;
     for (const auto& store : nest.stores) {
       const double bytes = bytes_of(graph, store.access.value);
       if (!values.insert(store.access.value).second) continue;
-      const double runs = is_far(bytes, machine) ? panel_runs(storage, nest, schedule) : 1;
-      cost.memory += share * kPassesToWrite * runs * bytes * passing.write_cycles(bytes);
+      const double runs = is_far(bytes, model) ? panel_runs(storage, nest, schedule, model) : 1;
+      cost.memory += share * model.k.passes_to_write * runs * bytes * passing.write_cycles(bytes);
     }
     for (const Access& load : nest.loads) {
       if (!values.insert(load.value).second) continue;
       if (storage.is_constant(load.root)) continue;
       const double bytes = bytes_of(graph, load.value);
-      reading.add(passes_to_read(nest, bytes, machine), bytes, load.root,
+      reading.add(passes_to_read(load, group.nests[n], bytes, model), bytes, load.root,
                   fusion::split_span(group, n, load), cost);
     }
     cost.barrier += rates.barrier;
@@ -220,9 +225,10 @@ double packing_cycles(const graph::Graph& graph, const fusion::StorageView& stor
 }
 
 GroupCost predict_strips(const graph::Graph& graph, const fusion::StorageView& storage,
-                         const GroupPlan& group, const Machine& machine,
+                         const GroupPlan& group, const Model& model,
                          const fusion::WrittenSpans& written) {
-  const Rates rates = rates_of(machine);
+  const Rates& rates = model.rates;
+  const Machine& machine = model.machine;
   const fusion::Walk& walk = *group.walk;
   const fusion::StripSchedule& schedule = walk.schedule;
   const Shape& points = graph.values[group.stages.back().stored[0]].shape;
@@ -297,11 +303,11 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StorageView& s
       const bool constant = storage.is_constant(load.root);
       if (!constant) {
         Read& read = reads[load.value];
-        double times = passes_to_read(nest, bytes_of(graph, load.value), machine);
+        double times = passes_to_read(load, group.nests[s], bytes_of(graph, load.value), model);
         // The last stage reads the rest in the last chunk.
         const bool every_chunk = schedule.scatter && !in_chunks && s + 1 < group.nests.size();
         if (every_chunk) times *= double(walk.num_chunks);
-        times *= broken_runs(load, nest, stream, walk.stages[s]);
+        times *= broken_runs(load, nest, stream, walk.stages[s], model);
         read.passes = std::max(read.passes, times);
         read.root = load.root;
         read.span = std::max(read.span, fusion::split_span(group, s, load));
@@ -317,7 +323,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StorageView& s
     for (const auto& store : nest.stores) {
       if (rings.count(store.access.value)) continue;
       writes[store.access.value] =
-          kPassesToWrite * broken_runs(store.access, nest, stream, walk.stages[s]);
+          model.k.passes_to_write * broken_runs(store.access, nest, stream, walk.stages[s], model);
     }
   }
   double revisited_bytes = 0;
@@ -327,7 +333,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StorageView& s
     packs |= read.packed;
   }
   // What is read once a strip drives out itself, but not rings, which are used right away.
-  const double near_bytes = kL2Share * double(machine.l2_bytes);
+  const double near_bytes = model.k.near_share * double(machine.l2_bytes);
   GroupCost cost;
   for (size_t s = 0; s < group.nests.size(); ++s) {
     const auto& [nest, stage_schedule] = group.nests[s];
@@ -337,7 +343,7 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StorageView& s
       extents.push_back(fusion::extent_in_strip(stage, axis));
     }
     const double made = double(stage.rows_made) / double(stage.unit);
-    const double per_strip = nest_cycles(storage, nest, stage_schedule, extents, machine);
+    const double per_strip = nest_cycles(storage, nest, stage_schedule, extents, model);
     const double strips_equal =
         made / double(std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit)));
     cost.compute += share * blocks * std::max(1.0, strips_equal) * per_strip;
@@ -347,30 +353,30 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StorageView& s
   }
   // Cycles for a byte that lies among so many.
   auto byte_cycles = [&](double bytes, double near_rate) {
-    const double gone_part = gone(bytes, kL2Share, machine);
+    const double gone_part = gone(bytes, model.k.near_share, model);
     return (1 - gone_part) / near_rate + gone_part / rates.l3;
   };
   // What a strip reads and writes of other groups' values goes through the caches beside the rings.
   double passing_bytes = 0;
   for (const auto& [value, passes] : writes) passing_bytes += bytes_of(graph, value);
   for (const auto& [value, read] : reads) passing_bytes += bytes_of(graph, value);
-  const Passing passing(machine, passing_bytes);
+  const Passing passing(model, passing_bytes);
   passing_bytes /= blocks * double(num_strips);
   const double level = byte_cycles(ring_bytes + passing_bytes, rates.l2);
-  const double cold_rate = weights_rate(machine, storage.plan().constant_bytes);
-  const double wait = weights_wait(machine, storage.plan().constant_bytes);
-  const double again = byte_cycles(ring_bytes + revisited_bytes, 2 * rates.l2);
-  const double waits_again = gone(ring_bytes + revisited_bytes, kL2Share, machine) / rates.l3;
+  const double cold_rate = model.weights_rate(storage.plan().constant_bytes);
+  const double wait = model.weights_wait(storage.plan().constant_bytes);
+  const double again = byte_cycles(ring_bytes + revisited_bytes, model.k.revisited * rates.l2);
+  const double waits_again =
+      gone(ring_bytes + revisited_bytes, model.k.near_share, model) / rates.l3;
   // Of panels that strips go over again and again, and of the rings between them, some stay.
   const double lost =
       std::clamp((ring_bytes + revisited_bytes - near_bytes) / double(machine.l2_bytes), 0.0, 1.0);
-  constexpr double kPanelsAhead = 3;  // so much faster, fetched while the unit is at work
   double streamed_first = 0, streamed_again = 0;
   for (const auto& [value, read] : revisited) {
     const double all = bytes_of(graph, value) * (read.waited_for ? kPartBytes : 1);
     const double needed = read.cold ? (divided.count(value) ? share : 1) * all : 0;
     if (read.packed) {
-      cost.compute += read.again_bytes * lost / (kPanelsAhead * rates.l3);
+      cost.compute += read.again_bytes * lost / (model.k.panels_ahead * rates.l3);
     } else if (read.waited_for) {
       cost.compute += std::max(needed * wait, read.again_bytes * waits_again);
     } else {
@@ -389,12 +395,12 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StorageView& s
     if (packs && !near) cost.compute += lost * share * 2 * bytes * (1 / rates.l3 - 1 / rates.l2);
   }
   // The matrix unit does not work meanwhile.
-  auto waits = [&](double bytes) { return packs && is_far(bytes, machine) ? 2.0 : 1.0; };
+  auto waits = [&](double bytes) { return packs && is_far(bytes, model) ? 2.0 : 1.0; };
   for (const auto& [value, passes] : writes) {
     const double bytes = bytes_of(graph, value);
     cost.memory += waits(bytes) * share * passes * bytes * passing.write_cycles(bytes);
   }
-  const Reading reading(machine, passing, written, share);
+  const Reading reading(model, passing, written, share);
   for (const auto& [value, read] : reads) {
     if (writes.count(value)) continue;
     const double bytes = bytes_of(graph, value);
@@ -407,20 +413,18 @@ GroupCost predict_strips(const graph::Graph& graph, const fusion::StorageView& s
 
 }  // namespace
 
-double GroupCost::total() const {
-  // Reading weights ahead is not wholly hidden behind the arithmetic.
-  constexpr double kSeen = 0.15;
-  return std::max(compute + kSeen * streamed, streamed + memory / 2) + memory / 2 + remote +
-         barrier;
+double GroupCost::total(const Coefficients& k) const {
+  const double hidden = k.hidden_memory * memory;
+  return std::max(compute + k.seen_weights * streamed, streamed + hidden) + (memory - hidden) +
+         remote + barrier;
 }
 
 GroupCost predict(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                  const GroupPlan& group, const Machine& machine,
-                  const fusion::WrittenSpans& written) {
+                  const GroupPlan& group, const Model& model, const fusion::WrittenSpans& written) {
   look_at_budget();
   const fusion::StorageView view(storage, group.walk);
-  if (group.walk) return predict_strips(graph, view, group, machine, written);
-  return predict_single(graph, view, group, machine, written);
+  if (group.walk) return predict_strips(graph, view, group, model, written);
+  return predict_single(graph, view, group, model, written);
 }
 
 }  // namespace corf::cost

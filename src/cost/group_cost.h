@@ -1,8 +1,8 @@
 #pragma once
+#include "cost/model.h"
 #include "fusion/plan.h"
 #include "fusion/resolve.h"
 #include "fusion/split_span.h"
-#include "target/machine.h"
 
 namespace corf::cost {
 
@@ -13,8 +13,8 @@ struct GroupCost {
   double memory = 0;    // activations: bytes over the bandwidth of the level that they come from
   double remote = 0;    // activations that other workers have written
   double barrier = 0;
-  /// Half of what activations cost hides behind the arithmetic.
-  double total() const;
+  /// A part of what activations and weights cost hides behind the arithmetic.
+  double total(const Coefficients& k = {}) const;
 };
 
 /// Analytic prediction for a group whose nests have schedules.
@@ -23,7 +23,7 @@ struct GroupCost {
 /// what a strip reads again from the level that holds them.
 /// Source: design section 4 "Group level".
 GroupCost predict(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                  const fusion::GroupPlan& group, const Machine& machine,
+                  const fusion::GroupPlan& group, const Model& model,
                   const fusion::WrittenSpans& written = nullptr);
 
 }  // namespace corf::cost

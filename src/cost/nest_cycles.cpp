@@ -4,7 +4,7 @@
 #include <optional>
 #include <set>
 
-#include "cost/rates.h"
+#include "cost/model.h"
 #include "fusion/steps_inside.h"
 #include "graph/scalar_cost.h"
 #include "support/checked.h"
@@ -21,13 +21,14 @@ using fusion::Root;
 class NestCycles {
  public:
   NestCycles(const fusion::StorageView& storage, const Nest& nest, const NestSchedule& schedule,
-             std::vector<int64_t> extents, const Machine& machine)
+             std::vector<int64_t> extents, const Model& model)
       : storage_(storage),
         nest_(nest),
         schedule_(schedule),
         extents_(std::move(extents)),
-        machine_(machine),
-        rates_(rates_of(machine)) {}
+        model_(model),
+        machine_(model.machine),
+        k_(model.k) {}
 
   double run() const {
     if (schedule_.matrix != 0) return matrix();
@@ -54,7 +55,12 @@ class NestCycles {
       if (nest_.axes[axis].reduction) steps *= double(extents_[axis]);
     }
     steps *= fusion::share_of_steps(nest_, schedule_);
-    if (v >= 0 && nest_.axes[v].reduction) steps = std::max(1.0, steps / lanes);
+    // Vectors of the sum at once.
+    double wide = 1;
+    if (v >= 0 && nest_.axes[v].reduction) {
+      wide = std::max(1.0, double(schedule_.vector_tile) / lanes);
+      steps = std::max(1.0, steps / lanes / wide);
+    }
     double inside = 0, outside = 0;  // slots of a vector of points
     for (int i = 0; i < static_cast<int>(nest_.ops.size()); ++i) {
       const NestOp& op = nest_.ops[i];
@@ -77,6 +83,7 @@ class NestCycles {
       double loads = vectors + rows_used;
       if (v >= 0 && nest_.axes[v].reduction) {
         loads = loads_of(nest_.contraction->factors[0]) + loads_of(nest_.contraction->factors[1]);
+        loads *= wide;
       } else if (is_window()) {
         loads = sums / 2;  // neighbours share what they load
       }
@@ -86,23 +93,23 @@ class NestCycles {
         if (slots > 4) loads = std::max(loads, results * slots);  // element by element
       }
       // As many loads as multiply-adds keep the two from overlapping fully.
-      constexpr double kLoads = 1.12, kStalls = 1.12;
       const std::optional<double> panel = panel_cycles(vectors, steps);
-      const double bound = std::max({sums / 2, kLoads * loads / 2, 4.0, panel.value_or(0)});
-      step_cycles = kStalls * bound + 0.03 * loads;
+      const double bound =
+          std::max({wide * sums / 2, k_.loads * loads / 2, k_.fewest_cycles, panel.value_or(0)});
+      step_cycles = k_.stalls * bound + k_.load_slot * loads;
       // The loop's own instructions, and rows of a factor that are apart: small tiles suffer most.
-      if (!panel) step_cycles += 0.5;
+      if (!panel) step_cycles += k_.loop;
     } else {
-      step_cycles = std::max(results * (inside + 1) / 2, nest_.reduce_op >= 0 ? 2.0 : 0.0);
+      step_cycles = std::max(wide * results * (inside + 1) / 2, nest_.reduce_op >= 0 ? 2.0 : 0.0);
     }
     for (const auto& store : nest_.stores) outside += access_slots(store.access);
     // A sum may begin with what is added to it.
     if (schedule_.lane_steps == 1 && nest_.contraction && nest_.contraction->addition >= 0)
       outside -= 1;
-    double after = results * outside / 2 + 6;
-    if (schedule_.lane_steps > 1) after += 1.5 * sums;  // their steps are added up
+    double after = results * outside / 2 + k_.tile;
+    if (schedule_.lane_steps > 1) after += k_.lane_step * sums;  // their steps are added up
     // So are lanes.
-    if (nest_.contraction && v >= 0 && nest_.axes[v].reduction) after += 4 * sums;
+    if (nest_.contraction && v >= 0 && nest_.axes[v].reduction) after += k_.lane_sum * sums;
     const double reduction = nest_.reduce_op >= 0 ? steps * step_cycles + sums : 0;
     return tiles * vector_tiles * (reduction + after);
   }
@@ -161,7 +168,6 @@ class NestCycles {
 
   /// Cycles to take the whole sum for one vector of the points that a tile holds.
   double scaled_sum_cycles(const fusion::ScaledSum& sum) const {
-    constexpr double kTerms = 0.7;  // the share of a table's entries that are not zero
     double values = 1, cycles = 0;
     for (const auto& tiled : schedule_.register_tile) values *= double(tile_of(tiled.axis));
     for (const auto& table : sum.tables) {
@@ -171,7 +177,7 @@ class NestCycles {
     cycles += values * access_slots(scaled) / 2;
     for (const auto& table : sum.tables) {
       const auto sums = double(tile_of(table.parallel_axis));
-      cycles += kTerms * values * sums / 2;
+      cycles += k_.table_terms * values * sums / 2;
       values *= sums / double(extents_[table.reduction_axis]);
     }
     return cycles;
@@ -194,7 +200,7 @@ class NestCycles {
       }
       const double bytes = vectors * double(machine_.vector_bytes());
       const bool stays = bytes * steps <= double(machine_.l1_bytes) / 2;
-      return bytes / rates_.panel / (stays ? reuse : 1);
+      return bytes / model_.rates.panel / (stays ? reuse : 1);
     }
     return {};
   }
@@ -208,10 +214,10 @@ class NestCycles {
     if (linear.coefficient(v) == 1 || packable) return 1;
     for (const auto& tiled : schedule_.register_tile) {
       if (linear.coefficient(tiled.axis) != 1) continue;
-      if (tiled.extent >= 8) return 4;
-      if (tiled.extent >= 4) return 7;
+      if (tiled.extent >= 8) return k_.transposed_wide;
+      if (tiled.extent >= 4) return k_.transposed_narrow;
     }
-    return 1.5 * double(machine_.f32_lanes());
+    return k_.gathered * double(machine_.f32_lanes());
   }
 
   /// Loads that do not move along the register tile are shared by its rows.
@@ -226,8 +232,9 @@ class NestCycles {
   const Nest& nest_;
   const NestSchedule& schedule_;
   const std::vector<int64_t> extents_;
+  const Model& model_;
   const Machine& machine_;
-  const Rates rates_;
+  const Coefficients& k_;
 };
 
 /// Bytes of a constant that the busiest worker reads.
@@ -247,7 +254,7 @@ double weight_bytes(const fusion::StorageView& storage, const Nest& nest,
 }  // namespace
 
 NestCost nest_cost(const fusion::StorageView& storage, const Nest& nest,
-                   const NestSchedule& schedule, const Machine& machine) {
+                   const NestSchedule& schedule, const Model& model) {
   NestCost cost;
   std::vector<int64_t> extents;
   for (const auto& axis : nest.axes) extents.push_back(axis.extent);
@@ -257,7 +264,7 @@ NestCost nest_cost(const fusion::StorageView& storage, const Nest& nest,
     cost.share = double(most) / double(tiles);
     extents[axis] = std::min(extents[axis], most * tile);
   }
-  cost.compute = nest_cycles(storage, nest, schedule, extents, machine);
+  cost.compute = nest_cycles(storage, nest, schedule, extents, model);
   double panels = 0;  // of the matrix unit
   std::set<graph::ValueId> values;
   for (const Access& load : nest.loads) {
@@ -265,9 +272,9 @@ NestCost nest_cost(const fusion::StorageView& storage, const Nest& nest,
     if (!values.insert(load.value).second) continue;
     const double bytes = weight_bytes(storage, nest, schedule, load, cost.share);
     if (schedule.matrix == 0) {
-      cost.streamed += bytes / weights_rate(machine, storage.plan().constant_bytes);
+      cost.streamed += bytes / model.weights_rate(storage.plan().constant_bytes);
     } else {
-      panels += kPartBytes * bytes * weights_wait(machine, storage.plan().constant_bytes);
+      panels += kPartBytes * bytes * model.weights_wait(storage.plan().constant_bytes);
     }
   }
   const bool fetched = schedule.prefetch == fusion::Prefetch::kPanel;
@@ -276,9 +283,8 @@ NestCost nest_cost(const fusion::StorageView& storage, const Nest& nest,
 }
 
 double nest_cycles(const fusion::StorageView& storage, const Nest& nest,
-                   const NestSchedule& schedule, std::vector<int64_t> extents,
-                   const Machine& machine) {
-  return NestCycles(storage, nest, schedule, std::move(extents), machine).run();
+                   const NestSchedule& schedule, std::vector<int64_t> extents, const Model& model) {
+  return NestCycles(storage, nest, schedule, std::move(extents), model).run();
 }
 
 }  // namespace corf::cost

@@ -1,9 +1,9 @@
 #pragma once
 #include <vector>
 
+#include "cost/model.h"
 #include "fusion/matrix.h"
 #include "fusion/plan.h"
-#include "target/machine.h"
 
 namespace corf::cost {
 
@@ -14,7 +14,7 @@ constexpr double kPartBytes = 2.0 * fusion::kParts / sizeof(float);
 /// instructions, whatever memory the operands come from.
 double nest_cycles(const fusion::StorageView& storage, const fusion::Nest& nest,
                    const fusion::NestSchedule& schedule, std::vector<int64_t> extents,
-                   const Machine& machine);
+                   const Model& model);
 
 /// Where the time of a nest by itself goes, in cycles of its busiest worker, but for what
 /// activations cost.
@@ -25,6 +25,6 @@ struct NestCost {
 };
 
 NestCost nest_cost(const fusion::StorageView& storage, const fusion::Nest& nest,
-                   const fusion::NestSchedule& schedule, const Machine& machine);
+                   const fusion::NestSchedule& schedule, const Model& model);
 
 }  // namespace corf::cost

@@ -5,9 +5,10 @@
 namespace corf::driver {
 
 search::GroupTime prediction(const graph::Graph& graph, const Machine& machine) {
-  return [&graph, &machine](const fusion::StoragePlan& storage, const fusion::GroupPlan& group,
-                            const fusion::WrittenSpans& written) {
-    return cost::predict(graph, storage, group, machine, written).total();
+  return [&graph, model = cost::Model(machine)](const fusion::StoragePlan& storage,
+                                                const fusion::GroupPlan& group,
+                                                const fusion::WrittenSpans& written) {
+    return cost::predict(graph, storage, group, model, written).total(model.k);
   };
 }
 

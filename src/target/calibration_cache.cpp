@@ -17,14 +17,16 @@ using nlohmann::json;
 constexpr int kFormat = 5;
 constexpr int64_t kMostBytes = 1 << 16;
 
-constexpr std::array<std::pair<const char*, double Machine::*>, 8> kMeasured = {{
+constexpr std::array<std::pair<const char*, double Machine::*>, 10> kMeasured = {{
     {"fma_gflops_core", &Machine::fma_gflops_core},
     {"fma_gflops_all", &Machine::fma_gflops_all},
     {"matrix_product_ns", &Machine::matrix_product_ns},
     {"l1_gbps_core", &Machine::l1_gbps_core},
     {"l2_gbps_core", &Machine::l2_gbps_core},
     {"l3_gbps_core", &Machine::l3_gbps_core},
+    {"l3_gbps_all", &Machine::l3_gbps_all},
     {"dram_gbps_all", &Machine::dram_gbps_all},
+    {"remote_gbps_core", &Machine::remote_gbps_core},
     {"barrier_ns", &Machine::barrier_ns},
 }};
 

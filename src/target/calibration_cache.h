@@ -8,7 +8,8 @@ namespace corf {
 /// Measured fields that are better the larger, and the smaller, they are.
 constexpr double Machine::* kRates[] = {&Machine::fma_gflops_core, &Machine::fma_gflops_all,
                                         &Machine::l1_gbps_core,    &Machine::l2_gbps_core,
-                                        &Machine::l3_gbps_core,    &Machine::dram_gbps_all};
+                                        &Machine::l3_gbps_core,    &Machine::l3_gbps_all,
+                                        &Machine::dram_gbps_all,   &Machine::remote_gbps_core};
 constexpr double Machine::* kTimes[] = {&Machine::matrix_product_ns, &Machine::barrier_ns};
 
 /// A machine with its measured fields, and how far they are to be believed.

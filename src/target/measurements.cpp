@@ -23,7 +23,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kMinElems = 256;  // sums take multiples of this
-constexpr int kFigures = 8;         // that measure() shares its time out to
+constexpr int kFigures = 10;        // that measure() shares its time out to
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -165,6 +165,38 @@ double measure_bandwidth(const CalibrationKernels& kernels, int threads, int64_t
          });
 }
 
+/// Each thread reads what its neighbour has just written, `bytes` that fit its own caches.
+double measure_remote(const CalibrationKernels& kernels, int threads, int64_t bytes,
+                      double seconds) {
+  constexpr int kMostRounds = 4096;
+  if (threads == 1) return 0;
+  std::vector<std::unique_ptr<Buffer>> buffers;
+  for (int worker = 0; worker < threads; ++worker) {
+    buffers.push_back(std::make_unique<Buffer>(bytes));
+    if (buffers.back()->elems == 0) return 0;
+  }
+  std::vector<double> fastest_s(threads, 0);
+  std::atomic<bool> goes_on{true};
+  const Clock::time_point begin = Clock::now();
+  const bool ran = run_on_all(threads, [&](int worker, SpinBarrier& barrier) {
+    const Buffer &own = *buffers[worker], &other = *buffers[(worker + 1) % threads];
+    for (int round = 0; round < kMostRounds; ++round) {
+      std::fill_n(own.data, own.elems, static_cast<float>(round));
+      if (worker == 0 && round > 1 && seconds_since(begin) > seconds) goes_on = false;
+      barrier.wait();
+      const Clock::time_point start = Clock::now();
+      sink = kernels.sum(other.data, other.elems);
+      const double elapsed_s = seconds_since(start);
+      if (round == 0 || elapsed_s < fastest_s[worker]) fastest_s[worker] = elapsed_s;
+      const bool last = !goes_on;
+      barrier.wait();  // nobody writes while another reads
+      if (last) break;
+    }
+  });
+  const double slowest_s = *std::max_element(fastest_s.begin(), fastest_s.end());
+  return ran && slowest_s > 0 ? 1e-9 * static_cast<double>(buffers[0]->elems * 4) / slowest_s : 0;
+}
+
 double measure_barrier_ns(int threads, double seconds) {
   if (threads == 1) return 0;
   constexpr int kBarriers = 8, kBatches = 256;
@@ -277,6 +309,10 @@ void measure_figures(Machine& machine, double seconds) {
   at_least(machine.l2_gbps_core, bandwidth(1, machine.l2_bytes / 2));
   at_least(machine.l3_gbps_core,
            bandwidth(1, std::max(machine.l3_bytes / 2, 2 * machine.l2_bytes)));
+  // All workers' parts together do not fit the third level but for a half.
+  at_least(machine.l3_gbps_all,
+           bandwidth(threads, std::max(machine.l3_bytes / (2 * threads), 2 * machine.l2_bytes)));
+  at_least(machine.remote_gbps_core, measure_remote(kernels, threads, machine.l2_bytes / 4, each));
   at_least(machine.dram_gbps_all, bandwidth(threads, dram_bytes(machine, each)));
   at_most(machine.barrier_ns, measure_barrier_ns(threads, each));
 }
