@@ -1,5 +1,6 @@
 #include "lower/pack.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "support/checked.h"
@@ -65,42 +66,86 @@ Expr PackedOperand::step(const std::vector<Expr>& point) const {
   return inner;
 }
 
-Tensor PackedOperand::pack(const Tensor& source) const {
+namespace {
+
+/// to[step * to_step + lane * to_lane] = from[step * from_step + lane * from_lane], elements of T.
+/// In blocks: where neighbouring lanes are far apart in memory, but neighbouring steps are not,
+/// each cache line is read once.
+template <typename T>
+void copy_panel(const std::byte* from, int64_t from_step, int64_t from_lane, std::byte* to,
+                int64_t to_step, int64_t to_lane, int64_t steps, int64_t lanes) {
+  constexpr int64_t kBlock = 64 / sizeof(T);
+  const T* const source = reinterpret_cast<const T*>(from);
+  T* const target = reinterpret_cast<T*>(to);
+  for (int64_t begin = 0; begin < steps; begin += kBlock) {
+    const int64_t end = std::min(steps, begin + kBlock);
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      for (int64_t step = begin; step < end; ++step) {
+        target[step * to_step + lane * to_lane] = source[step * from_step + lane * from_lane];
+      }
+    }
+  }
+}
+
+}  // namespace
+
+/// One panel: a tile of the vector axis from `base` on, for all steps. `point`: of the axes in
+/// front of the tile.
+void PackedOperand::pack_panel(const Tensor& source, const index::Linear& linear,
+                               std::vector<int64_t>& point, int64_t base, std::byte* out) const {
+  const int64_t elem = size_bytes(source.dtype());
   const int64_t held = nest_.axes[vector_axis_].extent;
+  const int64_t width = std::min(vector_tile_, lanes_ - base);
+  const int64_t lanes = std::min(width, held - base);
+  auto set_digits = [&](int64_t number) {
+    for (size_t i = inner_.size(); i-- > 0;) {
+      point[inner_[i]] = number % nest_.axes[inner_[i]].extent;
+      number /= nest_.axes[inner_[i]].extent;
+    }
+  };
+  // Runs of steps along the innermost axis, whose elements are equally far apart.
+  const bool affine = linear.is_affine();
+  const bool in_runs = affine && lane_steps_ == 1 && !inner_.empty() && elem == sizeof(float);
+  const int64_t run = in_runs ? nest_.axes[inner_.back()].extent : 1;
+  const int64_t lane_step = affine ? linear.coefficient(vector_axis_) : 0;
+  for (int64_t i = 0; i < inner_size_; i += run) {
+    set_digits(i);
+    point[vector_axis_] = base;
+    int64_t at = index::evaluate(access_.address, point);
+    if (in_runs) {
+      copy_panel<float>(source.bytes() + at * elem, linear.coefficient(inner_.back()), lane_step,
+                        out + i * width * elem, width, 1, run, lanes);
+      continue;
+    }
+    std::byte* to = out + (i - i % lane_steps_) * width * elem + i % lane_steps_ * elem;
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      if (!affine) {
+        point[vector_axis_] = base + lane;
+        at = index::evaluate(access_.address, point);
+      }
+      std::memcpy(to, source.bytes() + at * elem, elem);
+      to += lane_steps_ * elem;
+      at += lane_step;
+    }
+  }
+}
+
+Tensor PackedOperand::pack(const Tensor& source) const {
   int64_t outer_size = 1;
   for (int axis : outer_) outer_size *= nest_.axes[axis].extent;
   Tensor result(source.dtype(), {outer_size * lanes_ * inner_size_});
   const int64_t elem = size_bytes(source.dtype());
-  std::vector<int64_t> point(nest_.axes.size(), 0);
-  auto set_digits = [&](const std::vector<int>& axes, int64_t number) {
-    for (size_t i = axes.size(); i-- > 0;) {
-      point[axes[i]] = number % nest_.axes[axes[i]].extent;
-      number /= nest_.axes[axes[i]].extent;
-    }
-  };
   const index::Linear linear = index::to_linear(access_.address);
-  const int64_t lane_step = linear.is_affine() ? linear.coefficient(vector_axis_) : 0;
+  std::vector<int64_t> point(nest_.axes.size(), 0);
   std::byte* out = result.bytes();
   for (int64_t o = 0; o < outer_size; ++o) {
-    set_digits(outer_, o);
+    for (int64_t i = static_cast<int64_t>(outer_.size()), number = o; i-- > 0;) {
+      point[outer_[i]] = number % nest_.axes[outer_[i]].extent;
+      number /= nest_.axes[outer_[i]].extent;
+    }
     for (int64_t base = 0; base < lanes_; base += vector_tile_) {
-      const int64_t width = std::min(vector_tile_, lanes_ - base);
-      for (int64_t i = 0; i < inner_size_; ++i) {
-        set_digits(inner_, i);
-        point[vector_axis_] = base;
-        int64_t at = index::evaluate(access_.address, point);
-        std::byte* to = out + (i - i % lane_steps_) * width * elem + i % lane_steps_ * elem;
-        for (int64_t lane = 0; lane < std::min(width, held - base); ++lane) {
-          if (!linear.is_affine()) {
-            point[vector_axis_] = base + lane;
-            at = index::evaluate(access_.address, point);
-          }
-          std::memcpy(to, source.bytes() + at * elem, elem);
-          to += lane_steps_ * elem;
-          at += lane_step;
-        }
-      }
-      out += inner_size_ * width * elem;
+      pack_panel(source, linear, point, base, out);
+      out += inner_size_ * std::min(vector_tile_, lanes_ - base) * elem;
     }
   }
   return result;

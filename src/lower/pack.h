@@ -31,6 +31,8 @@ class PackedOperand {
 
  private:
   Tensor pack(const Tensor& source) const;
+  void pack_panel(const Tensor& source, const index::Linear& linear, std::vector<int64_t>& point,
+                  int64_t base, std::byte* out) const;
 
   const fusion::Nest& nest_;
   const fusion::Access& access_;

@@ -90,33 +90,52 @@ Tensor float_tensor(Shape shape, std::span<const double> values) {
   return tensor;
 }
 
+/// What a block of outputs is transformed at once: whole cache lines of the result.
+constexpr int64_t kOutputs = 16;
+
+/// By tap or element of a tile, of as many outputs.
+using Taps = std::array<std::array<double, kOutputs>, kTaps * kTaps>;
+
+/// u[t * a + b] = sum_ij G[a,i] G[b,j] w[i,j] of a block of outputs, rounded once.
+void transform_block(const Taps& w, const WinogradMatrices& matrices, int64_t plane, int64_t count,
+                     float* u) {
+  const int64_t t = matrices.t;
+  std::array<std::array<double, kOutputs>, kTaps> half;
+  for (int64_t a = 0; a < t; ++a) {
+    for (int64_t j = 0; j < kTaps; ++j) {
+      half[j].fill(0);
+      for (int64_t i = 0; i < kTaps; ++i) {
+        const double g = matrices.g[a * kTaps + i];
+        for (int64_t o = 0; o < kOutputs; ++o) half[j][o] += g * w[i * kTaps + j][o];
+      }
+    }
+    for (int64_t b = 0; b < t; ++b) {
+      std::array<double, kOutputs> sum;
+      sum.fill(0);
+      for (int64_t j = 0; j < kTaps; ++j) {
+        const double g = matrices.g[b * kTaps + j];
+        for (int64_t o = 0; o < kOutputs; ++o) sum[o] += half[j][o] * g;
+      }
+      for (int64_t o = 0; o < count; ++o) u[(a * t + b) * plane + o] = static_cast<float>(sum[o]);
+    }
+  }
+}
+
 /// U[a,b,c,o] = sum_ij G[a,i] G[b,j] w[o,c,i,j].
 Tensor transformed_weights(const Tensor& weights, const WinogradMatrices& matrices) {
   const int64_t outputs = weights.shape()[0], channels = weights.shape()[1], t = matrices.t;
   Tensor result(DType::kF32, {t, t, channels, outputs});
-  const float* w = weights.data<float>();
-  float* u = result.data<float>();
-  std::vector<double> half(static_cast<size_t>(t * kTaps));
-  for (int64_t o = 0; o < outputs; ++o) {
-    for (int64_t c = 0; c < channels; ++c, w += kTaps * kTaps) {
-      for (int64_t a = 0; a < t; ++a) {
-        for (int64_t j = 0; j < kTaps; ++j) {
-          double sum = 0;
-          for (int64_t i = 0; i < kTaps; ++i) {
-            sum += matrices.g[a * kTaps + i] * double(w[i * kTaps + j]);
-          }
-          half[a * kTaps + j] = sum;
-        }
+  const float* const w = weights.data<float>();
+  Taps taps = {};
+  for (int64_t begin = 0; begin < outputs; begin += kOutputs) {
+    const int64_t count = std::min(kOutputs, outputs - begin);
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t o = 0; o < count; ++o) {
+        const float* const own = w + ((begin + o) * channels + c) * kTaps * kTaps;
+        for (int64_t tap = 0; tap < kTaps * kTaps; ++tap) taps[tap][o] = double(own[tap]);
       }
-      for (int64_t a = 0; a < t; ++a) {
-        for (int64_t b = 0; b < t; ++b) {
-          double sum = 0;
-          for (int64_t j = 0; j < kTaps; ++j) {
-            sum += half[a * kTaps + j] * matrices.g[b * kTaps + j];
-          }
-          u[((a * t + b) * channels + c) * outputs + o] = static_cast<float>(sum);
-        }
-      }
+      transform_block(taps, matrices, channels * outputs, count,
+                      result.data<float>() + c * outputs + begin);
     }
   }
   return result;

@@ -38,8 +38,7 @@ class Fusing {
  public:
   Fusing(const graph::Graph& graph, const Machine& machine, const GroupTime& time,
          const MeasuredTime& measured, FusionPlan unfused, size_t most_stages)
-      : graph_(graph),
-        machine_(machine),
+      : machine_(machine),
         time_(time),
         measured_(measured),
         most_stages_(most_stages),
@@ -272,7 +271,6 @@ class Fusing {
     return cut;
   }
 
-  const graph::Graph& graph_;
   const Machine& machine_;
   const GroupTime& time_;
   const MeasuredTime& measured_;
