@@ -22,7 +22,7 @@ struct Coefficients {
   double gathered = 1.5;
   // Memory: shares of what was measured, and passes over bytes.
   double l2 = 0.6;
-  double l3 = 0.9;
+  double l3 = 0.65;
   double dram = 0.95;
   double passed = 0.4;
   double remote = 1;
