@@ -105,6 +105,19 @@ class BlockedSignals {
   sigset_t saved_;
 };
 
+/// The CPU that a worker was last seen on.
+struct alignas(64) Seat {
+  std::atomic<int> cpu{-1};
+};
+
+/// CPUs that the calling thread may use; none where there are more than the set holds.
+cpu_set_t allowed_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) CPU_ZERO(&set);
+  return set;
+}
+
 /// The team whose body this thread runs.
 thread_local const void* current_team = nullptr;
 
@@ -117,7 +130,8 @@ struct Team::State {
   const std::function<void(int)>* body = nullptr;  // null in the last call: the workers leave
   Epoch call;                                      // counts the calls of run
   alignas(64) std::atomic<int> arrived{0};
-  Epoch phase;  // counts the completed barriers
+  Epoch phase;                    // counts the completed barriers
+  std::unique_ptr<Seat[]> seats;  // by worker
   std::vector<std::thread> threads;
   bool left_behind = false;  // the threads are in the process that this one is a fork of
   AtFork at_fork{{nullptr, nullptr, [this] { renew(); }}};
@@ -158,6 +172,27 @@ struct Team::State {
     size = 1;
   }
 
+  /// Where other processes come and go, the kernel may wake two workers on one CPU, and leave them
+  /// there: each barrier then takes a time slice. Whoever finds an earlier worker on its CPU leaves
+  /// that one to it. `allowed`: CPUs that the process gave the worker; the caller's thread, worker
+  /// 0, stays where its owner has it.
+  void take_seat(int worker, const cpu_set_t& allowed) {
+    if (size == 1 || !spin) return;
+    const int cpu = sched_getcpu();
+    seats[worker].cpu.store(cpu, std::memory_order_relaxed);
+    cpu_set_t others = allowed;
+    bool shares = false;
+    for (int other = 0; other < worker; ++other) {
+      const int taken = seats[other].cpu.load(std::memory_order_relaxed);
+      if (taken < 0 || taken >= CPU_SETSIZE) continue;
+      CPU_CLR(taken, &others);
+      shares = shares || taken == cpu;
+    }
+    if (!shares || CPU_COUNT(&others) == 0) return;
+    if (sched_setaffinity(0, sizeof others, &others) != 0) return;
+    seats[worker].cpu.store(sched_getcpu(), std::memory_order_relaxed);
+  }
+
   void barrier() {
     if (size == 1) return;
     const uint32_t current = phase.value();
@@ -173,10 +208,12 @@ struct Team::State {
   void work(int worker, uint32_t seen) {
     pthread_setname_np(pthread_self(), ("corf-" + std::to_string(worker)).c_str());
     const IeeeArithmetic ieee;
+    const cpu_set_t allowed = allowed_cpus();
     current_team = this;
     for (;; ++seen) {
       call.wait_while(seen, spin);
       if (body == nullptr) return;
+      take_seat(worker, allowed);
       (*body)(worker);
       barrier();
     }
@@ -205,6 +242,7 @@ Result<std::shared_ptr<Team>> Team::create(int size) {
   std::shared_ptr<Team> team(new Team());
   State& state = *team->state_;
   state.size = size == 0 ? std::min(cpus, kMaxWorkers) : size;
+  state.seats = std::make_unique<Seat[]>(static_cast<size_t>(state.size));
   // With more workers than CPUs a spinning worker keeps from running the one it waits for.
   state.spin = state.size <= cpus;
   if (const std::unique_ptr<std::system_error> error = state.start()) {
@@ -225,6 +263,7 @@ void Team::run(const std::function<void(int worker)>& body) {
   const void* const outer_team = std::exchange(current_team, &state);
   const IeeeArithmetic ieee;
   if (state.size > 1) {
+    state.take_seat(0, {});
     state.body = &body;
     state.call.set(state.call.value() + 1);
   }

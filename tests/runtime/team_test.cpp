@@ -113,6 +113,23 @@ TEST_P(TeamOfSize, ArithmeticIsIeeeWhateverTheCallerHasSet) {
 
 INSTANTIATE_TEST_SUITE_P(Sizes, TeamOfSize, testing::Values(1, 2, 3, 5));
 
+TEST(Team, WorkersOnOneCpuMoveApart) {
+  if (available_cpus() < 2) GTEST_SKIP() << "there is one CPU only";
+  cpu_set_t before, here;
+  ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+  const auto team = Team::create(2).take();
+  // The caller keeps to one CPU, and the worker has been put there too.
+  CPU_ZERO(&here);
+  CPU_SET(sched_getcpu(), &here);
+  ASSERT_EQ(sched_setaffinity(0, sizeof here, &here), 0);
+  team->run([&](int) { sched_setaffinity(0, sizeof here, &here); });
+  int cpus[2] = {-1, -1};
+  team->run([&](int worker) { cpus[worker] = sched_getcpu(); });
+  EXPECT_TRUE(CPU_ISSET(cpus[0], &here)) << "the caller's thread is the caller's";
+  EXPECT_NE(cpus[0], cpus[1]);
+  EXPECT_EQ(sched_setaffinity(0, sizeof before, &before), 0);
+}
+
 TEST(Team, ManyTeamsComeAndGo) {
   int64_t sum = 0;
   for (int i = 0; i < 100; ++i) {
