@@ -32,89 +32,115 @@ class NestCycles {
 
   double run() const {
     if (schedule_.matrix != 0) return matrix();
-    double tiles = 1, rows_used = 1;
-    for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
-      if (nest_.axes[axis].reduction || axis == schedule_.vector_axis) continue;
-      const int64_t tile = tile_of(axis);
-      const auto count = double(ceil_div(extents_[axis], tile));
-      tiles *= count;
-      rows_used *= double(extents_[axis]) / count;
-    }
-    const int v = schedule_.vector_axis;
-    const double lanes = machine_.f32_lanes();
-    double vectors = 1, vector_tiles = 1;
-    if (v >= 0 && !nest_.axes[v].reduction) {
-      const int64_t beside = schedule_.lane_steps, lanes_of_vector = machine_.f32_lanes();
-      const int64_t all = ceil_div(extents_[v] * beside, lanes_of_vector);
-      const int64_t tile = std::max<int64_t>(1, schedule_.vector_tile * beside / lanes_of_vector);
-      vector_tiles = double(ceil_div(all, tile));
-      vectors = double(all) / vector_tiles;
-    }
-    double steps = 1;
-    for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
-      if (nest_.axes[axis].reduction) steps *= double(extents_[axis]);
-    }
-    steps *= fusion::share_of_steps(nest_, schedule_);
-    // Vectors of the sum at once.
-    double wide = 1;
-    if (v >= 0 && nest_.axes[v].reduction) {
-      wide = std::max(1.0, double(schedule_.vector_tile) / lanes);
-      steps = std::max(1.0, steps / lanes / wide);
-    }
+    const TileWork tile = tile_work();
     double inside = 0, outside = 0;  // slots of a vector of points
     for (int i = 0; i < static_cast<int>(nest_.ops.size()); ++i) {
       const NestOp& op = nest_.ops[i];
       double slots = op.kind == NestOp::Kind::kApply ? graph::num_instructions(op.op) : 0;
       if (op.kind == NestOp::Kind::kLoad) {
         const Access& load = nest_.loads[op.access];
-        slots = access_slots(load) * load_share(load, rows_used);
+        slots = access_slots(load) * load_share(load, tile.rows);
       }
       (i < nest_.reduce_op ? inside : outside) += slots;
     }
-    // Vectors of sums, and of what they yield.
-    const double sums = vectors * rows_used, results = sums / double(schedule_.lane_steps);
-    steps /= double(schedule_.lane_steps);
-    double step_cycles;
-    const auto sum = fusion::scaled_sum(nest_, storage_, v);
+    double steps = tile.steps, step_cycles;
+    const auto sum = fusion::scaled_sum(nest_, storage_, schedule_.vector_axis);
     if (sum && schedule_.reduction_order.empty()) {  // taken axis by axis, all of it in the tile
       steps = 1;
-      step_cycles = vectors * scaled_sum_cycles(*sum);
+      step_cycles = tile.vectors * scaled_sum_cycles(*sum);
     } else if (nest_.contraction) {
-      double loads = vectors + rows_used;
-      if (v >= 0 && nest_.axes[v].reduction) {
-        loads = loads_of(nest_.contraction->factors[0]) + loads_of(nest_.contraction->factors[1]);
-        loads *= wide;
-      } else if (is_window()) {
-        loads = sums / 2;  // neighbours share what they load
-      }
-      for (int i = 0; i < nest_.reduce_op; ++i) {
-        if (nest_.ops[i].kind != NestOp::Kind::kLoad) continue;
-        const double slots = access_slots(nest_.loads[nest_.ops[i].access]);
-        if (slots > 4) loads = std::max(loads, results * slots);  // element by element
-      }
-      // As many loads as multiply-adds keep the two from overlapping fully.
-      const std::optional<double> panel = panel_cycles(vectors, steps);
-      const double bound =
-          std::max({wide * sums / 2, k_.loads * loads / 2, k_.fewest_cycles, panel.value_or(0)});
-      step_cycles = k_.stalls * bound + k_.load_slot * loads;
-      // The loop's own instructions, and rows of a factor that are apart: small tiles suffer most.
-      if (!panel) step_cycles += k_.loop;
+      step_cycles = contraction_step(tile);
     } else {
-      step_cycles = std::max(wide * results * (inside + 1) / 2, nest_.reduce_op >= 0 ? 2.0 : 0.0);
+      step_cycles =
+          std::max(tile.wide * tile.results() * (inside + 1) / 2, nest_.reduce_op >= 0 ? 2.0 : 0.0);
     }
     for (const auto& store : nest_.stores) outside += access_slots(store.access);
     // A sum may begin with what is added to it.
-    if (schedule_.lane_steps == 1 && nest_.contraction && nest_.contraction->addition >= 0)
+    if (schedule_.lane_steps == 1 && nest_.contraction && nest_.contraction->addition >= 0) {
       outside -= 1;
-    double after = results * outside / 2 + k_.tile;
-    if (schedule_.lane_steps > 1) after += k_.lane_step * sums;  // their steps are added up
-    // So are lanes.
-    if (nest_.contraction && v >= 0 && nest_.axes[v].reduction) after += k_.lane_sum * sums;
-    const double reduction = nest_.reduce_op >= 0 ? steps * step_cycles + sums : 0;
-    return tiles * vector_tiles * (reduction + after);
+    }
+    double after = tile.results() * outside / 2 + k_.tile;
+    // Steps side by side are added up, and so are lanes.
+    if (schedule_.lane_steps > 1) after += k_.lane_step * tile.sums();
+    if (nest_.contraction && sums_lanes()) after += k_.lane_sum * tile.sums();
+    const double reduction = nest_.reduce_op >= 0 ? steps * step_cycles + tile.sums() : 0;
+    return tile.count * (reduction + after);
   }
 
  private:
+  /// The tiles of a nest, all alike.
+  struct TileWork {
+    double count = 1;
+    double rows = 1;        // points besides the vector axis
+    double vectors = 1;     // along it
+    double wide = 1;        // vectors of a sum's steps at once
+    double steps = 1;       // of the sum
+    double lane_steps = 1;  // that a vector holds side by side
+
+    /// Vectors of sums, and of what they yield.
+    double sums() const { return vectors * rows; }
+    double results() const { return sums() / lane_steps; }
+  };
+
+  /// Whether lanes run along the sum.
+  bool sums_lanes() const {
+    return schedule_.vector_axis >= 0 && nest_.axes[schedule_.vector_axis].reduction;
+  }
+
+  TileWork tile_work() const {
+    TileWork work;
+    const int v = schedule_.vector_axis;
+    const int64_t lanes = machine_.f32_lanes();
+    for (int axis = 0; axis < static_cast<int>(nest_.axes.size()); ++axis) {
+      if (nest_.axes[axis].reduction) {
+        work.steps *= double(extents_[axis]);
+        continue;
+      }
+      if (axis == v) continue;
+      const auto count = double(ceil_div(extents_[axis], tile_of(axis)));
+      work.count *= count;
+      work.rows *= double(extents_[axis]) / count;
+    }
+    work.steps *= fusion::share_of_steps(nest_, schedule_);
+    work.lane_steps = double(schedule_.lane_steps);
+    if (sums_lanes()) {
+      work.wide = std::max(1.0, double(schedule_.vector_tile) / double(lanes));
+      work.steps = std::max(1.0, work.steps / double(lanes) / work.wide);
+    } else if (v >= 0) {
+      const int64_t all = ceil_div(extents_[v] * schedule_.lane_steps, lanes);
+      const int64_t tile =
+          std::max<int64_t>(1, schedule_.vector_tile * schedule_.lane_steps / lanes);
+      const auto count = double(ceil_div(all, tile));
+      work.count *= count;
+      work.vectors = double(all) / count;
+    }
+    work.steps /= work.lane_steps;
+    return work;
+  }
+
+  /// Cycles of a step of a contraction's loop in one tile.
+  double contraction_step(const TileWork& tile) const {
+    double loads = tile.vectors + tile.rows;
+    if (sums_lanes()) {
+      loads = loads_of(nest_.contraction->factors[0]) + loads_of(nest_.contraction->factors[1]);
+      loads *= tile.wide;
+    } else if (is_window()) {
+      loads = tile.sums() / 2;  // neighbours share what they load
+    }
+    for (int i = 0; i < nest_.reduce_op; ++i) {
+      if (nest_.ops[i].kind != NestOp::Kind::kLoad) continue;
+      const double slots = access_slots(nest_.loads[nest_.ops[i].access]);
+      if (slots > 4) loads = std::max(loads, tile.results() * slots);  // element by element
+    }
+    // As many loads as multiply-adds keep the two from overlapping fully.
+    const std::optional<double> panel = panel_cycles(tile.vectors, tile.steps);
+    const double bound = std::max(
+        {tile.wide * tile.sums() / 2, k_.loads * loads / 2, k_.fewest_cycles, panel.value_or(0)});
+    const double cycles = k_.stalls * bound + k_.load_slot * loads;
+    // The loop's own instructions, and rows of a factor that are apart: small tiles suffer most.
+    return panel ? cycles : cycles + k_.loop;
+  }
+
   double matrix() const {
     const auto shape = fusion::matrix_shape(nest_, storage_, schedule_);
     if (!shape) return 0;

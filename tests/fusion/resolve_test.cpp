@@ -110,7 +110,7 @@ ValueId conv(Graph& graph, const std::string& name, ValueId x, int64_t outputs, 
 
 constexpr int kRows = 2;  // dimension of an image's height
 
-TEST(Strips, ThreeByThreeTwice) {
+TEST(ResolveWalk, ThreeByThreeTwice) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
   const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
@@ -138,7 +138,7 @@ TEST(Strips, ThreeByThreeTwice) {
   EXPECT_EQ(ring.kept_rows, 2);
 }
 
-TEST(Strips, WorkersComputeTheRowsAtTheirSeamTwice) {
+TEST(ResolveWalk, WorkersComputeTheRowsAtTheirSeamTwice) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
   const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
@@ -160,7 +160,7 @@ TEST(Strips, WorkersComputeTheRowsAtTheirSeamTwice) {
   EXPECT_EQ(chain.legal(stream(kRows, 2, 5)).stages[0].rows_made, 3 + 4 + 4 + 3);
 }
 
-TEST(Strips, StrideTwoTakesTwoRowsForOne) {
+TEST(ResolveWalk, StrideTwoTakesTwoRowsForOne) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
   const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
@@ -179,7 +179,7 @@ TEST(Strips, StrideTwoTakesTwoRowsForOne) {
   EXPECT_EQ(strips.rings[0].kept_rows, 1);
 }
 
-TEST(Strips, RowsThatNoOneReadsAreSkipped) {
+TEST(ResolveWalk, RowsThatNoOneReadsAreSkipped) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 9, 9});
   const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
@@ -191,7 +191,7 @@ TEST(Strips, RowsThatNoOneReadsAreSkipped) {
   EXPECT_EQ(strips.rings[0].kept_rows, 0);
 }
 
-TEST(Strips, DepthwiseThenPointwise) {
+TEST(ResolveWalk, DepthwiseThenPointwise) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
   const ValueId mid = conv(graph, "depthwise", x, 4, 3, 1, 1, 4);
@@ -212,7 +212,7 @@ TEST(Strips, DepthwiseThenPointwise) {
 }
 
 /// The ring of a value as storage.
-TEST(Strips, RingsTakeThePlaceOfTheIntermediate) {
+TEST(ResolveWalk, RingsTakeThePlaceOfTheIntermediate) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {2, 4, 8, 8});
   const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
@@ -236,7 +236,7 @@ TEST(Strips, RingsTakeThePlaceOfTheIntermediate) {
 }
 
 /// Rows of 2 KiB would all begin in the same set of the first cache level.
-TEST(Strips, RingsSpreadTheirRowsOverCacheSets) {
+TEST(ResolveWalk, RingsSpreadTheirRowsOverCacheSets) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {10, 8});
   const ValueId mid = graph::matmul(graph, "first", x, graph.add_constant("w1", ones({8, 512})));
@@ -249,7 +249,7 @@ TEST(Strips, RingsSpreadTheirRowsOverCacheSets) {
   EXPECT_EQ(storage.root(place.root).size_elems, 4 * (512 + 16));
 }
 
-TEST(Strips, ProductsWalkTheirRows) {
+TEST(ResolveWalk, ProductsWalkTheirRows) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {10, 8});
   const ValueId mid = graph::matmul(graph, "first", x, graph.add_constant("w1", ones({8, 16})));
@@ -265,7 +265,7 @@ TEST(Strips, ProductsWalkTheirRows) {
             "'first' cannot walk in step with the group: it is read as a whole by every strip");
 }
 
-TEST(Strips, SoftmaxWalksQueriesButNotKeys) {
+TEST(ResolveWalk, SoftmaxWalksQueriesButNotKeys) {
   Graph graph;
   const ValueId q = graph.add_input("q", DType::kF32, {2, 9, 8});
   const ValueId k = graph.add_input("k", DType::kF32, {2, 12, 8});
@@ -312,7 +312,7 @@ TEST(Strips, SoftmaxWalksQueriesButNotKeys) {
   EXPECT_NE(chain.refusal(stream(2, 1)), "legal");
 }
 
-TEST(Strips, WinogradsOperatorsWalkTilesOfFourRows) {
+TEST(ResolveWalk, WinogradsOperatorsWalkTilesOfFourRows) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {1, 8, 12, 12});
   graph.outputs = {conv(graph, "conv", x, 8, 3, 1, 1)};
@@ -340,7 +340,7 @@ TEST(Strips, WinogradsOperatorsWalkTilesOfFourRows) {
   EXPECT_EQ(done_rows(fine, 1), (Values{1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3}));
 }
 
-TEST(Strips, WhatMakesNoSenseIsRefused) {
+TEST(ResolveWalk, WhatMakesNoSenseIsRefused) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
   const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
@@ -369,7 +369,7 @@ TEST(Strips, WhatMakesNoSenseIsRefused) {
   }
 }
 
-TEST(Strips, WhatOthersReadIsNotWrittenTwice) {
+TEST(ResolveWalk, WhatOthersReadIsNotWrittenTwice) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
   const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
@@ -397,7 +397,7 @@ TEST(Strips, WhatOthersReadIsNotWrittenTwice) {
 }
 
 /// Of a value that others read, workers zero the margins together; none waits for the others.
-TEST(Strips, MarginsThatAnotherWorkerZeroesAreNotRead) {
+TEST(ResolveWalk, MarginsThatAnotherWorkerZeroesAreNotRead) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {2, 4, 8, 8});
   const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
@@ -424,7 +424,7 @@ TEST(Strips, MarginsThatAnotherWorkerZeroesAreNotRead) {
 }
 
 /// Rings have no zeros along the dimensions that outer loops walk.
-TEST(Strips, OuterLoopsStayWithinEveryStage) {
+TEST(ResolveWalk, OuterLoopsStayWithinEveryStage) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
   const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
