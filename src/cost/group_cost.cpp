@@ -224,192 +224,244 @@ double packing_cycles(const graph::Graph& graph, const fusion::StorageView& stor
          fusion::matrix_work(nest, schedule, *shape, extents).packed;
 }
 
-GroupCost predict_strips(const graph::Graph& graph, const fusion::StorageView& storage,
-                         const GroupPlan& group, const Model& model,
-                         const fusion::WrittenSpans& written) {
-  const Rates& rates = model.rates;
-  const Machine& machine = model.machine;
-  const fusion::Walk& walk = *group.walk;
-  const fusion::StripSchedule& schedule = walk.schedule;
-  const Shape& points = graph.values[group.stages.back().stored[0]].shape;
-  double blocks = 1, share = 1;
-  for (size_t i = 0; i < schedule.outer.size(); ++i) {
-    const int64_t count = ceil_div(points[schedule.outer[i].dim], schedule.outer[i].block);
-    blocks *= double(count);
-    if (schedule.partition_loop == static_cast<int>(i)) {
-      share = busiest_share(count, schedule.partitions);
+/// A group in strips, part by part of its cost.
+class StripCost {
+ public:
+  StripCost(const graph::Graph& graph, const fusion::StorageView& storage, const GroupPlan& group,
+            const Model& model, const fusion::WrittenSpans& written)
+      : graph_(graph),
+        storage_(storage),
+        group_(group),
+        model_(model),
+        written_(written),
+        walk_(*group.walk),
+        schedule_(walk_.schedule),
+        points_(graph.values[group.stages.back().stored[0]].shape) {}
+
+  GroupCost run() {
+    count_loops();
+    for (size_t s = 0; s < group_.nests.size(); ++s) collect(s);
+    for (const auto& [value, read] : revisited_) {
+      revisited_bytes_ += read.bytes;
+      packs_ |= read.packed;
     }
+    for (size_t s = 0; s < group_.nests.size(); ++s) add_stage(s);
+    add_revisited();
+    add_values();
+    cost_.barrier = model_.rates.barrier;
+    return cost_;
   }
-  // Chunks take partial results from memory and leave them there.
-  double partial_bytes = 0;
-  if (schedule.scatter) {
-    blocks *= double(walk.num_chunks);
-    partial_bytes = 4 * double(num_elems(points)) / double(schedule.partitions);
-  }
-  const int64_t last_rows = walk.stages.back().rows;
-  const int64_t num_strips = ceil_div(last_rows, schedule.strip);
-  const bool split_stream = schedule.splits_stream();
-  if (split_stream) {
-    share = busiest_rows(last_rows, schedule.strip, schedule.partitions);
-  }
-  const double ring_bytes = double(fusion::ring_bytes(walk)) + partial_bytes;
-  std::set<graph::ValueId> rings, divided;  // divided: each worker reads its part
-  std::map<graph::ValueId, double> writes;  // passes of what other groups read
+
+ private:
+  /// What other groups have written.
   struct Read {
     double passes = 0;
     int root = -1;
     int64_t span = 0;
   };
-  std::map<graph::ValueId, Read> reads;  // of what other groups have written
-  // What a strip reads whatever its rows: bytes of one strip, and of a worker's others.
+  /// What a strip reads whatever its rows: bytes of one strip, and of a worker's others.
   struct Revisited {
     double bytes = 0, again_bytes = 0;
     bool cold = false;        // constants; activations count as read by the first visit
     bool waited_for = false;  // by the matrix unit, of bytes in parts
     bool packed = false;      // by the kernel, in front of the strips
   };
-  std::map<graph::ValueId, Revisited> revisited;
-  // Strips in which the stage has something to make.
-  auto visits_of = [&](const fusion::WalkStage& stage) {
+
+  void count_loops() {
+    for (size_t i = 0; i < schedule_.outer.size(); ++i) {
+      const int64_t count = ceil_div(points_[schedule_.outer[i].dim], schedule_.outer[i].block);
+      blocks_ *= double(count);
+      if (schedule_.partition_loop == static_cast<int>(i)) {
+        share_ = busiest_share(count, schedule_.partitions);
+      }
+    }
+    const int64_t rows = walk_.stages.back().rows;
+    num_strips_ = double(ceil_div(rows, schedule_.strip));
+    if (schedule_.splits_stream()) {
+      share_ = busiest_rows(rows, schedule_.strip, schedule_.partitions);
+    }
+    // Chunks take partial results from memory and leave them there.
+    if (schedule_.scatter) {
+      blocks_ *= double(walk_.num_chunks);
+      partial_bytes_ = 4 * double(num_elems(points_)) / double(schedule_.partitions);
+    }
+    ring_bytes_ = double(fusion::ring_bytes(walk_)) + partial_bytes_;
+  }
+
+  /// Strips in which the stage has something to make.
+  double visits_of(const fusion::WalkStage& stage) const {
     const double units = std::max(1.0, double(stage.rows_made) / double(stage.unit));
-    return blocks * std::min(double(num_strips), units);
-  };
-  for (const fusion::WalkRing& ring : walk.rings) rings.insert(ring.value);
-  const int stream = walk.stream_loop();
-  const int chunks = schedule.scatter ? stream - 1 : -1;
-  for (size_t s = 0; s < group.nests.size(); ++s) {
-    const Nest& nest = group.nests[s].nest;
-    const NestSchedule& nest_schedule = group.nests[s].schedule;
-    const auto shape = nest_schedule.matrix != 0
-                           ? fusion::matrix_shape(nest, storage, nest_schedule)
-                           : std::nullopt;
+    return blocks_ * std::min(num_strips_, units);
+  }
+
+  /// What the stage reads and writes that is in no ring.
+  void collect(size_t s) {
+    const auto& [nest, schedule] = group_.nests[s];
+    const auto shape =
+        schedule.matrix != 0 ? fusion::matrix_shape(nest, storage_, schedule) : std::nullopt;
     for (const Access& load : nest.loads) {
-      if (rings.count(load.value)) continue;
-      const bool in_parts = shape && &load == &nest.loads[shape->along];
-      double bytes = bytes_of(graph, load.value);
-      bool walked = false, in_chunks = false;
-      for (size_t axis = 0; axis < nest.axes.size(); ++axis) {
-        const int shared = nest.axes[axis].shared;
-        if (shared < 0 || !index::depends_on(load.address, static_cast<int>(axis))) continue;
-        if (shared == stream) {
-          walked = true;
-        } else {
-          if (shared == chunks) in_chunks = true;
-          if (shared == schedule.partition_loop && shared != chunks) divided.insert(load.value);
-          const auto block = double(walk.stages[s].outer_blocks[shared]);
-          bytes *= std::min(1.0, block / double(nest.axes[axis].extent * nest.axes[axis].unit));
-        }
-      }
-      const bool constant = storage.is_constant(load.root);
-      if (!constant) {
-        Read& read = reads[load.value];
-        double times = passes_to_read(load, group.nests[s], bytes_of(graph, load.value), model);
-        // The last stage reads the rest in the last chunk.
-        const bool every_chunk = schedule.scatter && !in_chunks && s + 1 < group.nests.size();
-        if (every_chunk) times *= double(walk.num_chunks);
-        times *= broken_runs(load, nest, stream, walk.stages[s], model);
-        read.passes = std::max(read.passes, times);
-        read.root = load.root;
-        read.span = std::max(read.span, fusion::split_span(group, s, load));
-      }
-      if (constant || !walked) {
-        if (in_parts) bytes *= kPartBytes;
-        if (walked) bytes /= double(num_strips);
-        if (walked && split_stream) divided.insert(load.value);
-        const double again = std::max(0.0, share * visits_of(walk.stages[s]) - 1);
-        revisited[load.value] = {bytes, bytes * again, constant, in_parts, in_parts && !constant};
-      }
+      if (walk_.ring_of(load.value)) continue;
+      collect_load(s, load, shape && &load == &nest.loads[shape->along]);
     }
     for (const auto& store : nest.stores) {
-      if (rings.count(store.access.value)) continue;
-      writes[store.access.value] =
-          model.k.passes_to_write * broken_runs(store.access, nest, stream, walk.stages[s], model);
+      if (walk_.ring_of(store.access.value)) continue;
+      writes_[store.access.value] =
+          model_.k.passes_to_write *
+          broken_runs(store.access, nest, walk_.stream_loop(), walk_.stages[s], model_);
     }
   }
-  double revisited_bytes = 0;
-  bool packs = false;
-  for (const auto& [value, read] : revisited) {
-    revisited_bytes += read.bytes;
-    packs |= read.packed;
+
+  /// `in_parts`: of bfloat16 numbers, packed for the matrix unit.
+  void collect_load(size_t s, const Access& load, bool in_parts) {
+    const Nest& nest = group_.nests[s].nest;
+    const fusion::WalkStage& stage = walk_.stages[s];
+    const int stream = walk_.stream_loop(), chunks = schedule_.scatter ? stream - 1 : -1;
+    const double whole = bytes_of(graph_, load.value);
+    double bytes = whole;
+    bool walked = false, in_chunks = false;
+    for (size_t axis = 0; axis < nest.axes.size(); ++axis) {
+      const int shared = nest.axes[axis].shared;
+      if (shared < 0 || !index::depends_on(load.address, static_cast<int>(axis))) continue;
+      if (shared == stream) {
+        walked = true;
+        continue;
+      }
+      if (shared == chunks) in_chunks = true;
+      if (shared == schedule_.partition_loop && shared != chunks) divided_.insert(load.value);
+      const auto block = double(stage.outer_blocks[shared]);
+      bytes *= std::min(1.0, block / double(nest.axes[axis].extent * nest.axes[axis].unit));
+    }
+    const bool constant = storage_.is_constant(load.root);
+    if (!constant) {
+      Read& read = reads_[load.value];
+      double times = passes_to_read(load, group_.nests[s], whole, model_);
+      // The last stage reads the rest in the last chunk.
+      const bool every_chunk = schedule_.scatter && !in_chunks && s + 1 < group_.nests.size();
+      if (every_chunk) times *= double(walk_.num_chunks);
+      times *= broken_runs(load, nest, stream, stage, model_);
+      read.passes = std::max(read.passes, times);
+      read.root = load.root;
+      read.span = std::max(read.span, fusion::split_span(group_, s, load));
+    }
+    if (!constant && walked) return;
+    if (in_parts) bytes *= kPartBytes;
+    if (walked) bytes /= num_strips_;
+    if (walked && schedule_.splits_stream()) divided_.insert(load.value);
+    const double again = std::max(0.0, share_ * visits_of(stage) - 1);
+    revisited_[load.value] = {bytes, bytes * again, constant, in_parts, in_parts && !constant};
   }
-  // What is read once a strip drives out itself, but not rings, which are used right away.
-  const double near_bytes = model.k.near_share * double(machine.l2_bytes);
-  GroupCost cost;
-  for (size_t s = 0; s < group.nests.size(); ++s) {
-    const auto& [nest, stage_schedule] = group.nests[s];
-    const fusion::WalkStage& stage = walk.stages[s];
+
+  void add_stage(size_t s) {
+    const auto& [nest, schedule] = group_.nests[s];
+    const fusion::WalkStage& stage = walk_.stages[s];
     std::vector<int64_t> extents;
     for (const fusion::NestAxis& axis : nest.axes) {
       extents.push_back(fusion::extent_in_strip(stage, axis));
     }
     const double made = double(stage.rows_made) / double(stage.unit);
-    const double per_strip = nest_cycles(storage, nest, stage_schedule, extents, model);
+    const double per_strip = nest_cycles(storage_, nest, schedule, extents, model_);
     const double strips_equal =
         made / double(std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit)));
-    cost.compute += share * blocks * std::max(1.0, strips_equal) * per_strip;
+    cost_.compute += share_ * blocks_ * std::max(1.0, strips_equal) * per_strip;
     // Strips for which a stage has nothing to make cost next to nothing.
-    cost.compute += share * visits_of(stage) * rates.visit;
-    cost.compute += packing_cycles(graph, storage, group, s, extents, share, walk.num_chunks);
+    cost_.compute += share_ * visits_of(stage) * model_.rates.visit;
+    cost_.compute += packing_cycles(graph_, storage_, group_, s, extents, share_, walk_.num_chunks);
   }
-  // Cycles for a byte that lies among so many.
-  auto byte_cycles = [&](double bytes, double near_rate) {
-    const double gone_part = gone(bytes, model.k.near_share, model);
-    return (1 - gone_part) / near_rate + gone_part / rates.l3;
-  };
-  // What a strip reads and writes of other groups' values goes through the caches beside the rings.
-  double passing_bytes = 0;
-  for (const auto& [value, passes] : writes) passing_bytes += bytes_of(graph, value);
-  for (const auto& [value, read] : reads) passing_bytes += bytes_of(graph, value);
-  const Passing passing(model, passing_bytes);
-  passing_bytes /= blocks * double(num_strips);
-  const double level = byte_cycles(ring_bytes + passing_bytes, rates.l2);
-  const double cold_rate = model.weights_rate(storage.plan().constant_bytes);
-  const double wait = model.weights_wait(storage.plan().constant_bytes);
-  const double again = byte_cycles(ring_bytes + revisited_bytes, model.k.revisited * rates.l2);
-  const double waits_again =
-      gone(ring_bytes + revisited_bytes, model.k.near_share, model) / rates.l3;
-  // Of panels that strips go over again and again, and of the rings between them, some stay.
-  const double lost =
-      std::clamp((ring_bytes + revisited_bytes - near_bytes) / double(machine.l2_bytes), 0.0, 1.0);
-  double streamed_first = 0, streamed_again = 0;
-  for (const auto& [value, read] : revisited) {
-    const double all = bytes_of(graph, value) * (read.waited_for ? kPartBytes : 1);
-    const double needed = read.cold ? (divided.count(value) ? share : 1) * all : 0;
-    if (read.packed) {
-      cost.compute += read.again_bytes * lost / (model.k.panels_ahead * rates.l3);
-    } else if (read.waited_for) {
-      cost.compute += std::max(needed * wait, read.again_bytes * waits_again);
-    } else {
-      streamed_first += needed / cold_rate;
-      streamed_again += read.again_bytes * again;
-      // A strip's few rows leave little to do while weights come from behind the second level.
-      if (read.cold) cost.compute += read.again_bytes * waits_again;
+
+  /// Cycles for a byte that lies among so many.
+  double byte_cycles(double bytes, double near_rate) const {
+    const double gone_part = gone(bytes, model_.k.near_share, model_);
+    return (1 - gone_part) / near_rate + gone_part / model_.rates.l3;
+  }
+
+  /// The part of panels that strips go over again and again, and of the rings between them, that
+  /// does not stay. What is read once a strip drives out itself, but not rings, which are used
+  /// right away.
+  double lost_part() const {
+    const auto level = double(model_.machine.l2_bytes);
+    const double bytes = ring_bytes_ + revisited_bytes_ - model_.k.near_share * level;
+    return std::clamp(bytes / level, 0.0, 1.0);
+  }
+
+  void add_revisited() {
+    const Rates& rates = model_.rates;
+    const int64_t constant_bytes = storage_.plan().constant_bytes;
+    const double cold_rate = model_.weights_rate(constant_bytes);
+    const double wait = model_.weights_wait(constant_bytes);
+    const double all_bytes = ring_bytes_ + revisited_bytes_;
+    const double again = byte_cycles(all_bytes, model_.k.revisited * rates.l2);
+    const double waits_again = gone(all_bytes, model_.k.near_share, model_) / rates.l3;
+    double streamed_first = 0, streamed_again = 0;
+    for (const auto& [value, read] : revisited_) {
+      const double all = bytes_of(graph_, value) * (read.waited_for ? kPartBytes : 1);
+      const double needed = read.cold ? (divided_.count(value) ? share_ : 1) * all : 0;
+      if (read.packed) {
+        cost_.compute += read.again_bytes * lost_part() / (model_.k.panels_ahead * rates.l3);
+      } else if (read.waited_for) {
+        cost_.compute += std::max(needed * wait, read.again_bytes * waits_again);
+      } else {
+        streamed_first += needed / cold_rate;
+        streamed_again += read.again_bytes * again;
+        // A strip's few rows leave little to do while weights come from behind the second level.
+        if (read.cold) cost_.compute += read.again_bytes * waits_again;
+      }
     }
+    cost_.streamed += std::max(streamed_first, streamed_again);
   }
-  cost.streamed += std::max(streamed_first, streamed_again);
-  for (const fusion::WalkRing& ring : walk.rings) {
-    // Written once and read once.
-    const double bytes = bytes_of(graph, ring.value);
-    const bool near = ring.root.size_elems * size_bytes(ring.root.dtype) <= machine.l1_bytes / 2;
-    cost.memory += share * 2 * bytes * (near ? 1 / rates.l1 : level);
-    if (packs && !near) cost.compute += lost * share * 2 * bytes * (1 / rates.l3 - 1 / rates.l2);
+
+  /// Rings, partial results, and what goes to and comes from other groups: it passes through the
+  /// caches beside the rings.
+  void add_values() {
+    const Rates& rates = model_.rates;
+    double passing_bytes = 0;
+    for (const auto& [value, passes] : writes_) passing_bytes += bytes_of(graph_, value);
+    for (const auto& [value, read] : reads_) passing_bytes += bytes_of(graph_, value);
+    const Passing passing(model_, passing_bytes);
+    passing_bytes /= blocks_ * num_strips_;
+    const double level = byte_cycles(ring_bytes_ + passing_bytes, rates.l2);
+    for (const fusion::WalkRing& ring : walk_.rings) {
+      // Written once and read once.
+      const double bytes = bytes_of(graph_, ring.value);
+      const int64_t held = ring.root.size_elems * size_bytes(ring.root.dtype);
+      const bool near = held <= model_.machine.l1_bytes / 2;
+      cost_.memory += share_ * 2 * bytes * (near ? 1 / rates.l1 : level);
+      if (!packs_ || near) continue;
+      cost_.compute += lost_part() * share_ * 2 * bytes * (1 / rates.l3 - 1 / rates.l2);
+    }
+    // The matrix unit does not work meanwhile.
+    auto waits = [&](double bytes) { return packs_ && is_far(bytes, model_) ? 2.0 : 1.0; };
+    for (const auto& [value, passes] : writes_) {
+      const double bytes = bytes_of(graph_, value);
+      cost_.memory += waits(bytes) * share_ * passes * bytes * passing.write_cycles(bytes);
+    }
+    const Reading reading(model_, passing, written_, share_);
+    for (const auto& [value, read] : reads_) {
+      if (writes_.count(value)) continue;
+      const double bytes = bytes_of(graph_, value);
+      reading.add(waits(bytes) * read.passes, bytes, read.root, read.span, cost_);
+    }
+    cost_.memory += 2 * double(walk_.num_chunks - 1) * partial_bytes_ * level;
   }
-  // The matrix unit does not work meanwhile.
-  auto waits = [&](double bytes) { return packs && is_far(bytes, model) ? 2.0 : 1.0; };
-  for (const auto& [value, passes] : writes) {
-    const double bytes = bytes_of(graph, value);
-    cost.memory += waits(bytes) * share * passes * bytes * passing.write_cycles(bytes);
-  }
-  const Reading reading(model, passing, written, share);
-  for (const auto& [value, read] : reads) {
-    if (writes.count(value)) continue;
-    const double bytes = bytes_of(graph, value);
-    reading.add(waits(bytes) * read.passes, bytes, read.root, read.span, cost);
-  }
-  cost.memory += 2 * double(walk.num_chunks - 1) * partial_bytes * level;
-  cost.barrier = rates.barrier;
-  return cost;
-}
+
+  const graph::Graph& graph_;
+  const fusion::StorageView& storage_;
+  const GroupPlan& group_;
+  const Model& model_;
+  const fusion::WrittenSpans& written_;
+  const fusion::Walk& walk_;
+  const fusion::StripSchedule& schedule_;
+  const Shape& points_;
+  double blocks_ = 1;      // of the outer loops, chunks among them
+  double share_ = 1;       // of all strips, that the busiest worker walks
+  double num_strips_ = 1;  // of a block
+  double partial_bytes_ = 0, ring_bytes_ = 0, revisited_bytes_ = 0;
+  bool packs_ = false;                       // some kernel does, in front of the strips
+  std::set<graph::ValueId> divided_;         // of which each worker reads its part
+  std::map<graph::ValueId, double> writes_;  // passes of what other groups read
+  std::map<graph::ValueId, Read> reads_;
+  std::map<graph::ValueId, Revisited> revisited_;
+  GroupCost cost_;
+};
 
 }  // namespace
 
@@ -423,7 +475,7 @@ GroupCost predict(const graph::Graph& graph, const fusion::StoragePlan& storage,
                   const GroupPlan& group, const Model& model, const fusion::WrittenSpans& written) {
   look_at_budget();
   const fusion::StorageView view(storage, group.walk);
-  if (group.walk) return predict_strips(graph, view, group, model, written);
+  if (group.walk) return StripCost(graph, view, group, model, written).run();
   return predict_single(graph, view, group, model, written);
 }
 
