@@ -79,11 +79,15 @@ int64_t NestSchedule::tile_extent(int axis) const {
   return 1;
 }
 
-Status check_schedule(const Nest& nest, const NestSchedule& schedule) {
+namespace {
+
+Error misfit(std::string_view what) {
+  return make_error(ErrorCode::kInvalidArgument, "the schedule does not fit its nest: {}", what);
+}
+
+/// Each axis stands where its kind belongs, once.
+Status check_orders(const Nest& nest, const NestSchedule& schedule) {
   const int n = static_cast<int>(nest.axes.size());
-  auto fault = [](std::string_view what) {
-    return make_error(ErrorCode::kInvalidArgument, "the schedule does not fit its nest: {}", what);
-  };
   std::vector<int> parallel(n, 0), reduced(n, 0);
   for (int axis : schedule.parallel_order) ++parallel[axis];
   for (int axis : schedule.reduction_order) ++reduced[axis];
@@ -91,66 +95,83 @@ Status check_schedule(const Nest& nest, const NestSchedule& schedule) {
   for (int axis = 0; axis < n; ++axis) {
     const bool reduction = nest.axes[axis].reduction;
     if (parallel[axis] != !reduction || reduced[axis] != reduction) {
-      return fault(
+      return misfit(
           "each parallel axis must stand once in `order`, each reduction axis once in "
           "`unroll` or `reduce`");
     }
   }
-  // What a kernel's code can hold. Each factor is bounded before it is multiplied.
+  return {};
+}
+
+/// What a kernel's code can hold. Each factor is bounded before it is multiplied.
+Status check_tile(const Nest& nest, const NestSchedule& schedule) {
   constexpr int64_t kMostPoints = 65536, kMostExtent = 4096;
   constexpr int64_t kMostCount = int64_t{1} << 31, kMostPartitions = 65536;
   if (schedule.vector_tile < 1 || schedule.reduction_unroll < 1 || schedule.partitions < 1 ||
       schedule.lane_steps < 1) {
-    return fault("extents and counts must be positive");
+    return misfit("extents and counts must be positive");
   }
   if (schedule.partitions > kMostPartitions || schedule.block_tiles > kMostCount) {
-    return fault("a count is too large");
+    return misfit("a count is too large");
   }
   if (schedule.vector_tile > kMostPoints || schedule.reduction_unroll > kMostExtent) {
-    return fault("a tile is too large");
+    return misfit("a tile is too large");
   }
   int64_t points = schedule.vector_tile;
   auto grow = [&](int64_t extent) { points = std::min(points * extent, kMostPoints + 1); };
-  std::vector<int> tiles(n, 0);
+  std::vector<int> tiles(nest.axes.size(), 0);
   for (const auto& tiled : schedule.register_tile) {
-    if (++tiles[tiled.axis] > 1) return fault("an axis is tiled twice");
+    if (++tiles[tiled.axis] > 1) return misfit("an axis is tiled twice");
     if (tiled.extent < 1 || nest.axes[tiled.axis].reduction || tiled.axis == schedule.vector_axis) {
-      return fault("`tile` takes parallel axes other than the vector axis");
+      return misfit("`tile` takes parallel axes other than the vector axis");
     }
-    if (tiled.extent > kMostExtent) return fault("a tile is too large");
+    if (tiled.extent > kMostExtent) return misfit("a tile is too large");
     grow(tiled.extent);
   }
   for (int axis : schedule.unrolled_reductions) {
-    if (nest.axes[axis].extent > kMostExtent) return fault("an unrolled reduction is too long");
+    if (nest.axes[axis].extent > kMostExtent) return misfit("an unrolled reduction is too long");
     grow(nest.axes[axis].extent);
   }
   grow(schedule.reduction_unroll);
-  if (points > kMostPoints) return fault("a tile has more than 65536 points");
+  if (points > kMostPoints) return misfit("a tile has more than 65536 points");
+  return {};
+}
+
+Status check_vectors(const Nest& nest, const NestSchedule& schedule) {
   const int v = schedule.vector_axis;
+  const auto &unrolled = schedule.unrolled_reductions, &loops = schedule.reduction_order;
   if (v >= 0 && schedule.vector_tile > nest.axes[v].extent) {
-    return fault("the vector tile is longer than its axis");
+    return misfit("the vector tile is longer than its axis");
   }
-  if (v < 0 && schedule.vector_tile != 1) return fault("a vector takes an axis");
-  if (v >= 0 &&
-      std::count(schedule.unrolled_reductions.begin(), schedule.unrolled_reductions.end(), v)) {
-    return fault("the vector axis cannot be unrolled");
+  if (v < 0 && schedule.vector_tile != 1) return misfit("a vector takes an axis");
+  if (v >= 0 && std::count(unrolled.begin(), unrolled.end(), v)) {
+    return misfit("the vector axis cannot be unrolled");
   }
-  if (schedule.prefetch != Prefetch::kNone && (v < 0 || nest.axes[v].reduction)) {
-    return fault("`prefetch` takes vectors along a parallel axis");
+  const bool along_sum = v >= 0 && nest.axes[v].reduction;
+  if (schedule.prefetch != Prefetch::kNone && (v < 0 || along_sum)) {
+    return misfit("`prefetch` takes vectors along a parallel axis");
   }
   const bool finds_place =
       nest.combiner == graph::Combiner::kArgMin || nest.combiner == graph::Combiner::kArgMax;
-  if (finds_place &&
-      ((v >= 0 && nest.axes[v].reduction) || !schedule.unrolled_reductions.empty() ||
-       !std::is_sorted(schedule.reduction_order.begin(), schedule.reduction_order.end()))) {
-    return fault("the first or last of equal elements is found one after the other");
+  const bool in_order = unrolled.empty() && std::is_sorted(loops.begin(), loops.end());
+  if (finds_place && (along_sum || !in_order)) {
+    return misfit("the first or last of equal elements is found one after the other");
   }
+  return {};
+}
+
+}  // namespace
+
+Status check_schedule(const Nest& nest, const NestSchedule& schedule) {
+  CORF_RETURN_IF_ERROR(check_orders(nest, schedule));
+  CORF_RETURN_IF_ERROR(check_tile(nest, schedule));
+  CORF_RETURN_IF_ERROR(check_vectors(nest, schedule));
   const int b = schedule.block_axis, p = schedule.partition_axis;
   if (b >= 0 && (nest.axes[b].reduction || schedule.block_tiles < 1)) {
-    return fault("`block` takes a parallel axis and at least one tile");
+    return misfit("`block` takes a parallel axis and at least one tile");
   }
   if (p >= 0 ? nest.axes[p].reduction : schedule.partitions != 1) {
-    return fault("`split` takes a parallel axis, or - and 1");
+    return misfit("`split` takes a parallel axis, or - and 1");
   }
   return {};
 }

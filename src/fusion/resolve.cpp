@@ -4,6 +4,7 @@
 #include <map>
 #include <numeric>
 #include <set>
+#include <utility>
 
 #include "fusion/order.h"
 #include "fusion/row_bounds.h"
@@ -120,50 +121,10 @@ class WalkResolver {
   Status place_stage(int s) {
     WalkStage& stage = result_.stages[s];
     for (int c = s + 1; c < num_stages(); ++c) {
-      const WalkStage& consumer = result_.stages[c];
       for (const Access& load : nests_[c]->loads) {
-        auto it = producer_.find(load.value);
+        const auto it = producer_.find(load.value);
         if (it == producer_.end() || it->second != s) continue;
-        int stream = -1;
-        std::vector<int> outer;
-        std::vector<int64_t> blocks;
-        for (size_t d = 0; d < load.coordinates.size(); ++d) {
-          if (!index::depends_on(load.coordinates[d], consumer.stream_dim)) continue;
-          if (stream >= 0) return fault(s, "two of its dimensions move along the stream");
-          stream = static_cast<int>(d);
-        }
-        if (stream < 0) return fault(s, "it is read as a whole by every strip");
-        for (size_t i = 0; i < consumer.outer_dims.size(); ++i) {
-          const int dim = consumer.outer_dims[i];
-          int found = -1;
-          for (size_t d = 0; d < load.coordinates.size(); ++d) {
-            if (!index::depends_on(load.coordinates[d], dim)) continue;
-            const int64_t divisor = walked_by(load.coordinates[d], dim);
-            if (divisor == 0 || consumer.outer_blocks[i] % divisor != 0) {
-              return fault(s, "an outer dimension is not walked block by block");
-            }
-            if ((nests_[c]->axes[dim].extent - 1) / divisor >= points(s)[d]) {
-              return fault(s, "an outer dimension goes on beyond it");
-            }
-            found = static_cast<int>(d);
-            blocks.push_back(consumer.outer_blocks[i] / divisor);
-          }
-          if (found < 0) return fault(s, "it is read as a whole by every outer block");
-          outer.push_back(found);
-        }
-        if (blocks.size() != outer.size()) return fault(s, "two dimensions move in one outer loop");
-        if (stage.stream_dim >= 0 && (stage.stream_dim != stream || stage.outer_dims != outer ||
-                                      stage.outer_blocks != blocks)) {
-          return fault(s, "its readers walk along different dimensions");
-        }
-        stage.stream_dim = stream;
-        stage.outer_dims = outer;
-        stage.outer_blocks = blocks;
-        const Expr row = Expr::variable(0), &at = load.coordinates[stream];
-        auto least = least_at(at, nests_[c]->axes, consumer.stream_dim, row);
-        auto greatest = greatest_at(at, nests_[c]->axes, consumer.stream_dim, row);
-        if (!least || !greatest) return fault(s, "its rows are not read in growing order");
-        result_.reads.push_back({s, c, load.value, *least, *greatest});
+        CORF_RETURN_IF_ERROR(place_read(s, c, load));
       }
     }
     if (stage.stream_dim < 0) return fault(s, "no later stage reads it");
@@ -180,6 +141,53 @@ class WalkResolver {
     for (int dim : stage.outer_dims) {
       if (points(s)[dim] < 2) return fault(s, "an outer dimension has one point");
     }
+    return {};
+  }
+
+  /// How stage c walks what it loads of stage s.
+  Status place_read(int s, int c, const Access& load) {
+    WalkStage& stage = result_.stages[s];
+    const WalkStage& consumer = result_.stages[c];
+    int stream = -1;
+    for (size_t d = 0; d < load.coordinates.size(); ++d) {
+      if (!index::depends_on(load.coordinates[d], consumer.stream_dim)) continue;
+      if (stream >= 0) return fault(s, "two of its dimensions move along the stream");
+      stream = static_cast<int>(d);
+    }
+    if (stream < 0) return fault(s, "it is read as a whole by every strip");
+    std::vector<int> outer;
+    std::vector<int64_t> blocks;
+    for (size_t i = 0; i < consumer.outer_dims.size(); ++i) {
+      const int dim = consumer.outer_dims[i];
+      int found = -1;
+      for (size_t d = 0; d < load.coordinates.size(); ++d) {
+        if (!index::depends_on(load.coordinates[d], dim)) continue;
+        const int64_t divisor = walked_by(load.coordinates[d], dim);
+        if (divisor == 0 || consumer.outer_blocks[i] % divisor != 0) {
+          return fault(s, "an outer dimension is not walked block by block");
+        }
+        if ((nests_[c]->axes[dim].extent - 1) / divisor >= points(s)[d]) {
+          return fault(s, "an outer dimension goes on beyond it");
+        }
+        found = static_cast<int>(d);
+        blocks.push_back(consumer.outer_blocks[i] / divisor);
+      }
+      if (found < 0) return fault(s, "it is read as a whole by every outer block");
+      outer.push_back(found);
+    }
+    if (blocks.size() != outer.size()) return fault(s, "two dimensions move in one outer loop");
+    if (stage.stream_dim >= 0 &&
+        (stage.stream_dim != stream || stage.outer_dims != outer || stage.outer_blocks != blocks)) {
+      return fault(s, "its readers walk along different dimensions");
+    }
+    stage.stream_dim = stream;
+    stage.outer_dims = std::move(outer);
+    stage.outer_blocks = std::move(blocks);
+    const Expr row = Expr::variable(0), &at = load.coordinates[stream];
+    auto least = least_at(at, nests_[c]->axes, consumer.stream_dim, row);
+    auto greatest = greatest_at(at, nests_[c]->axes, consumer.stream_dim, row);
+    if (!least || !greatest) return fault(s, "its rows are not read in growing order");
+    result_.reads.push_back({s, c, load.value, *least, *greatest});
     return {};
   }
 
