@@ -1,6 +1,7 @@
 #include "rewrite/contraction.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "rewrite/structure.h"
@@ -131,6 +132,23 @@ struct Loss {
   bool underflows = false;  // a product that lost digits by it
 };
 
+/// Where all products are normal numbers, far from the largest: no digits are lost but by rounding.
+/// False if one is not. `largest`: of the magnitudes so far.
+bool multiply_plain(const float* from, float* to, int64_t count, double factor, double& largest) {
+  constexpr int32_t kMagnitude = 0x7fffffff;  // without the sign
+  constexpr int32_t kSmallestNormal = 0x00800000, kNearInfinity = 0x7f000000;
+  int32_t most = 0, least = kNearInfinity;
+  for (int64_t i = 0; i < count; ++i) {
+    to[i] = static_cast<float>(double(from[i]) * factor);
+    const int32_t bits = std::bit_cast<int32_t>(to[i]) & kMagnitude;
+    most = std::max(most, bits);
+    least = std::min(least, bits);
+  }
+  if (least < kSmallestNormal || most >= kNearInfinity) return false;
+  largest = std::max(largest, double(std::bit_cast<float>(most)));
+  return true;
+}
+
 /// to = from * factor for elements begin, ..., begin + count - 1.
 void multiply_run(const Tensor& from, Tensor& to, int64_t begin, int64_t count, double factor,
                   const FloatFormat& format, Loss& loss) {
@@ -142,9 +160,14 @@ void multiply_run(const Tensor& from, Tensor& to, int64_t begin, int64_t count, 
     return product;
   };
   if (from.dtype() == DType::kF32) {
-    const float* source = from.data<float>() + begin;
-    float* target = to.data<float>() + begin;
-    for (int64_t i = 0; i < count; ++i) target[i] = static_cast<float>(multiply(source[i]));
+    constexpr int64_t kBlock = 1024;
+    for (int64_t at = begin; at < begin + count; at += kBlock) {
+      const int64_t size = std::min(kBlock, begin + count - at);
+      const float* source = from.data<float>() + at;
+      float* target = to.data<float>() + at;
+      if (multiply_plain(source, target, size, factor, loss.largest)) continue;
+      for (int64_t i = 0; i < size; ++i) target[i] = static_cast<float>(multiply(source[i]));
+    }
   } else {
     for (int64_t i = begin; i < begin + count; ++i) to.set_f64(i, multiply(from.at_f64(i)));
   }
