@@ -1,7 +1,8 @@
+#include "fusion/resolve.h"
+
 #include <gtest/gtest.h>
 
 #include "fusion/prepare.h"
-#include "fusion/resolve.h"
 #include "fusion/walk_rows.h"
 #include "graph/operators.h"
 #include "graph/text.h"
