@@ -22,7 +22,7 @@ using MeasuredTime = std::function<std::optional<double>(const fusion::StoragePl
 constexpr size_t kMaxStages = 12;
 
 /// What fusing must promise: times are predicted less well for strips than for single nests.
-constexpr double kLeastGain = 1.05;
+constexpr double kLeastGain = 1.04;
 
 /// Every complex operator in a kernel of its own, with a schedule for each nest. With `time`, what
 /// kernels share out among the workers fits what those before have left in their caches.
