@@ -5,7 +5,12 @@
 namespace corf::cost {
 
 /// All that the performance model assumes beyond what target/ measures: one table, so that
-/// `bench_plans --fit` can vary each and say what it does to the error.
+/// `bench_costs --fit` can vary each and say what it does to the error.
+///
+/// Source: kernels measured on earlier machines, by hand, before there was a fit. `stalls`, `tile`,
+/// `table_terms`, `l2`, `l3` and `barrier_apart` were since moved towards what `bench_costs --fit`
+/// says on a Zen 5 with SSE2, AVX2 and AVX-512 (`l1`, `panel`, `passed` and `revisited`, shares of
+/// `l2`, kept what they stood for); `streams_ahead` is what Winograd's products took there.
 struct Coefficients {
   // Arithmetic: cycles, of two multiply-adds of a whole vector each.
   double stalls = 1.08;

@@ -16,28 +16,13 @@ namespace {
 
 using fusion::GroupPlan;
 
-/// What the strategy of a link means, in numbers.
+/// Why a value goes so from one operator to another in the same kernel.
 std::string reason(const fusion::LinkStrategy& strategy) {
-  struct Words {
-    std::string operator()(const fusion::Inline&) const {
-      return "one computes where the other reads";
-    }
-    std::string operator()(const fusion::Stream& ring) const {
-      return fmt::format("ring of {} rows", ring.rows);
-    }
-    std::string operator()(const fusion::Recompute& ring) const {
-      return fmt::format("ring of {} rows, those at seams made by both sides", ring.rows);
-    }
-    std::string operator()(const fusion::Scatter& ring) const {
-      return fmt::format(
-          "ring of {} rows, {} channels at a time, added to partial results {} times", ring.rows,
-          ring.channels, ring.chunks);
-    }
-    std::string operator()(const fusion::Materialise&) const {
-      return "strip by strip in one kernel, but other groups read it as well";
-    }
-  };
-  return std::visit(Words{}, strategy);
+  if (std::holds_alternative<fusion::Inline>(strategy)) return "one computes where the other reads";
+  if (std::holds_alternative<fusion::Materialise>(strategy)) {
+    return "strip by strip in one kernel, but other groups read it as well";
+  }
+  return fusion::describe_ring(strategy);
 }
 
 class Explainer {

@@ -1,6 +1,7 @@
 #include "fusion/plan.h"
 
 #include <algorithm>
+#include <fmt/format.h>
 
 namespace corf::fusion {
 
@@ -13,6 +14,25 @@ std::string_view to_string(const LinkStrategy& strategy) {
     std::string_view operator()(const Materialise&) const { return "materialise"; }
   };
   return std::visit(Name{}, strategy);
+}
+
+std::string describe_ring(const LinkStrategy& strategy) {
+  struct Words {
+    std::string operator()(const Inline&) const { return ""; }
+    std::string operator()(const Stream& ring) const {
+      return fmt::format("ring of {} rows", ring.rows);
+    }
+    std::string operator()(const Recompute& ring) const {
+      return fmt::format("ring of {} rows, those at seams made by both sides", ring.rows);
+    }
+    std::string operator()(const Scatter& ring) const {
+      return fmt::format(
+          "ring of {} rows, {} channels at a time, added to partial results {} times", ring.rows,
+          ring.channels, ring.chunks);
+    }
+    std::string operator()(const Materialise&) const { return ""; }
+  };
+  return std::visit(Words{}, strategy);
 }
 
 namespace {

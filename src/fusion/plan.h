@@ -80,6 +80,8 @@ struct Scatter {
 struct Materialise {};
 using LinkStrategy = std::variant<Inline, Stream, Recompute, Scatter, Materialise>;
 std::string_view to_string(const LinkStrategy& strategy);  // "inline", "stream", ...
+/// The ring that the value goes through, in words; empty if it goes through none.
+std::string describe_ring(const LinkStrategy& strategy);
 
 struct Link {
   graph::ValueId value = -1;

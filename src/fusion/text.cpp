@@ -284,29 +284,6 @@ class PlanParser {
   std::optional<PlanChecker> checker_;
 };
 
-}  // namespace
-
-namespace {
-
-std::string describe(const LinkStrategy& strategy) {
-  struct Words {
-    std::string operator()(const Inline&) const { return "inline"; }
-    std::string operator()(const Stream& ring) const {
-      return fmt::format("stream, a ring of {} rows", ring.rows);
-    }
-    std::string operator()(const Recompute& ring) const {
-      return fmt::format("recompute, a ring of {} rows, those at seams made by both sides",
-                         ring.rows);
-    }
-    std::string operator()(const Scatter& ring) const {
-      return fmt::format("scatter, a ring of {} rows, {} channels at a time, added up {} times",
-                         ring.rows, ring.channels, ring.chunks);
-    }
-    std::string operator()(const Materialise&) const { return "materialise"; }
-  };
-  return std::visit(Words{}, strategy);
-}
-
 std::string print_strips(const StripSchedule& strips) {
   std::string text = fmt::format("  strips {} by {}", strips.stream_dim, strips.strip);
   for (const auto& outer : strips.outer) {
@@ -338,9 +315,11 @@ std::string print_group(const graph::Graph& graph, const StoragePlan& storage,
     }
   }
   for (const Link& link : links_of(graph, group)) {
-    text += fmt::format("  # {} from {} to {}: {}\n", quoted(graph.values[link.value].name),
+    const std::string ring = describe_ring(link.strategy);
+    text += fmt::format("  # {} from {} to {}: {}{}\n", quoted(graph.values[link.value].name),
                         quoted(graph.nodes[link.producer].name),
-                        quoted(graph.nodes[link.consumer].name), describe(link.strategy));
+                        quoted(graph.nodes[link.consumer].name), to_string(link.strategy),
+                        ring.empty() ? "" : ", " + ring);
   }
   if (group.walk) text += print_strips(group.walk->schedule);
   for (const ScheduledNest& scheduled : group.nests) {

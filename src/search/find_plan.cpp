@@ -224,6 +224,7 @@ class Fusing {
   /// Puts down what the search knows of running the kernels on both sides of each cut as one.
   /// `predicted`: the best times of the first groups of the unfused plan.
   void explain_cuts(const std::vector<double>& predicted) {
+    plan_.cuts.clear();  // those of the unfused plan, which was searched for its splits
     size_t position = 0;
     for (size_t g = 0; g + 1 < plan_.groups.size(); ++g) {
       position += std::max<size_t>(1, plan_.groups[g].stages.size());

@@ -370,6 +370,16 @@ TEST(ResolveWalk, WhatMakesNoSenseIsRefused) {
   }
 }
 
+/// The stages of the operators with these names.
+std::vector<Stage> first_and_second(const Graph& graph, const FusionPlan& plan) {
+  std::vector<Stage> stages;
+  for (const GroupPlan& part : plan.groups) {
+    const std::string& name = graph.nodes[part.stages[0].nodes[0]].name;
+    if (name == "first" || name == "second") stages.push_back(part.stages[0]);
+  }
+  return stages;
+}
+
 TEST(ResolveWalk, WhatOthersReadIsNotWrittenTwice) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
@@ -380,19 +390,15 @@ TEST(ResolveWalk, WhatOthersReadIsNotWrittenTwice) {
   source.output_names = {"mid", "y"};
   const Graph prepared = prepare(source);
   const FusionPlan plan = plan_unfused(prepared);
-  GroupPlan group;
-  for (const GroupPlan& part : plan.groups) {
-    const std::string& name = prepared.nodes[part.stages[0].nodes[0]].name;
-    if (name == "first" || name == "second") group.stages.push_back(part.stages[0]);
-  }
-  ASSERT_EQ(group.stages.size(), 2u);
-  auto refused = resolve_walk(prepared, plan.storage, group.stages, stream(kRows, 2, 2));
+  const std::vector<Stage> stages = first_and_second(prepared, plan);
+  ASSERT_EQ(stages.size(), 2u);
+  auto refused = resolve_walk(prepared, plan.storage, stages, stream(kRows, 2, 2));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().message,
             "'first' cannot walk in step with the group: what other groups read would be written "
             "by two workers");
   // One worker may write what the others read; the second stage reads a ring all the same.
-  auto legal = resolve_walk(prepared, plan.storage, group.stages, stream(kRows, 2));
+  auto legal = resolve_walk(prepared, plan.storage, stages, stream(kRows, 2));
   ASSERT_TRUE(legal) << legal.error().message;
   EXPECT_EQ(legal->rings.size(), 1u);
 }
@@ -408,20 +414,16 @@ TEST(ResolveWalk, MarginsThatAnotherWorkerZeroesAreNotRead) {
   graph.output_names = {"y", "z"};
   const Graph prepared = prepare(graph);
   const FusionPlan plan = plan_unfused(prepared);
-  GroupPlan group;
-  for (const GroupPlan& part : plan.groups) {
-    const std::string& name = prepared.nodes[part.stages[0].nodes[0]].name;
-    if (name == "first" || name == "second") group.stages.push_back(part.stages[0]);
-  }
-  ASSERT_EQ(group.stages.size(), 2u);
+  const std::vector<Stage> stages = first_and_second(prepared, plan);
+  ASSERT_EQ(stages.size(), 2u);
   StripSchedule schedule = stream(kRows, 2, 2);
   schedule.outer.push_back({0, 1});
-  auto refused = resolve_walk(prepared, plan.storage, group.stages, schedule);
+  auto refused = resolve_walk(prepared, plan.storage, stages, schedule);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().message,
             "'first' cannot walk in step with the group: another worker would zero its margins");
   schedule.partitions = 1;
-  EXPECT_TRUE(resolve_walk(prepared, plan.storage, group.stages, schedule));
+  EXPECT_TRUE(resolve_walk(prepared, plan.storage, stages, schedule));
 }
 
 /// Rings have no zeros along the dimensions that outer loops walk.
