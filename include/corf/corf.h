@@ -35,7 +35,7 @@ extern "C" {
  * of the library. */
 #define CORF_API_VERSION 1
 CORF_API int corf_api_version(void);
-/* "0.1.0" */
+/* "MAJOR.MINOR.PATCH" */
 CORF_API const char* corf_version(void);
 
 /* ---- errors ---- */
@@ -138,7 +138,7 @@ CORF_API void corf_options_free(corf_options* options);
  *               has; VALUE: a number for all elements, or one for each, separated by commas.
  *               Set once for each such input
  * "winograd"    0 or 1: compute 3x3 convolutions by Winograd's method where it is faster; its
- *               rounding errors are larger       "0"
+ *               rounding errors are larger       "1"
  * "cache_size"  executables kept by a session, at least 1
  *                                                 "8"
  * "limits.compile_seconds", "limits.memory", "limits.constants", "limits.nodes"
