@@ -2,8 +2,9 @@
 
 python -m zoo.graphs --out DIR [--only NAME...] [--size N] [--past N] [--tokens N] [--force], from
 benchmarks/. A block of YOLOv8 (C2f), steps of a U-Net's decoder, a window block of a Swin
-transformer (arXiv 2103.14030), squeeze-and-excite (1709.01507), convolutions before a global
-average, blocks of a language model's decoder with the keys and values of earlier tokens.
+transformer (arXiv 2103.14030), squeeze-and-excite (1709.01507), branches that only training needs,
+convolutions before a global average, blocks of a language model's decoder with the keys and values
+of earlier tokens.
 """
 
 import functools
@@ -54,6 +55,37 @@ def two_branches(size):
     wide = conv_act(b, x, 32, 3, "wide", "relu")
     narrow = conv_act(b, x, 32, 1, "narrow", "relu")
     b.add_output(b.add(wide, narrow, "sum"), "output", [1, 32, size, size])
+    return b.model()
+
+
+def repvgg(size):
+    """Two blocks as RepVGG (arXiv 2101.03697) is trained: three branches, summed."""
+    b = Builder("repvgg")
+    x = b.add_input("input", [1, 64, size, size])
+    for i in range(2):
+        dense = b.batch_norm(b.conv(x, 64, 3, f"{i}.dense", gain=0.7), f"{i}.dense/norm")
+        point = b.batch_norm(b.conv(x, 64, 1, f"{i}.point", gain=0.7), f"{i}.point/norm")
+        x = b.add(b.add(dense, point, f"{i}.sum"), b.batch_norm(x, f"{i}.identity", 0.5),
+                  f"{i}.sum_1")
+        x = b.activation(x, "relu", f"{i}.act")
+    b.add_output(x, "output", [1, 64, size, size])
+    return b.model()
+
+
+def mobileone(size):
+    """Depthwise and pointwise as MobileOne (arXiv 2206.04040) is trained: many branches each."""
+    b = Builder("mobileone")
+    x = b.add_input("input", [1, 128, size, size])
+    for kernel, groups, name in ((3, 128, "depthwise"), (1, 1, "pointwise")):
+        total = b.batch_norm(x, f"{name}.identity", 0.5)
+        branches = [(kernel, f"{name}.{i}") for i in range(4)]
+        if kernel > 1:
+            branches.append((1, f"{name}.point"))
+        for k, branch in branches:
+            y = b.batch_norm(b.conv(x, 128, k, branch, groups=groups, gain=0.5), f"{branch}/norm")
+            total = b.add(total, y, f"{branch}/sum")
+        x = b.activation(total, "relu", f"{name}.act")
+    b.add_output(x, "output", [1, 128, size, size])
     return b.model()
 
 
@@ -217,6 +249,8 @@ IMAGE_GRAPHS = {
     "unet_skip_conv": ImageGraph(lambda size: unet_step("unet_skip_conv", size, 3, True), 64),
     "swin_window": ImageGraph(swin_window, 56, 7),
     "two_branches": ImageGraph(two_branches, 56),
+    "repvgg": ImageGraph(repvgg, 56),
+    "mobileone": ImageGraph(mobileone, 28),
     "squeeze_excite": ImageGraph(squeeze_excite, 28),
     "conv1_pool": ImageGraph(lambda size: conv_pool("conv1_pool", size, 160, 960, 1), 7),
     "conv3_pool": ImageGraph(lambda size: conv_pool("conv3_pool", size, 32, 64, 3), 56),

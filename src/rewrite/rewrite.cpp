@@ -11,6 +11,7 @@
 #include "rewrite/fold_constants.h"
 #include "rewrite/fold_empty_values.h"
 #include "rewrite/fold_views_into_operands.h"
+#include "rewrite/merge_branches.h"
 #include "rewrite/merge_elementwise.h"
 #include "rewrite/merge_views.h"
 #include "rewrite/multiply_by_inverse_roots.h"
@@ -39,6 +40,8 @@ const std::vector<Pass>& passes() {
       {"eliminate_common_subexpressions", eliminate_common_subexpressions},
       // While a batch-norm is a node of its own.
       {"fold_batch_norm", fold_batch_norm},
+      // While a sum is a node of its own.
+      {"merge_branches", merge_branches},
       {"multiply_by_inverse_roots", multiply_by_inverse_roots},
       {"divide_after_products", divide_after_products},
       {"merge_elementwise", merge_elementwise},

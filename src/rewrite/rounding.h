@@ -25,7 +25,8 @@
 ///     (Demand::sign_of_zero).
 /// Sums of floats along axes have no order, and elementary functions no last digit, that a model
 /// could rely on: constant factors may go into the weights of a sum of products (which hides what
-/// overflows in the sum alone), x / (1 + exp(-y)) may be x sigmoid(y).
+/// overflows in the sum alone), several products of one element by constants may be one by their
+/// sum (merge_branches.h), x / (1 + exp(-y)) may be x sigmoid(y).
 /// Winograd's method stands outside: its errors are bounded by the largest element of a tile
 /// (winograd_error_bound), and an infinity makes all results of its tile NaN.
 namespace corf::rewrite {

@@ -118,7 +118,8 @@ TEST(Rewrite, ResidualBlockEndsInOneElementwiseNode) {
   auto y = conv(graph, "conv", x, w, window(3, 1, 1), 1);
   y = binary(graph, ScalarOp::kMul, y, graph.add_constant("s", random_tensor({4, 1, 1}, 2)));
   y = binary(graph, ScalarOp::kAdd, y, graph.add_constant("t", random_tensor({4, 1, 1}, 3)));
-  y = with_constant(graph, ScalarOp::kMax, binary(graph, ScalarOp::kAdd, y, x), 0);
+  const auto shortcut = graph.add_input("shortcut", DType::kF32, {1, 4, 6, 6});
+  y = with_constant(graph, ScalarOp::kMax, binary(graph, ScalarOp::kAdd, y, shortcut), 0);
   set_output(graph, y);
   const Graph after = rewritten(graph);
   EXPECT_EQ(count_nodes<Compute>(after), 2);
