@@ -75,15 +75,27 @@ endfunction()
 # What libcorf_runtime is made of: no folder that needs LLVM or protobuf.
 set(CORF_RUNTIME_FOLDERS support tensor target runtime session deploy)
 
-# corf_shared_library(NAME FOLDER...): a library in the build folder that exports corf_* only.
-function(corf_shared_library name)
+# corf_shared_library(TARGET NAME FOLDER...): lib${NAME}.so in the build folder, which exports corf_*
+# only. LLVM's objects have a section for each function; what nothing refers to is left out, and
+# functions with equal instructions are one.
+function(corf_shared_library target name)
   corf_objects(objects ${ARGN})
-  add_library(${name} SHARED ${objects})
-  target_link_libraries(${name} PUBLIC corf_options)
-  target_link_options(${name} PRIVATE -Wl,--exclude-libs,ALL
+  add_library(${target} SHARED ${objects})
+  target_link_libraries(${target} PRIVATE corf_options)
+  target_include_directories(${target} INTERFACE $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include>
+                             $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  # Of corf.hpp; corf.h is C99.
+  target_compile_features(${target} INTERFACE cxx_std_17)
+  target_link_options(${target} PRIVATE -Wl,--exclude-libs,ALL -Wl,--gc-sections
     -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/exports.map)
-  set_target_properties(${name} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
-  corf_relocatable(${name} "$ORIGIN")
+  if(CORF_LLD)
+    # LLVM compares no addresses of functions, nor does anything here.
+    target_link_options(${target} PRIVATE -Wl,--icf=all)
+  endif()
+  set_target_properties(${target} PROPERTIES OUTPUT_NAME ${name} VERSION ${PROJECT_VERSION}
+                        SOVERSION ${PROJECT_VERSION_MAJOR} LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}
+                        LINK_DEPENDS ${CMAKE_SOURCE_DIR}/cmake/exports.map)
+  corf_relocatable(${target} "$ORIGIN")
 endfunction()
 
 # What code generation links with.
@@ -114,8 +126,10 @@ function(corf_libraries)
   endforeach()
   target_include_directories(corf_inside SYSTEM PUBLIC ${CMAKE_BINARY_DIR}/generated)
 
-  corf_shared_library(corf ${folders})
+  corf_shared_library(corf corf ${folders})
   target_link_libraries(corf PRIVATE ${llvm_libraries} ${protobuf_lite})
-  corf_shared_library(corf_runtime_only ${CORF_RUNTIME_FOLDERS})
-  set_target_properties(corf_runtime_only PROPERTIES OUTPUT_NAME corf_runtime)
+  corf_shared_library(corf_runtime_only corf_runtime ${CORF_RUNTIME_FOLDERS})
+  set_target_properties(corf_runtime_only PROPERTIES EXPORT_NAME runtime)
+  add_library(corf::corf ALIAS corf)
+  add_library(corf::runtime ALIAS corf_runtime_only)
 endfunction()

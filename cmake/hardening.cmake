@@ -21,9 +21,9 @@ if(CORF_HARDEN)
   endif()
 endif()
 
-# corf_relocatable(TARGET FOLDER): finds its libraries relative to itself, wherever it is put.
-# FOLDER: of the libraries, seen from the installed file.
-function(corf_relocatable target folder)
-  set_target_properties(${target} PROPERTIES BUILD_RPATH "$ORIGIN" INSTALL_RPATH "${folder}"
-                        BUILD_RPATH_USE_ORIGIN ON)
+# corf_relocatable(TARGET FOLDER...): finds its libraries relative to itself, wherever it is put.
+# FOLDER: of the libraries, seen from the file as it is built or installed. Both have the same list:
+# CMake would end one that it replaces while installing with an empty name, the current folder.
+function(corf_relocatable target)
+  set_target_properties(${target} PROPERTIES INSTALL_RPATH "${ARGN}" BUILD_WITH_INSTALL_RPATH ON)
 endfunction()
