@@ -1,3 +1,5 @@
+#include "onnx/activations.h"
+
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -24,6 +26,8 @@ Status activate(
 }
 
 using Maker = std::function<int(double)>;
+
+int relu(ScalarBody& b, int x, const Maker& make) { return b.apply(ScalarOp::kMax, x, make(0)); }
 
 Status import_relu(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(1));
@@ -72,11 +76,14 @@ int by_sign(ScalarBody& b, int x, int negative, int positive, const Maker& make)
   return b.apply(ScalarOp::kSelect, b.apply(ScalarOp::kLess, x, make(0)), negative, positive);
 }
 
+int leaky_relu(ScalarBody& b, int x, double alpha, const Maker& make) {
+  return by_sign(b, x, b.apply(ScalarOp::kMul, x, make(alpha)), x, make);
+}
+
 Status import_leaky_relu(NodeImport& node) {
   double alpha = node.float_attribute("alpha", 0.01F);
-  return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
-    return by_sign(b, x, b.apply(ScalarOp::kMul, x, make(alpha)), x, make);
-  });
+  return activate(
+      node, [&](ScalarBody& b, int x, const Maker& make) { return leaky_relu(b, x, alpha, make); });
 }
 
 /// exp(min(x, 0)) - 1, at any x.
@@ -84,20 +91,24 @@ int negative_exp_minus_one(ScalarBody& b, int x, const Maker& make) {
   return graph::exp_minus_one(b, b.apply(ScalarOp::kMin, x, make(0)), b.nodes[x].dtype);
 }
 
-Status import_elu(NodeImport& node) {
-  double alpha = node.float_attribute("alpha", 1);
-  return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
-    int curve = b.apply(ScalarOp::kMul, negative_exp_minus_one(b, x, make), make(alpha));
-    return by_sign(b, x, curve, x, make);
-  });
+int elu(ScalarBody& b, int x, double alpha, const Maker& make) {
+  int curve = b.apply(ScalarOp::kMul, negative_exp_minus_one(b, x, make), make(alpha));
+  return by_sign(b, x, curve, x, make);
 }
 
+Status import_elu(NodeImport& node) {
+  double alpha = node.float_attribute("alpha", 1);
+  return activate(node,
+                  [&](ScalarBody& b, int x, const Maker& make) { return elu(b, x, alpha, make); });
+}
+
+constexpr double kSeluAlpha = 1.67326319217681884765625, kSeluGamma = 1.05070102214813232421875;
+
 Status import_selu(NodeImport& node) {
-  double alpha = node.float_attribute("alpha", 1.67326319217681884765625);
-  double gamma = node.float_attribute("gamma", 1.05070102214813232421875);
+  double alpha = node.float_attribute("alpha", kSeluAlpha);
+  double gamma = node.float_attribute("gamma", kSeluGamma);
   return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
-    int curve = b.apply(ScalarOp::kMul, negative_exp_minus_one(b, x, make), make(alpha));
-    return b.apply(ScalarOp::kMul, by_sign(b, x, curve, x, make), make(gamma));
+    return b.apply(ScalarOp::kMul, elu(b, x, alpha, make), make(gamma));
   });
 }
 
@@ -112,10 +123,14 @@ Status import_celu(NodeImport& node) {
   });
 }
 
+int thresholded_relu(ScalarBody& b, int x, double alpha, const Maker& make) {
+  return b.apply(ScalarOp::kSelect, b.apply(ScalarOp::kLess, make(alpha), x), x, make(0));
+}
+
 Status import_thresholded_relu(NodeImport& node) {
   double alpha = node.float_attribute("alpha", 1);
   return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
-    return b.apply(ScalarOp::kSelect, b.apply(ScalarOp::kLess, make(alpha), x), x, make(0));
+    return thresholded_relu(b, x, alpha, make);
   });
 }
 
@@ -155,11 +170,11 @@ Status import_swiglu(NodeImport& node) {
   return {};
 }
 
-Status import_softsign(NodeImport& node) {
-  return activate(node, [](ScalarBody& b, int x, const Maker& make) {
-    return b.apply(ScalarOp::kDiv, x, b.apply(ScalarOp::kAdd, make(1), b.apply(ScalarOp::kAbs, x)));
-  });
+int softsign(ScalarBody& b, int x, const Maker& make) {
+  return b.apply(ScalarOp::kDiv, x, b.apply(ScalarOp::kAdd, make(1), b.apply(ScalarOp::kAbs, x)));
 }
+
+Status import_softsign(NodeImport& node) { return activate(node, softsign); }
 
 /// x tanh(log(1 + exp(x))) = x g / (g + h) with g = e (e + 2) and h = 2 for e = exp(x), or, both
 /// divided by e^2, g = 1 + 2 e and h = 2 e^2 for e = exp(-x): for the e that is at most 1.
@@ -175,24 +190,62 @@ Status import_mish(NodeImport& node) {
   });
 }
 
+/// x / 2 (1 + erf(x / sqrt(2))), or with sqrt(2 / pi) (x + 0.044715 x^3) under a tanh for the erf.
+int gelu(ScalarBody& b, int x, bool with_tanh, const Maker& make) {
+  int half = b.apply(ScalarOp::kMul, x, make(0.5));
+  int curve = -1;
+  if (!with_tanh) {
+    curve = b.apply(ScalarOp::kErf, b.apply(ScalarOp::kMul, x, make(std::numbers::sqrt2 / 2)));
+  } else {
+    int cube = b.apply(ScalarOp::kMul, b.apply(ScalarOp::kMul, x, x), x);
+    int inner = b.apply(ScalarOp::kAdd, x, b.apply(ScalarOp::kMul, cube, make(0.044715)));
+    double scale = std::sqrt(2 / std::numbers::pi);
+    curve = b.apply(ScalarOp::kTanh, b.apply(ScalarOp::kMul, inner, make(scale)));
+  }
+  return b.apply(ScalarOp::kMul, half, b.apply(ScalarOp::kAdd, curve, make(1)));
+}
+
 Status import_gelu(NodeImport& node) {
   std::string approximate = node.string_attribute("approximate", "none");
   if (approximate != "none" && approximate != "tanh") {
     return node.invalid("attribute 'approximate' is '{}', not none or tanh", approximate);
   }
   return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
-    int half = b.apply(ScalarOp::kMul, x, make(0.5));
-    int curve = -1;
-    if (approximate == "none") {
-      curve = b.apply(ScalarOp::kErf, b.apply(ScalarOp::kMul, x, make(std::numbers::sqrt2 / 2)));
-    } else {
-      int cube = b.apply(ScalarOp::kMul, b.apply(ScalarOp::kMul, x, x), x);
-      int inner = b.apply(ScalarOp::kAdd, x, b.apply(ScalarOp::kMul, cube, make(0.044715)));
-      double scale = std::sqrt(2 / std::numbers::pi);
-      curve = b.apply(ScalarOp::kTanh, b.apply(ScalarOp::kMul, inner, make(scale)));
-    }
-    return b.apply(ScalarOp::kMul, half, b.apply(ScalarOp::kAdd, curve, make(1)));
+    return gelu(b, x, approximate == "tanh", make);
   });
+}
+
+/// gelu(x + bias); the bias may be left out. As the models of ONNX Runtime's optimiser have them.
+Status import_biased_gelu(NodeImport& node, bool with_tanh) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(1));
+  const ValueId x = node.input(0);
+  CORF_RETURN_IF_ERROR(require_float(node, x));
+  const DType dtype = node.dtype(x);
+  std::vector<ValueId> inputs = {x};
+  if (node.has(1)) inputs.push_back(node.input(1));
+  if (node.has(1) && broadcast_shape(node.shape(x), node.shape(inputs[1])) != node.shape(x)) {
+    return node.invalid("bias {} does not broadcast to {}", to_string(node.shape(inputs[1])),
+                        to_string(node.shape(x)));
+  }
+  node.set_output(
+      per_element(node.graph, node.name(), inputs, [&](ScalarBody& b, const std::vector<int>& in) {
+        const int sum = in.size() > 1 ? b.apply(ScalarOp::kAdd, in[0], in[1]) : in[0];
+        return gelu(b, sum, with_tanh, [&](double value) { return b.constant(value, dtype); });
+      }));
+  return {};
+}
+
+Status import_bias_gelu(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+  return import_biased_gelu(node, false);
+}
+Status import_fast_gelu(NodeImport& node) { return import_biased_gelu(node, true); }
+
+/// x sigmoid(alpha x)
+Status import_quick_gelu(NodeImport& node) {
+  const double alpha = node.float_attribute("alpha", 1.702F);
+  return activate(
+      node, [&](ScalarBody& b, int x, const Maker& make) { return swish(b, x, alpha, make); });
 }
 
 Status import_shrink(NodeImport& node) {
@@ -289,6 +342,38 @@ Status import_clip(NodeImport& node) {
   return {};
 }
 
+/// The functions that fused operators apply to their result.
+int apply_activation(ScalarBody& b, int x, const Activation& activation, const Maker& make) {
+  const std::string& name = activation.name;
+  const auto given = [&](size_t i, double otherwise) {
+    return i < activation.parameters.size() ? activation.parameters[i] : otherwise;
+  };
+  if (name == "Relu") return relu(b, x, make);
+  if (name == "Sigmoid") return b.apply(ScalarOp::kSigmoid, x);
+  if (name == "Tanh") return b.apply(ScalarOp::kTanh, x);
+  if (name == "LeakyRelu") return leaky_relu(b, x, given(0, 0.01F), make);
+  if (name == "Elu") return elu(b, x, given(0, 1), make);
+  if (name == "Selu") {
+    return b.apply(ScalarOp::kMul, elu(b, x, given(0, kSeluAlpha), make),
+                   make(given(2, kSeluGamma)));
+  }
+  if (name == "HardSigmoid") {
+    return hard_sigmoid(b, x, make(given(0, 0.2F)), make(given(1, 0.5)), make);
+  }
+  if (name == "Softplus") return graph::softplus(b, x, b.nodes[x].dtype);
+  if (name == "Softsign") return softsign(b, x, make);
+  if (name == "ThresholdedRelu") return thresholded_relu(b, x, given(0, 1), make);
+  if (name == "HardSwish") {
+    return b.apply(ScalarOp::kMul, x, hard_sigmoid(b, x, make(1.0 / 6), make(0.5), make));
+  }
+  if (name == "Clip") {
+    constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    x = b.apply(ScalarOp::kMax, x, make(given(0, -kInfinity)));
+    return b.apply(ScalarOp::kMin, x, make(given(1, kInfinity)));
+  }
+  return -1;
+}
+
 constexpr Operator kOperators[] = {
     {"Celu", 12, import_celu},
     {"Clip", 1, import_clip},
@@ -309,9 +394,28 @@ constexpr Operator kOperators[] = {
     {"Swish", 24, import_swish},
     {"Tanh", 1, import_tanh},
     {"ThresholdedRelu", 1, import_thresholded_relu},
+    {"com.microsoft.BiasGelu", 0, import_bias_gelu},
+    {"com.microsoft.FastGelu", 0, import_fast_gelu},
+    {"com.microsoft.Gelu", 0, import_gelu},
+    {"com.microsoft.QuickGelu", 0, import_quick_gelu},
 };
 
 }  // namespace
+
+Result<ValueId> activated(NodeImport& node, std::string name, ValueId x,
+                          const Activation& activation) {
+  if (activation.name.empty()) return x;
+  const DType dtype = node.dtype(x);
+  int result = -1;
+  const ValueId y =
+      per_element(node.graph, std::move(name), {x}, [&](ScalarBody& b, const std::vector<int>& in) {
+        result = apply_activation(b, in[0], activation,
+                                  [&](double value) { return b.constant(value, dtype); });
+        return result < 0 ? in[0] : result;
+      });
+  if (result < 0) return node.unsupported("activation '{}' is not supported", activation.name);
+  return y;
+}
 
 std::span<const Operator> activation_operators() { return kOperators; }
 

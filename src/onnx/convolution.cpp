@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "onnx/activations.h"
 #include "onnx/compose.h"
 #include "onnx/windows.h"
 
@@ -56,12 +57,9 @@ Result<ConvolutionInputs> read_inputs(NodeImport& node, bool transposed) {
   return in;
 }
 
-/// Sets y + bias (input 2) as the output, or y if there is none.
-Status add_bias(NodeImport& node, ValueId y) {
-  if (!node.has(2)) {
-    node.set_output(y);
-    return {};
-  }
+/// y + bias (input 2), or y if there is none.
+Result<ValueId> biased(NodeImport& node, ValueId y) {
+  if (!node.has(2)) return y;
   ValueId bias = node.input(2);
   int64_t channels = node.shape(y)[1];
   if (node.shape(bias) != Shape{channels}) {
@@ -71,15 +69,37 @@ Status add_bias(NodeImport& node, ValueId y) {
   Shape shape(node.rank(y) - 1, 1);
   shape[0] = channels;
   ValueId column = reshape(node.graph, node.part("bias_column"), bias, shape);
-  node.set_output(binary(node.graph, node.part("bias"), ScalarOp::kAdd, y, column));
-  return {};
+  return binary(node.graph, node.part("bias"), ScalarOp::kAdd, y, column);
+}
+
+Result<ValueId> convolved(NodeImport& node) {
+  CORF_ASSIGN(ConvolutionInputs in, read_inputs(node, false));
+  CORF_ASSIGN(WindowExtents window, read_window(node, in.spatial, in.kernel, false));
+  return biased(node, graph::conv(node.graph, node.name(), in.x, in.w, window.window, in.groups));
 }
 
 Status import_conv(NodeImport& node) {
-  CORF_ASSIGN(ConvolutionInputs in, read_inputs(node, false));
-  CORF_ASSIGN(WindowExtents window, read_window(node, in.spatial, in.kernel, false));
-  ValueId y = graph::conv(node.graph, node.name(), in.x, in.w, window.window, in.groups);
-  return add_bias(node, y);
+  CORF_ASSIGN(const ValueId y, convolved(node));
+  node.set_output(y);
+  return {};
+}
+
+/// activation(conv(x, w) + bias + z)
+Status import_fused_conv(NodeImport& node) {
+  CORF_ASSIGN(ValueId y, convolved(node));
+  if (node.has(3)) {
+    const ValueId z = node.input(3);
+    if (node.shape(z) != node.shape(y)) {
+      return node.invalid("a summand of shape {} for a result of {}", to_string(node.shape(z)),
+                          to_string(node.shape(y)));
+    }
+    y = binary(node.graph, node.part("sum"), ScalarOp::kAdd, y, z);
+  }
+  CORF_ASSIGN(y, activated(node, node.part("activation"), y,
+                           {node.string_attribute("activation", ""),
+                            node.floats_attribute("activation_params")}));
+  node.set_output(y);
+  return {};
 }
 
 enum class AutoPad : uint8_t { kNotSet, kValid, kSameUpper, kSameLower };
@@ -178,12 +198,15 @@ Status import_conv_transpose(NodeImport& node) {
   CORF_ASSIGN(WindowExtents window, read_transposed_window(node, in));
   ValueId y = graph::conv_transpose(node.graph, node.name(), in.x, in.w, window.window, in.groups,
                                     window.output);
-  return add_bias(node, y);
+  CORF_ASSIGN(y, biased(node, y));
+  node.set_output(y);
+  return {};
 }
 
 constexpr Operator kOperators[] = {
     {"Conv", 1, import_conv},
     {"ConvTranspose", 1, import_conv_transpose},
+    {"com.microsoft.FusedConv", 0, import_fused_conv},
 };
 
 }  // namespace

@@ -207,7 +207,7 @@ Status import_trilu(NodeImport& node) {
 constexpr Operator kOperators[] = {
     {"Gather", 1, import_gather},       {"GatherElements", 11, import_gather_elements},
     {"GatherND", 11, import_gather_nd}, {"OneHot", 9, import_one_hot},
-    {"Trilu", 14, import_trilu},
+    {"Trilu", 14, import_trilu},        {"com.microsoft.Trilu", 0, import_trilu},
 };
 
 }  // namespace

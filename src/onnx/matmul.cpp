@@ -2,6 +2,7 @@
 #include <cmath>
 #include <map>
 
+#include "onnx/activations.h"
 #include "onnx/compose.h"
 
 namespace corf::onnx {
@@ -30,8 +31,36 @@ Status import_matmul(NodeImport& node) {
   return {};
 }
 
+/// [d0, d1, ..., rows, columns] as [d1, ..., rows, d0, columns], then the last two swapped.
+ValueId turned_factor(NodeImport& node, std::string_view suffix, ValueId x, bool turns_batch,
+                      bool turns) {
+  const int rank = node.rank(x);
+  if (rank < 2) return x;
+  std::vector<int> order(static_cast<size_t>(rank));
+  for (int d = 0; d < rank; ++d) order[d] = d;
+  if (turns_batch) std::rotate(order.begin(), order.begin() + 1, order.end() - 1);
+  if (turns) std::swap(order[rank - 2], order[rank - 1]);
+  return transpose(node.graph, node.part(suffix), x, order);
+}
+
+/// alpha * A' * B'
+Status import_fused_matmul(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+  const auto factor = [&](int input, const std::string& letter) {
+    return turned_factor(node, letter, node.input(input),
+                         node.int_attribute("transBatch" + letter, 0) != 0,
+                         node.int_attribute("trans" + letter, 0) != 0);
+  };
+  const ValueId a = factor(0, "A"), b = factor(1, "B");
+  CORF_RETURN_IF_ERROR(check_matmul(node, a, b));
+  const ValueId product = graph::matmul(node.graph, node.name(), a, b);
+  const double alpha = node.float_attribute("alpha", 1);
+  node.set_output(multiply(node.graph, node.part("alpha"), product, alpha));
+  return {};
+}
+
 /// alpha * A' * B' + beta * C: the product, then one element-wise node for the rest.
-Status import_gemm(NodeImport& node) {
+Result<ValueId> general_product(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(2));
   ValueId a = node.input(0);
   ValueId b = node.input(1);
@@ -56,8 +85,7 @@ Status import_gemm(NodeImport& node) {
   }
   ValueId product = graph::matmul(node.graph, node.name(), a, b, transpose_a, transpose_b);
   if (!node.has(2) || beta == 0) {
-    node.set_output(multiply(node.graph, node.part("alpha"), product, alpha));
-    return {};
+    return multiply(node.graph, node.part("alpha"), product, alpha);
   }
   ValueId c = node.input(2);
   CORF_RETURN_IF_ERROR(require_same_type(node, {a, c}));
@@ -70,7 +98,25 @@ Status import_gemm(NodeImport& node) {
     int bias = beta == 1 ? in[1] : s.apply(ScalarOp::kMul, in[1], number(s, beta, dtype));
     return s.apply(ScalarOp::kAdd, scaled, bias);
   };
-  node.set_output(per_element(node.graph, node.part("bias"), {product, c}, body));
+  return per_element(node.graph, node.part("bias"), {product, c}, body);
+}
+
+Status import_gemm(NodeImport& node) {
+  CORF_ASSIGN(const ValueId y, general_product(node));
+  node.set_output(y);
+  return {};
+}
+
+Status import_fused_gemm(NodeImport& node) {
+  CORF_ASSIGN(const ValueId product, general_product(node));
+  Activation activation{node.string_attribute("activation", ""), {}};
+  // An attribute that is left out ends the list.
+  for (const char* name : {"activation_alpha", "activation_beta", "activation_gamma"}) {
+    if (!node.has_attribute(name)) break;
+    activation.parameters.push_back(node.float_attribute(name, 0));
+  }
+  CORF_ASSIGN(const ValueId y, activated(node, node.part("activation"), product, activation));
+  node.set_output(y);
   return {};
 }
 
@@ -196,6 +242,8 @@ constexpr Operator kOperators[] = {
     {"Einsum", 12, import_einsum},
     {"Gemm", 1, import_gemm},
     {"MatMul", 1, import_matmul},
+    {"com.microsoft.FusedGemm", 0, import_fused_gemm},
+    {"com.microsoft.FusedMatMul", 0, import_fused_matmul},
 };
 
 }  // namespace

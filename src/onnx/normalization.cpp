@@ -1,12 +1,57 @@
+#include "onnx/normalization.h"
+
 #include <cmath>
 #include <numeric>
 
 #include "onnx/compose.h"
 
 namespace corf::onnx {
-namespace {
 
 using graph::Combiner;
+
+ValueId affine(NodeImport& node, std::string name, ValueId normalized, ValueId scale, ValueId shift,
+               DType dtype) {
+  const DType wide = node.dtype(normalized);
+  std::vector<ValueId> inputs = {normalized, scale};
+  if (shift >= 0) inputs.push_back(shift);
+  return per_element(node.graph, std::move(name), std::move(inputs),
+                     [&](ScalarBody& b, const std::vector<int>& in) {
+                       int y = b.apply(ScalarOp::kMul, in[0], b.cast(in[1], wide));
+                       if (shift >= 0) y = b.apply(ScalarOp::kAdd, y, b.cast(in[2], wide));
+                       return b.cast(y, dtype);
+                     });
+}
+
+ValueId inverse_root(NodeImport& node, std::string name, ValueId x, double epsilon) {
+  DType dtype = node.dtype(x);
+  return per_element(node.graph, std::move(name), {x},
+                     [&](ScalarBody& b, const std::vector<int>& in) {
+                       int sum = b.apply(ScalarOp::kAdd, in[0], b.constant(epsilon, dtype));
+                       return b.apply(ScalarOp::kRsqrt, sum);
+                     });
+}
+
+Normalized normalize(NodeImport& node, std::string name, ValueId x, const std::vector<int>& axes,
+                     double epsilon) {
+  ValueId average = mean(node.graph, node.part("mean"), x, axes);
+  ValueId centred = binary(node.graph, node.part("centred"), ScalarOp::kSub, x, average);
+  ValueId square = binary(node.graph, node.part("square"), ScalarOp::kMul, centred, centred);
+  ValueId variance = mean(node.graph, node.part("variance"), square, axes);
+  ValueId inverse = inverse_root(node, node.part("inverse_deviation"), variance, epsilon);
+  ValueId value = binary(node.graph, std::move(name), ScalarOp::kMul, centred, inverse);
+  return {value, average, variance, inverse};
+}
+
+Normalized normalize_by_root(NodeImport& node, std::string name, ValueId x,
+                             const std::vector<int>& axes, double epsilon) {
+  ValueId square = binary(node.graph, node.part("square"), ScalarOp::kMul, x, x);
+  ValueId mean_square = mean(node.graph, node.part("mean_square"), square, axes);
+  ValueId inverse = inverse_root(node, node.part("inverse_root"), mean_square, epsilon);
+  return {binary(node.graph, std::move(name), ScalarOp::kMul, x, inverse), -1, mean_square,
+          inverse};
+}
+
+namespace {
 
 bool is_half(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
 
@@ -78,31 +123,6 @@ ValueId channel_column(NodeImport& node, std::string_view suffix, ValueId vector
   return reshape(node.graph, node.part(suffix), vector, shape);
 }
 
-/// normalized * scale + shift in the type of `normalized`, rounded once, to `dtype`; `shift` may be
-/// -1 for none.
-ValueId affine(NodeImport& node, std::string name, ValueId normalized, ValueId scale, ValueId shift,
-               DType dtype) {
-  const DType wide = node.dtype(normalized);
-  std::vector<ValueId> inputs = {normalized, scale};
-  if (shift >= 0) inputs.push_back(shift);
-  return per_element(node.graph, std::move(name), std::move(inputs),
-                     [&](ScalarBody& b, const std::vector<int>& in) {
-                       int y = b.apply(ScalarOp::kMul, in[0], b.cast(in[1], wide));
-                       if (shift >= 0) y = b.apply(ScalarOp::kAdd, y, b.cast(in[2], wide));
-                       return b.cast(y, dtype);
-                     });
-}
-
-/// 1 / sqrt(x + epsilon)
-ValueId inverse_root(NodeImport& node, std::string name, ValueId x, double epsilon) {
-  DType dtype = node.dtype(x);
-  return per_element(node.graph, std::move(name), {x},
-                     [&](ScalarBody& b, const std::vector<int>& in) {
-                       int sum = b.apply(ScalarOp::kAdd, in[0], b.constant(epsilon, dtype));
-                       return b.apply(ScalarOp::kRsqrt, sum);
-                     });
-}
-
 struct BatchNormFactors {
   ValueId scale;
   ValueId shift;
@@ -137,25 +157,6 @@ BatchNormFactors batch_norm_factors(NodeImport& node, double epsilon, DType dtyp
                                 return b.apply(ScalarOp::kSub, in[0], product);
                               });
   return {scale, shift};
-}
-
-struct Normalized {
-  ValueId value;
-  ValueId mean;
-  ValueId variance;
-  ValueId inverse_deviation;
-};
-
-/// (x - mean) / sqrt(variance + epsilon) over `axes`; `name` is that of the result.
-Normalized normalize(NodeImport& node, std::string name, ValueId x, const std::vector<int>& axes,
-                     double epsilon) {
-  ValueId average = mean(node.graph, node.part("mean"), x, axes);
-  ValueId centred = binary(node.graph, node.part("centred"), ScalarOp::kSub, x, average);
-  ValueId square = binary(node.graph, node.part("square"), ScalarOp::kMul, centred, centred);
-  ValueId variance = mean(node.graph, node.part("variance"), square, axes);
-  ValueId inverse = inverse_root(node, node.part("inverse_deviation"), variance, epsilon);
-  ValueId value = binary(node.graph, std::move(name), ScalarOp::kMul, centred, inverse);
-  return {value, average, variance, inverse};
 }
 
 /// Statistics of the batch instead of given ones; outputs 1 and 2 mix those in.
@@ -279,12 +280,11 @@ Status import_rms_normalization(NodeImport& node) {
                         to_string(node.shape(x)));
   }
   ValueId wide = cast(node.graph, node.part("wide"), x, stash_type(node, x));
-  ValueId square = binary(node.graph, node.part("square"), ScalarOp::kMul, wide, wide);
-  ValueId variance = mean(node.graph, node.part("mean_square"), square, axis_range(axis, rank));
   double epsilon = node.float_attribute("epsilon", 1e-5F);
-  ValueId inverse = inverse_root(node, node.part("inverse_root"), variance, epsilon);
-  ValueId value = binary(node.graph, node.part("normalized"), ScalarOp::kMul, wide, inverse);
-  node.set_output(affine(node, node.name(), value, scale, -1, node.dtype(x)));
+  const Normalized normalized =
+      normalize_by_root(node, node.part("normalized"), wide, axis_range(axis, rank), epsilon);
+  node.set_output(affine(node, node.name(), normalized.value, scale, -1, node.dtype(x)));
+  node.set_output(1, normalized.inverse_deviation);
   return {};
 }
 
@@ -426,11 +426,13 @@ constexpr Operator kOperators[] = {
     {"Hardmax", 1, import_hardmax},
     {"InstanceNormalization", 1, import_instance_normalization},
     {"LRN", 1, import_lrn},
-    {"LayerNormalization", 17, import_layer_normalization},
+    // In the default domain of older opsets, too, as ONNX Runtime's optimiser writes it.
+    {"LayerNormalization", 1, import_layer_normalization},
     {"LogSoftmax", 1, import_log_softmax},
     {"LpNormalization", 1, import_lp_normalization},
     {"MeanVarianceNormalization", 9, import_mean_variance_normalization},
     {"RMSNormalization", 23, import_rms_normalization},
+    {"SimplifiedLayerNormalization", 1, import_rms_normalization},  // of the same optimiser
     {"Softmax", 1, import_softmax},
 };
 

@@ -185,6 +185,7 @@ constexpr Signature kSignatures[] = {
     {"Shrink", "number"},
     {"Sigmoid", "float"},
     {"Sign", "number"},
+    {"SimplifiedLayerNormalization", "float float"},
     {"Sin", "float"},
     {"Sinh", "float"},
     {"Size", "any"},
@@ -215,6 +216,17 @@ constexpr Signature kSignatures[] = {
     {"Where", "bool T:any T"},
     {"Xor", "T:bool T"},
     {"ai.onnx.preview.FlexAttention", "any ..."},
+    {"com.microsoft.BiasGelu", "T:float T"},
+    {"com.microsoft.EmbedLayerNormalization", "I:i32 I T:float T T T T I I"},
+    {"com.microsoft.FastGelu", "T:float T"},
+    {"com.microsoft.FusedConv", "T:float T T T"},
+    {"com.microsoft.FusedGemm", "T:number T T"},
+    {"com.microsoft.FusedMatMul", "T:float T"},
+    {"com.microsoft.Gelu", "float"},
+    {"com.microsoft.QuickGelu", "float"},
+    {"com.microsoft.SkipLayerNormalization", "T:float T T T T"},
+    {"com.microsoft.SkipSimplifiedLayerNormalization", "T:float T T T"},
+    {"com.microsoft.Trilu", "any index"},
 };
 
 const Signature* find_signature(std::string_view op, int64_t opset) {

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "onnx/node_import.h"
-#include "tests/onnx/model_builder.h"
+#include "tests/onnx/node_text.h"
 
 namespace corf {
 namespace {
@@ -20,61 +20,17 @@ namespace {
 using onnx_proto::AttributeProto;
 using onnx_proto::TensorProto;
 
-struct TemplateInput {
-  std::string dtype;  // empty: left out
-  Shape shape;
-  std::optional<std::vector<double>> values;  // of a constant
+struct Template : NodeText {
+  std::vector<std::pair<std::string, char>> more;  // attributes: name, type's letter
 };
-
-struct Template {
-  std::string op;
-  int64_t opset = 17;
-  int num_outputs = 1;
-  std::vector<TemplateInput> inputs;
-  std::vector<std::pair<std::string, std::string>>
-      attributes;                                  // name, value with its type's letter
-  std::vector<std::pair<std::string, char>> more;  // name, type's letter
-};
-
-std::vector<std::string> split(const std::string& text, char separator) {
-  std::vector<std::string> parts;
-  std::stringstream stream(text);
-  for (std::string part; std::getline(stream, part, separator);) parts.push_back(part);
-  return parts;
-}
-
-TemplateInput parse_input(const std::string& word) {
-  TemplateInput input;
-  if (word == "-") return input;
-  const size_t open = word.find('['), close = word.find(']');
-  input.dtype = word.substr(0, open);
-  for (const std::string& extent : split(word.substr(open + 1, close - open - 1), 'x')) {
-    input.shape.push_back(std::stoll(extent));
-  }
-  if (const size_t brace = word.find('{'); brace != std::string::npos) {
-    input.values.emplace();
-    for (const std::string& value : split(word.substr(brace + 1, word.size() - brace - 2), ',')) {
-      input.values->push_back(std::stod(value));
-    }
-  }
-  return input;
-}
 
 std::vector<Template> read_templates() {
   std::ifstream file(std::string(CORF_SOURCE_DIR) + "/tests/onnx/operator_templates.txt");
   std::vector<Template> templates;
   for (std::string line; std::getline(file, line);) {
     if (line.empty() || line[0] == '#') continue;
-    std::vector<std::string> parts = split(line, '|');
-    parts.resize(4);
-    Template entry;
-    std::stringstream(parts[0]) >> entry.op >> entry.opset >> entry.num_outputs;
-    std::stringstream inputs(parts[1]), attributes(parts[2]), more(parts[3]);
-    for (std::string word; inputs >> word;) entry.inputs.push_back(parse_input(word));
-    for (std::string word; attributes >> word;) {
-      const size_t equals = word.find('=');
-      entry.attributes.emplace_back(word.substr(0, equals), word.substr(equals + 1));
-    }
+    Template entry{parse_node(line), {}};
+    std::stringstream more(entry.rest);
     for (std::string word; more >> word;) {
       const size_t equals = word.find('=');
       entry.more.emplace_back(word.substr(0, equals), word[equals + 1]);
@@ -82,20 +38,6 @@ std::vector<Template> read_templates() {
     templates.push_back(std::move(entry));
   }
   return templates;
-}
-
-constexpr std::pair<const char*, int> kTypes[] = {
-    {"f32", TensorProto::FLOAT},     {"f64", TensorProto::DOUBLE}, {"f16", TensorProto::FLOAT16},
-    {"bf16", TensorProto::BFLOAT16}, {"i64", TensorProto::INT64},  {"i32", TensorProto::INT32},
-    {"i16", TensorProto::INT16},     {"i8", TensorProto::INT8},    {"u64", TensorProto::UINT64},
-    {"u32", TensorProto::UINT32},    {"u16", TensorProto::UINT16}, {"u8", TensorProto::UINT8},
-    {"bool", TensorProto::BOOL}};
-
-int onnx_type(const std::string& dtype) {
-  for (const auto& [name, type] : kTypes) {
-    if (dtype == name) return type;
-  }
-  return TensorProto::UNDEFINED;
 }
 
 /// What a file might hold, from the harmless to what overflows.
@@ -183,33 +125,6 @@ class Hostility {
   std::mt19937_64 random_;
 };
 
-void set_value(AttributeProto& attribute, const std::string& value) {
-  const std::string rest = value.substr(1);
-  switch (value[0]) {
-    case 'i':
-      attribute.set_type(AttributeProto::INT);
-      attribute.set_i(std::stoll(rest));
-      break;
-    case 'f':
-      attribute.set_type(AttributeProto::FLOAT);
-      attribute.set_f(std::stof(rest));
-      break;
-    case 's':
-      attribute.set_type(AttributeProto::STRING);
-      attribute.set_s(rest);
-      break;
-    case 'I':
-      attribute.set_type(AttributeProto::INTS);
-      for (const std::string& part : split(rest, ',')) attribute.add_ints(std::stoll(part));
-      break;
-    default:
-      attribute.set_type(AttributeProto::TENSOR);
-      attribute.mutable_t()->set_data_type(TensorProto::FLOAT);
-      attribute.mutable_t()->add_dims(1);
-      attribute.mutable_t()->add_float_data(1);
-  }
-}
-
 /// A value of the type that the letter names, of any kind.
 void set_hostile(Hostility& hostility, AttributeProto& attribute, char type) {
   const std::string name = attribute.name();
@@ -245,7 +160,8 @@ void set_hostile(Hostility& hostility, AttributeProto& attribute, char type) {
       break;
     default:
       attribute.set_type(AttributeProto::TENSOR);
-      attribute.mutable_t()->set_data_type(kTypes[hostility.below(std::size(kTypes))].second);
+      attribute.mutable_t()->set_data_type(
+          kTypesByName[hostility.below(std::size(kTypesByName))].second);
       for (uint64_t i = 0; i < length; ++i) attribute.mutable_t()->add_dims(hostility.extent());
   }
 }
@@ -293,21 +209,21 @@ void damage_attribute(Hostility& hostility, const Template& entry, onnx_proto::N
   }
 }
 
-void damage_input(Hostility& hostility, std::vector<TemplateInput>& inputs) {
+void damage_input(Hostility& hostility, std::vector<TensorText>& inputs) {
   if (inputs.empty() || hostility.one_in(12)) {
     inputs.push_back({"f32", {2}, std::nullopt});
     return;
   }
-  TemplateInput& input = inputs[hostility.below(inputs.size())];
+  TensorText& input = inputs[hostility.below(inputs.size())];
   switch (hostility.below(9)) {
     case 0:
       inputs.pop_back();
       break;
     case 1:
-      input = TemplateInput();
+      input = TensorText();
       break;
     case 2:
-      input.dtype = kTypes[hostility.below(std::size(kTypes))].first;
+      input.dtype = kTypesByName[hostility.below(std::size(kTypesByName))].first;
       break;
     case 3:
       input.shape.push_back(hostility.extent());
@@ -318,7 +234,7 @@ void damage_input(Hostility& hostility, std::vector<TemplateInput>& inputs) {
     case 5:  // every extent that is equal to this one, so that operands still fit each other
       if (!input.shape.empty()) {
         const int64_t old = hostility.pick(input.shape), extent = hostility.extent();
-        for (TemplateInput& other : inputs) {
+        for (TensorText& other : inputs) {
           std::replace(other.shape.begin(), other.shape.end(), old, extent);
         }
       }
@@ -360,18 +276,12 @@ Tensor drawn(Hostility& hostility, DType dtype, const Shape& shape) {
 
 /// The template's node with a few faults, as a model of its own.
 onnx_proto::ModelProto damaged(Hostility& hostility, const Template& entry) {
-  std::vector<TemplateInput> inputs = entry.inputs;
+  std::vector<TensorText> inputs = entry.inputs;
   int64_t opset = entry.opset;
   int num_outputs = entry.num_outputs;
   ModelBuilder builder;
   onnx_proto::NodeProto node;
-  const size_t domain = entry.op.rfind('.');
-  node.set_op_type(domain == std::string::npos ? entry.op : entry.op.substr(domain + 1));
-  if (domain != std::string::npos) {
-    node.set_domain(entry.op.substr(0, domain));
-    builder.proto.add_opset_import()->set_version(1);
-    builder.proto.mutable_opset_import(1)->set_domain(node.domain());
-  }
+  set_operator(builder.proto, node, entry.op);
   node.set_name("node");
   for (const auto& [name, value] : entry.attributes) {
     AttributeProto& attribute = *node.add_attribute();
@@ -388,7 +298,7 @@ onnx_proto::ModelProto damaged(Hostility& hostility, const Template& entry) {
   builder.proto.mutable_opset_import(0)->set_version(opset);
   auto& graph = *builder.proto.mutable_graph();
   for (size_t i = 0; i < inputs.size(); ++i) {
-    const TemplateInput& input = inputs[i];
+    const TensorText& input = inputs[i];
     const std::string name = input.dtype.empty() ? "" : "x" + std::to_string(i);
     node.add_input(name);
     if (name.empty()) continue;
