@@ -234,7 +234,7 @@ CORF_API corf_error* corf_session_run(corf_session* session, const corf_tensor* 
                                       size_t num_inputs, const corf_tensor* outputs,
                                       size_t num_outputs);
 
-/* The pipeline up to `stage` as text: graph, mapping, plan, loop, llvm or asm.
+/* The pipeline up to `stage` as text: graph, mapping, plan, costs, loop, llvm or asm.
  * Errors: CORF_UNSUPPORTED as of corf_session_compile; with dimensions left open, for the nodes
  * that no shapes would make fit. */
 CORF_API corf_error* corf_session_inspect(corf_session* session, const char* stage,

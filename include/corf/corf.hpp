@@ -394,7 +394,7 @@ class Session {
     return compile(shapes).run(inputs);
   }
 
-  /// The pipeline up to `stage` as text: graph, mapping, plan, loop, llvm or asm.
+  /// The pipeline up to `stage` as text: graph, mapping, plan, costs, loop, llvm or asm.
   std::string inspect(const std::string& stage, const Shapes& shapes = {}) {
     const std::vector<corf_shape> list = to_list(shapes);
     char* text = nullptr;

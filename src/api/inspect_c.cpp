@@ -32,9 +32,9 @@ corf_error* corf_session_inspect(corf_session* session, const char* stage, const
       [&]() -> Status {
         const auto parsed = corf::driver::parse_stage(stage);
         if (!parsed) {
-          return make_error(ErrorCode::kInvalidArgument,
-                            "unknown stage '{}'; there are graph, mapping, plan, loop, llvm, asm",
-                            stage);
+          return make_error(
+              ErrorCode::kInvalidArgument,
+              "unknown stage '{}'; there are graph, mapping, plan, costs, loop, llvm, asm", stage);
         }
         corf::session::Session& opened = *session->session;
         CORF_ASSIGN(const auto bindings, corf::session::to_bindings(shapes, num_shapes));

@@ -304,7 +304,8 @@ class StripCost {
       collect_load(s, load, shape && &load == &nest.loads[shape->along]);
     }
     for (const auto& store : nest.stores) {
-      if (walk_.ring_of(store.access.value)) continue;
+      const fusion::WalkRing* ring = walk_.ring_of(store.access.value);
+      if (ring && !ring->stored) continue;
       writes_[store.access.value] =
           model_.k.passes_to_write *
           broken_runs(store.access, nest, walk_.stream_loop(), walk_.stages[s], model_);
@@ -436,11 +437,21 @@ class StripCost {
     }
     const Reading reading(model_, passing, written_, share_);
     for (const auto& [value, read] : reads_) {
-      if (writes_.count(value)) continue;
-      const double bytes = bytes_of(graph_, value);
+      const double bytes = bytes_of(graph_, value) - made_bytes(value, read.root);
+      if (bytes <= 0) continue;
       reading.add(waits(bytes) * read.passes, bytes, read.root, read.span, cost_);
     }
     cost_.memory += 2 * double(walk_.num_chunks - 1) * partial_bytes_ * level;
+  }
+
+  /// Of what is read, itself or as parts of a view of it, those that the group has just written.
+  double made_bytes(graph::ValueId value, int root) const {
+    if (writes_.count(value)) return bytes_of(graph_, value);
+    double bytes = 0;
+    for (const auto& [made, passes] : writes_) {
+      if (storage_.plan().values[made].root == root) bytes += bytes_of(graph_, made);
+    }
+    return bytes;
   }
 
   const graph::Graph& graph_;

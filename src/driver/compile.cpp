@@ -118,6 +118,7 @@ std::optional<Stage> parse_stage(std::string_view text) {
   if (text == "graph") return Stage::kGraph;
   if (text == "mapping") return Stage::kMapping;
   if (text == "plan") return Stage::kPlan;
+  if (text == "costs") return Stage::kCosts;
   if (text == "loop") return Stage::kLoop;
   if (text == "llvm") return Stage::kLlvm;
   if (text == "asm") return Stage::kAsm;
@@ -185,7 +186,7 @@ Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage l
   }
   dump.stage("plan", [&] { return print_plan(pipeline); });
   if (options.verify_each) CORF_RETURN_IF_ERROR(fusion::verify_plan(pipeline.graph, pipeline.plan));
-  if (last == Stage::kPlan) return {};
+  if (last == Stage::kPlan || last == Stage::kCosts) return {};
 
   CORF_ASSIGN(loop::Program program, lower::lower(pipeline.graph, pipeline.plan));
   dump.stage("lower", [&] { return loop::to_string(program); });
@@ -238,6 +239,8 @@ Result<std::string> inspect_stage(const onnx::Model& model, Stage stage,
     }
     case Stage::kPlan:
       return print_plan(pipeline);
+    case Stage::kCosts:
+      return print_costs(pipeline);
     case Stage::kLoop:
       return loop::to_string(pipeline.program);
     case Stage::kLlvm:

@@ -38,7 +38,7 @@ struct CompileOptions {
 };
 
 /// Text of the stages, filled on request.
-enum class Stage : uint8_t { kGraph, kMapping, kPlan, kLoop, kLlvm, kAsm };
+enum class Stage : uint8_t { kGraph, kMapping, kPlan, kCosts, kLoop, kLlvm, kAsm };
 std::optional<Stage> parse_stage(std::string_view text);
 
 struct Compiled {

@@ -39,11 +39,12 @@ namespace {
 
 /// How stage `reader` of the group gets the ring's value.
 LinkStrategy ring_strategy(const Walk& walk, const WalkRing& ring, size_t reader) {
-  const WalkStage& stage = walk.stages[ring.stage];
+  const bool overlaps = std::any_of(ring.stages.begin(), ring.stages.end(),
+                                    [&](int s) { return walk.stages[s].overlaps; });
   if (walk.schedule.scatter && reader + 1 == walk.stages.size()) {
-    return Scatter{ring.rows, stage.outer_blocks.back(), walk.num_chunks};
+    return Scatter{ring.rows, walk.stages[ring.stages[0]].outer_blocks.back(), walk.num_chunks};
   }
-  if (stage.overlaps && walk.schedule.partitions > 1) return Recompute{ring.rows};
+  if (overlaps && walk.schedule.partitions > 1) return Recompute{ring.rows};
   return Stream{ring.rows};
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "fusion/order.h"
+#include "graph/without_dead_nodes.h"
 #include "support/unique_names.h"
 
 namespace corf::fusion {
@@ -103,6 +104,7 @@ class Preparer {
       Node copy = node;
       if (std::holds_alternative<Compute>(node.op)) add_copies(node, copy);
       if (std::holds_alternative<graph::Opaque>(node.op)) add_dense_copies(node);
+      if (is_concat(node)) add_parts(node);
       append(node, std::move(copy));
     }
     for (ValueId& input : result_.inputs) input = mapped_[input];
@@ -173,6 +175,49 @@ class Preparer {
     }
   }
 
+  static bool is_concat(const Node& node) {
+    const auto* view = std::get_if<graph::View>(&node.op);
+    return view && std::holds_alternative<graph::Concat>(*view);
+  }
+
+  /// Parts that no kernel writes in place are copied there by one, which can run with others.
+  void add_parts(const Node& concat) {
+    replaced_.assign(concat.inputs.size(), -1);
+    for (size_t i = 0; i < concat.inputs.size(); ++i) {
+      const ValueId part = concat.inputs[i];
+      const graph::Op& op = source_.producer(part).op;
+      const auto* view = std::get_if<graph::View>(&op);
+      const bool looks =
+          view && !is_concat(source_.producer(part)) && !std::holds_alternative<graph::Pad>(*view);
+      if (!looks && !std::holds_alternative<graph::Input>(op)) continue;
+      if (num_elems(source_.values[part].shape) == 0) continue;
+      replaced_[i] = part_of(part);
+    }
+  }
+
+  /// A copy of what the value looks at through views other than concatenations and pads.
+  ValueId part_of(ValueId part) {
+    const Shape& shape = source_.values[part].shape;
+    Compute copy = identity_compute(source_, part, row_major_order(static_cast<int>(shape.size())));
+    std::vector<Expr>& exprs = copy.operands[0].map.exprs;
+    std::vector<index::Interval> ranges;
+    for (const int64_t extent : shape) ranges.push_back({0, extent - 1});
+    ValueId source = part;
+    while (const auto* view = std::get_if<graph::View>(&source_.producer(source).op)) {
+      const Node& node = source_.producer(source);
+      if (is_concat(node) || std::holds_alternative<graph::Pad>(*view)) break;
+      const Shape& inner = source_.values[node.inputs[0]].shape;
+      std::vector<Expr> composed;
+      for (const Expr& expr : graph::index_map(*view, inner, source_.values[source].shape).exprs) {
+        composed.push_back(index::simplify(
+            index::substitute(expr, [&](int dim) { return std::optional(exprs[dim]); }), ranges));
+      }
+      exprs = std::move(composed);
+      source = node.inputs[0];
+    }
+    return add_copy(source, std::move(copy), "Concat");
+  }
+
   /// Routines read dense row-major arrays.
   void add_dense_copies(const Node& node) {
     replaced_.assign(node.inputs.size(), -1);
@@ -216,10 +261,10 @@ class Preparer {
     return it->second;
   }
 
-  ValueId add_copy(ValueId value, Compute copy) {
+  ValueId add_copy(ValueId value, Compute copy, const std::string& origin = "Copy") {
     std::string name = source_.values[value].name + "/copy";
     if (const int earlier = num_copies_[value]++; earlier > 0) name += std::to_string(earlier + 1);
-    return result_.add_compute(name, std::move(copy), {mapped_[value]}, "Copy");
+    return result_.add_compute(name, std::move(copy), {mapped_[value]}, origin);
   }
 
   const Graph& source_;
@@ -261,7 +306,7 @@ void tell_names_apart(Graph& graph) {
 }  // namespace
 
 Graph prepare(const Graph& graph) {
-  Graph prepared = Preparer(graph).run();
+  Graph prepared = graph::without_dead_nodes(Preparer(graph).run());
   tell_names_apart(prepared);
   return prepared;
 }

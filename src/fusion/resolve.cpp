@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <utility>
 
-#include "fusion/order.h"
+#include "fusion/group_reads.h"
+#include "fusion/rings.h"
 #include "fusion/row_bounds.h"
 #include "fusion/walk_rows.h"
+#include "support/assert.h"
 #include "support/checked.h"
 
 namespace corf::fusion {
@@ -26,35 +29,30 @@ class WalkResolver {
  public:
   WalkResolver(const Graph& graph, const StoragePlan& storage, const std::vector<Stage>& stages,
                const StripSchedule& schedule, WalkCache& cache)
-      : graph_(graph), storage_(storage), stages_(stages), schedule_(schedule), cache_(cache) {
+      : graph_(graph),
+        storage_(storage),
+        stages_(stages),
+        schedule_(schedule),
+        cache_(cache),
+        group_(graph, storage, stages, cache) {
     result_.schedule = schedule;
   }
 
   Result<Walk> run() {
-    for (const Stage& stage : stages_) {
-      nests_.push_back(&cache_.nest_of(graph_, storage_, stage));
-    }
-    for (size_t s = 0; s < stages_.size(); ++s) {
-      for (ValueId value : stages_[s].stored) producer_[value] = static_cast<int>(s);
-    }
+    CORF_RETURN_IF_ERROR(group_.find());
     result_.stages.resize(stages_.size());
     CORF_RETURN_IF_ERROR(place_last());
     for (int s = num_stages() - 2; s >= 0; --s) CORF_RETURN_IF_ERROR(place_stage(s));
-    CORF_RETURN_IF_ERROR(check_aliases());
     for (int s = 0; s < num_stages(); ++s) CORF_RETURN_IF_ERROR(find_units(s));
-    find_rings();
-    CORF_RETURN_IF_ERROR(check_margins());
-    CORF_RETURN_IF_ERROR(count_rows());
+    CORF_RETURN_IF_ERROR(count_stages());
+    CORF_RETURN_IF_ERROR(add_rings(group_, result_));
     return std::move(result_);
   }
 
  private:
-  int num_stages() const { return static_cast<int>(stages_.size()); }
-  const Shape& points(int s) const { return graph_.values[stages_[s].stored[0]].shape; }
-  Error fault(int s, std::string_view what) const {
-    return make_error(ErrorCode::kUnsupported, "'{}' cannot walk in step with the group: {}",
-                      graph_.nodes[stages_[s].nodes[0]].name, what);
-  }
+  int num_stages() const { return group_.num_stages(); }
+  const Shape& points(int s) const { return group_.points(s); }
+  Error fault(int s, std::string_view what) const { return group_.fault(s, what); }
 
   Status place_last() {
     const int last = num_stages() - 1;
@@ -91,12 +89,12 @@ class WalkResolver {
   /// its reduction's steps.
   Status place_scatter(const StripSchedule::Scatter& scatter) {
     const int last = num_stages() - 1;
-    const std::vector<NestAxis>& axes = nests_[last]->axes;
+    const std::vector<NestAxis>& axes = group_.nests[last]->axes;
     if (scatter.axis < 0 || scatter.axis >= static_cast<int>(axes.size()) ||
         !axes[scatter.axis].reduction) {
       return fault(last, "no such reduction axis to scatter");
     }
-    const graph::Combiner combiner = nests_[last]->combiner;
+    const graph::Combiner combiner = group_.nests[last]->combiner;
     if (combiner == graph::Combiner::kArgMax || combiner == graph::Combiner::kArgMin) {
       return fault(last, "positions of extremes have no partial results");
     }
@@ -120,14 +118,10 @@ class WalkResolver {
   /// The dimensions of stage s that its readers walk with theirs.
   Status place_stage(int s) {
     WalkStage& stage = result_.stages[s];
-    for (int c = s + 1; c < num_stages(); ++c) {
-      for (const Access& load : nests_[c]->loads) {
-        const auto it = producer_.find(load.value);
-        if (it == producer_.end() || it->second != s) continue;
-        CORF_RETURN_IF_ERROR(place_read(s, c, load));
-      }
+    for (const StageRead& read : group_.reads) {
+      if (read.producer == s) CORF_RETURN_IF_ERROR(place_read(read));
     }
-    if (stage.stream_dim < 0) return fault(s, "no later stage reads it");
+    if (stage.stream_dim < 0) CORF_RETURN_IF_ERROR(place_sink(s));
     CORF_RETURN_IF_ERROR(check_stored(s));
     for (ValueId value : stages_[s].stored) {
       for (size_t i = 0; i < schedule_.outer.size(); ++i) {
@@ -144,8 +138,29 @@ class WalkResolver {
     return {};
   }
 
-  /// How stage c walks what it loads of stage s.
-  Status place_read(int s, int c, const Access& load) {
+  /// What no later stage reads walks the last stage's dimensions, its rows in proportion.
+  Status place_sink(int s) {
+    WalkStage& stage = result_.stages[s];
+    const Shape &own = points(s), &last = points(num_stages() - 1);
+    if (schedule_.scatter) return fault(s, "no later stage reads it, and chunks are scattered");
+    if (own.size() != last.size()) {
+      return fault(s, "no later stage reads it, and it has other dimensions than the last");
+    }
+    for (const StripSchedule::Outer& outer : schedule_.outer) {
+      if (own[outer.dim] != last[outer.dim]) {
+        return fault(s, "no later stage reads it, and it has other outer points than the last");
+      }
+      stage.outer_dims.push_back(outer.dim);
+      stage.outer_blocks.push_back(outer.block);
+    }
+    stage.stream_dim = schedule_.stream_dim;
+    stage.is_sink = true;
+    return {};
+  }
+
+  /// How a stage walks what it loads of another.
+  Status place_read(const StageRead& load) {
+    const int s = load.producer, c = load.consumer;
     WalkStage& stage = result_.stages[s];
     const WalkStage& consumer = result_.stages[c];
     int stream = -1;
@@ -166,7 +181,7 @@ class WalkResolver {
         if (divisor == 0 || consumer.outer_blocks[i] % divisor != 0) {
           return fault(s, "an outer dimension is not walked block by block");
         }
-        if ((nests_[c]->axes[dim].extent - 1) / divisor >= points(s)[d]) {
+        if ((group_.nests[c]->axes[dim].extent - 1) / divisor >= points(s)[d]) {
           return fault(s, "an outer dimension goes on beyond it");
         }
         found = static_cast<int>(d);
@@ -184,8 +199,8 @@ class WalkResolver {
     stage.outer_dims = std::move(outer);
     stage.outer_blocks = std::move(blocks);
     const Expr row = Expr::variable(0), &at = load.coordinates[stream];
-    auto least = least_at(at, nests_[c]->axes, consumer.stream_dim, row);
-    auto greatest = greatest_at(at, nests_[c]->axes, consumer.stream_dim, row);
+    auto least = least_at(at, group_.nests[c]->axes, consumer.stream_dim, row);
+    auto greatest = greatest_at(at, group_.nests[c]->axes, consumer.stream_dim, row);
     if (!least || !greatest) return fault(s, "its rows are not read in growing order");
     result_.reads.push_back({s, c, load.value, *least, *greatest});
     return {};
@@ -196,7 +211,7 @@ class WalkResolver {
     for (ValueId value : stages_[s].stored) {
       const bool is_read = std::any_of(result_.reads.begin(), result_.reads.end(),
                                        [&](const WalkRead& read) { return read.value == value; });
-      if (is_read || is_read_outside(value)) continue;
+      if (is_read || group_.is_read_outside(value)) continue;
       return make_error(ErrorCode::kUnsupported,
                         "'{}' is stored, but nothing outside of its stage reads it",
                         graph_.values[value].name);
@@ -215,21 +230,6 @@ class WalkResolver {
     return true;
   }
 
-  /// Stages may meet only through the values themselves: another look at the same memory would
-  /// hide who depends on whom.
-  Status check_aliases() const {
-    std::set<int> roots;
-    for (const auto& [value, s] : producer_) roots.insert(storage_.values[value].root);
-    for (int s = 0; s < num_stages(); ++s) {
-      for (const Access& load : nests_[s]->loads) {
-        if (roots.count(load.root) && !producer_.count(load.value)) {
-          return fault(s, "it reads a view of another stage's result");
-        }
-      }
-    }
-    return {};
-  }
-
   Status find_units(int s) {
     WalkStage& stage = result_.stages[s];
     std::vector<int> dims = stage.outer_dims;
@@ -237,7 +237,7 @@ class WalkResolver {
     auto [it, fresh] = cache_.units.try_emplace({stages_[s].nodes[0], dims});
     if (fresh) {
       it->second.assign(dims.size(), 1);
-      Nest nest = *nests_[s];
+      Nest nest = *group_.nests[s];
       mark_shared_axes(stage, nest);
       for (const NestAxis& axis : canonicalize(std::move(nest)).axes) {
         if (axis.shared >= 0) it->second[axis.shared] = axis.unit;
@@ -252,57 +252,9 @@ class WalkResolver {
     return {};
   }
 
-  bool is_read_outside(ValueId value) const {
-    if (cache_.is_output[value]) return true;
-    const std::vector<NodeId>& readers = cache_.readers[value];
-    return std::any_of(readers.begin(), readers.end(), [&](NodeId reader) {
-      return std::none_of(stages_.begin(), stages_.end(), [&](const Stage& stage) {
-        return std::count(stage.nodes.begin(), stage.nodes.end(), reader) > 0;
-      });
-    });
-  }
-
-  bool owns_storage(ValueId value) const {
-    const Root& place = storage_.roots[storage_.values[value].root];
-    return place.value == value && place.kind == Root::Kind::kArena && cache_.sharers[value] == 1;
-  }
-
-  void find_rings() {
-    for (int s = 0; s + 1 < num_stages(); ++s) {
-      for (ValueId value : stages_[s].stored) {
-        if (is_read_outside(value) || !owns_storage(value)) continue;
-        WalkRing ring;
-        ring.value = value;
-        ring.stage = s;
-        result_.rings.push_back(std::move(ring));
-      }
-    }
-  }
-
-  bool is_stored_outside(int s) const {
-    const std::vector<ValueId>& stored = stages_[s].stored;
-    return std::any_of(stored.begin(), stored.end(),
-                       [&](ValueId value) { return !result_.ring_of(value); });
-  }
-
-  /// Workers share the zeroing of what surrounds a stored value; no barrier stands between that and
-  /// the stages that read it.
-  Status check_margins() const {
-    if (schedule_.partitions == 1) return {};
-    for (const auto& [value, s] : producer_) {
-      if (result_.ring_of(value) || !storage_.values[value].has_margins()) continue;
-      for (const Nest* nest : nests_) {
-        for (const Access& load : nest->loads) {
-          if (load.value == value) return fault(s, "another worker would zero its margins");
-        }
-      }
-    }
-    return {};
-  }
-
   /// Whether the loops over blocks reach all points of the stage.
   bool covers_outer_dims(const WalkStage& stage, const Shape& points) const {
-    const std::vector<NestAxis>& axes = nests_.back()->axes;
+    const std::vector<NestAxis>& axes = group_.nests.back()->axes;
     const WalkStage& last = result_.stages.back();
     for (size_t i = 0; i < stage.outer_dims.size(); ++i) {
       const int64_t blocks = corf::ceil_div(axes[last.outer_dims[i]].extent, last.outer_blocks[i]);
@@ -311,104 +263,41 @@ class WalkResolver {
     return true;
   }
 
-  /// Goes through all strips: rows of rings, rows made twice, granules of strips.
-  Status count_rows() {
-    const int64_t partitions = schedule_.splits_stream() ? schedule_.partitions : 1;
+  /// Goes through all strips: rows made twice, granules of strips, and whether all rows are there
+  /// that other groups read.
+  Status count_stages() {
     std::vector<int64_t> covered(num_stages(), 0);
-    for (int s = 0; s < num_stages(); ++s) stored_outside_.push_back(is_stored_outside(s));
-    for (int64_t part = 0; part < partitions; ++part) {
-      const int64_t count = num_strips(result_, part);
-      for (int64_t strip = 0; strip < count; ++strip) {
-        const std::vector<StageRows> rows = rows_at(result_, part, strip);
-        for (int s = 0; s < num_stages(); ++s) {
-          CORF_RETURN_IF_ERROR(count_stage(s, rows[s], covered[s]));
-        }
-        for (WalkRing& ring : result_.rings) count_ring(rows, strip + 1 == count, ring);
+    std::vector<bool> leaves(num_stages(), false);
+    for (int s = 0; s < num_stages(); ++s) {
+      for (const ValueId value : stages_[s].stored) {
+        if (group_.is_read_outside(value)) leaves[s] = true;
       }
     }
-    for (WalkRing& ring : result_.rings) CORF_RETURN_IF_ERROR(place_ring(ring));
+    std::vector<bool> skips(num_stages(), false);
+    for_each_strip(result_, [&](const std::vector<StageRows>& rows, bool) {
+      for (int s = 0; s < num_stages(); ++s) {
+        if (rows[s].prev > covered[s]) skips[s] = true;
+        count_stage(rows[s], covered[s], result_.stages[s]);
+      }
+    });
     for (int s = 0; s < num_stages(); ++s) {
-      const WalkStage& stage = result_.stages[s];
-      if (!stored_outside_[s]) continue;
-      if (stage.overlaps && partitions > 1) {
-        return fault(s, "what other groups read would be written by two workers");
-      }
-      if (covered[s] != stage.rows ||
-          (s + 1 < num_stages() && !covers_outer_dims(stage, points(s)))) {
-        return fault(s, "rows that other groups read are not made");
-      }
+      if (leaves[s] && skips[s]) return fault(s, "rows that other groups read are skipped");
+      const bool whole = covered[s] == result_.stages[s].rows &&
+                         (s + 1 == num_stages() || covers_outer_dims(result_.stages[s], points(s)));
+      if (leaves[s] && !whole) return fault(s, "rows that other groups read are not made");
     }
     return {};
   }
 
   /// `covered`: rows of the stage that strips before this one have made.
-  Status count_stage(int s, const StageRows& rows, int64_t& covered) {
-    WalkStage& stage = result_.stages[s];
+  static void count_stage(const StageRows& rows, int64_t& covered, WalkStage& stage) {
     stage.rows_made += rows.done - rows.prev;
     stage.rows_in_strip = std::max(stage.rows_in_strip, rows.done - rows.prev);
     for (int64_t row : {rows.prev, rows.done}) {
       if (row != stage.rows) stage.granule = std::gcd(stage.granule, row);
     }
     if (rows.prev < covered) stage.overlaps = true;
-    if (rows.prev > covered && stored_outside_[s]) {
-      return fault(s, "rows that other groups read are skipped");
-    }
     covered = std::max(covered, rows.done);
-    return {};
-  }
-
-  void count_ring(const std::vector<StageRows>& rows, bool is_last, WalkRing& ring) const {
-    const StageRows& own = rows[ring.stage];
-    const int64_t first =
-        std::min(least_read(result_, ring.value, rows, &StageRows::prev), own.prev);
-    const int64_t needed = greatest_read(result_, ring.value, rows) + 1;
-    ring.rows = std::max({ring.rows, own.done - first, needed - first});
-    if (is_last) return;
-    const int64_t next =
-        std::min(least_read(result_, ring.value, rows, &StageRows::done), own.done);
-    ring.kept_rows = std::max(ring.kept_rows, own.done - next);
-  }
-
-  /// Extents of the ring's memory.
-  Shape ring_extents(const WalkRing& ring, const Storage& place) const {
-    const WalkStage& stage = result_.stages[ring.stage];
-    Shape extents = graph_.values[ring.value].shape;
-    for (size_t d = 0; d < extents.size(); ++d) {
-      extents[d] += place.margin_before[d] + place.margin_after[d];
-    }
-    for (size_t i = 0; i < stage.outer_dims.size(); ++i) {
-      int64_t& extent = extents[stage.outer_dims[i]];
-      extent = std::min(extent, stage.outer_blocks[i]);
-    }
-    extents[stage.stream_dim] = ring.rows;
-    spread_over_cache_sets(extents, order_of_strides(place.strides),
-                           graph_.values[ring.value].dtype);
-    return extents;
-  }
-
-  Status place_ring(WalkRing& ring) const {
-    const WalkStage& stage = result_.stages[ring.stage];
-    const int d = stage.stream_dim;
-    Storage& place = ring.place = storage_.values[ring.value];
-    const Shape extents = ring_extents(ring, place);
-    place.strides = dense_strides(extents, order_of_strides(place.strides));
-    if (place.strides[d] == 1 &&
-        (ring.kept_rows > 0 || place.margin_before[d] + place.margin_after[d] > 0)) {
-      return fault(ring.stage, "rows that stay from strip to strip run along the vectors");
-    }
-    if (ring.kept_rows > 0) {
-      place.turning_dim = d;
-      place.turning_rows = ring.rows;
-    }
-    place.offset = 0;
-    for (int i = 0; i < static_cast<int>(extents.size()); ++i) {
-      const bool walked = i == d || std::count(stage.outer_dims.begin(), stage.outer_dims.end(), i);
-      if (!walked) place.offset += place.margin_before[i] * place.strides[i];
-    }
-    ring.root = storage_.roots[place.root];
-    ring.root.kind = Root::Kind::kRing;
-    ring.root.size_elems = num_elems(extents);
-    return {};
   }
 
   const Graph& graph_;
@@ -416,9 +305,7 @@ class WalkResolver {
   const std::vector<Stage>& stages_;
   const StripSchedule& schedule_;
   WalkCache& cache_;
-  std::vector<const Nest*> nests_;  // by stage, not canonical
-  std::map<ValueId, int> producer_;
-  std::vector<bool> stored_outside_;  // by stage: some of its values are in no ring
+  GroupReads group_;
   Walk result_;
 };
 
@@ -436,12 +323,10 @@ void mark_shared_axes(const WalkStage& stage, Nest& nest) {
 WalkCache::WalkCache(const Graph& graph, const StoragePlan& storage)
     : readers(graph::consumers(graph)), is_output(graph.values.size(), false) {
   for (ValueId output : graph.outputs) is_output[output] = true;
-  std::vector<int> uses(storage.roots.size(), 0);
-  for (const Storage& place : storage.values) {
-    if (place.assigned()) ++uses[place.root];
-  }
-  for (const Storage& place : storage.values) {
-    sharers.push_back(place.assigned() ? uses[place.root] : 0);
+  values_of.resize(storage.roots.size());
+  for (size_t value = 0; value < storage.values.size(); ++value) {
+    const int root = storage.values[value].root;
+    if (root >= 0) values_of[root].push_back(static_cast<ValueId>(value));
   }
 }
 

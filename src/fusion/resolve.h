@@ -13,17 +13,19 @@ struct WalkCache {
   /// The stage's nest as build_nest makes it, without rings.
   const Nest& nest_of(const graph::Graph& graph, const StoragePlan& storage, const Stage& stage);
 
-  /// By value: the nodes that read it; whether the graph returns it; values that share its root.
+  /// By value: the nodes that read it; whether the graph returns it.
   std::vector<std::vector<graph::NodeId>> readers;
   std::vector<bool> is_output;
-  std::vector<int> sharers;
+  /// By root: the values that lie in it.
+  std::vector<std::vector<graph::ValueId>> values_of;
   /// By a stage's first node.
   std::map<graph::NodeId, Nest> nests;
   /// Units of the nest's shared axes, where these dimensions are walked.
   std::map<std::pair<graph::NodeId, std::vector<int>>, std::vector<int64_t>> units;
 };
 
-/// Follows the strips of the last stage's output back through the index maps of the stages.
+/// Follows the strips of the last stage's output back through the index maps of the stages, and of
+/// the views between them. What no later stage reads keeps step with the last one.
 /// Errors: kUnsupported with the stage and the reason if a stage does not walk in step: it is read
 /// as a whole, its rows come in an order that does not grow, what another group reads would be
 /// written twice, or a tile does not fit the strips.

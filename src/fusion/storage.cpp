@@ -189,8 +189,13 @@ class StoragePlanner {
     if (binding.concat >= 0) {
       storage = plan_.values[binding.concat];
       CORF_ASSERT(storage.assigned(), "a concatenation is placed before its parts");
-      storage.offset += binding.start * storage.strides[binding.axis];
-      storage.margin_before[binding.axis] = storage.margin_after[binding.axis] = 0;
+      const int axis = binding.axis;
+      storage.offset += binding.start * storage.strides[axis];
+      // Around the first and the last part lie the concatenation's margins; who writes them zeroes
+      // these.
+      const int64_t end = binding.start + shape(value)[axis];
+      if (binding.start > 0) storage.margin_before[axis] = 0;
+      if (end < shape(binding.concat)[axis]) storage.margin_after[axis] = 0;
       return;
     }
     place_root(value, margins_[value]);

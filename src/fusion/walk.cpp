@@ -2,16 +2,24 @@
 
 namespace corf::fusion {
 
+const Storage* WalkRing::place_of(graph::ValueId id) const {
+  if (id == value) return &place;
+  for (const auto& [view, own] : views) {
+    if (view == id) return &own;
+  }
+  return nullptr;
+}
+
 const WalkRing* Walk::ring_of(graph::ValueId value) const {
   for (const WalkRing& ring : rings) {
-    if (ring.value == value) return &ring;
+    if (ring.place_of(value)) return &ring;
   }
   return nullptr;
 }
 
 const Storage& StorageView::place(graph::ValueId value) const {
   const WalkRing* ring = walk_ ? walk_->ring_of(value) : nullptr;
-  return ring ? ring->place : plan_->values[value];
+  return ring ? *ring->place_of(value) : plan_->values[value];
 }
 
 const Root& StorageView::root(int number) const {

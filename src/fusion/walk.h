@@ -1,5 +1,6 @@
 #pragma once
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "fusion/storage.h"
@@ -49,6 +50,7 @@ struct WalkStage {
   std::vector<int> outer_dims;
   std::vector<int64_t> outer_blocks;
   int stream_dim = -1;
+  bool is_sink = false;       // no later stage reads it: its rows keep step with the last stage's
   int64_t rows = 0;           // extent of the stream dimension
   int64_t unit = 1;           // rows that its nest makes at once
   bool overlaps = false;      // some rows are made by two partitions
@@ -57,23 +59,32 @@ struct WalkStage {
   int64_t rows_in_strip = 0;  // the most that one strip makes
 };
 
-/// One read of a stage's result by a later stage.
+/// One read of a stage's result by a later stage, itself or through a view (a concatenation, a
+/// slice).
 struct WalkRead {
   int producer = -1, consumer = -1;
-  graph::ValueId value = -1;
+  graph::ValueId value = -1;  // the result
   /// Rows of the producer that the consumer's row, variable 0, reads.
   Expr least, greatest;
 };
 
-/// A value that only stages of the group read: the rows that a strip's consumers need.
+/// The rows of a buffer that a strip's consumers need: of a value between stages of the group, or
+/// of a concatenation whose parts are such values.
 struct WalkRing {
-  graph::ValueId value = -1;
-  int stage = -1;         // the producer
+  graph::ValueId value = -1;             // the buffer's
+  std::vector<int> stages;               // that make it or its parts, in order
+  std::vector<graph::ValueId> produced;  // by these
+  /// Others read the value too: each worker copies the rows that are its own to memory.
+  bool stored = false;
   int64_t rows = 0;       // of the ring
   int64_t kept_rows = 0;  // the most that the next strip reads too
-  /// Where its rows lie, in the place of what the plan of the storage has for the value.
+  /// Where its rows lie, in the place of what the plan of the storage has for the value, and the
+  /// same for the value's parts and slices.
   Storage place;
+  std::vector<std::pair<graph::ValueId, Storage>> views;
   Root root;
+
+  const Storage* place_of(graph::ValueId id) const;
 };
 
 /// The way of a group through its strips: all that cost, lowering, checks and explanations need to
@@ -85,6 +96,7 @@ struct Walk {
   std::vector<WalkRing> rings;
   int64_t num_chunks = 1;  // of the scattered axis
 
+  /// The ring that holds the value, nullptr if none does.
   const WalkRing* ring_of(graph::ValueId value) const;
   /// Number of the loop over strips among the loops that the stages share.
   int stream_loop() const { return static_cast<int>(stages.back().outer_dims.size()); }

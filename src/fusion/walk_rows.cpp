@@ -8,48 +8,51 @@
 namespace corf::fusion {
 namespace {
 
-using graph::ValueId;
-
 /// A partition's first strip has no predecessor: as if every stage's had ended so many rows
 /// earlier. That is taken off each stage's own rows: a map of rows to rows that goes no lower than
 /// 0 (the edges of Resize) would lose it.
 constexpr int64_t kLongBefore = int64_t{1} << 40;
 
-constexpr ValueId kAnyValue = -1;
-
-/// The least or greatest row of stage s, or of one of its values, that is read when its consumers
-/// are at row(c).
-template <typename Row>
-int64_t extreme_row(const Walk& walk, int s, ValueId value, Row row, bool upper) {
-  std::optional<int64_t> result;
-  for (const WalkRead& read : walk.reads) {
-    if (read.producer != s || (value != kAnyValue && read.value != value)) continue;
-    const int64_t of_consumer[] = {row(read.consumer)};
-    const int64_t at = index::evaluate(upper ? read.greatest : read.least, of_consumer);
-    result = !result ? at : upper ? std::max(*result, at) : std::min(*result, at);
-  }
-  return *result;
+/// What the walk needs to know of numbers, and of expressions in their place.
+int64_t row_at(const Expr& rows, int64_t row) {
+  const int64_t of_consumer[] = {row};
+  return index::evaluate(rows, of_consumer);
+}
+Expr row_at(const Expr& rows, const Expr& row) {
+  return index::substitute(rows, [&](int) -> std::optional<Expr> { return row; });
 }
 
-/// The same as an expression.
-template <typename Row>
-Expr extreme(const Walk& walk, int s, ValueId value, Row row, bool upper) {
-  std::optional<Expr> result;
-  for (const WalkRead& read : walk.reads) {
-    if (read.producer != s || (value != kAnyValue && read.value != value)) continue;
-    const Expr at =
-        index::substitute(upper ? read.greatest : read.least,
-                          [&](int) -> std::optional<Expr> { return row(read.consumer); });
-    result = !result ? at : upper ? max(*result, at) : min(*result, at);
-  }
-  return *result;
-}
+int64_t divided(int64_t rows, int64_t by) { return corf::floor_div(rows, by); }
+Expr divided(const Expr& rows, int64_t by) { return floor_div(rows, Expr(by)); }
 
+int64_t rounded_up(int64_t rows, int64_t unit) { return round_up(rows, unit); }
 Expr rounded_up(const Expr& rows, int64_t unit) {
   return unit == 1 ? rows : ceil_div(rows, unit) * Expr(unit);
 }
+
+int64_t rounded_down(int64_t rows, int64_t unit) { return corf::floor_div(rows, unit) * unit; }
 Expr rounded_down(const Expr& rows, int64_t unit) {
   return unit == 1 ? rows : floor_div(rows, Expr(unit)) * Expr(unit);
+}
+
+int64_t before_first(int64_t strip) { return strip == 0 ? kLongBefore : 0; }
+Expr before_first(const Expr& strip) { return Expr(kLongBefore) * (Expr(1) - min(strip, Expr(1))); }
+
+bool is_of(const WalkRing& ring, const WalkRead& read) {
+  return std::count(ring.produced.begin(), ring.produced.end(), read.value) > 0;
+}
+
+/// The least or greatest row that those reads take whose consumers are at row(c).
+template <typename Number, typename Row, typename Takes>
+Number extreme(const Walk& walk, Takes takes, Row row, bool upper) {
+  using std::max, std::min;
+  std::optional<Number> result;
+  for (const WalkRead& read : walk.reads) {
+    if (!takes(read)) continue;
+    const Number at = row_at(upper ? read.greatest : read.least, Number(row(read.consumer)));
+    result = !result ? at : upper ? max(*result, at) : min(*result, at);
+  }
+  return *result;
 }
 
 int64_t all_strips(const Walk& walk) {
@@ -61,14 +64,82 @@ int64_t stream_parts(const Walk& walk) {
 }
 
 /// The first strip of a partition.
-int64_t first_strip(const Walk& walk, int64_t partition) {
-  return walk.schedule.splits_stream() ? partition * all_strips(walk) / stream_parts(walk) : 0;
+template <typename Number>
+Number first_strip(const Walk& walk, const Number& partition) {
+  if (!walk.schedule.splits_stream()) return Number(0);
+  return divided(partition * Number(all_strips(walk)), stream_parts(walk));
 }
 
-int producer_of(const Walk& walk, ValueId value) {
-  return std::find_if(walk.reads.begin(), walk.reads.end(),
-                      [&](const WalkRead& read) { return read.value == value; })
-      ->producer;
+/// Rows of all stages in one strip.
+template <typename Number>
+struct Rows {
+  struct Stage {
+    Number begin = Number(0), prev = Number(0), done = Number(0);
+  };
+  std::vector<Stage> stages;
+};
+
+/// Where a sink stands when the last stage has made so many rows.
+template <typename Number>
+Number in_step(const Walk& walk, const WalkStage& sink, const Number& done) {
+  using std::min;
+  const int64_t all = walk.stages.back().rows;
+  const Number rows = sink.rows == all ? done : divided(done * Number(sink.rows), all);
+  return min(Number(sink.rows), rounded_up(rows, sink.unit));
+}
+
+/// The strips of the last stage, and what the others have to make for them, from the consumers back
+/// to their producers.
+template <typename Number>
+Rows<Number> rows_of(const Walk& walk, const Number& partition, const Number& strip) {
+  using std::max, std::min;
+  const int last = static_cast<int>(walk.stages.size()) - 1;
+  const Number length(walk.schedule.strip);
+  Rows<Number> rows;
+  rows.stages.resize(walk.stages.size());
+  auto& end = rows.stages[last];
+  end.begin = first_strip(walk, partition) * length;
+  end.prev = end.begin + strip * length;
+  end.done = min(Number(walk.stages[last].rows), Number(end.prev + length));
+  // Before a partition's begin is taken into account.
+  std::vector<Number> raw_prev(rows.stages.size(), Number(0)), raw_done = raw_prev;
+  raw_prev[last] = end.prev;
+  raw_done[last] = end.done;
+  for (int s = last - 1; s >= 0; --s) {
+    const WalkStage& stage = walk.stages[s];
+    auto& own = rows.stages[s];
+    if (stage.is_sink) {
+      own.begin = in_step(walk, stage, end.begin);
+      own.prev = raw_prev[s] = in_step(walk, stage, end.prev);
+      own.done = raw_done[s] = in_step(walk, stage, end.done);
+      continue;
+    }
+    auto takes = [&](const WalkRead& read) { return read.producer == s; };
+    const Number begin =
+        extreme<Number>(walk, takes, [&](int c) { return rows.stages[c].begin; }, /*upper=*/false);
+    auto behind = [&](const std::vector<Number>& raw) {
+      const Number row =
+          extreme<Number>(walk, takes, [&](int c) { return raw[c] - Number(1); }, /*upper=*/true);
+      return Number(min(Number(stage.rows), rounded_up(Number(row + Number(1)), stage.unit)));
+    };
+    own.begin =
+        rounded_down(Number(max(Number(0), min(begin, Number(stage.rows - 1)))), stage.unit);
+    raw_done[s] = behind(raw_done);
+    raw_prev[s] = behind(raw_prev);
+    own.prev = max(own.begin, Number(raw_prev[s] - before_first(strip)));
+    own.done = max(own.begin, raw_done[s]);
+  }
+  return rows;
+}
+
+/// The first row that a ring holds where its consumers begin at row(c) and its makers at made(s).
+template <typename Number, typename Row>
+Number first_held(const Walk& walk, const WalkRing& ring, Row row) {
+  using std::min;
+  Number least = extreme<Number>(
+      walk, [&](const WalkRead& read) { return is_of(ring, read); }, row, /*upper=*/false);
+  for (const int s : ring.stages) least = min(least, Number(row(s)));
+  return least;
 }
 
 }  // namespace
@@ -79,89 +150,58 @@ int64_t num_strips(const Walk& walk, int64_t partition) {
 }
 
 std::vector<StageRows> rows_at(const Walk& walk, int64_t partition, int64_t strip) {
-  const int last = static_cast<int>(walk.stages.size()) - 1;
-  std::vector<StageRows> rows(walk.stages.size());
-  StageRows& end = rows[last];
-  end.begin = first_strip(walk, partition) * walk.schedule.strip;
-  end.prev = end.begin + strip * walk.schedule.strip;
-  end.done = std::min(walk.stages[last].rows, end.prev + walk.schedule.strip);
-  // Before a partition's begin is taken into account.
-  std::vector<int64_t> raw_prev(rows.size()), raw_done(rows.size());
-  raw_prev[last] = end.prev;
-  raw_done[last] = end.done;
-  for (int s = last - 1; s >= 0; --s) {
-    const WalkStage& stage = walk.stages[s];
-    const int64_t begin =
-        extreme_row(walk, s, kAnyValue, [&](int c) { return rows[c].begin; }, /*upper=*/false);
-    rows[s].begin =
-        corf::floor_div(std::max<int64_t>(0, std::min(begin, stage.rows - 1)), stage.unit) *
-        stage.unit;
-    auto behind = [&](const std::vector<int64_t>& raw) {
-      const int64_t row =
-          extreme_row(walk, s, kAnyValue, [&](int c) { return raw[c] - 1; }, /*upper=*/true);
-      return std::min(stage.rows, round_up(row + 1, stage.unit));
-    };
-    raw_done[s] = behind(raw_done);
-    raw_prev[s] = behind(raw_prev);
-    rows[s].prev = std::max(rows[s].begin, raw_prev[s] - (strip == 0 ? kLongBefore : 0));
-    rows[s].done = std::max(rows[s].begin, raw_done[s]);
+  std::vector<StageRows> result;
+  for (const auto& stage : rows_of(walk, partition, strip).stages) {
+    result.push_back({stage.begin, stage.prev, stage.done});
   }
-  return rows;
+  return result;
 }
 
-int64_t least_read(const Walk& walk, ValueId value, const std::vector<StageRows>& rows,
+void for_each_strip(
+    const Walk& walk,
+    const std::function<void(const std::vector<StageRows>& rows, bool is_last)>& visit) {
+  for (int64_t part = 0; part < stream_parts(walk); ++part) {
+    const int64_t count = num_strips(walk, part);
+    for (int64_t strip = 0; strip < count; ++strip) {
+      visit(rows_at(walk, part, strip), strip + 1 == count);
+    }
+  }
+}
+
+int64_t least_read(const Walk& walk, const WalkRing& ring, const std::vector<StageRows>& rows,
                    int64_t StageRows::* at) {
-  return extreme_row(
-      walk, producer_of(walk, value), value, [&](int c) { return rows[c].*at; }, /*upper=*/false);
+  return first_held<int64_t>(walk, ring, [&](int s) { return rows[s].*at; });
 }
 
-int64_t greatest_read(const Walk& walk, ValueId value, const std::vector<StageRows>& rows) {
-  return extreme_row(
-      walk, producer_of(walk, value), value, [&](int c) { return rows[c].done - 1; },
-      /*upper=*/true);
+int64_t greatest_read(const Walk& walk, const WalkRing& ring, const std::vector<StageRows>& rows) {
+  return extreme<int64_t>(
+      walk, [&](const WalkRead& read) { return is_of(ring, read); },
+      [&](int c) { return rows[c].done - 1; }, /*upper=*/true);
 }
 
 RowExpressions row_expressions(const Walk& walk) {
-  const int last = static_cast<int>(walk.stages.size()) - 1;
   const Expr part = Expr::variable(kPartitionVariable), strip = Expr::variable(kStripVariable);
-  const Expr length(walk.schedule.strip), rows(walk.stages[last].rows);
-  const bool split = walk.schedule.splits_stream();
-  const Expr parts(stream_parts(walk)), strips(all_strips(walk));
-  const Expr from = split ? floor_div(part * strips, parts) : Expr(0);
-  const Expr to = split ? floor_div((part + Expr(1)) * strips, parts) : strips;
+  const Rows<Expr> rows = rows_of(walk, part, strip);
   RowExpressions result;
-  result.num_strips = to - from;
-  result.stages.resize(walk.stages.size());
-  const Expr before_first = Expr(kLongBefore) * (Expr(1) - min(strip, Expr(1)));
-  std::vector<Expr> raw_prev(walk.stages.size()), raw_done(walk.stages.size());
-  RowExpressions::Stage& end = result.stages[last];
-  end.begin = from * length;
-  end.prev = end.begin + strip * length;
-  end.done = min(rows, end.prev + length);
-  raw_prev[last] = end.prev;
-  raw_done[last] = end.done;
-  for (int s = last - 1; s >= 0; --s) {
-    const WalkStage& stage = walk.stages[s];
-    RowExpressions::Stage& own = result.stages[s];
-    const Expr begin =
-        extreme(walk, s, kAnyValue, [&](int c) { return result.stages[c].begin; }, /*upper=*/false);
-    auto behind = [&](const std::vector<Expr>& raw) {
-      const Expr row =
-          extreme(walk, s, kAnyValue, [&](int c) { return raw[c] - Expr(1); }, /*upper=*/true);
-      return min(Expr(stage.rows), rounded_up(row + Expr(1), stage.unit));
-    };
-    own.begin = rounded_down(max(Expr(0), min(begin, Expr(stage.rows - 1))), stage.unit);
-    raw_done[s] = behind(raw_done);
-    raw_prev[s] = behind(raw_prev);
-    own.prev = max(own.begin, raw_prev[s] - before_first);
-    own.done = max(own.begin, raw_done[s]);
+  result.num_strips = walk.schedule.splits_stream()
+                          ? first_strip(walk, part + Expr(1)) - first_strip(walk, part)
+                          : Expr(all_strips(walk));
+  // Behind the last partition there is no other.
+  const Expr is_last = max(Expr(0), part + Expr(2 - stream_parts(walk)));
+  const Rows<Expr> next = rows_of(walk, part + Expr(1), Expr(0));
+  for (size_t s = 0; s < walk.stages.size(); ++s) {
+    const auto& [begin, prev, done] = rows.stages[s];
+    const Expr all(walk.stages[s].rows);
+    const bool split = stream_parts(walk) > 1;
+    result.stages.push_back(
+        {begin, prev, done, split ? min(all, next.stages[s].begin + is_last * all) : all});
   }
   for (const WalkRing& ring : walk.rings) {
-    auto prev = [&](int c) { return result.stages[c].prev; };
-    auto done = [&](int c) { return result.stages[c].done - Expr(1); };
-    result.rings.push_back({min(extreme(walk, ring.stage, ring.value, prev, /*upper=*/false),
-                                result.stages[ring.stage].prev),
-                            extreme(walk, ring.stage, ring.value, done, /*upper=*/true) + Expr(1)});
+    auto takes = [&](const WalkRead& read) { return is_of(ring, read); };
+    auto last = [&](int c) { return rows.stages[c].done - Expr(1); };
+    result.rings.push_back(
+        {first_held<Expr>(walk, ring, [&](int s) { return rows.stages[s].prev; }),
+         extreme<Expr>(walk, takes, last, /*upper=*/true) + Expr(1)});
   }
   return result;
 }

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <vector>
 
 #include "fusion/walk.h"
@@ -17,11 +18,16 @@ std::vector<StageRows> rows_at(const Walk& walk, int64_t partition, int64_t stri
 /// Strips of a partition.
 int64_t num_strips(const Walk& walk, int64_t partition);
 
-/// The least row of the value that stages at rows [prev, ...) read; the greatest that stages at
-/// rows [..., done) read. `at`: prev or done.
-int64_t least_read(const Walk& walk, graph::ValueId value, const std::vector<StageRows>& rows,
+/// Goes through the strips of all partitions; `is_last`: the partition has no other behind it.
+void for_each_strip(
+    const Walk& walk,
+    const std::function<void(const std::vector<StageRows>& rows, bool is_last)>& visit);
+
+/// The least row of the ring that stages at rows [prev, ...) read or that its makers' strips begin
+/// with, `at`: prev or done; the greatest that stages at rows [..., done) read.
+int64_t least_read(const Walk& walk, const WalkRing& ring, const std::vector<StageRows>& rows,
                    int64_t StageRows::* at);
-int64_t greatest_read(const Walk& walk, graph::ValueId value, const std::vector<StageRows>& rows);
+int64_t greatest_read(const Walk& walk, const WalkRing& ring, const std::vector<StageRows>& rows);
 
 /// Variables of the expressions below.
 constexpr int kPartitionVariable = 0;  // 0 <= partition < StripSchedule::partitions
@@ -32,6 +38,7 @@ struct RowExpressions {
   Expr num_strips;  // of a partition
   struct Stage {
     Expr begin, prev, done;
+    Expr end;  // where the rows begin that only the partitions behind this one store
   };
   std::vector<Stage> stages;
   struct Ring {

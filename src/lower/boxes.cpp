@@ -9,8 +9,9 @@ namespace {
 using index::Expr;
 using loop::Stmt;
 
-/// Writes the statements of a tile of elements at an address.
-using TileBody = std::function<void(const Expr& address, std::vector<loop::TileStmt>& out)>;
+/// Writes the statements of a tile of elements at an address, by dimension at these coordinates.
+using TileBody = std::function<void(const Expr& address, const std::vector<Expr>& coordinates,
+                                    std::vector<loop::TileStmt>& out)>;
 
 /// Loops over the dimensions from the longest stride to the shortest, tiles along the last.
 Stmt box_loops(const Box& box, int64_t partitions, KernelBuilder& builder, const TileBody& body) {
@@ -29,6 +30,7 @@ Stmt box_loops(const Box& box, int64_t partitions, KernelBuilder& builder, const
   std::stable_sort(order.begin(), order.end(),
                    [&](int a, int b) { return box.strides[a] > box.strides[b]; });
   Expr address = box.offset;
+  std::vector<Expr> coordinates(box.ranges.size());
   std::vector<loop::For> loops;
   const Expr part = Expr::variable(KernelBuilder::kPartition);
   for (int d : order) {
@@ -41,7 +43,7 @@ Stmt box_loops(const Box& box, int64_t partitions, KernelBuilder& builder, const
       loop.hi = floor_div((part + Expr(1)) * size, Expr(partitions)) + loop.lo;
       loop.lo = floor_div(part * size, Expr(partitions)) + loop.lo;
     }
-    Expr at = Expr::variable(loop.var);
+    Expr at = coordinates[d] = Expr::variable(loop.var);
     if (d == box.turning_dim) at = mod(at, Expr(box.turning_rows));
     address = address + at * Expr(box.strides[d]);
     loops.push_back(std::move(loop));
@@ -52,13 +54,14 @@ Stmt box_loops(const Box& box, int64_t partitions, KernelBuilder& builder, const
   std::vector<Stmt> inner;
   auto tile_of = [&](const Expr& start, int64_t extent) {
     loop::Tile tile;
-    Expr at = address + start;
+    Expr step = start;
     if (extent > 1) {
       int lane = builder.new_variable("lane");
       tile.axes.push_back({lane, extent, true});
-      at = at + Expr::variable(lane);
+      step = step + Expr::variable(lane);
     }
-    body(at, tile.body);
+    if (vector >= 0) coordinates[vector] = box.ranges[vector].begin + step;
+    body(address + step, coordinates, tile.body);
     return tile;
   };
   if (length >= kChunk) {
@@ -89,10 +92,22 @@ Stmt box_loops(const Box& box, int64_t partitions, KernelBuilder& builder, const
 }  // namespace
 
 Stmt zero_box(const Box& box, int64_t partitions, KernelBuilder& builder) {
-  return box_loops(box, partitions, builder, [&](const Expr& address, auto& out) {
+  return box_loops(box, partitions, builder, [&](const Expr& address, const auto&, auto& out) {
     loop::Register zero = builder.new_register();
     out.push_back(loop::TileLet{zero, box.dtype, loop::TileConstant{}});
     out.push_back(loop::TileStore{box.buffer, address, {}, zero});
+  });
+}
+
+Stmt copy_box(const Box& from, const Box& to, KernelBuilder& builder) {
+  return box_loops(from, 1, builder, [&](const Expr& address, const auto& coordinates, auto& out) {
+    Expr target = to.offset;
+    for (size_t d = 0; d < coordinates.size(); ++d) {
+      target = target + coordinates[d] * Expr(to.strides[d]);
+    }
+    const loop::Register element = builder.new_register();
+    out.push_back(loop::TileLet{element, from.dtype, loop::TileLoad{from.buffer, address, {}, 0}});
+    out.push_back(loop::TileStore{to.buffer, target, {}, element});
   });
 }
 

@@ -30,4 +30,8 @@ struct Box {
 /// its part of the longest other dimension.
 loop::Stmt zero_box(const Box& box, int64_t partitions, KernelBuilder& builder);
 
+/// Copies the elements of the box to the same coordinates of another place, whose ranges do not
+/// count.
+loop::Stmt copy_box(const Box& from, const Box& to, KernelBuilder& builder);
+
 }  // namespace corf::lower

@@ -55,7 +55,7 @@ class StripLowering {
 
  private:
   const fusion::StorageView& storage() const { return builder_.storage(); }
-  const WalkStage& producer(const WalkRing& ring) const { return walk_.stages[ring.stage]; }
+  const WalkStage& producer(const WalkRing& ring) const { return walk_.stages[ring.stages[0]]; }
   const graph::Value& value(const WalkRing& ring) const {
     return builder_.buffers().graph().values[ring.value];
   }
@@ -122,7 +122,7 @@ class StripLowering {
   /// matrix unit's.
   bool writes_blocks(const WalkRing& ring, int64_t channels) const {
     if (channels == fusion::kMatrixChannels) return true;
-    const auto& [nest, schedule] = group_.nests[ring.stage];
+    const auto& [nest, schedule] = group_.nests[ring.stages[0]];
     const int v = schedule.vector_axis, root = ring.place.root;
     if (v < 0 || fusion::kMatrixChannels % schedule.vector_tile != 0) return false;
     return std::all_of(nest.stores.begin(), nest.stores.end(), [&](const auto& store) {
@@ -136,7 +136,10 @@ class StripLowering {
   std::optional<fusion::MatrixShape> shape_of_lines(const WalkRing& ring) const {
     const fusion::Storage& ring_place = ring.place;
     const std::optional<size_t> stage = reader(ring_place.root);
-    if (!stage || ring_place.has_margins() || ring_place.turning_dim >= 0) return std::nullopt;
+    const bool is_plain = ring.views.empty() && !ring.stored;
+    if (!stage || !is_plain || ring_place.has_margins() || ring_place.turning_dim >= 0) {
+      return std::nullopt;
+    }
     const auto& [nest, schedule] = group_.nests[*stage];
     if (schedule.matrix == 0 || schedule.block_axis >= 0) return std::nullopt;
     const auto shape = fusion::matrix_shape(nest, storage(), schedule);
@@ -156,13 +159,13 @@ class StripLowering {
       if (!index::depends_on(nest.loads[shape->across].address, axis)) continue;
       if (fusion::extent_in_strip(walk_.stages[*stage], walked) > 1) return std::nullopt;
     }
-    for (const fusion::Nest::Store& store : group_.nests[ring.stage].nest.stores) {
+    for (const fusion::Nest::Store& store : group_.nests[ring.stages[0]].nest.stores) {
       if (store.access.root != ring_place.root) continue;
       const index::Linear address = index::to_linear(store.access.address);
       if (!store.access.guards.empty() || !address.is_affine() || address.constant != 0) {
         return std::nullopt;
       }
-      const fusion::Nest& maker = group_.nests[ring.stage].nest;
+      const fusion::Nest& maker = group_.nests[ring.stages[0]].nest;
       for (const auto& [axis, step] : address.coefficients) {
         const bool in_line = step == 1 && maker.axes[axis].extent <= shape->channels;
         if (!in_line && step % shape->pitch != 0) return std::nullopt;
@@ -180,6 +183,9 @@ class StripLowering {
         if (storage().place(store.access.value).root != store.access.root) continue;
         append(result, zero_margins(store.access.value, schedule_.partitions, builder_));
       }
+    }
+    for (const WalkRing& ring : walk_.rings) {
+      if (ring.stored) append(result, zero_margins(ring.value, schedule_.partitions, builder_));
     }
     return result;
   }
@@ -274,7 +280,7 @@ class StripLowering {
     loop.hi = here(rows_.num_strips);
     for (size_t s = 0; s < group_.nests.size(); ++s) {
       for (const WalkRing& ring : walk_.rings) {
-        if (ring.stage == static_cast<int>(s)) append(loop.body, zero_beyond(ring));
+        if (ring.stages[0] == static_cast<int>(s)) append(loop.body, zero_beyond(ring));
       }
       if (schedule_.scatter && s + 1 == group_.nests.size()) {
         append(loop.body, scatter());
@@ -284,6 +290,10 @@ class StripLowering {
       append(loop.body,
              nest_loops(group_.nests[s].nest, group_.nests[s].schedule, ranges_of(s), builder_,
                         nullptr, packed == packed_.end() ? nullptr : &packed->second.parts));
+      for (const WalkRing& ring : walk_.rings) {
+        if (ring.stored && ring.stages[0] == static_cast<int>(s))
+          append(loop.body, store_own(ring));
+      }
     }
     return loop;
   }
@@ -430,6 +440,35 @@ class StripLowering {
       box.ranges[d] = {max(Expr(stage.rows), first) - front, needed - front, ring.rows};
       result.push_back(zero_box(box, 1, builder_));
     }
+    return result;
+  }
+
+  /// Copies the rows of the strip that no partition behind this one stores.
+  std::vector<Stmt> store_own(const WalkRing& ring) {
+    const fusion::RowExpressions::Stage& rows = rows_.stages[ring.stages[0]];
+    const WalkStage& stage = producer(ring);
+    const Expr front = front_row(ring), prev = here(rows.prev);
+    Box from = whole(ring);
+    const Shape& shape = value(ring).shape;
+    for (size_t d = 0; d < shape.size(); ++d) {
+      if (!is_shared(ring, static_cast<int>(d))) from.ranges[d] = BoxRange::fixed(0, shape[d]);
+    }
+    from.ranges[stage.stream_dim] = {prev - front, here(min(rows.done, rows.end)) - front,
+                                     stage.rows_in_strip};
+    const fusion::Storage& place = storage().plan().values[ring.value];
+    Box to;
+    to.strides = place.strides;
+    to.offset = Expr(place.offset) + front * Expr(place.strides[stage.stream_dim]);
+    to.buffer = builder_.place(place.root, true).buffer;
+    to.dtype = from.dtype;
+    for (size_t i = 0; i < outer_.size(); ++i) {
+      const int d = stage.outer_dims[i];
+      const Expr begin = block_begin(stage, i);
+      to.offset = to.offset + begin * Expr(place.strides[d]);
+      from.ranges[d].end = min(from.ranges[d].end, Expr(shape[d]) - begin);
+    }
+    std::vector<Stmt> result;
+    result.push_back(copy_box(from, to, builder_));
     return result;
   }
 

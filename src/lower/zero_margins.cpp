@@ -5,7 +5,7 @@ namespace corf::lower {
 
 std::vector<loop::Stmt> zero_margins(graph::ValueId value, int64_t partitions,
                                      KernelBuilder& builder) {
-  const fusion::Storage& storage = builder.storage().place(value);
+  const fusion::Storage& storage = builder.storage().plan().values[value];
   std::vector<loop::Stmt> result;
   if (!storage.has_margins()) return result;
   const graph::Value& info = builder.buffers().graph().values[value];

@@ -76,7 +76,8 @@ class Simplifier {
 
   std::optional<Simpler> operator()(const Concat& concat) const {
     if (inputs_.size() == 1) return same();
-    // Empty parts add nothing; parts that are concatenations themselves become parts of this one.
+    // Empty parts add nothing; parts that are concatenations themselves become parts of this one,
+    // and slices that follow each other through a value become that value.
     std::vector<ValueId> parts;
     for (ValueId input : inputs_) {
       if (graph_.values[input].shape[concat.axis] == 0) continue;
@@ -89,6 +90,7 @@ class Simplifier {
         parts.push_back(input);
       }
     }
+    parts = without_cuts(parts, concat.axis);
     if (parts.empty() || parts == inputs_) return std::nullopt;
     if (parts.size() == 1) return Simpler{std::nullopt, parts};
     return Simpler{concat, parts};
@@ -116,6 +118,38 @@ class Simplifier {
   const Kind* inner() const {
     const View* view = producing_view(graph_, inputs_[0]);
     return view ? std::get_if<Kind>(view) : nullptr;
+  }
+
+  /// The value that the part is a slice of, from `begin` on along the axis and whole along the
+  /// others; -1 if it is none.
+  ValueId sliced_from(ValueId part, int axis, int64_t begin) const {
+    const View* view = producing_view(graph_, part);
+    const auto* slice = view ? std::get_if<Slice>(view) : nullptr;
+    if (!slice) return -1;
+    const ValueId source = graph_.producer(part).inputs[0];
+    const Shape &shape = graph_.values[part].shape, &whole = graph_.values[source].shape;
+    for (size_t d = 0; d < shape.size(); ++d) {
+      const bool along = static_cast<int>(d) == axis;
+      if (slice->starts[d] != (along ? begin : 0)) return -1;
+      if ((shape[d] > 1 && slice->steps[d] != 1) || (!along && shape[d] != whole[d])) return -1;
+    }
+    return source;
+  }
+
+  std::vector<ValueId> without_cuts(const std::vector<ValueId>& parts, int axis) const {
+    std::vector<ValueId> result;
+    for (size_t i = 0; i < parts.size();) {
+      const ValueId source = sliced_from(parts[i], axis, 0);
+      size_t end = i;
+      int64_t extent = 0;
+      while (source >= 0 && end < parts.size() && sliced_from(parts[end], axis, extent) == source) {
+        extent += graph_.values[parts[end++]].shape[axis];
+      }
+      const bool whole = source >= 0 && extent == graph_.values[source].shape[axis];
+      result.push_back(whole ? source : parts[i]);
+      i = whole ? end : i + 1;
+    }
+    return result;
   }
 
   bool takes_all(const Slice& slice) const {

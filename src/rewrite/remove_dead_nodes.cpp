@@ -1,44 +1,9 @@
 #include "rewrite/remove_dead_nodes.h"
 
 namespace corf::rewrite {
-using graph::Graph;
-using graph::Node;
-using graph::NodeId;
-using graph::ValueId;
 
-Graph without_dead_nodes(const Graph& graph) {
-  std::vector<bool> live_values(graph.values.size());
-  std::vector<bool> live_nodes(graph.nodes.size());
-  for (ValueId output : graph.outputs) live_values[output] = true;
-  for (size_t i = graph.nodes.size(); i-- > 0;) {
-    const Node& node = graph.nodes[i];
-    bool live = std::holds_alternative<graph::Input>(node.op);
-    for (ValueId output : node.outputs) live = live || live_values[output];
-    live_nodes[i] = live;
-    if (!live) continue;
-    for (ValueId input : node.inputs) live_values[input] = true;
-  }
-
-  Graph result;
-  std::vector<ValueId> map(graph.values.size(), -1);
-  for (size_t i = 0; i < graph.nodes.size(); ++i) {
-    if (!live_nodes[i]) continue;
-    Node node = graph.nodes[i];
-    for (ValueId& input : node.inputs) input = map[input];
-    for (ValueId& output : node.outputs) {
-      map[output] = static_cast<ValueId>(result.values.size());
-      result.values.push_back(graph.values[output]);
-      result.values.back().producer = static_cast<NodeId>(result.nodes.size());
-      output = map[output];
-    }
-    result.nodes.push_back(std::move(node));
-  }
-  for (ValueId input : graph.inputs) result.inputs.push_back(map[input]);
-  for (ValueId output : graph.outputs) result.outputs.push_back(map[output]);
-  result.output_names = graph.output_names;
-  return result;
+Result<graph::Graph> remove_dead_nodes(const graph::Graph& graph) {
+  return without_dead_nodes(graph);
 }
-
-Result<Graph> remove_dead_nodes(const Graph& graph) { return without_dead_nodes(graph); }
 
 }  // namespace corf::rewrite

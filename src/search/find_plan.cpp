@@ -5,6 +5,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 
 #include "fusion/group_nests.h"
@@ -97,7 +98,7 @@ class Fusing {
     }
     for (size_t first = end - 1; first-- > 0 && end - first <= most_stages_;) {
       if (!is_compute(first) || !is_compute(end - 1)) break;
-      if (!feeds(first, end)) break;
+      if (!is_related(first, end)) break;
       ++plan_.search.num_runs;
       StripChoice choice = fuse(first, end);
       if (!choice.legal) {
@@ -178,12 +179,17 @@ class Fusing {
 
   bool is_compute(size_t i) const { return unfused_[i].kind == fusion::GroupKind::kCompute; }
 
-  /// Whether a group in (first, end) reads what group `first` stores.
-  bool feeds(size_t first, size_t end) const {
-    const auto& stored = unfused_[first].stages[0].stored;
+  /// Whether a group in (first, end) reads what group `first` stores, or both read one value.
+  bool is_related(size_t first, size_t end) const {
+    std::set<int> roots;
+    const fusion::Nest& own = unfused_[first].nests[0].nest;
+    for (const auto& store : own.stores) roots.insert(store.access.root);
+    for (const auto& load : own.loads) {
+      if (!fusion::StorageView(plan_.storage).is_constant(load.root)) roots.insert(load.root);
+    }
     for (size_t i = first + 1; i < end; ++i) {
       for (const auto& load : unfused_[i].nests[0].nest.loads) {
-        if (std::count(stored.begin(), stored.end(), load.value)) return true;
+        if (roots.count(load.root)) return true;
       }
     }
     return false;
@@ -264,8 +270,8 @@ class Fusing {
     });
     if (refused != refused_.end()) {
       cut.refusal = why_apart(search_, join(refused->first, refused->second));
-    } else if (!feeds(position - 1, position + 1)) {
-      cut.refusal = "the operator that runs next does not read it";
+    } else if (!is_related(position - 1, position + 1)) {
+      cut.refusal = "the operator that runs next reads neither it nor what it reads";
     } else {
       cut.refusal = "no rings fit the second cache level with tiles that fit their strips";
     }

@@ -120,7 +120,7 @@ std::string KnownStrips::facts(graph::ValueId id) const {
                      static_cast<int>(value.dtype), value.shape, place.offset, place.strides,
                      place.margin_before, place.margin_after, static_cast<int>(root.kind),
                      root.size_elems, static_cast<int>(root.dtype), root.value == id,
-                     cache_.sharers[id], static_cast<bool>(cache_.is_output[id]));
+                     cache_.values_of[place.root].size(), static_cast<bool>(cache_.is_output[id]));
 }
 
 const KnownStrips::Known* KnownStrips::find(const std::string& signature) const {

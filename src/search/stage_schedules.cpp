@@ -21,8 +21,9 @@ StageSchedules::Key StageSchedules::key_of(const GroupPlan& group, size_t stage)
     const WalkRing* ring = group.walk->ring_of(value);
     key.push_back(ring ? value : -1);
     if (!ring) return;
-    key.insert(key.end(), {ring->place.offset, ring->place.turning_dim, ring->place.turning_rows});
-    key.insert(key.end(), ring->place.strides.begin(), ring->place.strides.end());
+    const fusion::Storage& place = *ring->place_of(value);
+    key.insert(key.end(), {place.root, place.offset, place.turning_dim, place.turning_rows});
+    key.insert(key.end(), place.strides.begin(), place.strides.end());
   };
   const Nest& plain = walks_.nest_of(graph_, storage_, group.stages[stage]);
   for (const fusion::Access& load : plain.loads) add(load.value);

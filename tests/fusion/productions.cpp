@@ -109,7 +109,7 @@ class Run {
   /// The loops over blocks and strips have the variables behind the partition's.
   RingElement element(int number, int64_t address) const {
     const fusion::WalkRing& ring = walk_.rings[static_cast<size_t>(number)];
-    const fusion::WalkStage& stage = walk_.stages[static_cast<size_t>(ring.stage)];
+    const fusion::WalkStage& stage = walk_.stages[static_cast<size_t>(ring.stages[0])];
     const int64_t stride = ring.place.strides[stage.stream_dim];
     const int64_t slot = address / stride % ring.rows;
     const int64_t at[] = {values_[0], values_[num_outer_ + 1]};

@@ -25,9 +25,11 @@ int64_t window_outputs(int64_t extent, int64_t kernel, int64_t stride, int64_t d
 
 }  // namespace
 
-RandomChain::RandomChain(uint32_t seed) : random_(seed) {
+RandomChain::RandomChain(uint32_t seed, Form form) : random_(seed) {
   const int64_t kind = pick(0, 19);
-  if (kind < 12) {
+  if (form == Form::kNetwork) {
+    make_network();
+  } else if (kind < 12) {
     make_images();
   } else if (kind < 16) {
     make_products();

@@ -17,7 +17,11 @@ namespace corf::test {
 /// bits, but for chains that are not exact(). Source: design section 5, tiers 2 and 3.
 class RandomChain {
  public:
-  explicit RandomChain(uint32_t seed);
+  /// A network: any value may have several readers, or none and then is an output; values are
+  /// concatenated, sliced, shuffled.
+  enum class Form : uint8_t { kChain, kNetwork };
+
+  explicit RandomChain(uint32_t seed, Form form = Form::kChain);
 
   const graph::Graph& graph() const { return graph_; }
   std::vector<Tensor> inputs();
@@ -43,6 +47,12 @@ class RandomChain {
   void make_products();
   void make_attention();
   void make_winograd();
+  void make_network();
+  graph::ValueId add_network_layer(graph::ValueId x);
+  graph::ValueId add_same_conv(graph::ValueId x);
+  graph::ValueId add_concat(graph::ValueId x);
+  graph::ValueId add_slice(graph::ValueId x);
+  graph::ValueId add_shuffle(graph::ValueId x);
   graph::ValueId add_image_layer(graph::ValueId x);
   graph::ValueId add_conv(graph::ValueId x);
   graph::ValueId add_depthwise(graph::ValueId x);

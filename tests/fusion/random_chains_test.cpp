@@ -19,6 +19,8 @@
 namespace corf {
 namespace {
 
+using Form = test::RandomChain::Form;
+
 /// Chains of the long run: CORF_LONG_TESTS is how many.
 int64_t num_chains(int64_t in_short_run) {
   const char* text = std::getenv("CORF_LONG_TESTS");
@@ -39,8 +41,8 @@ struct Case {
 };
 
 /// False if the chain has no legal plan or something failed.
-bool make_case(uint32_t seed, Isa isa, Case& result) {
-  test::RandomChain chain(seed);
+bool make_case(uint32_t seed, Isa isa, Form form, Case& result) {
+  test::RandomChain chain(seed, form);
   result.inputs = chain.inputs();
   result.error = chain.error();
   graph::EvaluateOptions options;
@@ -119,9 +121,12 @@ void expect_produced_once(const Case& tested) {
         total += static_cast<int64_t>(elements.size());
       }
       EXPECT_LE(static_cast<int64_t>(all.size()), num_elems(value.shape)) << value.name;
-      if (!walk.stages[ring.stage].overlaps) {
+      const bool overlaps = std::any_of(ring.stages.begin(), ring.stages.end(),
+                                        [&](int s) { return walk.stages[s].overlaps; });
+      if (!overlaps) {
         EXPECT_EQ(total, static_cast<int64_t>(all.size()));
       }
+      if (ring.stored) continue;
       for (const loop::Buffer& buffer : program.buffers) EXPECT_NE(buffer.name, value.name);
     }
   }
@@ -141,19 +146,40 @@ bool uses_matrix_unit(const fusion::FusionPlan& plan) {
   return false;
 }
 
-TEST(RandomChains, InterpretedStripsGiveTheReferencesBits) {
+/// What the groups of plans hold, so that no strategy goes untested.
+struct Coverage {
+  int64_t sinks = 0, shared_rings = 0, stored_rings = 0, chunks = 0;
+
+  void add(const fusion::FusionPlan& plan) {
+    for (const fusion::GroupPlan& group : plan.groups) {
+      if (!group.walk) continue;
+      chunks += group.walk->schedule.scatter.has_value();
+      for (const fusion::WalkStage& stage : group.walk->stages) sinks += stage.is_sink;
+      for (const fusion::WalkRing& ring : group.walk->rings) {
+        shared_rings += ring.stages.size() > 1;
+        stored_rings += ring.stored;
+      }
+    }
+  }
+};
+
+class RandomChains : public testing::TestWithParam<Form> {};
+
+TEST_P(RandomChains, InterpretedStripsGiveTheReferencesBits) {
   const int64_t chains = num_chains(240);
   int64_t fused = 0, on_matrix_unit = 0;
+  Coverage coverage;
   const uint32_t first = first_seed(0);
   for (uint32_t seed = first; seed < first + chains; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Case tested;
-    if (!make_case(seed, kIsas[seed % std::size(kIsas)], tested)) {
+    if (!make_case(seed, kIsas[seed % std::size(kIsas)], GetParam(), tested)) {
       if (HasFailure()) return;
       continue;
     }
     ++fused;
     on_matrix_unit += uses_matrix_unit(tested.pipeline.plan);
+    coverage.add(tested.pipeline.plan);
     const Status verified = loop::verify(tested.pipeline.program);
     ASSERT_TRUE(verified) << verified.error().message << described(tested);
     auto actual = loop::interpret(tested.pipeline.program, tested.inputs);
@@ -169,17 +195,28 @@ TEST(RandomChains, InterpretedStripsGiveTheReferencesBits) {
   std::printf("%lld of %lld chains have a legal plan\n", static_cast<long long>(fused),
               static_cast<long long>(chains));
   EXPECT_GT(fused * 2, chains);
-  EXPECT_GT(on_matrix_unit * 20, chains);
+  std::printf("%lld sinks, %lld rings of several stages, %lld stored as well, %lld in chunks\n",
+              static_cast<long long>(coverage.sinks), static_cast<long long>(coverage.shared_rings),
+              static_cast<long long>(coverage.stored_rings),
+              static_cast<long long>(coverage.chunks));
+  if (GetParam() == Form::kChain) {
+    EXPECT_GT(on_matrix_unit * 20, chains);
+    EXPECT_GT(coverage.chunks, 0);
+  } else {
+    EXPECT_GT(coverage.sinks, 0);
+    EXPECT_GT(coverage.shared_rings, 0);
+    EXPECT_GT(coverage.stored_rings, 0);
+  }
 }
 
-TEST(RandomChains, CompiledStripsGiveTheReferencesBitsAtAnyThreadCount) {
+TEST_P(RandomChains, CompiledStripsGiveTheReferencesBitsAtAnyThreadCount) {
   const int64_t chains = num_chains(40);
   const uint32_t first = first_seed(100000);  // others than above
   for (uint32_t seed = first; seed < first + chains; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     const Isa isa = kIsas[seed % std::size(kIsas)];
     Case tested;
-    if (!has_isa(isa) || !make_case(seed, isa, tested)) {
+    if (!has_isa(isa) || !make_case(seed, isa, GetParam(), tested)) {
       if (HasFailure()) return;
       continue;
     }
@@ -217,6 +254,11 @@ TEST(RandomChains, CompiledStripsGiveTheReferencesBitsAtAnyThreadCount) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Forms, RandomChains, testing::Values(Form::kChain, Form::kNetwork),
+                         [](const auto& info) {
+                           return info.param == Form::kChain ? "Chains" : "Networks";
+                         });
 
 }  // namespace
 }  // namespace corf

@@ -3,25 +3,12 @@
 #include <gtest/gtest.h>
 
 #include "fusion/prepare.h"
-#include "fusion/walk_rows.h"
-#include "graph/operators.h"
 #include "graph/text.h"
 #include "rewrite/winograd.h"
+#include "tests/fusion/walks.h"
 
 namespace corf::fusion {
 namespace {
-
-using graph::Combiner;
-using graph::Graph;
-using graph::ScalarBody;
-using graph::ScalarOp;
-using graph::ValueId;
-
-Tensor ones(const Shape& shape) {
-  Tensor tensor(DType::kF32, shape);
-  for (int64_t i = 0; i < tensor.num_elems(); ++i) tensor.set_f64(i, 1);
-  return tensor;
-}
 
 /// The last `stages` operators of a graph as one group.
 struct Chain {
@@ -56,40 +43,6 @@ struct Chain {
   }
 };
 
-StripSchedule stream(int dim, int64_t strip, int64_t partitions = 1) {
-  StripSchedule strips;
-  strips.stream_dim = dim;
-  strips.strip = strip;
-  strips.partitions = partitions;
-  return strips;
-}
-
-/// What the expression is in each strip of a partition.
-std::vector<int64_t> in_strips(const Walk& walk, const Expr& expr, int64_t part) {
-  std::vector<int64_t> values;
-  int64_t at[] = {part, 0};
-  const int64_t count = index::evaluate(row_expressions(walk).num_strips, at);
-  EXPECT_EQ(count, num_strips(walk, part));
-  for (; at[1] < count; ++at[1]) values.push_back(index::evaluate(expr, at));
-  return values;
-}
-
-std::vector<int64_t> prev_rows(const Walk& walk, size_t stage, int64_t part = 0) {
-  const auto rows = in_strips(walk, row_expressions(walk).stages[stage].prev, part);
-  for (size_t t = 0; t < rows.size(); ++t) {
-    EXPECT_EQ(rows[t], rows_at(walk, part, static_cast<int64_t>(t))[stage].prev);
-  }
-  return rows;
-}
-
-std::vector<int64_t> done_rows(const Walk& walk, size_t stage, int64_t part = 0) {
-  const auto rows = in_strips(walk, row_expressions(walk).stages[stage].done, part);
-  for (size_t t = 0; t < rows.size(); ++t) {
-    EXPECT_EQ(rows[t], rows_at(walk, part, static_cast<int64_t>(t))[stage].done);
-  }
-  return rows;
-}
-
 std::vector<int64_t> first_rows(const Walk& walk, size_t ring) {
   return in_strips(walk, row_expressions(walk).rings[ring].first, 0);
 }
@@ -97,19 +50,6 @@ std::vector<int64_t> first_rows(const Walk& walk, size_t ring) {
 std::vector<int64_t> needed_rows(const Walk& walk, size_t ring) {
   return in_strips(walk, row_expressions(walk).rings[ring].needed, 0);
 }
-
-using Values = std::vector<int64_t>;
-
-ValueId conv(Graph& graph, const std::string& name, ValueId x, int64_t outputs, int64_t kernel,
-             int64_t stride, int64_t pad, int64_t groups = 1) {
-  const Shape in = graph.values[x].shape;
-  const ValueId w =
-      graph.add_constant(name + "_w", ones({outputs, in[1] / groups, kernel, kernel}));
-  const graph::Window window{{kernel, kernel}, {stride, stride}, {1, 1}, {pad, pad}, {pad, pad}};
-  return graph::conv(graph, name, x, w, window, groups);
-}
-
-constexpr int kRows = 2;  // dimension of an image's height
 
 TEST(ResolveWalk, ThreeByThreeTwice) {
   Graph graph;
@@ -132,7 +72,7 @@ TEST(ResolveWalk, ThreeByThreeTwice) {
   EXPECT_FALSE(first.overlaps);
   ASSERT_EQ(strips.rings.size(), 1u);
   const WalkRing& ring = strips.rings[0];
-  EXPECT_EQ(ring.stage, 0);
+  EXPECT_EQ(ring.stages, std::vector<int>{0});
   EXPECT_EQ(first_rows(strips, 0), (Values{-1, 1, 3, 5}));
   EXPECT_EQ(needed_rows(strips, 0), (Values{3, 5, 7, 9}));
   EXPECT_EQ(ring.rows, 4);
@@ -368,62 +308,6 @@ TEST(ResolveWalk, WhatMakesNoSenseIsRefused) {
     schedule.outer.push_back({dim, 1});
     EXPECT_NE(chain.refusal(schedule).find("no such"), std::string::npos) << dim;
   }
-}
-
-/// The stages of the operators with these names.
-std::vector<Stage> first_and_second(const Graph& graph, const FusionPlan& plan) {
-  std::vector<Stage> stages;
-  for (const GroupPlan& part : plan.groups) {
-    const std::string& name = graph.nodes[part.stages[0].nodes[0]].name;
-    if (name == "first" || name == "second") stages.push_back(part.stages[0]);
-  }
-  return stages;
-}
-
-TEST(ResolveWalk, WhatOthersReadIsNotWrittenTwice) {
-  Graph graph;
-  const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
-  const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
-  const ValueId y = conv(graph, "second", mid, 4, 3, 1, 1);
-  Graph source = graph;
-  source.outputs = {mid, y};
-  source.output_names = {"mid", "y"};
-  const Graph prepared = prepare(source);
-  const FusionPlan plan = plan_unfused(prepared);
-  const std::vector<Stage> stages = first_and_second(prepared, plan);
-  ASSERT_EQ(stages.size(), 2u);
-  auto refused = resolve_walk(prepared, plan.storage, stages, stream(kRows, 2, 2));
-  ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().message,
-            "'first' cannot walk in step with the group: what other groups read would be written "
-            "by two workers");
-  // One worker may write what the others read; the second stage reads a ring all the same.
-  auto legal = resolve_walk(prepared, plan.storage, stages, stream(kRows, 2));
-  ASSERT_TRUE(legal) << legal.error().message;
-  EXPECT_EQ(legal->rings.size(), 1u);
-}
-
-/// Of a value that others read, workers zero the margins together; none waits for the others.
-TEST(ResolveWalk, MarginsThatAnotherWorkerZeroesAreNotRead) {
-  Graph graph;
-  const ValueId x = graph.add_input("x", DType::kF32, {2, 4, 8, 8});
-  const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
-  const ValueId y = conv(graph, "second", mid, 4, 3, 1, 1);
-  const ValueId other = conv(graph, "third", mid, 4, 3, 1, 1);
-  graph.outputs = {y, other};
-  graph.output_names = {"y", "z"};
-  const Graph prepared = prepare(graph);
-  const FusionPlan plan = plan_unfused(prepared);
-  const std::vector<Stage> stages = first_and_second(prepared, plan);
-  ASSERT_EQ(stages.size(), 2u);
-  StripSchedule schedule = stream(kRows, 2, 2);
-  schedule.outer.push_back({0, 1});
-  auto refused = resolve_walk(prepared, plan.storage, stages, schedule);
-  ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().message,
-            "'first' cannot walk in step with the group: another worker would zero its margins");
-  schedule.partitions = 1;
-  EXPECT_TRUE(resolve_walk(prepared, plan.storage, stages, schedule));
 }
 
 /// Rings have no zeros along the dimensions that outer loops walk.

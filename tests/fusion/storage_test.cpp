@@ -152,6 +152,24 @@ TEST(PlanStorage, CopiesPartsThatCannotLieInPlace) {
   EXPECT_EQ(plan.values[a].root, plan.values[joined].root);
 }
 
+/// What stands around the whole is zeroed with the first and the last part.
+TEST(PlanStorage, OuterPartsOfAConcatenationHaveItsMargins) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {1, 4, 6, 6});
+  const ValueId a = conv(g, "a", x, 4, 1), b = conv(g, "b", x, 4, 1), c = conv(g, "c", x, 4, 1);
+  const ValueId whole = g.add_view("whole", graph::Concat{2}, {a, b, c}, {1, 4, 18, 6});
+  finish(g, {conv(g, "reader", whole, 4, 3)});
+  const StoragePlan plan = plan_storage(g);
+  EXPECT_TRUE(plan.copied_views.empty());
+  auto margins = [&](ValueId value) {
+    return std::pair(plan.values[value].margin_before[2], plan.values[value].margin_after[2]);
+  };
+  EXPECT_EQ(margins(whole), std::pair(int64_t{1}, int64_t{1}));
+  EXPECT_EQ(margins(a), std::pair(int64_t{1}, int64_t{0}));
+  EXPECT_EQ(margins(b), std::pair(int64_t{0}, int64_t{0}));
+  EXPECT_EQ(margins(c), std::pair(int64_t{0}, int64_t{1}));
+}
+
 TEST(PlanStorage, NestedConcatenationsShareOneBuffer) {
   // DenseNet's blocks: each step reads all that came before.
   Graph g;

@@ -92,7 +92,8 @@ PlannedGraph& graph_number(size_t number) {
     if (number % 4 == 3) {
       graph = planned(test::RandomGraph(seed), 0, seed);
     } else {
-      test::RandomChain chain(seed);
+      test::RandomChain chain(seed, seed % 2 == 0 ? test::RandomChain::Form::kChain
+                                                  : test::RandomChain::Form::kNetwork);
       graph = planned(chain, chain.error(), seed);
     }
   }

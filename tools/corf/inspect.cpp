@@ -181,7 +181,7 @@ void add_inspect(CLI::App& app) {
       "inspect", "Show a model's inputs, outputs and operators, or its text at a stage");
   settings->add_model_to(*command);
   command->add_option("--stage", settings->stage, "Print the program at this stage instead")
-      ->check(CLI::IsMember({"graph", "mapping", "plan", "loop", "llvm", "asm"}));
+      ->check(CLI::IsMember({"graph", "mapping", "plan", "costs", "loop", "llvm", "asm"}));
   command->footer(
       "Examples:\n"
       "  corf inspect model.onnx\n"

@@ -1,0 +1,258 @@
+#include "fusion/rings.h"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "fusion/order.h"
+#include "fusion/through_views.h"
+#include "fusion/walk_rows.h"
+
+namespace corf::fusion {
+namespace {
+
+using graph::NodeId;
+using graph::ValueId;
+
+class RingFinder {
+ public:
+  RingFinder(const GroupReads& group, Walk& walk)
+      : group_(group),
+        graph_(group.graph),
+        storage_(group.storage),
+        cache_(group.cache),
+        producer_(group.producer),
+        walk_(walk) {}
+
+  Status run() {
+    find_rings();
+    CORF_RETURN_IF_ERROR(check_shared());
+    count_rings();
+    for (WalkRing& ring : walk_.rings) CORF_RETURN_IF_ERROR(place_ring(ring));
+    return {};
+  }
+
+ private:
+  /// Rings for what only the group reads, and for what other groups read too where workers would
+  /// get in each other's way: rows that two make, or margins that another one zeroes.
+  void find_rings() {
+    std::set<int> seen;
+    for (const auto& [value, s] : producer_) {
+      const int root = storage_.values[value].root;
+      if (!seen.insert(root).second) continue;
+      if (std::optional<WalkRing> ring = ring_of_root(root)) {
+        walk_.rings.push_back(std::move(*ring));
+      }
+    }
+    for (const auto& [value, s] : producer_) {
+      const bool contested = walk_.stages[s].overlaps || storage_.values[value].has_margins();
+      if (walk_.schedule.partitions == 1 || !contested || walk_.ring_of(value)) continue;
+      if (!group_.is_read_directly(value)) continue;
+      WalkRing ring;
+      ring.value = value;
+      ring.stages = {s};
+      ring.produced = {value};
+      ring.stored = true;
+      walk_.rings.push_back(std::move(ring));
+    }
+    std::stable_sort(walk_.rings.begin(), walk_.rings.end(),
+                     [](const WalkRing& a, const WalkRing& b) { return a.stages < b.stages; });
+  }
+
+  /// The ring in the place of a buffer that only the group writes and reads: in which all stages
+  /// that make parts of it walk the same dimensions, none of them cut.
+  std::optional<WalkRing> ring_of_root(int number) const {
+    const Root& root = storage_.roots[number];
+    if (root.kind != Root::Kind::kArena) return std::nullopt;
+    WalkRing ring;
+    ring.value = root.value;
+    std::set<int> makers;
+    for (const ValueId value : cache_.values_of[number]) {
+      const auto maker = producer_.find(value);
+      const NodeId node = graph_.values[value].producer;
+      const bool is_view = is_view_in_place(graph_, storage_, node);
+      if ((maker == producer_.end() && !is_view) || group_.is_read_outside(value))
+        return std::nullopt;
+      if (!has_strides_of(root.value, value)) return std::nullopt;
+      if (value != root.value) ring.views.push_back({value, {}});
+      if (maker == producer_.end()) continue;
+      ring.produced.push_back(value);
+      makers.insert(maker->second);
+    }
+    const bool is_read =
+        std::any_of(group_.reads.begin(), group_.reads.end(), [&](const StageRead& read) {
+          return std::count(ring.produced.begin(), ring.produced.end(), read.value) > 0;
+        });
+    if (!is_read) return std::nullopt;
+    ring.stages.assign(makers.begin(), makers.end());
+    const WalkStage& first = walk_.stages[ring.stages[0]];
+    for (const int s : ring.stages) {
+      const WalkStage& stage = walk_.stages[s];
+      if (stage.stream_dim != first.stream_dim || stage.outer_dims != first.outer_dims ||
+          stage.outer_blocks != first.outer_blocks) {
+        return std::nullopt;
+      }
+    }
+    std::vector<int> walked = first.outer_dims;
+    walked.push_back(first.stream_dim);
+    for (const ValueId value : cache_.values_of[number]) {
+      const auto start = start_in(root.value, value);
+      if (!start) return std::nullopt;
+      for (const int dim : walked) {
+        if ((*start)[dim] != 0 ||
+            graph_.values[value].shape[dim] != graph_.values[root.value].shape[dim])
+          return std::nullopt;
+      }
+    }
+    return ring;
+  }
+
+  /// Unit extents have no say.
+  bool has_strides_of(ValueId whole, ValueId part) const {
+    const Shape& shape = graph_.values[part].shape;
+    const std::vector<int64_t>&own = storage_.values[part].strides,
+          &around = storage_.values[whole].strides;
+    if (own.size() != around.size()) return false;
+    for (size_t d = 0; d < shape.size(); ++d) {
+      if (shape[d] > 1 && own[d] != around[d]) return false;
+    }
+    return true;
+  }
+
+  /// Where a part begins within the value around it, both with the same strides; nullopt if no
+  /// point of that value lies there.
+  std::optional<std::vector<int64_t>> start_in(ValueId whole, ValueId part) const {
+    const Shape& shape = graph_.values[whole].shape;
+    const Storage& around = storage_.values[whole];
+    std::vector<int64_t> start(shape.size(), 0);
+    int64_t distance = storage_.values[part].offset - around.offset;
+    for (const int dim : order_of_strides(around.strides)) {
+      if (shape[dim] < 2 || around.strides[dim] == 0) continue;
+      start[dim] = distance / around.strides[dim];
+      distance %= around.strides[dim];
+    }
+    return distance == 0 ? std::optional(start) : std::nullopt;
+  }
+
+  /// What lies in memory, not in a ring, is made by one worker alone; no barrier stands between
+  /// its rows, or the zeroing of what surrounds it, which workers share, and the stages that read
+  /// it.
+  Status check_shared() const {
+    if (walk_.schedule.partitions == 1) return {};
+    for (const auto& [value, s] : producer_) {
+      if (walk_.ring_of(value)) continue;
+      if (walk_.stages[s].overlaps) {
+        return group_.fault(s, "what other groups read would be written by two workers");
+      }
+      const int root = storage_.values[value].root;
+      for (const StageRead& read : group_.reads) {
+        if (read.value != value) continue;
+        const bool margins = storage_.values[value].has_margins() ||
+                             storage_.values[read.loaded].has_margins() ||
+                             storage_.values[storage_.roots[root].value].has_margins();
+        if (margins) return group_.fault(s, "another worker would zero its margins");
+      }
+    }
+    return {};
+  }
+
+  void count_rings() {
+    for_each_strip(walk_, [&](const std::vector<StageRows>& rows, bool is_last) {
+      for (WalkRing& ring : walk_.rings) count_ring(rows, is_last, ring);
+    });
+  }
+
+  void count_ring(const std::vector<StageRows>& rows, bool is_last, WalkRing& ring) const {
+    const int64_t first = least_read(walk_, ring, rows, &StageRows::prev);
+    int64_t end = greatest_read(walk_, ring, rows) + 1, made = 0;
+    for (const int s : ring.stages) made = std::max(made, rows[s].done);
+    ring.rows = std::max({ring.rows, made - first, end - first});
+    if (is_last) return;
+    const int64_t next = least_read(walk_, ring, rows, &StageRows::done);
+    ring.kept_rows = std::max(ring.kept_rows, made - next);
+  }
+
+  /// Extents of the ring's memory.
+  Shape ring_extents(const WalkRing& ring, const Storage& place) const {
+    const WalkStage& stage = walk_.stages[ring.stages[0]];
+    Shape extents = graph_.values[ring.value].shape;
+    for (size_t d = 0; d < extents.size(); ++d) {
+      extents[d] += place.margin_before[d] + place.margin_after[d];
+    }
+    for (size_t i = 0; i < stage.outer_dims.size(); ++i) {
+      int64_t& extent = extents[stage.outer_dims[i]];
+      extent = std::min(extent, stage.outer_blocks[i]);
+    }
+    extents[stage.stream_dim] = ring.rows;
+    spread_over_cache_sets(extents, order_of_strides(place.strides),
+                           graph_.values[ring.value].dtype);
+    return extents;
+  }
+
+  Status place_ring(WalkRing& ring) const {
+    const WalkStage& stage = walk_.stages[ring.stages[0]];
+    const int d = stage.stream_dim;
+    Storage& place = ring.place = storage_.values[ring.value];
+    const Shape extents = ring_extents(ring, place);
+    place.strides = dense_strides(extents, order_of_strides(place.strides));
+    if (place.strides[d] == 1 &&
+        (ring.kept_rows > 0 || ring.stored || place.margin_before[d] + place.margin_after[d] > 0)) {
+      return group_.fault(ring.stages[0],
+                          "rows that stay from strip to strip run along the vectors");
+    }
+    for (size_t i = 0; ring.stored && i < stage.outer_dims.size(); ++i) {
+      const int dim = stage.outer_dims[i];
+      if (place.strides[dim] == 1 &&
+          group_.points(ring.stages[0])[dim] % stage.outer_blocks[i] != 0) {
+        return group_.fault(ring.stages[0], "others read it, and its last block is no whole one");
+      }
+    }
+    if (ring.kept_rows > 0) {
+      place.turning_dim = d;
+      place.turning_rows = ring.rows;
+    }
+    place.offset = 0;
+    for (int i = 0; i < static_cast<int>(extents.size()); ++i) {
+      const bool walked = i == d || std::count(stage.outer_dims.begin(), stage.outer_dims.end(), i);
+      if (!walked) place.offset += place.margin_before[i] * place.strides[i];
+    }
+    const int root = place.root;
+    ring.root = storage_.roots[root];
+    ring.root.value = ring.value;
+    ring.root.kind = Root::Kind::kRing;
+    ring.root.size_elems = num_elems(extents);
+    if (ring.stored) {  // beside its place in memory
+      place.root = static_cast<int>(storage_.roots.size() + (&ring - walk_.rings.data()));
+    } else {
+      place_views(ring);
+    }
+    return {};
+  }
+
+  /// Parts and slices lie in the ring as they lie in the buffer.
+  void place_views(WalkRing& ring) const {
+    for (auto& [value, view] : ring.views) {
+      view = storage_.values[value];
+      const std::vector<int64_t> start = start_in(ring.value, value).value();
+      view.strides = ring.place.strides;
+      view.turning_dim = ring.place.turning_dim;
+      view.turning_rows = ring.place.turning_rows;
+      view.offset = ring.place.offset;
+      for (size_t d = 0; d < start.size(); ++d) view.offset += start[d] * view.strides[d];
+    }
+  }
+
+  const GroupReads& group_;
+  const graph::Graph& graph_;
+  const StoragePlan& storage_;
+  const WalkCache& cache_;
+  const std::map<ValueId, int>& producer_;
+  Walk& walk_;
+};
+
+}  // namespace
+
+Status add_rings(const GroupReads& group, Walk& walk) { return RingFinder(group, walk).run(); }
+
+}  // namespace corf::fusion

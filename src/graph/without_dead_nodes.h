@@ -1,0 +1,9 @@
+#pragma once
+#include "graph/graph.h"
+
+namespace corf::graph {
+
+/// The graph without nodes and values that no output depends on; its inputs stay.
+Graph without_dead_nodes(const Graph& graph);
+
+}  // namespace corf::graph
