@@ -41,6 +41,58 @@ ValueId multiply_heads(NodeImport& node, std::string name, ValueId a, ValueId b,
 
 namespace {
 
+/// a * cos -/+ b * sin
+ValueId rotate(NodeImport& node, std::string name, ScalarOp op, ValueId a, ValueId b,
+               ValueId cosine, ValueId sine) {
+  return per_element(node.graph, std::move(name), {a, cosine, b, sine},
+                     [op](ScalarBody& s, const std::vector<int>& in) {
+                       return s.apply(op, s.apply(ScalarOp::kMul, in[0], in[1]),
+                                      s.apply(ScalarOp::kMul, in[2], in[3]));
+                     });
+}
+
+}  // namespace
+
+ValueId rotate_heads(NodeImport& node, const std::string& name, ValueId x, ValueId cosine,
+                     ValueId sine, bool interleaved) {
+  graph::Graph& graph = node.graph;
+  const Shape shape = node.shape(x);
+  const int64_t half = node.shape(cosine).back(), rotated = 2 * half;
+  // Pairs as a dimension of their own: the last one if interleaved, else the one before it.
+  const ValueId turning = slice(graph, name + "/rotated", x, 3, 0, rotated);
+  const Shape pairs = {shape[0], shape[1], shape[2], interleaved ? half : 2,
+                       interleaved ? 2 : half};
+  const ValueId paired = reshape(graph, name + "/pairs", turning, pairs);
+  const int pair_axis = interleaved ? 4 : 3;
+  const Shape flat = {shape[0], shape[1], shape[2], half};
+  const auto half_of = [&](const std::string& part, int64_t at) {
+    const ValueId single = slice(graph, name + part + "_part", paired, pair_axis, at, at + 1);
+    return reshape(graph, name + part, single, flat);
+  };
+  const ValueId first = half_of("/first", 0), second = half_of("/second", 1);
+  const ValueId real = rotate(node, name + "/real", ScalarOp::kSub, first, second, cosine, sine);
+  const ValueId imaginary =
+      rotate(node, name + "/imaginary", ScalarOp::kAdd, second, first, cosine, sine);
+  Shape single = flat;
+  single.insert(single.begin() + pair_axis, 1);
+  const ValueId joined = concat(graph, name + "/joined",
+                                {reshape(graph, name + "/real_part", real, single),
+                                 reshape(graph, name + "/imaginary_part", imaginary, single)},
+                                pair_axis);
+  Shape turned = shape;
+  turned[3] = rotated;
+  const ValueId y = reshape(graph, name + "/turned", joined, turned);
+  if (rotated == shape[3]) return y;
+  const ValueId rest = slice(graph, name + "/rest", x, 3, rotated, shape[3]);
+  return concat(graph, name + "/whole", {y, rest}, 3);
+}
+
+DType attention_type(DType dtype) {
+  return dtype == DType::kF16 || dtype == DType::kBF16 ? DType::kF32 : dtype;
+}
+
+namespace {
+
 struct AttentionInputs {
   ValueId q = -1, k = -1, v = -1;  // [batch, heads, sequence, size], keys and values with the past
   int64_t past = 0;                // keys before those of input 1
@@ -88,12 +140,6 @@ Result<AttentionInputs> read_attention(NodeImport& node) {
                         to_string(v));
   }
   return in;
-}
-
-/// The type that attention is computed in: f32 for the 16-bit types, so that its result is rounded
-/// once and no product overflows.
-DType inner_type(DType dtype) {
-  return dtype == DType::kF16 || dtype == DType::kBF16 ? DType::kF32 : dtype;
 }
 
 /// Q K' times the scale.
@@ -249,7 +295,7 @@ Status import_attention(NodeImport& node) {
   node.set_output(1, in.k);
   node.set_output(2, in.v);
   const DType dtype = node.dtype(in.q);
-  const DType inner = inner_type(dtype);
+  const DType inner = attention_type(dtype);
   auto to = [&](std::string_view name, ValueId x, DType type) {
     return cast(node.graph, node.part(name), x, type);
   };
@@ -300,7 +346,7 @@ Status import_flex_attention(NodeImport& node) {
   CORF_ASSIGN(AttentionInputs in, read_attention(node));
   if (in.merged_heads) return node.invalid("its inputs are not of rank 4");
   const DType dtype = node.dtype(in.q);
-  DType wide = inner_type(dtype);
+  DType wide = attention_type(dtype);
   if (node.has_attribute("softmax_precision")) {
     const auto number = static_cast<int>(node.int_attribute("softmax_precision", 0));
     const auto wanted = dtype_from_onnx(number);
@@ -310,7 +356,7 @@ Status import_flex_attention(NodeImport& node) {
   auto to = [&](std::string_view name, ValueId x, DType type) {
     return cast(node.graph, node.part(name), x, type);
   };
-  const DType inner = inner_type(dtype);
+  const DType inner = attention_type(dtype);
   const ValueId scores =
       scaled_scores(node, to("wide_query", in.q, inner), to("wide_key", in.k, inner));
   CORF_ASSIGN(const ValueId modified, modify(node, "score_mod", to("wide", scores, wide)));
@@ -347,16 +393,6 @@ Result<ValueId> rotation_factors(NodeImport& node, std::string_view suffix, int 
   return reshape(node.graph, node.part(fmt::format("{}_over_heads", suffix)), used, over_heads);
 }
 
-/// a * cos -/+ b * sin
-ValueId rotate(NodeImport& node, std::string_view suffix, ScalarOp op, ValueId a, ValueId b,
-               ValueId cosine, ValueId sine) {
-  return per_element(node.graph, node.part(suffix), {a, cosine, b, sine},
-                     [op](ScalarBody& s, const std::vector<int>& in) {
-                       return s.apply(op, s.apply(ScalarOp::kMul, in[0], in[1]),
-                                      s.apply(ScalarOp::kMul, in[2], in[3]));
-                     });
-}
-
 Status import_rotary_embedding(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(3));
   ValueId x = node.input(0);
@@ -382,34 +418,8 @@ Status import_rotary_embedding(NodeImport& node) {
   int64_t half = rotated / 2;
   CORF_ASSIGN(ValueId cosine, rotation_factors(node, "cos", 1, half, shape, heads_first));
   CORF_ASSIGN(ValueId sine, rotation_factors(node, "sin", 2, half, shape, heads_first));
-  bool interleaved = node.int_attribute("interleaved", 0) != 0;
-  // Pairs as a dimension of their own: the last one if interleaved, else the one before it.
-  ValueId turning = slice(node.graph, node.part("rotated"), x, 3, 0, rotated);
-  Shape pairs = {shape[0], shape[1], shape[2], interleaved ? half : 2, interleaved ? 2 : half};
-  ValueId paired = reshape(node.graph, node.part("pairs"), turning, pairs);
-  int pair_axis = interleaved ? 4 : 3;
-  Shape flat = {shape[0], shape[1], shape[2], half};
-  ValueId first =
-      reshape(node.graph, node.part("first"),
-              slice(node.graph, node.part("first_part"), paired, pair_axis, 0, 1), flat);
-  ValueId second =
-      reshape(node.graph, node.part("second"),
-              slice(node.graph, node.part("second_part"), paired, pair_axis, 1, 2), flat);
-  ValueId real = rotate(node, "real", ScalarOp::kSub, first, second, cosine, sine);
-  ValueId imaginary = rotate(node, "imaginary", ScalarOp::kAdd, second, first, cosine, sine);
-  Shape single = flat;
-  single.insert(single.begin() + pair_axis, 1);
-  ValueId joined = concat(node.graph, node.part("joined"),
-                          {reshape(node.graph, node.part("real_part"), real, single),
-                           reshape(node.graph, node.part("imaginary_part"), imaginary, single)},
-                          pair_axis);
-  Shape turned = shape;
-  turned[3] = rotated;
-  ValueId y = reshape(node.graph, node.part("turned"), joined, turned);
-  if (rotated < shape[3]) {
-    ValueId rest = slice(node.graph, node.part("rest"), x, 3, rotated, shape[3]);
-    y = concat(node.graph, node.part("whole"), {y, rest}, 3);
-  }
+  const bool interleaved = node.int_attribute("interleaved", 0) != 0;
+  const ValueId y = rotate_heads(node, node.name(), x, cosine, sine, interleaved);
   node.set_output(reshape(node.graph, node.name(), y, original));
   return {};
 }

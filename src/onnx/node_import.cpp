@@ -213,14 +213,28 @@ std::string describe_data(const graph::Graph& graph, ValueId value) {
 std::span<const Operator> all_operators() {
   static const auto table = [] {
     std::vector<Operator> all;
-    for (auto group :
-         {convolution_operators(),   pooling_operators(),    matmul_operators(),
-          elementwise_operators(),   activation_operators(), reduction_operators(),
-          normalization_operators(), shape_operators(),      view_operators(),
-          indexing_operators(),      resize_operators(),     sampling_operators(),
-          attention_operators(),     loop_operators(),       quantization_operators(),
-          routine_operators(),       loss_operators(),       signal_operators(),
-          state_operators(),         patch_operators(),      skip_normalization_operators()}) {
+    for (auto group : {convolution_operators(),
+                       pooling_operators(),
+                       matmul_operators(),
+                       elementwise_operators(),
+                       activation_operators(),
+                       reduction_operators(),
+                       normalization_operators(),
+                       shape_operators(),
+                       view_operators(),
+                       indexing_operators(),
+                       resize_operators(),
+                       sampling_operators(),
+                       attention_operators(),
+                       loop_operators(),
+                       quantization_operators(),
+                       routine_operators(),
+                       loss_operators(),
+                       signal_operators(),
+                       state_operators(),
+                       patch_operators(),
+                       skip_normalization_operators(),
+                       microsoft_attention_operators()}) {
       all.insert(all.end(), group.begin(), group.end());
     }
     std::sort(all.begin(), all.end(), [](const Operator& a, const Operator& b) {

@@ -233,11 +233,12 @@ Status import_qlinear_conv(NodeImport& node) {
   return {};
 }
 
-/// Scale and zero point from the input's own range, which is made to hold 0.
-Status import_dynamic_quantize_linear(NodeImport& node) {
-  CORF_RETURN_IF_ERROR(node.require_inputs(1));
-  ValueId x = node.input(0);
-  CORF_RETURN_IF_ERROR(require_float(node, x));
+struct Quantized {
+  ValueId value, scale, zero_point;
+};
+
+/// To bytes, with scale and zero point from x's own range, which is made to hold 0.
+Quantized quantized_by_range(NodeImport& node, std::string name, ValueId x) {
   DType dtype = node.dtype(x);
   std::vector<int> axes;
   for (int d = 0; d < node.rank(x); ++d) axes.push_back(d);
@@ -257,12 +258,82 @@ Status import_dynamic_quantize_linear(NodeImport& node) {
                                      int negated = b.apply(ScalarOp::kNeg, bound);
                                      return quantized(b, negated, in[1], -1, DType::kU8);
                                    });
-  node.set_output(per_element(node.graph, node.name(), {x, scale, zero_point},
-                              [&](ScalarBody& b, const std::vector<int>& in) {
-                                return quantized(b, in[0], in[1], in[2], DType::kU8);
-                              }));
-  node.set_output(1, scale);
-  node.set_output(2, zero_point);
+  const ValueId value = per_element(node.graph, std::move(name), {x, scale, zero_point},
+                                    [&](ScalarBody& b, const std::vector<int>& in) {
+                                      return quantized(b, in[0], in[1], in[2], DType::kU8);
+                                    });
+  return {value, scale, zero_point};
+}
+
+Status import_dynamic_quantize_linear(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(1));
+  CORF_RETURN_IF_ERROR(require_float(node, node.input(0)));
+  const Quantized y = quantized_by_range(node, node.name(), node.input(0));
+  node.set_output(y.value);
+  node.set_output(1, y.scale);
+  node.set_output(2, y.zero_point);
+  return {};
+}
+
+/// sums * a_scale * b_scale + bias (an input, maybe absent): sums of products as what they stand
+/// for. `b_scale` is an input of one element, or of one for each column.
+Result<ValueId> dequantized(NodeImport& node, ValueId sums, ValueId a_scale, int b_scale,
+                            int bias) {
+  const Shape shape = node.shape(sums);
+  if (num_elems(node.shape(a_scale)) != 1) {
+    return node.unsupported("a scale for each column of the first factor is not supported");
+  }
+  const DType dtype = node.dtype(node.input(b_scale));
+  CORF_ASSIGN(const ValueId by_column, along_axis(node, "b_scale", node.input(b_scale), shape, -1));
+  std::vector<ValueId> inputs = {sums, reshape(node.graph, node.part("a_scale"), a_scale, {}),
+                                 by_column};
+  if (node.has(bias)) {
+    if (node.shape(node.input(bias)) != Shape{shape.back()}) {
+      return node.invalid("a bias of shape {} for {} columns",
+                          to_string(node.shape(node.input(bias))), shape.back());
+    }
+    inputs.push_back(node.input(bias));
+  }
+  return map_elements(node, node.name(), inputs, [&](ScalarBody& b, const std::vector<int>& in) {
+    const auto wide = [&](int x) { return b.cast(x, DType::kF32); };
+    const int scale = b.apply(ScalarOp::kMul, wide(in[1]), wide(in[2]));
+    int y = b.apply(ScalarOp::kMul, wide(in[0]), scale);
+    if (in.size() > 3) y = b.apply(ScalarOp::kAdd, y, wide(in[3]));
+    return b.cast(y, dtype);
+  });
+}
+
+/// (a - a_zero) (b - b_zero) a_scale b_scale + bias: inputs a, b, scales, zero points, bias.
+Status import_matmul_integer_to_float(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(4));
+  if (!can_multiply(node, node.input(0), node.input(1))) {
+    return node.invalid("its matrices cannot be multiplied");
+  }
+  CORF_ASSIGN(const ValueId a, centred(node, "a", node.input(0), 4, -1));
+  CORF_ASSIGN(const ValueId b, centred(node, "b", node.input(1), 5, -1));
+  const ValueId sums = graph::matmul(node.graph, node.part("sums"), a, b);
+  CORF_ASSIGN(const ValueId y, dequantized(node, sums, node.input(2), 3, 6));
+  node.set_output(y);
+  return {};
+}
+
+/// The same with a's bytes, scale and zero point from its range: inputs a, b, b's scale and zero
+/// point, bias.
+Status import_dynamic_quantize_matmul(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(3));
+  if (!can_multiply(node, node.input(0), node.input(1))) {
+    return node.invalid("its matrices cannot be multiplied");
+  }
+  const Quantized a = quantized_by_range(node, node.part("a_bytes"), node.input(0));
+  const ValueId differences = per_element(
+      node.graph, node.part("a"), {a.value, a.zero_point},
+      [](ScalarBody& b, const std::vector<int>& in) {
+        return b.apply(ScalarOp::kSub, b.cast(in[0], DType::kI32), b.cast(in[1], DType::kI32));
+      });
+  CORF_ASSIGN(const ValueId b, centred(node, "b", node.input(1), 3, -1));
+  const ValueId sums = graph::matmul(node.graph, node.part("sums"), differences, b);
+  CORF_ASSIGN(const ValueId y, dequantized(node, sums, a.scale, 2, 4));
+  node.set_output(y);
   return {};
 }
 
@@ -274,6 +345,8 @@ constexpr Operator kOperators[] = {
     {"QLinearConv", 10, import_qlinear_conv},
     {"QLinearMatMul", 10, import_qlinear_matmul},
     {"QuantizeLinear", 10, import_quantize_linear},
+    {"com.microsoft.DynamicQuantizeMatMul", 0, import_dynamic_quantize_matmul},
+    {"com.microsoft.MatMulIntegerToFloat", 0, import_matmul_integer_to_float},
 };
 
 }  // namespace

@@ -120,13 +120,14 @@ ValueId or_empty(NodeImport& node, int input, DType dtype) {
 }
 
 /// x w' + the first half of b, for all steps and directions at once: one product.
-ValueId project(NodeImport& node, ValueId x, const Shape& w, ValueId bias) {
-  const int64_t rows = w[0] * w[1];
-  const ValueId weights = reshape(node.graph, node.part("w"), node.input(1), {rows, w[2]});
+ValueId project(NodeImport& node, ValueId x, ValueId w, ValueId bias) {
+  const Shape shape = node.shape(w);
+  const int64_t rows = shape[0] * shape[1];
+  const ValueId weights = reshape(node.graph, node.part("w"), w, {rows, shape[2]});
   const ValueId turned = transpose(node.graph, node.part("w_transposed"), weights, {1, 0});
   const ValueId product = graph::matmul(node.graph, node.part("projected"), x, turned);
   if (bias < 0) return product;
-  const ValueId half = slice(node.graph, node.part("w_bias"), bias, 1, 0, w[1]);
+  const ValueId half = slice(node.graph, node.part("w_bias"), bias, 1, 0, shape[1]);
   const ValueId row = reshape(node.graph, node.part("w_bias_row"), half, {rows});
   return binary(node.graph, node.part("projected_bias"), ScalarOp::kAdd, product, row);
 }
@@ -149,17 +150,18 @@ ValueId in_panels(NodeImport& node, ValueId r, int64_t gates) {
 }
 
 /// RNN, GRU and LSTM: x [sequence, batch, features], w [directions, gates * hidden, features],
-/// r [directions, gates * hidden, hidden]; batch first if layout is 1.
-Status import_recurrence(NodeImport& node, int64_t gates, int num_inputs) {
-  CORF_RETURN_IF_ERROR(node.require_inputs(3));
+/// r [directions, gates * hidden, hidden]; batch first if layout is 1. All inputs from 3 on, up to
+/// `num_inputs`, are the node's own.
+Status add_recurrence(NodeImport& node, std::string routine, int64_t gates, int num_inputs,
+                      ValueId weights, ValueId recurrent_weights) {
   ValueId x = node.input(0);
   Shape shape = node.shape(x);
-  Shape w = node.shape(node.input(1));
-  Shape r = node.shape(node.input(2));
+  Shape w = node.shape(weights);
+  Shape r = node.shape(recurrent_weights);
   if (node.dtype(x) != DType::kF32) {
     return node.unsupported("only float32 is supported");
   }
-  CORF_RETURN_IF_ERROR(require_same_type(node, {x, node.input(1), node.input(2)}));
+  CORF_RETURN_IF_ERROR(require_same_type(node, {x, weights, recurrent_weights}));
   bool batch_first = node.int_attribute("layout", 0) != 0;
   std::string direction = node.string_attribute("direction", "forward");
   int64_t directions = direction == "bidirectional" ? 2 : 1;
@@ -197,8 +199,8 @@ Status import_recurrence(NodeImport& node, int64_t gates, int num_inputs) {
   const ValueId recurrent =
       bias >= 0 ? slice(node.graph, node.part("r_bias"), bias, 1, w[1], 2 * w[1])
                 : node.graph.add_constant(node.part("r_bias"), Tensor(DType::kF32, {w[0], w[1]}));
-  std::vector<ValueId> inputs = {project(node, x, w, bias), in_panels(node, node.input(2), gates),
-                                 recurrent};
+  std::vector<ValueId> inputs = {project(node, x, weights, bias),
+                                 in_panels(node, recurrent_weights, gates), recurrent};
   int count = std::min(num_inputs, node.num_inputs());
   // Lengths, states before the first step, peepholes.
   const Shape optional_shapes[] = {{batch}, last, last, {directions, 3 * hidden}};
@@ -212,8 +214,53 @@ Status import_recurrence(NodeImport& node, int64_t gates, int num_inputs) {
   }
   Outputs outputs = {{DType::kF32, all}, {DType::kF32, last}};
   if (gates == 4) outputs.push_back({DType::kF32, last});
-  add_routine(node, node.op_type(), std::move(attributes), std::move(inputs), std::move(outputs));
+  add_routine(node, std::move(routine), std::move(attributes), std::move(inputs),
+              std::move(outputs));
   return {};
+}
+
+Status import_recurrence(NodeImport& node, int64_t gates, int num_inputs) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(3));
+  return add_recurrence(node, node.op_type(), gates, num_inputs, node.input(1), node.input(2));
+}
+
+/// Bytes [directions, features, gates * hidden] as the weights that they stand for, gates first;
+/// `scale` and `zero_point` are inputs of one element for each direction, or for each of its gates'
+/// rows.
+Result<ValueId> dequantized_weights(NodeImport& node, std::string_view suffix, int input, int scale,
+                                    int zero_point) {
+  const ValueId bytes = node.input(input);
+  const Shape shape = node.shape(bytes);
+  if (shape.size() != 3) return node.invalid("weights of rank {}, not 3", shape.size());
+  std::vector<ValueId> inputs = {bytes};
+  for (const int factor : {scale, zero_point}) {
+    const ValueId value = node.input(factor);
+    const Shape given = node.shape(value);
+    if (given != Shape{shape[0]} && given != Shape{shape[0], shape[2]}) {
+      return node.invalid("input {} of shape {} for weights {}", factor, to_string(given),
+                          to_string(shape));
+    }
+    inputs.push_back(reshape(node.graph, node.part(fmt::format("{}_{}", suffix, factor)), value,
+                             {shape[0], 1, given.size() == 1 ? 1 : shape[2]}));
+  }
+  const ValueId weights = per_element(
+      node.graph, node.part(suffix), inputs, [](ScalarBody& b, const std::vector<int>& in) {
+        const int difference =
+            b.apply(ScalarOp::kSub, b.cast(in[0], DType::kF32), b.cast(in[2], DType::kF32));
+        return b.apply(ScalarOp::kMul, difference, in[1]);
+      });
+  return transpose(node.graph, node.part(fmt::format("{}_by_gates", suffix)), weights, {0, 2, 1});
+}
+
+/// An LSTM with the weights that its bytes stand for. Other engines round inputs and states to
+/// bytes too, to multiply faster; what they give is further from the weights' exact result.
+Status import_dynamic_quantize_lstm(NodeImport& node) {
+  for (int input : {0, 1, 2, 8, 9, 10, 11}) {
+    if (!node.has(input)) return node.invalid("its required input {} is missing", input);
+  }
+  CORF_ASSIGN(const ValueId w, dequantized_weights(node, "w_floats", 1, 8, 9));
+  CORF_ASSIGN(const ValueId r, dequantized_weights(node, "r_floats", 2, 10, 11));
+  return add_recurrence(node, "LSTM", 4, 8, w, r);
 }
 
 Status import_rnn(NodeImport& node) { return import_recurrence(node, 1, 6); }
@@ -229,6 +276,7 @@ constexpr Operator kOperators[] = {
     {"ScatterElements", 11, import_scatter_elements},
     {"ScatterND", 11, import_scatter_nd},
     {"TopK", 1, import_top_k},
+    {"com.microsoft.DynamicQuantizeLSTM", 0, import_dynamic_quantize_lstm},
 };
 
 }  // namespace

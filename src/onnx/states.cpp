@@ -125,8 +125,9 @@ Status import_causal_conv_with_state(NodeImport& node) {
   CORF_RETURN_IF_ERROR(require_float(node, x));
   CORF_RETURN_IF_ERROR(require_same_type(node, {x, weights}));
   Shape shape = node.shape(x);
-  if (shape.size() != 3 || node.rank(weights) != 3 || node.shape(weights)[0] != shape[1] ||
-      node.shape(weights)[1] != 1 || node.shape(weights)[2] < 1) {
+  if (shape.size() != 3 || shape[1] < 1 || shape[2] < 1 || node.rank(weights) != 3 ||
+      node.shape(weights)[0] != shape[1] || node.shape(weights)[1] != 1 ||
+      node.shape(weights)[2] < 1) {
     return node.invalid("input {} and weights {} do not fit", to_string(shape),
                         to_string(node.shape(weights)));
   }

@@ -39,7 +39,7 @@ class Cases:
         self.lines = []
 
     def normal(self, *shape, dtype=np.float32, scale=1.0):
-        return (np.round(self.random.standard_normal(shape) * scale * 64) / 64).astype(dtype)
+        return (np.round(self.random.standard_normal(shape) * scale * 8) / 8).astype(dtype)
 
     def integers(self, low, high, *shape, dtype=np.int64):
         return self.random.integers(low, high, shape).astype(dtype)
@@ -49,6 +49,8 @@ class Cases:
         """`wanted`: the outputs that are asked for, of num_outputs; all if it is None."""
         wanted = range(num_outputs) if wanted is None else wanted
         outputs = [f"y{i}" if i in wanted else "" for i in range(num_outputs)]
+        inputs = [value if value is None or isinstance(value, Known) else np.asarray(value)
+                  for value in inputs]
         arrays = {f"x{i}": value for i, value in enumerate(inputs) if value is not None}
         names = [f"x{i}" if value is not None else "" for i, value in enumerate(inputs)]
         node = helper.make_node(op, names, outputs, domain=domain, **attributes)
@@ -165,6 +167,100 @@ def add_normalizations(cases):
                                           np.array([[3, 2, 1, 0]], np.int32)], 2, [0])
 
 
+def add_attention(cases):
+    x, w, b = cases.normal(2, 3, 8), cases.normal(8, 24, scale=0.5), cases.normal(24)
+    cases.add("Attention", [x, w, b], num_heads=2)
+    cases.add("Attention", [x, w, b], num_heads=2, unidirectional=1, scale=0.25)
+    for mask in ([[1, 1, 0], [1, 0, 0]], [2, 3], [2, 3, 0, 1],
+                 np.triu(np.ones((2, 3, 3))).transpose(0, 2, 1)):
+        cases.add("Attention", [x, w, b, np.array(mask, np.int32)], num_heads=2)
+    cases.add("Attention", [x, w, b, None, cases.normal(2, 2, 2, 4, 4)], 2, num_heads=2,
+              unidirectional=1)
+    cases.add("Attention", [x, w, b, None, None, cases.normal(1, 2, 3, 3)], num_heads=2)
+    cases.add("Attention", [x, cases.normal(8, 20, scale=0.5), cases.normal(20)], num_heads=2,
+              qkv_hidden_sizes=[8, 8, 4])
+    q, k, v = cases.normal(2, 3, 8), cases.normal(2, 5, 8), cases.normal(2, 5, 8)
+    cases.add("MultiHeadAttention", [q, k, v, b], num_heads=2)
+    cases.add("MultiHeadAttention", [q, k, v, None, np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]],
+                                                            np.int32)], num_heads=2)
+    cases.add("MultiHeadAttention", [q, k, v, None, np.array([3, 5], np.int32),
+                                     cases.normal(2, 1, 3, 5)], num_heads=2)
+    cases.add("MultiHeadAttention", [q, cases.normal(2, 3, 8), cases.normal(2, 3, 8), b, None, None,
+                                     cases.normal(2, 2, 2, 4), cases.normal(2, 2, 2, 4)], 3,
+              num_heads=2, unidirectional=1)
+    cases.add("MultiHeadAttention", [q, cases.normal(2, 2, 5, 4), cases.normal(2, 2, 5, 4)],
+              num_heads=2)
+    caches = rotations(2)
+    cases.add("RotaryEmbedding", [x, np.array([3]), *caches], num_heads=2)
+    cases.add("RotaryEmbedding", [x, cases.integers(0, 10, 2, 3), *caches], interleaved=1)
+    cases.add("RotaryEmbedding", [cases.normal(2, 2, 3, 6), cases.integers(0, 10, 2, 3), *caches],
+              num_heads=2, rotary_embedding_dim=4)
+
+
+def rotations(pairs):
+    """Cosines and sines of ten positions."""
+    angles = np.arange(10)[:, None] * 0.5 ** np.arange(pairs)[None]
+    return [np.round(function(angles) * 64).astype(np.float32) / 64
+            for function in (np.cos, np.sin)]
+
+
+def add_grouped(cases):
+    """Two heads of queries share one of keys; a head has size 16."""
+    def int32(value):
+        return np.array(value, np.int32)
+
+    def add(batch, rows, past, total, lengths, *more, capacity=None, packed=False, **attributes):
+        qkv = [cases.normal(batch, rows, size) for size in (32, 16, 16)]
+        if packed:
+            qkv = [np.concatenate(qkv, axis=2), None, None]
+        capacity = past if capacity is None else capacity
+        pasts = [cases.normal(batch, 1, capacity, 16) if capacity else None for _ in range(2)]
+        cases.add("GroupQueryAttention",
+                  [*qkv, *pasts, int32(lengths), Known(int32(total)), *more], 3,
+                  num_heads=2, kv_num_heads=1, **attributes)
+
+    caches = rotations(8)
+    add(2, 3, 0, 3, [2, 2])
+    add(1, 3, 0, 3, [2], *caches, do_rotary=1, packed=True)
+    add(1, 1, 4, 5, [4], *caches, do_rotary=1, scale=0.25)
+    add(1, 2, 3, 5, [4], *caches, do_rotary=1, rotary_interleaved=1)
+    add(2, 1, 4, 5, [4, 2], *caches, do_rotary=1)
+    add(1, 1, 4, 5, [4], capacity=8)
+    add(1, 4, 0, 4, [3], local_window_size=2, softcap=1.5)
+    add(1, 1, 4, 5, [4], None, None, None, cases.normal(1, 2, 1, 5))
+    add(1, 2, 0, 2, [1], None, None, None, None, cases.normal(2))
+    add(1, 2, 0, 2, [1], smooth_softmax=1)
+
+
+def add_quantized(cases):
+    a, b = cases.integers(0, 256, 2, 3, 8, dtype=np.uint8), cases.integers(-128, 128, 8, 4,
+                                                                          dtype=np.int8)
+    scale, zero = np.float32(0.0625), np.uint8(117)
+    scales, zeros = np.array([0.25, 0.5, 0.125, 1], np.float32), np.array([3, -5, 0, 7], np.int8)
+    bias = cases.normal(4)
+    cases.add("MatMulIntegerToFloat", [a, b, scale, np.float32(0.5), zero, np.int8(-3)])
+    cases.add("MatMulIntegerToFloat", [a, b, scale, scales, zero, zeros, bias])
+    cases.add("MatMulIntegerToFloat", [a, b, scale, scales])
+    x = cases.normal(2, 3, 8)
+    cases.add("DynamicQuantizeMatMul", [x, b, np.float32(0.0625), np.int8(-3), bias])
+    cases.add("DynamicQuantizeMatMul", [x, b, scales, zeros])
+    # ONNX Runtime rounds inputs and states to bytes: hence the tolerance.
+    x = cases.normal(5, 2, 6)
+    for directions, by_row in ((1, False), (2, True)):
+        rows = 4 * 4
+        shape = (directions, rows) if by_row else (directions,)
+        factors = [np.full(shape, 1 / 256, np.float32),
+                   np.zeros(shape, np.int8) if by_row else np.full(shape, 131, np.uint8)]
+        weights = [cases.integers(-128, 128, directions, size, rows).astype(factors[1].dtype)
+                   for size in (6, 4)]
+        bias = cases.normal(directions, 2 * rows)
+        cases.add("DynamicQuantizeLSTM",
+                  [x, *map(Known, weights), bias, None, None, None, None,
+                   *map(Known, factors), *map(Known, factors)], 3,
+                  hidden_size=4, direction="bidirectional" if directions == 2 else "forward",
+                  tolerance=3e-2)
+
+
 def add_others(cases):
     x = cases.normal(2, 3, 4)
     cases.add("Trilu", [x, Known(np.int64(1))], upper=1)
@@ -173,7 +269,8 @@ def add_others(cases):
 
 def main():
     cases = Cases(27)
-    for add in (add_products, add_activations, add_normalizations, add_others):
+    for add in (add_products, add_activations, add_normalizations, add_attention, add_grouped,
+                add_quantized, add_others):
         add(cases)
     path = pathlib.Path(__file__).with_name("operator_cases.txt")
     path.write_text(HEADER + "\n".join(cases.lines) + "\n")
