@@ -234,7 +234,8 @@ std::span<const Operator> all_operators() {
                        state_operators(),
                        patch_operators(),
                        skip_normalization_operators(),
-                       microsoft_attention_operators()}) {
+                       microsoft_attention_operators(),
+                       group_query_attention_operators()}) {
       all.insert(all.end(), group.begin(), group.end());
     }
     std::sort(all.begin(), all.end(), [](const Operator& a, const Operator& b) {
