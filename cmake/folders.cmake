@@ -7,7 +7,7 @@ add_library(corf_options INTERFACE)
 target_compile_features(corf_options INTERFACE cxx_std_20)
 target_include_directories(corf_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
 target_compile_options(corf_options INTERFACE -Wall -Wextra -Werror -Wno-missing-field-initializers -ffp-contract=off)
-target_link_libraries(corf_options INTERFACE fmt::fmt spdlog::spdlog nlohmann_json::nlohmann_json Threads::Threads ZLIB::ZLIB)
+target_link_libraries(corf_options INTERFACE fmt::fmt spdlog::spdlog_header_only nlohmann_json::nlohmann_json Threads::Threads ZLIB::ZLIB)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 reports false positives inside std::variant and std::vector at -O2.
   target_compile_options(corf_options INTERFACE -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow

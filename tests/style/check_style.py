@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 
-ROOTS = ("src", "include", "tools", "tests", "examples", "benchmarks")
+ROOTS = ("src", "include", "tools", "tests", "examples", "benchmarks", "python")
 MOST_LINES = 500
 # A longer file says why, in a comment with these words.
 LONG_FILE_REASON = "Longer than 500 lines because"

@@ -1,0 +1,55 @@
+"""corf compiles a trained network (.onnx) into machine code for this machine's CPU and runs it.
+
+    import corf
+    model = corf.compile("mobilenet.onnx", shapes={"x": (1, 3, 224, 224)})
+    y = model(image)
+
+or, in programs that are written for ONNX Runtime,
+
+    import corf as onnxruntime
+    session = onnxruntime.InferenceSession("mobilenet.onnx")
+    (y,) = session.run(None, {"x": image})
+"""
+
+from __future__ import annotations
+
+import sys
+
+from corf._compiled import CompiledModel, compile  # noqa: A004
+from corf._errors import (Cancelled, Code, Error, Internal, InvalidArgument, InvalidModel, IoError,
+                          OutOfMemory, OverLimit, Unsupported)
+from corf._library import TensorInfo, version
+from corf._report import Explanation, Profile
+from corf._session import (InferenceSession, ModelMetadata, NodeArg, get_all_providers,
+                           get_available_providers, get_device)
+from corf._settings import (ExecutionMode, ExecutionOrder, GraphOptimizationLevel, RunOptions,
+                            SessionOptions)
+from corf._values import IOBinding, OrtValue
+
+__version__ = version()
+
+__all__ = [
+    "Cancelled", "Code", "CompiledModel", "Error", "ExecutionMode", "ExecutionOrder", "Explanation",
+    "GraphOptimizationLevel", "IOBinding", "InferenceSession", "Internal", "InvalidArgument",
+    "InvalidModel", "IoError", "ModelMetadata", "NodeArg", "OrtValue", "OutOfMemory", "OverLimit",
+    "Profile", "RunOptions", "SessionOptions", "TensorInfo", "Unsupported", "compile",
+    "get_all_providers", "get_available_providers", "get_device", "replace_onnxruntime",
+    "set_default_logger_severity", "set_default_logger_verbosity", "set_seed", "version",
+]
+
+
+def set_default_logger_severity(severity: int) -> None:
+    """Accepted for ONNX Runtime's sake: there is no log to filter."""
+
+
+def set_default_logger_verbosity(verbosity: int) -> None:
+    """Accepted for ONNX Runtime's sake: there is no log to filter."""
+
+
+def set_seed(seed: int) -> None:
+    """Accepted for ONNX Runtime's sake: models are evaluated without random numbers."""
+
+
+def replace_onnxruntime() -> None:
+    """From here on `import onnxruntime` gives this package, in other packages too."""
+    sys.modules["onnxruntime"] = sys.modules[__name__]
