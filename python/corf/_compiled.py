@@ -46,6 +46,7 @@ class CompiledModel:
         results = self._executable.run(feed)
         if results is None:
             results = self._executable.run(self._checked(feed))
+            assert results is not None
         return results
 
     def run_into(self, feed: Mapping[str, Any], outputs: Sequence[np.ndarray]) -> None:

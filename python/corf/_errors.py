@@ -71,8 +71,9 @@ class Cancelled(Error):
     code = Code.CANCELLED
 
 
-_CLASSES = {kind.code: kind for kind in (InvalidModel, Unsupported, InvalidArgument, IoError,
-                                         OutOfMemory, Internal, OverLimit, Cancelled)}
+_CLASSES: dict[int, type[Error]] = {
+    kind.code: kind for kind in (InvalidModel, Unsupported, InvalidArgument, IoError, OutOfMemory,
+                                 Internal, OverLimit, Cancelled)}
 
 
 def make_error(code: int, message: str) -> Error:

@@ -182,6 +182,12 @@ class TensorInfo(NamedTuple):
     shape: tuple[int | str | None, ...]  # a symbol's name, None: one without name
     has_shape: bool  # False: not even the rank is declared
 
+    def empty(self) -> np.ndarray:
+        """A new array for it; all of its extents must be numbers."""
+        extents = [extent for extent in self.shape if isinstance(extent, int)]
+        assert len(extents) == len(self.shape)
+        return np.empty(extents, self.dtype)
+
 
 def _info(raw: corf_tensor_info) -> TensorInfo:
     shape: list[int | str | None] = []
@@ -307,7 +313,7 @@ def _group(explanation: c_void_p, position: int) -> dict[str, Any]:
     call("corf_explanation_group", explanation, position, byref(group), ctypes.sizeof(group))
     for k in range(group.num_links):
         call("corf_explanation_link", explanation, position, k, byref(link), ctypes.sizeof(link))
-        links.append({name: decode(getattr(link, name)) for name, _ in link._fields_})
+        links.append({name: decode(getattr(link, name)) for name, *_ in link._fields_})
     return {"nodes": [decode(group.nodes[k]) for k in range(group.num_nodes)],
             "predicted_ms": group.predicted_ms, "num_steps": group.num_steps, "links": links}
 
@@ -339,7 +345,7 @@ class Executable:
     def describe(self) -> dict[str, Any]:
         info = corf_executable_info()
         call("corf_executable_describe", self.runner.address, byref(info), ctypes.sizeof(info))
-        result = {name: getattr(info, name) for name, _ in info._fields_}
+        result = {name: getattr(info, name) for name, *_ in info._fields_}
         return {name: decode(value) if isinstance(value, bytes) else value
                 for name, value in result.items()}
 
@@ -351,14 +357,14 @@ class Executable:
     def profile(self, inputs: Sequence[np.ndarray]) -> list[dict[str, Any]]:
         """The steps of a run, as Profile has them. `inputs`: C-contiguous, in order."""
         infos = self.outputs()
-        outputs = [np.empty(info.shape, info.dtype) for info in infos]
+        outputs = [info.empty() for info in infos]
         profile, step, steps = c_void_p(), corf_step_profile(), []
         call("corf_executable_run_profiled", self.runner.address,
              *to_tensors(self.inputs(), inputs), *to_tensors(infos, outputs), byref(profile))
         try:
             for i in range(LIBRARY.corf_profile_num_steps(profile)):
                 call("corf_profile_step", profile, i, byref(step), ctypes.sizeof(step))
-                values = {name: getattr(step, name) for name, _ in step._fields_}
+                values = {name: getattr(step, name) for name, *_ in step._fields_}
                 steps.append({**values, "label": decode(values["label"])})
             return steps
         finally:

@@ -88,7 +88,7 @@ class InferenceSession:
         """Of fixed shapes; None where values must be known as well."""
         if any(info.dtype.kind in "biu" and len(info.shape) <= 1 for info in self._model.inputs):
             return None
-        arrays = [np.empty(tuple(arg.shape), info.dtype)
+        arrays = [np.empty([int(str(extent)) for extent in arg.shape], info.dtype)
                   for arg, info in zip(self._inputs, self._model.inputs)]
         return self._model.executable(arrays)
 
@@ -129,7 +129,7 @@ class InferenceSession:
             executable, arrays = self._prepare(input_feed)
             positions = self._positions(output_names)
             given = tuple(outputs[positions.index(i)] if i in positions
-                          else np.empty(info.shape, info.dtype)
+                          else info.empty()
                           for i, info in enumerate(executable.outputs()))
         if executable is None or not executable.run_into(arrays, given):
             executable, arrays = self._prepare(input_feed)
