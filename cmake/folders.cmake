@@ -88,7 +88,7 @@ function(corf_shared_library target name)
   target_compile_features(${target} INTERFACE cxx_std_17)
   target_link_options(${target} PRIVATE -Wl,--exclude-libs,ALL -Wl,--gc-sections
     -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/exports.map)
-  if(CORF_LLD)
+  if(CORF_LLD AND NOT CORF_SANITIZE)
     # LLVM compares no addresses of functions, nor does anything here.
     target_link_options(${target} PRIVATE -Wl,--icf=all)
   endif()
