@@ -1,23 +1,20 @@
 #include "codegen/emit.h"
 
-#include <atomic>
-#include <exception>
 #include <llvm/IR/DiagnosticHandler.h>
 #include <llvm/IR/DiagnosticInfo.h>
 #include <llvm/IR/DiagnosticPrinter.h>
 #include <llvm/IR/LLVMContext.h>
 #include <llvm/Support/raw_ostream.h>
 #include <llvm/Transforms/Utils/Cloning.h>
-#include <mutex>
 #include <new>
 #include <optional>
 #include <span>
-#include <thread>
 
 #include "codegen/kernel_lowering.h"
 #include "codegen/module_compiler.h"
 #include "codegen/object_image.h"
 #include "support/budget.h"
+#include "support/tasks.h"
 
 namespace corf::codegen {
 namespace {
@@ -119,37 +116,9 @@ Result<runtime::Image> emit(const std::vector<loop::Kernel>& kernels, const Emit
         std::min(kKernelsPerModule, kernels.size() - module * kKernelsPerModule));
   };
   std::vector<std::optional<Result<ModuleOutput>>> outputs(num_modules);
-  std::atomic<size_t> next = 0;
-  // Memory or the budget may end in any of the threads; then the others need not go on.
-  std::exception_ptr thrown;
-  std::mutex thrown_mutex;
-  auto work = [&] {
-    try {
-      for (size_t m = next++; m < num_modules; m = next++) {
-        outputs[m] = compile_module(part(m), m * kKernelsPerModule, options);
-      }
-    } catch (...) {
-      next = num_modules;
-      const std::lock_guard lock(thrown_mutex);
-      if (!thrown) thrown = std::current_exception();
-    }
-  };
-  {
-    std::vector<std::jthread> workers;
-    const size_t num_workers =
-        std::min(num_modules, static_cast<size_t>(std::max(options.threads, 1)));
-    const auto work_on_budget = [&, budget = shared_budget()] {
-      const BudgetScope scope(budget);
-      work();
-    };
-    try {
-      for (size_t i = 1; i < num_workers; ++i) workers.emplace_back(work_on_budget);
-    } catch (const std::exception&) {
-      // Without a thread more, those that there are do the work.
-    }
-    work();
-  }
-  if (thrown) std::rethrow_exception(thrown);
+  for_each_task(options.threads, num_modules, [&](size_t module, size_t) {
+    outputs[module] = compile_module(part(module), module * kKernelsPerModule, options);
+  });
   runtime::Image image;
   image.isa = std::string(to_string(options.isa));
   for (size_t m = 0; m < num_modules; ++m) {

@@ -4,27 +4,19 @@
 #include <fmt/format.h>
 #include <limits>
 #include <map>
+#include <memory>
 #include <optional>
-#include <set>
-#include <span>
 
 #include "fusion/group_nests.h"
 #include "search/choose_schedule.h"
-#include "search/choose_strips.h"
-#include "search/known_strips.h"
+#include "search/runs.h"
+#include "support/tasks.h"
 
 namespace corf::search {
 namespace {
 
 using fusion::FusionPlan;
 using fusion::GroupPlan;
-
-/// A way to run groups [first, end) of the unfused plan as one.
-struct Segment {
-  size_t first = 0;
-  GroupPlan group;
-  double time = 0;  // whoever wrote what it reads
-};
 
 /// The best known way to run all groups before some end, given how the last of them shares out what
 /// it writes.
@@ -42,20 +34,27 @@ class Fusing {
       : machine_(machine),
         time_(time),
         measured_(measured),
-        most_stages_(most_stages),
-        unfused_(unfused.groups),
-        plan_(std::move(unfused)),
-        search_(graph, plan_.storage, machine, time),
-        known_(graph, plan_.storage, search_.walks) {}
+        options_{most_stages, measured ? kMeasuredStrips : 1, !measured},
+        unfused_(unfused),
+        plan_(std::move(unfused)) {
+    for (size_t i = 0; i < num_workers(machine.threads, unfused_.groups.size()); ++i) {
+      finders_.push_back(
+          std::make_unique<RunFinder>(graph, machine, time, unfused_, options_, known_));
+    }
+  }
 
   FusionPlan run() {
-    const size_t n = unfused_.size();
+    const size_t n = unfused_.groups.size();
+    std::vector<Runs> runs(n + 1);
+    for_each_task(machine_.threads, n, [&](size_t task, size_t worker) {
+      runs[task + 1] = finders_[worker]->before(task + 1);
+    });
     std::vector<double> predicted(n + 1, std::numeric_limits<double>::max());
     std::vector<std::vector<State>> states(n + 1);
     predicted[0] = 0;
     states[0].emplace_back();
     for (size_t end = 1; end <= n; ++end) {
-      std::vector<Segment> segments = segments_before(end);
+      std::vector<Segment> segments = keep(std::move(runs[end]));
       for (const Segment& segment : segments) {
         predicted[end] = std::min(predicted[end], predicted[segment.first] + segment.time);
       }
@@ -89,44 +88,14 @@ class Fusing {
     return *std::min_element(states.begin(), states.end(), is_faster);
   }
 
-  /// The ways to run the groups that end before `end`, with predicted times; alone comes first.
-  std::vector<Segment> segments_before(size_t end) {
-    std::vector<Segment> segments;
-    for (GroupPlan& group : ways_alone(unfused_[end - 1])) {
-      const double time = group.nests.empty() ? 0 : time_(plan_.storage, group, nullptr);
-      segments.push_back({end - 1, std::move(group), time});
-    }
-    for (size_t first = end - 1; first-- > 0 && end - first <= most_stages_;) {
-      if (!is_compute(first) || !is_compute(end - 1)) break;
-      if (!is_related(first, end)) break;
-      ++plan_.search.num_runs;
-      StripChoice choice = fuse(first, end);
-      if (!choice.legal) {
-        refused_.push_back({first, end});
-        break;
-      }
-      for (TimedGroup& strips : choice.best) {
-        tried_.push_back({first, end, kLeastGain * strips.time});
-        segments.push_back({first, std::move(strips.group), kLeastGain * strips.time});
-      }
-    }
-    return segments;
-  }
-
-  /// As it is in the unfused plan, and with other axes shared out among the workers.
-  std::vector<GroupPlan> ways_alone(const GroupPlan& group) const {
-    std::vector<GroupPlan> ways{group};
-    if (measured_ || group.nests.size() != 1) return ways;
-    const auto& [nest, schedule] = group.nests[0];
-    if (schedule.partition_axis < 0) return ways;
-    for (int axis : schedule.parallel_order) {
-      if (axis == schedule.partition_axis) continue;
-      fusion::NestSchedule other = choose_schedule(nest, plan_.storage, machine_, axis);
-      if (other.partition_axis != axis) continue;
-      ways.push_back(group);
-      ways.back().nests[0].schedule = std::move(other);
-    }
-    return ways;
+  /// The segments of the runs; the rest is put down for explanations.
+  std::vector<Segment> keep(Runs runs) {
+    tried_.insert(tried_.end(), runs.tried.begin(), runs.tried.end());
+    if (runs.refused) refused_.push_back(*runs.refused);
+    plan_.search.num_runs += runs.effort.num_runs;
+    plan_.search.num_known += runs.effort.num_known;
+    plan_.search.num_priced += runs.effort.num_priced;
+    return std::move(runs.segments);
   }
 
   /// The segment behind each of the states; `after` keeps the best for each way to share it out.
@@ -177,56 +146,6 @@ class Fusing {
     return segment.time * (predicted_sum_ > 0 ? measured_sum_ / predicted_sum_ : 1);
   }
 
-  bool is_compute(size_t i) const { return unfused_[i].kind == fusion::GroupKind::kCompute; }
-
-  /// Whether a group in (first, end) reads what group `first` stores, or both read one value.
-  bool is_related(size_t first, size_t end) const {
-    std::set<int> roots;
-    const fusion::Nest& own = unfused_[first].nests[0].nest;
-    for (const auto& store : own.stores) roots.insert(store.access.root);
-    for (const auto& load : own.loads) {
-      if (!fusion::StorageView(plan_.storage).is_constant(load.root)) roots.insert(load.root);
-    }
-    for (size_t i = first + 1; i < end; ++i) {
-      for (const auto& load : unfused_[i].nests[0].nest.loads) {
-        if (roots.count(load.root)) return true;
-      }
-    }
-    return false;
-  }
-
-  StripChoice fuse(size_t first, size_t end) {
-    GroupPlan joined = join(first, end);
-    const std::string signature = known_.signature(std::span(unfused_).subspan(first, end - first));
-    if (const KnownStrips::Known* known = known_.find(signature)) {
-      if (std::optional<StripChoice> choice = as_known(*known, joined)) {
-        ++plan_.search.num_known;
-        return std::move(*choice);
-      }
-    }
-    StripChoice choice = choose_strips(search_, std::move(joined), measured_ ? kMeasuredStrips : 1);
-    plan_.search.num_priced += choice.num_priced;
-    known_.add(signature, choice);
-    return choice;
-  }
-
-  /// nullopt if the schedules do not fit the group after all.
-  std::optional<StripChoice> as_known(const KnownStrips::Known& known, const GroupPlan& joined) {
-    StripChoice choice{known.legal, 0, {}};
-    for (const KnownStrips::Known::Schedules& one : known.best) {
-      std::optional<TimedGroup> group = with_schedules(search_, joined, one.strips, one.nests);
-      if (!group) return std::nullopt;
-      choice.best.push_back(std::move(*group));
-    }
-    return choice;
-  }
-
-  GroupPlan join(size_t first, size_t end) const {
-    GroupPlan joined;
-    for (size_t i = first; i < end; ++i) joined.stages.push_back(unfused_[i].stages[0]);
-    return joined;
-  }
-
   /// Puts down what the search knows of running the kernels on both sides of each cut as one.
   /// `predicted`: the best times of the first groups of the unfused plan.
   void explain_cuts(const std::vector<double>& predicted) {
@@ -241,9 +160,9 @@ class Fusing {
   /// The cut in front of group `position` of the unfused plan.
   fusion::Cut cut_at(size_t position, const std::vector<double>& predicted) {
     fusion::Cut cut;
-    const Tried* best = nullptr;
+    const Runs::Tried* best = nullptr;
     double least_loss = std::numeric_limits<double>::max();
-    for (const Tried& one : tried_) {
+    for (const Runs::Tried& one : tried_) {
       if (one.first >= position || one.end <= position) continue;
       const double loss = one.time - (predicted[one.end] - predicted[one.first]);
       if (loss >= least_loss) continue;
@@ -251,26 +170,26 @@ class Fusing {
       best = &one;
     }
     if (best) {
-      cut.first = unfused_[best->first].stages[0].nodes[0];
-      cut.last = unfused_[best->end - 1].stages[0].nodes[0];
+      cut.first = unfused_.groups[best->first].stages[0].nodes[0];
+      cut.last = unfused_.groups[best->end - 1].stages[0].nodes[0];
       cut.time = best->time;
       cut.time_apart = predicted[best->end] - predicted[best->first];
       return cut;
     }
     for (const size_t side : {position - 1, position}) {
-      if (is_compute(side)) continue;
+      if (unfused_.groups[side].kind == fusion::GroupKind::kCompute) continue;
       cut.refusal = fmt::format("{} is not computed in strips",
-                                unfused_[side].kind == fusion::GroupKind::kRoutine
+                                unfused_.groups[side].kind == fusion::GroupKind::kRoutine
                                     ? "what a routine makes or takes"
                                     : "a copy");
       return cut;
     }
     const auto refused = std::find_if(refused_.begin(), refused_.end(), [&](const auto& range) {
-      return range.first < position && range.second > position;
+      return range.first < position && range.end > position;
     });
     if (refused != refused_.end()) {
-      cut.refusal = why_apart(search_, join(refused->first, refused->second));
-    } else if (!is_related(position - 1, position + 1)) {
+      cut.refusal = finders_[0]->why_apart(*refused);
+    } else if (!finders_[0]->is_related(position - 1, position + 1)) {
       cut.refusal = "the operator that runs next reads neither it nor what it reads";
     } else {
       cut.refusal = "no rings fit the second cache level with tiles that fit their strips";
@@ -281,19 +200,14 @@ class Fusing {
   const Machine& machine_;
   const GroupTime& time_;
   const MeasuredTime& measured_;
-  const size_t most_stages_;
+  const RunOptions options_;
   double measured_sum_ = 0, predicted_sum_ = 0;
-  const std::vector<GroupPlan> unfused_;
+  const FusionPlan unfused_;
   FusionPlan plan_;  // with the groups that were chosen, in the end
-  /// Runs of the unfused plan's groups that were tried as one kernel, and those that cannot be one.
-  struct Tried {
-    size_t first = 0, end = 0;
-    double time = 0;
-  };
-  std::vector<Tried> tried_;
-  std::vector<std::pair<size_t, size_t>> refused_;
-  StripSearch search_;
-  KnownStrips known_;
+  std::vector<Runs::Tried> tried_;
+  std::vector<Run> refused_;
+  KnownChoices known_;
+  std::vector<std::unique_ptr<RunFinder>> finders_;  // by worker
 };
 
 }  // namespace

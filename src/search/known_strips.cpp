@@ -71,7 +71,7 @@ class NestWords {
 
 }  // namespace
 
-std::string KnownStrips::signature(std::span<const fusion::GroupPlan> groups) {
+std::string RunWords::signature(std::span<const fusion::GroupPlan> groups) {
   std::string text;
   std::vector<graph::ValueId> order;
   std::map<graph::ValueId, size_t> numbers;
@@ -100,7 +100,7 @@ std::string KnownStrips::signature(std::span<const fusion::GroupPlan> groups) {
   return text;
 }
 
-const KnownStrips::Words& KnownStrips::words(const fusion::GroupPlan& group) {
+const RunWords::Words& RunWords::words(const fusion::GroupPlan& group) {
   auto [at, fresh] = words_.try_emplace(group.stages[0].nodes[0]);
   Words& own = at->second;
   if (!fresh) return own;
@@ -112,7 +112,7 @@ const KnownStrips::Words& KnownStrips::words(const fusion::GroupPlan& group) {
   return own;
 }
 
-std::string KnownStrips::facts(graph::ValueId id) const {
+std::string RunWords::facts(graph::ValueId id) const {
   const graph::Value& value = graph_.values[id];
   const fusion::Storage& place = storage_.values[id];
   const fusion::Root& root = storage_.roots[place.root];
@@ -123,20 +123,36 @@ std::string KnownStrips::facts(graph::ValueId id) const {
                      cache_.values_of[place.root].size(), static_cast<bool>(cache_.is_output[id]));
 }
 
-const KnownStrips::Known* KnownStrips::find(const std::string& signature) const {
-  const auto at = known_.find(signature);
-  return at == known_.end() ? nullptr : &at->second;
-}
+namespace {
 
-void KnownStrips::add(const std::string& signature, const StripChoice& choice) {
-  Known known{choice.legal, {}};
+KnownChoice schedules_of(const StripChoice& choice) {
+  KnownChoice known{choice.legal, {}};
   for (const TimedGroup& one : choice.best) {
     known.best.push_back({one.group.walk->schedule, {}});
     for (const fusion::ScheduledNest& nest : one.group.nests) {
       known.best.back().nests.push_back(nest.schedule);
     }
   }
-  known_.emplace(signature, std::move(known));
+  return known;
+}
+
+}  // namespace
+
+const KnownChoice& KnownChoices::find(const std::string& signature,
+                                      const std::function<StripChoice()>& search,
+                                      std::optional<StripChoice>& own) {
+  Entry* entry = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    entry = &entries_[signature];
+  }
+  const std::lock_guard searching(entry->searching);
+  if (!entry->found) {
+    own = search();
+    entry->choice = schedules_of(*own);
+    entry->found = true;
+  }
+  return entry->choice;
 }
 
 }  // namespace corf::search

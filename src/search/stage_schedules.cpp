@@ -23,7 +23,8 @@ StageSchedules::Key StageSchedules::key_of(const GroupPlan& group, size_t stage)
     if (!ring) return;
     const fusion::Storage& place = *ring->place_of(value);
     key.insert(key.end(), {place.root, place.offset, place.turning_dim, place.turning_rows});
-    key.insert(key.end(), place.strides.begin(), place.strides.end());
+    const Shape& shape = graph_.values[value].shape;
+    for (size_t d = 0; d < shape.size(); ++d) key.push_back(shape[d] > 1 ? place.strides[d] : 0);
   };
   const Nest& plain = walks_.nest_of(graph_, storage_, group.stages[stage]);
   for (const fusion::Access& load : plain.loads) add(load.value);

@@ -1,0 +1,107 @@
+#include "search/runs.h"
+
+#include <set>
+#include <span>
+
+#include "search/choose_schedule.h"
+
+namespace corf::search {
+
+using fusion::GroupPlan;
+
+Runs RunFinder::before(size_t end) {
+  Runs runs;
+  for (GroupPlan& group : ways_alone(unfused_.groups[end - 1])) {
+    const double time = group.nests.empty() ? 0 : search_.time(unfused_.storage, group, nullptr);
+    runs.segments.push_back({end - 1, std::move(group), time});
+  }
+  for (size_t first = end - 1; first-- > 0 && end - first <= options_.most_stages;) {
+    if (!is_compute(first) || !is_compute(end - 1)) break;
+    if (!is_related(first, end)) break;
+    ++runs.effort.num_runs;
+    StripChoice choice = fuse({first, end}, runs.effort);
+    if (!choice.legal) {
+      runs.refused = Run{first, end};
+      break;
+    }
+    for (TimedGroup& strips : choice.best) {
+      runs.tried.push_back({{first, end}, kLeastGain * strips.time});
+      runs.segments.push_back({first, std::move(strips.group), kLeastGain * strips.time});
+    }
+  }
+  return runs;
+}
+
+/// As it is in the unfused plan, and with other axes shared out among the workers.
+std::vector<GroupPlan> RunFinder::ways_alone(const GroupPlan& group) const {
+  std::vector<GroupPlan> ways{group};
+  if (!options_.other_splits || group.nests.size() != 1) return ways;
+  const auto& [nest, schedule] = group.nests[0];
+  if (schedule.partition_axis < 0) return ways;
+  for (int axis : schedule.parallel_order) {
+    if (axis == schedule.partition_axis) continue;
+    fusion::NestSchedule other = choose_schedule(nest, unfused_.storage, machine_, axis);
+    if (other.partition_axis != axis) continue;
+    ways.push_back(group);
+    ways.back().nests[0].schedule = std::move(other);
+  }
+  return ways;
+}
+
+bool RunFinder::is_compute(size_t i) const {
+  return unfused_.groups[i].kind == fusion::GroupKind::kCompute;
+}
+
+bool RunFinder::is_related(size_t first, size_t end) const {
+  std::set<int> roots;
+  const fusion::Nest& own = unfused_.groups[first].nests[0].nest;
+  for (const auto& store : own.stores) roots.insert(store.access.root);
+  for (const auto& load : own.loads) {
+    if (!fusion::StorageView(unfused_.storage).is_constant(load.root)) roots.insert(load.root);
+  }
+  for (size_t i = first + 1; i < end; ++i) {
+    for (const auto& load : unfused_.groups[i].nests[0].nest.loads) {
+      if (roots.count(load.root)) return true;
+    }
+  }
+  return false;
+}
+
+StripChoice RunFinder::fuse(const Run& run, fusion::SearchEffort& effort) {
+  GroupPlan joined = join(run);
+  const auto groups = std::span(unfused_.groups).subspan(run.first, run.end - run.first);
+  std::optional<StripChoice> own;
+  const KnownChoice& known = known_.find(
+      words_.signature(groups), [&] { return choose_strips(search_, joined, options_.num_best); },
+      own);
+  if (!own) {
+    if (std::optional<StripChoice> choice = as_known(known, joined)) {
+      ++effort.num_known;
+      return std::move(*choice);
+    }
+    own = choose_strips(search_, std::move(joined), options_.num_best);
+  }
+  effort.num_priced += own->num_priced;
+  return std::move(*own);
+}
+
+/// nullopt if the schedules do not fit the group after all.
+std::optional<StripChoice> RunFinder::as_known(const KnownChoice& known, const GroupPlan& joined) {
+  StripChoice choice{known.legal, 0, {}};
+  for (const KnownChoice::Schedules& one : known.best) {
+    std::optional<TimedGroup> group = with_schedules(search_, joined, one.strips, one.nests);
+    if (!group) return std::nullopt;
+    choice.best.push_back(std::move(*group));
+  }
+  return choice;
+}
+
+GroupPlan RunFinder::join(const Run& run) const {
+  GroupPlan joined;
+  for (size_t i = run.first; i < run.end; ++i) {
+    joined.stages.push_back(unfused_.groups[i].stages[0]);
+  }
+  return joined;
+}
+
+}  // namespace corf::search

@@ -1,0 +1,76 @@
+#pragma once
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "search/choose_strips.h"
+#include "search/find_plan.h"
+#include "search/known_strips.h"
+
+namespace corf::search {
+
+/// A way to run groups [first, end) of the unfused plan as one.
+struct Segment {
+  size_t first = 0;
+  fusion::GroupPlan group;
+  double time = 0;  // whoever wrote what it reads
+};
+
+/// Groups [first, end) of the unfused plan.
+struct Run {
+  size_t first = 0, end = 0;
+};
+
+/// The runs of groups that end before some group of the unfused plan.
+struct Runs {
+  std::vector<Segment> segments;  // the last group alone comes first
+  struct Tried : Run {
+    double time = 0;
+  };
+  std::vector<Tried> tried;    // as one kernel
+  std::optional<Run> refused;  // the first that cannot be one; no longer one is tried
+  fusion::SearchEffort effort;
+};
+
+struct RunOptions {
+  size_t most_stages = 1;
+  size_t num_best = 1;       // strips of each run
+  bool other_splits = true;  // of what runs alone, too
+};
+
+/// Finds the runs of one unfused plan's groups. Each worker has its own; they share what is known.
+class RunFinder {
+ public:
+  /// All outlive the object. `known` is of the same plan.
+  RunFinder(const graph::Graph& graph, const Machine& machine, const GroupTime& time,
+            const fusion::FusionPlan& unfused, const RunOptions& options, KnownChoices& known)
+      : machine_(machine),
+        options_(options),
+        unfused_(unfused),
+        search_(graph, unfused.storage, machine, time),
+        words_(graph, unfused.storage, search_.walks),
+        known_(known) {}
+
+  /// Those that end before group `end`, with predicted times.
+  Runs before(size_t end);
+  /// Whether a group in (first, end) reads what group `first` stores, or both read one value.
+  bool is_related(size_t first, size_t end) const;
+  /// What stands in the way of the run.
+  std::string why_apart(const Run& run) { return search::why_apart(search_, join(run)); }
+
+ private:
+  std::vector<fusion::GroupPlan> ways_alone(const fusion::GroupPlan& group) const;
+  StripChoice fuse(const Run& run, fusion::SearchEffort& effort);
+  std::optional<StripChoice> as_known(const KnownChoice& known, const fusion::GroupPlan& joined);
+  fusion::GroupPlan join(const Run& run) const;
+  bool is_compute(size_t i) const;
+
+  const Machine& machine_;
+  const RunOptions options_;
+  const fusion::FusionPlan& unfused_;
+  StripSearch search_;
+  RunWords words_;
+  KnownChoices& known_;
+};
+
+}  // namespace corf::search
