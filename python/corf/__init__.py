@@ -33,21 +33,41 @@ __all__ = [
     "GraphOptimizationLevel", "IOBinding", "InferenceSession", "Internal", "InvalidArgument",
     "InvalidModel", "IoError", "ModelMetadata", "NodeArg", "OrtValue", "OutOfMemory", "OverLimit",
     "Profile", "RunOptions", "SessionOptions", "TensorInfo", "Unsupported", "compile",
-    "get_all_providers", "get_available_providers", "get_device", "replace_onnxruntime",
-    "set_default_logger_severity", "set_default_logger_verbosity", "set_seed", "version",
+    "disable_telemetry_events", "enable_telemetry_events", "get_all_providers",
+    "get_available_providers", "get_build_info", "get_device", "get_version_string",
+    "replace_onnxruntime", "set_default_logger_severity", "set_default_logger_verbosity",
+    "set_seed", "version",
 ]
 
 
+# ---- accepted for ONNX Runtime's sake ----
+
 def set_default_logger_severity(severity: int) -> None:
-    """Accepted for ONNX Runtime's sake: there is no log to filter."""
+    """Without effect: there is no log to filter."""
 
 
 def set_default_logger_verbosity(verbosity: int) -> None:
-    """Accepted for ONNX Runtime's sake: there is no log to filter."""
+    """Without effect: there is no log to filter."""
 
 
 def set_seed(seed: int) -> None:
-    """Accepted for ONNX Runtime's sake: models are evaluated without random numbers."""
+    """Without effect: models are evaluated without random numbers."""
+
+
+def disable_telemetry_events() -> None:
+    """Without effect: nothing is ever reported to anybody."""
+
+
+def enable_telemetry_events() -> None:
+    """Without effect: nothing is ever reported to anybody."""
+
+
+def get_build_info() -> str:
+    return f"corf {__version__}"
+
+
+def get_version_string() -> str:
+    return __version__
 
 
 def replace_onnxruntime() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from corf._errors import InvalidArgument, Unsupported
+from corf._errors import InvalidArgument, InvalidModel, Unsupported
 from corf._library import TYPE_NAMES, Executable, Session, Shapes, TensorInfo
 
 # Numbers and lists of at most so many integers or truth values may decide shapes or branches, and
@@ -125,7 +125,8 @@ class LoadedModel:
         if not constants:
             try:
                 return self.session.compile(by_name), (shapes, ())
-            except Unsupported:
+            except (InvalidModel, Unsupported):
+                # Of branches that do not count, one may even be wrong for these shapes.
                 constants = self._constants(arrays)
                 if not constants:
                     raise
