@@ -181,11 +181,8 @@ Status import_trilu(NodeImport& node) {
   ValueId x = node.input(0);
   int rank = node.rank(x);
   if (rank < 2) return node.invalid("input of rank {}", rank);
-  int64_t k = 0;
-  if (node.has(1)) {
-    CORF_ASSIGN(auto values, node.known_ints(1, "k"));
-    if (values.size() != 1) return node.invalid("k is not one number");
-    k = values[0];
+  if (node.has(1) && num_elems(node.shape(node.input(1))) != 1) {
+    return node.invalid("k is not one number");
   }
   bool upper = node.int_attribute("upper", 1) != 0;
   graph::Compute compute;
@@ -193,14 +190,24 @@ Status import_trilu(NodeImport& node) {
   graph::Operand operand;
   operand.map = index::IndexMap::identity(rank);
   compute.operands = {operand};
+  std::vector<ValueId> inputs = {x};
   ScalarBody& body = compute.body;
   int element = body.operand(0, node.dtype(x));
   int distance = body.apply(ScalarOp::kSub, body.axis_index(rank - 1), body.axis_index(rank - 2));
-  int bound = body.constant_i64(k, DType::kI64);
+  int bound = -1;
+  if (const Tensor* known = node.has(1) ? node.known(node.input(1)) : nullptr;
+      known != nullptr || !node.has(1)) {
+    bound = body.constant_i64(known != nullptr ? known->at_i64(0) : 0, DType::kI64);
+  } else {
+    const ValueId k = reshape(node.graph, node.part("k"), node.input(1), {});
+    inputs.push_back(k);
+    compute.operands.emplace_back();
+    bound = body.cast(body.operand(1, node.dtype(k)), DType::kI64);
+  }
   int kept = upper ? body.apply(ScalarOp::kLessEqual, bound, distance)
                    : body.apply(ScalarOp::kLessEqual, distance, bound);
   body.apply(ScalarOp::kSelect, kept, element, number(body, 0, node.dtype(x)));
-  node.set_output(node.graph.add_compute(node.name(), std::move(compute), {x}));
+  node.set_output(node.graph.add_compute(node.name(), std::move(compute), std::move(inputs)));
   return {};
 }
 

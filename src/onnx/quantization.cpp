@@ -6,16 +6,44 @@
 namespace corf::onnx {
 namespace {
 
-/// A scale or zero point (one number, or one for each slice along an axis) as an operand that
-/// broadcasts over x. Errors: kUnsupported for blocks.
+/// One number for each block of elements along an axis, as one for each element of x.
+Result<ValueId> by_blocks(NodeImport& node, std::string_view suffix, ValueId factor, const Shape& x,
+                          int64_t wanted_axis) {
+  const Shape shape = node.shape(factor);
+  CORF_ASSIGN(const int axis, normal_axis(node, wanted_axis, static_cast<int>(x.size())));
+  const int64_t block = node.int_attribute("block_size", 0), blocks = shape[axis];
+  Shape expected = x;
+  expected[axis] = blocks;
+  const bool fits = shape == expected && block >= 1 && blocks >= 1 && x[axis] <= block * blocks &&
+                    x[axis] > block * (blocks - 1) && block <= x[axis];
+  if (!fits) {
+    return node.invalid("a scale or zero point of shape {} for {} in blocks of {}",
+                        to_string(shape), to_string(x), block);
+  }
+  Shape single = shape, repeated = shape, merged = x;
+  single.insert(single.begin() + axis + 1, 1);
+  repeated.insert(repeated.begin() + axis + 1, block);
+  merged[axis] = blocks * block;
+  const auto part = [&](const char* name) { return node.part(fmt::format("{}_{}", suffix, name)); };
+  const ValueId apart = reshape(node.graph, part("blocks"), factor, single);
+  const ValueId all = broadcast(node.graph, part("repeated"), apart, repeated);
+  const ValueId flat = reshape(node.graph, part("flat"), all, merged);
+  return slice(node.graph, node.part(suffix), flat, axis, 0, x[axis]);
+}
+
+/// A scale or zero point (one number, one for each slice along an axis, or one for each block) as
+/// an operand that broadcasts over x.
 Result<ValueId> along_axis(NodeImport& node, std::string_view suffix, ValueId factor,
                            const Shape& x, int64_t wanted_axis) {
   Shape shape = node.shape(factor);
   if (num_elems(shape) == 1) return reshape(node.graph, node.part(suffix), factor, {});
+  if (shape.size() == x.size() && shape.size() > 1 && node.has_attribute("block_size")) {
+    return by_blocks(node, suffix, factor, x, wanted_axis);
+  }
   if (shape.size() != 1) {
     return node.unsupported(
-        "a scale or zero point of shape {}; one for the tensor or for an axis "
-        "is supported",
+        "a scale or zero point of shape {}; one for the tensor, for an axis or for "
+        "blocks is supported",
         to_string(shape));
   }
   CORF_ASSIGN(int axis, normal_axis(node, wanted_axis, static_cast<int>(x.size())));

@@ -1,6 +1,7 @@
 #include <numeric>
 
 #include "onnx/compose.h"
+#include "onnx/indices.h"
 #include "support/checked.h"
 
 namespace corf::onnx {
@@ -260,15 +261,47 @@ ValueId run_along(NodeImport& node, const std::string& name, ValueId x, const Ru
   return slice(node.graph, name + "/slice", all, how.axis, 0, extent);
 }
 
+/// Along the axis that only a run knows: along each, and the choice between them.
+Result<ValueId> run_along_any(NodeImport& node, ValueId x, Running how) {
+  const int rank = node.rank(x);
+  if (rank == 0) return node.invalid("a scalar has no axis");
+  CORF_ASSIGN(const ValueId checked, checked_indices(node, "axis", node.input(1), {rank}));
+  const ValueId axis = reshape(node.graph, node.part("axis_number"), checked, {});
+  ValueId y = -1;
+  for (how.axis = 0; how.axis < rank; ++how.axis) {
+    const std::string name = node.part(fmt::format("along{}", how.axis));
+    const ValueId along = run_along(node, name, x, how);
+    if (y < 0) {
+      y = along;
+      continue;
+    }
+    y = per_element(node.graph, name + "/chosen", {y, along, axis},
+                    [&](ScalarBody& b, const std::vector<int>& in) {
+                      const auto is = [&](int64_t number) {
+                        const int constant = b.constant_i64(number, b.nodes[in[2]].dtype);
+                        return b.apply(ScalarOp::kEqual, in[2], constant);
+                      };
+                      const int wanted = b.apply(ScalarOp::kOr, is(how.axis), is(how.axis - rank));
+                      return b.apply(ScalarOp::kSelect, wanted, in[1], in[0]);
+                    });
+  }
+  return y;
+}
+
 /// out[i] = sum or product of x[j], j <= i (j < i if exclusive).
 Status import_running(NodeImport& node, Combiner combiner) {
   CORF_RETURN_IF_ERROR(node.require_inputs(2));
   ValueId x = node.input(0);
+  if (num_elems(node.shape(node.input(1))) != 1) return node.invalid("its axis is not one number");
+  Running how = {combiner, 0, node.int_attribute("exclusive", 0) != 0,
+                 node.int_attribute("reverse", 0) != 0};
+  if (node.known(node.input(1)) == nullptr) {
+    CORF_ASSIGN(const ValueId y, run_along_any(node, x, how));
+    node.set_output(y);
+    return {};
+  }
   CORF_ASSIGN(auto axis_values, node.known_ints(1, "axis"));
-  if (axis_values.size() != 1) return node.invalid("its axis is not one number");
-  CORF_ASSIGN(int axis, normal_axis(node, axis_values[0], node.rank(x)));
-  const Running how = {combiner, axis, node.int_attribute("exclusive", 0) != 0,
-                       node.int_attribute("reverse", 0) != 0};
+  CORF_ASSIGN(how.axis, normal_axis(node, axis_values[0], node.rank(x)));
   node.set_output(run_along(node, node.name(), x, how));
   return {};
 }

@@ -335,6 +335,7 @@ Status import_tile(NodeImport& node) {
 struct Padding {
   std::vector<int64_t> before, after;  // by dimension; negative values cut off
   double value = 0;
+  int value_input = -1;  // where only a run knows the value
 };
 
 Result<Padding> read_padding(NodeImport& node) {
@@ -350,8 +351,11 @@ Result<Padding> read_padding(NodeImport& node) {
     CORF_RETURN_IF_ERROR(node.require_inputs(2));
     CORF_ASSIGN(pads, node.known_ints(1, "pads"));
     if (node.has(2) && num_elems(node.shape(node.input(2))) > 0) {
-      CORF_ASSIGN(auto values, node.known_floats(2, "constant_value"));
-      padding.value = values[0];
+      if (const Tensor* known = node.known(node.input(2))) {
+        padding.value = known->at_f64(0);
+      } else {
+        padding.value_input = 2;
+      }
     }
     if (node.has(3)) {
       CORF_ASSIGN(wanted_axes, node.known_ints(3, "axes"));
@@ -389,6 +393,35 @@ index::Expr mirrored(const std::string& mode, const index::Expr& coordinate, int
   return min(min(phase, index::Expr(2 * (extent - 1)) - phase), extent - 1);
 }
 
+/// x with `before` elements of the one value that `value` holds in front of each dimension, and so
+/// many behind that it has the shape `to`.
+ValueId padded_with(NodeImport& node, ValueId x, const std::vector<int64_t>& before, ValueId value,
+                    const Shape& to) {
+  const Shape from = node.shape(x);
+  graph::Compute compute;
+  compute.operands.resize(2);
+  compute.operands[0].guarded = true;
+  ScalarBody& body = compute.body;
+  const int element = body.operand(0, node.dtype(x));
+  const int filling = body.operand(1, node.dtype(value));
+  int inside = -1;
+  const auto require = [&](ScalarOp op, int a, int b) {
+    const int condition = body.apply(op, a, b);
+    inside = inside < 0 ? condition : body.apply(ScalarOp::kAnd, inside, condition);
+  };
+  for (size_t d = 0; d < to.size(); ++d) {
+    compute.space.axes.push_back({fmt::format("d{}", d), to[d], index::AxisKind::kParallel});
+    const auto axis = static_cast<int>(d);
+    compute.operands[0].map.exprs.push_back(index::Expr::variable(axis) - before[d]);
+    if (to[d] == from[d]) continue;
+    const auto number = [&](int64_t at) { return body.constant_i64(at, DType::kI64); };
+    require(ScalarOp::kLessEqual, number(before[d]), body.axis_index(axis));
+    require(ScalarOp::kLess, body.axis_index(axis), number(before[d] + from[d]));
+  }
+  body.apply(ScalarOp::kSelect, inside, element, filling);
+  return node.graph.add_compute(node.name(), std::move(compute), {x, value});
+}
+
 Status import_pad(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(1));
   ValueId x = node.input(0);
@@ -424,6 +457,12 @@ Status import_pad(NodeImport& node) {
     if (cut != from) x = node.graph.add_view(node.part("cut"), slice_view, {x}, cut);
     graph::Pad pad{padding.before, padding.value};
     for (int64_t& before : pad.before) before = std::max<int64_t>(0, before);
+    if (padding.value_input >= 0 && to != cut) {
+      const ValueId value =
+          reshape(node.graph, node.part("value"), node.input(padding.value_input), {});
+      node.set_output(padded_with(node, x, pad.before, value, to));
+      return {};
+    }
     node.set_output(to == cut ? x : node.graph.add_view(node.name(), std::move(pad), {x}, to));
     return {};
   }
