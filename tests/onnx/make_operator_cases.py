@@ -13,6 +13,7 @@ import onnxruntime
 from onnx import helper
 
 MICROSOFT = "com.microsoft"
+LEARNING = "ai.onnx.ml"
 NAMES = {np.dtype(key): name for key, name in (
     ("float32", "f32"), ("float64", "f64"), ("float16", "f16"), ("int64", "i64"), ("int32", "i32"),
     ("int8", "i8"), ("uint8", "u8"), ("bool", "bool"))}
@@ -44,11 +45,12 @@ class Cases:
     def integers(self, low, high, *shape, dtype=np.int64):
         return self.random.integers(low, high, shape).astype(dtype)
 
-    def add(self, op, inputs, num_outputs=1, wanted=None, domain=MICROSOFT, opset=17, tolerance=1e-5,
-            **attributes):
+    def add(self, op, inputs, num_outputs=1, wanted=None, domain=MICROSOFT, version=1, opset=17,
+            tolerance=1e-5, **attributes):
         """`wanted`: the outputs that are asked for, of num_outputs; all if it is None."""
         wanted = range(num_outputs) if wanted is None else wanted
-        outputs = [f"y{i}" if i in wanted else "" for i in range(num_outputs)]
+        # Labels that are strings need a name, though nobody asks for them.
+        outputs = [f"y{i}" if i in wanted or domain == LEARNING else "" for i in range(num_outputs)]
         inputs = [value if value is None or isinstance(value, Known) else np.asarray(value)
                   for value in inputs]
         arrays = {f"x{i}": value for i, value in enumerate(inputs) if value is not None}
@@ -59,12 +61,12 @@ class Cases:
             [node], "case",
             [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype),
                                            value.shape) for name, value in fed.items()],
-            [onnx.ValueInfoProto(name=name) for name in outputs if name],
+            [onnx.ValueInfoProto(name=outputs[i]) for i in wanted],
             [onnx.numpy_helper.from_array(value.value, name) for name, value in arrays.items()
              if isinstance(value, Known)])
         imports = [helper.make_opsetid("", opset)]
         if domain:
-            imports.append(helper.make_opsetid(domain, 1))
+            imports.append(helper.make_opsetid(domain, version))
         model = helper.make_model(graph, opset_imports=imports, ir_version=8)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -75,7 +77,8 @@ class Cases:
             f"{domain + '.' if domain else ''}{op} {opset}",
             " ".join(map(tensor_text, inputs)),
             " ".join(f"{name}={value_text(value)}" for name, value in attributes.items()),
-            " ".join(tensor_text(next(results)) if name else "-" for name in outputs),
+            " ".join(tensor_text(next(results)) if i in wanted else "-"
+                     for i in range(num_outputs)),
             f"{tolerance:g}"]))
 
 
@@ -261,6 +264,128 @@ def add_quantized(cases):
                   tolerance=3e-2)
 
 
+def add_features(cases):
+    x = cases.normal(3, 4, scale=2.0)
+    ml = {"domain": LEARNING}
+    for value in (x, cases.integers(-5, 5, 3, 4)):
+        cases.add("Scaler", [value], offset=[0.5, -1.0, 0.0, 2.0], scale=[2.0, 0.5, 1.0, -1.0], **ml)
+        cases.add("Normalizer", [value], norm="L1", **ml)
+    cases.add("Scaler", [x], offset=[0.5], scale=[2.0], **ml)
+    x[1] = 0
+    for norm in ("MAX", "L2"):
+        cases.add("Normalizer", [x], norm=norm, **ml)
+    cases.add("Binarizer", [x], threshold=0.5, **ml)
+    gaps = x.copy()
+    gaps[0, 1] = gaps[2, 3] = np.nan
+    cases.add("Imputer", [gaps], imputed_value_floats=[1.0, 2.0, 3.0, 4.0],
+              replaced_value_float=float("nan"), **ml)
+    cases.add("Imputer", [x], imputed_value_floats=[7.0], replaced_value_float=0.0, **ml)
+    cases.add("Imputer", [cases.integers(0, 3, 3, 4)], imputed_value_int64s=[9],
+              replaced_value_int64=1, **ml)
+    cases.add("ArrayFeatureExtractor", [x, np.array([[3, 0]])], **ml)
+    cases.add("ArrayFeatureExtractor", [x[0], Known([2])], **ml)
+    cases.add("FeatureVectorizer", [x, cases.normal(3, 2)], inputdimensions=[4, 2], **ml)
+    cases.add("OneHotEncoder", [cases.integers(0, 5, 2, 3)], cats_int64s=[0, 2, 4], zeros=1, **ml)
+    cases.add("LabelEncoder", [cases.integers(0, 5, 6)], keys_int64s=[0, 3, 4],
+              values_int64s=[10, -7, 5], default_int64=-1, version=2, **ml)
+    cases.add("LabelEncoder", [np.array([1, np.nan, 0.5, 3], np.float32)],
+              keys_floats=[0.5, float("nan"), 1.0], values_floats=[2.0, 4.0, 8.0],
+              default_float=-1.5, version=4, **ml)
+    cases.add("LabelEncoder", [cases.integers(0, 5, 6)], keys_int64s=[0, 3], values_floats=[0.5, 2.0],
+              default_float=9.0, version=2, **ml)
+
+
+def add_linear_models(cases):
+    x = cases.normal(5, 3)
+    ml = {"domain": LEARNING}
+    weights = cases.normal(9).tolist()
+    for transform in ("NONE", "LOGISTIC", "SOFTMAX", "PROBIT"):
+        if transform != "PROBIT":
+            cases.add("LinearClassifier", [x], 2, coefficients=weights, intercepts=[0.5, -0.5, 0.0],
+                      classlabels_ints=[3, 7, 5], post_transform=transform, **ml)
+            cases.add("LinearClassifier", [x], 2, coefficients=weights[:6], intercepts=[0.5, -0.5],
+                      classlabels_ints=[0, 1], post_transform=transform, **ml)
+        scale = 0.125 if transform == "PROBIT" else 1.0  # of numbers between 0 and 1
+        cases.add("LinearRegressor", [scale * np.abs(x)],
+                  coefficients=np.abs(weights[:6]).tolist() if scale < 1 else weights[:6],
+                  intercepts=[0.25, 0.125], targets=2, post_transform=transform, **ml)
+    for transform in ("NONE", "LOGISTIC"):
+        cases.add("LinearClassifier", [x], 2, coefficients=weights[:3], intercepts=[0.25],
+                  classlabels_ints=[4, 2], post_transform=transform, **ml)
+    cases.add("LinearClassifier", [x], 2, [1], coefficients=weights, intercepts=[0.5, -0.5, 0.0],
+              classlabels_strings=["a", "b", "c"], **ml)
+    cases.add("LinearRegressor", [x], coefficients=weights[:3], **ml)
+    vectors = cases.normal(12).tolist()
+    for kernel, parameters in (("LINEAR", [0.0, 0.0, 0.0]), ("POLY", [0.5, 1.0, 3.0]),
+                               ("RBF", [0.5, 0.0, 3.0]), ("SIGMOID", [0.25, 0.5, 3.0])):
+        cases.add("SVMRegressor", [x], kernel_type=kernel, kernel_params=parameters, n_supports=4,
+                  support_vectors=vectors, coefficients=[1.0, -0.5, 0.25, -1.0], rho=[0.125], **ml)
+    cases.add("SVMRegressor", [x], kernel_type="RBF", kernel_params=[0.5, 0.0, 3.0], n_supports=4,
+              support_vectors=vectors, coefficients=[1.0, -0.5, 0.25, -1.0], rho=[0.125],
+              one_class=1, **ml)
+
+
+def random_trees(cases, count, prefix, targets, modes=("BRANCH_LEQ",), positive=False):
+    """Attributes of trees of three inner nodes over three features; leaves add to all targets."""
+    result = {f"nodes_{name}": [] for name in (
+        "treeids", "nodeids", "featureids", "truenodeids", "falsenodeids", "modes", "values",
+        "missing_value_tracks_true")}
+    leaves = {f"{prefix}_{name}": [] for name in ("treeids", "nodeids", "ids", "weights")}
+    for tree in range(count):
+        for node, children in enumerate([(1, 2), (3, 4), (5, 6), None, None, None, None]):
+            row = (tree, node, int(cases.integers(0, 3)) if children else 0,
+                   *(children or (0, 0)), modes[node % len(modes)] if children else "LEAF",
+                   float(cases.normal()) if children else 0.0, int(cases.integers(0, 2)))
+            for name, value in zip(result, row):
+                result[name].append(value)
+            for target in targets if children is None else []:
+                weight = float(cases.normal())
+                row = (tree, node, target, abs(weight) if positive else weight)
+                for name, value in zip(leaves, row):
+                    leaves[name].append(value)
+    return result | leaves
+
+
+def add_trees(cases):
+    x = cases.normal(6, 3)
+    x[2, 1] = np.nan
+    ml = {"domain": LEARNING, "version": 3}
+    modes = [f"BRANCH_{name}" for name in ("LEQ", "LT", "GTE", "GT", "NEQ")]
+    for aggregate in ("SUM", "AVERAGE", "MIN", "MAX"):
+        cases.add("TreeEnsembleRegressor", [x], n_targets=2, aggregate_function=aggregate,
+                  base_values=[0.5, -0.25], **random_trees(cases, 3, "target", [0, 1], modes), **ml)
+    cases.add("TreeEnsembleRegressor", [x], n_targets=2, post_transform="LOGISTIC",
+              **random_trees(cases, 2, "target", [0, 1]), **ml)
+    cases.add("TreeEnsembleClassifier", [cases.integers(-2, 3, 4, 3)], 2,
+              classlabels_int64s=[0, 1, 2], **random_trees(cases, 2, "class", [0, 1, 2]), **ml)
+    cases.add("TreeEnsembleRegressor", [cases.normal(4, 3, dtype=np.float64)], n_targets=1,
+              **random_trees(cases, 2, "target", [0]), **ml)
+    for transform in ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO"):
+        cases.add("TreeEnsembleClassifier", [x], 2, classlabels_int64s=[4, 2, 9],
+                  post_transform=transform, **random_trees(cases, 2, "class", [0, 1, 2]), **ml)
+        if transform in ("NONE", "LOGISTIC"):
+            for positive in (False, True):
+                cases.add("TreeEnsembleClassifier", [x], 2, classlabels_int64s=[4, 2],
+                          post_transform=transform,
+                          **random_trees(cases, 2, "class", [0], positive=positive), **ml)
+    forest = random_trees(cases, 2, "class", [0, 1])
+    shares = cases.integers(1, 8, 8) / 16
+    forest["class_weights"] = np.stack([shares, 0.5 - shares], axis=1).ravel().tolist()
+    cases.add("TreeEnsembleClassifier", [x], 2, classlabels_int64s=[0, 1], **forest, **ml)
+
+    def tensor(values, dtype=np.float32):
+        return onnx.numpy_helper.from_array(np.array(values, dtype), "t")
+
+    # Node 0 asks for a set, a tree is a leaf.
+    x[:, 0] = [1, 2, 3, 0, 2, 5]
+    cases.add("TreeEnsemble", [x], domain=LEARNING, version=5, opset=21, n_targets=2,
+              tree_roots=[0, 2], nodes_featureids=[0, 2, 0], nodes_modes=tensor([6, 0, 0], np.uint8),
+              nodes_splits=tensor([0, 0.25, 0]), nodes_truenodeids=[0, 1, 3],
+              nodes_falsenodeids=[1, 2, 3], nodes_trueleafs=[1, 1, 1], nodes_falseleafs=[0, 1, 1],
+              membership_values=tensor([1, 2, np.nan]), leaf_targetids=[0, 1, 0, 1],
+              leaf_weights=tensor([1, 2, 4, 0.5]))
+
+
 def add_others(cases):
     x = cases.normal(2, 3, 4)
     cases.add("Trilu", [x, Known(np.int64(1))], upper=1)
@@ -270,7 +395,7 @@ def add_others(cases):
 def main():
     cases = Cases(27)
     for add in (add_products, add_activations, add_normalizations, add_attention, add_grouped,
-                add_quantized, add_others):
+                add_quantized, add_features, add_linear_models, add_trees, add_others):
         add(cases)
     path = pathlib.Path(__file__).with_name("operator_cases.txt")
     path.write_text(HEADER + "\n".join(cases.lines) + "\n")

@@ -57,7 +57,7 @@ void expect_error(const Result<std::vector<Tensor>>& result, ErrorCode code,
 
 TEST(Routines, TableListsWhatCanBePrepared) {
   const auto names = routine_names();
-  EXPECT_EQ(names.size(), 10u);
+  EXPECT_EQ(names.size(), 11u);
   EXPECT_TRUE(std::is_sorted(names.begin(), names.end()));
   for (const std::string_view name : names) {
     EXPECT_TRUE(has_routine(name));
@@ -248,6 +248,53 @@ TEST(GatherNd, ElementsSlicesAndBatches) {
                ErrorCode::kInvalidArgument, "index 2");
   expect_error(run("GatherND", {data, tensor<int64_t>({1, 4}, {0, 0, 0, 0})}, {{DType::kF32, {1}}}),
                ErrorCode::kInvalidModel, "1x4");
+}
+
+// ---- TreeEnsemble -----------------------------------------------------------------------------
+
+/// Feature 1 <= 2 ? (feature 0 == 5 ? 1 : 2) : 4 to target 0, and a tree that is a leaf: 8 to 1.
+struct Trees {
+  std::vector<int32_t> nodes = {1, 0, 1, 4, 0, 4, 2, 3, 0, 6, 0, 1,
+                                0, 6, 1, 2, 0, 6, 2, 3, 0, 6, 3, 4};
+  std::vector<int32_t> roots = {0, 5};
+
+  Result<std::vector<Tensor>> run_on(const Tensor& x, int64_t aggregate = 1) const {
+    const std::vector<Tensor> inputs = {x,
+                                        tensor<int32_t>({6, 4}, nodes),
+                                        tensor<float>({6}, {2, 5, 0, 0, 0, 0}),
+                                        tensor<int32_t>({4}, {0, 0, 0, 1}),
+                                        tensor<double>({4}, {1, 2, 4, 8}),
+                                        tensor<int32_t>({2}, roots)};
+    return run("TreeEnsemble", inputs, {{DType::kF32, {x.shape()[0], 2}}},
+               {{"aggregate", aggregate}});
+  }
+};
+
+TEST(TreeEnsemble, RowsGoTheirWay) {
+  const Tensor x = tensor<float>({4, 2}, {5, 2, 4, 1, 5, 3, 5, kNan});
+  const auto sums = Trees().run_on(x);
+  ASSERT_TRUE(sums.ok()) << sums.error().message;
+  EXPECT_EQ(elems<float>((*sums)[0]), (std::vector<float>{1, 8, 2, 8, 4, 8, 4, 8}));
+  Trees tracking;
+  tracking.nodes[1] += 8;  // NaN goes the way of true
+  EXPECT_EQ(elems<float>((*tracking.run_on(x))[0])[6], 1);
+  EXPECT_EQ(elems<float>((*Trees().run_on(x, 0))[0])[0], 0.5);
+}
+
+TEST(TreeEnsemble, NumbersThatDoNotFitAddNothing) {
+  const Tensor x = tensor<float>({1, 2}, {5, 2});
+  for (const auto& [place, number] : std::vector<std::pair<size_t, int32_t>>{
+           {0, 7}, {0, -1}, {2, 0}, {2, 99}, {2, -5}, {6, 1}, {10, 77}, {11, -3}}) {
+    Trees damaged;
+    damaged.nodes[place] = number;
+    const auto sums = damaged.run_on(x);
+    ASSERT_TRUE(sums.ok());
+    EXPECT_EQ(elems<float>((*sums)[0]), (std::vector<float>{0, 8})) << place << " " << number;
+  }
+  Trees rootless;
+  rootless.roots = {-1, 6};
+  EXPECT_EQ(elems<float>((*rootless.run_on(x))[0]), (std::vector<float>{0, 0}));
+  expect_error(Trees().run_on(x, 4), ErrorCode::kInvalidModel, "'aggregate' is 4");
 }
 
 // ---- CumSum -----------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ constexpr std::array kRoutines = {
     Routine{"ScatterElements", prepare_scatter_elements},
     Routine{"ScatterND", prepare_scatter_nd},
     Routine{"TopK", prepare_top_k},
+    Routine{"TreeEnsemble", prepare_tree_ensemble},
 };
 
 /// No product of some of the extents overflows, nor a small multiple of it.
