@@ -67,6 +67,29 @@ Status import_top_k(NodeImport& node) {
   return {};
 }
 
+/// Determinants or inverses of the square matrices in the last two dimensions.
+Status import_matrices(NodeImport& node, const std::string& routine) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(1));
+  ValueId x = node.input(0);
+  const DType dtype = node.dtype(x);
+  const Shape shape = node.shape(x);
+  constexpr int64_t kMostRows = 1 << 12;
+  if (shape.size() < 2 || shape.back() != shape[shape.size() - 2] || shape.back() > kMostRows) {
+    return node.invalid("{} holds no square matrices of at most {} rows", to_string(shape),
+                        kMostRows);
+  }
+  const DType wide = dtype == DType::kF64 ? DType::kF64 : DType::kF32;
+  x = cast(node.graph, node.part("wide"), x, wide);
+  const Shape result = routine == "Inverse" ? shape : Shape(shape.begin(), shape.end() - 2);
+  const ValueId y =
+      node.graph.add_opaque(node.part("elimination"), {routine, {}}, {x}, {{wide, result}})[0];
+  node.set_output(cast(node.graph, node.name(), y, dtype));
+  return {};
+}
+
+Status import_det(NodeImport& node) { return import_matrices(node, "Det"); }
+Status import_inverse(NodeImport& node) { return import_matrices(node, "Inverse"); }
+
 Status check_scatter(const NodeImport& node, ValueId data, ValueId indices, ValueId updates) {
   CORF_RETURN_IF_ERROR(require_same_type(node, {data, updates}));
   DType dtype = node.dtype(indices);
@@ -269,6 +292,7 @@ Status import_lstm(NodeImport& node) { return import_recurrence(node, 4, 8); }
 
 constexpr Operator kOperators[] = {
     {"BitCast", 26, import_bit_cast},
+    {"Det", 11, import_det},
     {"GRU", 1, import_gru},
     {"LSTM", 1, import_lstm},
     {"RNN", 1, import_rnn},
@@ -277,6 +301,7 @@ constexpr Operator kOperators[] = {
     {"ScatterND", 11, import_scatter_nd},
     {"TopK", 1, import_top_k},
     {"com.microsoft.DynamicQuantizeLSTM", 0, import_dynamic_quantize_lstm},
+    {"com.microsoft.Inverse", 0, import_inverse},
 };
 
 }  // namespace

@@ -390,6 +390,7 @@ def add_others(cases):
     x = cases.normal(2, 3, 4)
     cases.add("Trilu", [x, Known(np.int64(1))], upper=1)
     cases.add("Trilu", [x], upper=0)
+    cases.add("Inverse", [cases.normal(2, 4, 4) + 4 * np.eye(4, dtype=np.float32)])
 
 
 def main():

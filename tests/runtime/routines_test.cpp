@@ -57,7 +57,7 @@ void expect_error(const Result<std::vector<Tensor>>& result, ErrorCode code,
 
 TEST(Routines, TableListsWhatCanBePrepared) {
   const auto names = routine_names();
-  EXPECT_EQ(names.size(), 11u);
+  EXPECT_EQ(names.size(), 13u);
   EXPECT_TRUE(std::is_sorted(names.begin(), names.end()));
   for (const std::string_view name : names) {
     EXPECT_TRUE(has_routine(name));
@@ -295,6 +295,26 @@ TEST(TreeEnsemble, NumbersThatDoNotFitAddNothing) {
   rootless.roots = {-1, 6};
   EXPECT_EQ(elems<float>((*rootless.run_on(x))[0]), (std::vector<float>{0, 0}));
   expect_error(Trees().run_on(x, 4), ErrorCode::kInvalidModel, "'aggregate' is 4");
+}
+
+// ---- Det, Inverse -----------------------------------------------------------------------------
+
+TEST(Det, OfEachMatrix) {
+  const Tensor x = tensor<double>({3, 2, 2}, {1, 2, 3, 4, 0, 1, 1, 0, 1, 2, 2, 4});
+  const auto r = run("Det", {x}, {{DType::kF64, {3}}});
+  ASSERT_TRUE(r.ok()) << r.error().message;
+  EXPECT_EQ(elems<double>((*r)[0]), (std::vector<double>{-2, -1, 0}));
+  EXPECT_EQ(elems<float>((*run("Det", {tensor<float>({0, 0}, {})}, {{DType::kF32, {}}}))[0])[0], 1);
+  expect_error(run("Det", {tensor<float>({2, 3}, {0, 0, 0, 0, 0, 0})}, {{DType::kF32, {}}}),
+               ErrorCode::kInvalidModel, "no square matrices");
+}
+
+TEST(Inverse, OfEachMatrix) {
+  const Tensor x = tensor<float>({2, 3, 3}, {2, 0, 0, 0, 4, 0, 0, 0, 8, 0, 1, 0, 0, 0, 1, 1, 0, 2});
+  const auto r = run("Inverse", {x}, {{DType::kF32, {2, 3, 3}}});
+  ASSERT_TRUE(r.ok()) << r.error().message;
+  EXPECT_EQ(elems<float>((*r)[0]),
+            (std::vector<float>{0.5, 0, 0, 0, 0.25, 0, 0, 0, 0.125, 0, -2, 1, 1, 0, 0, 0, 1, 0}));
 }
 
 // ---- CumSum -----------------------------------------------------------------------------------
