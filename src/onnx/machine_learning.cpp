@@ -1,4 +1,4 @@
-// Features and linear models of ai.onnx.ml, as core nodes. Trees: tree_ensembles.cpp.
+// Features and linear models of ai.onnx.ml, as core nodes.
 #include <cmath>
 #include <limits>
 
@@ -312,82 +312,6 @@ Status import_linear_classifier(NodeImport& node) {
   return {};
 }
 
-/// Of a row and each of the vectors: a function of their product, or of their distance.
-Result<ValueId> kernels(NodeImport& node, ValueId x, const std::vector<double>& vectors,
-                        int64_t count) {
-  const std::string kind = node.string_attribute("kernel_type", "LINEAR");
-  const auto parameters = node.floats_attribute("kernel_params");
-  const auto parameter = [&](size_t i) { return i < parameters.size() ? parameters[i] : 0.0; };
-  const double gamma = parameter(0), coefficient = parameter(1), degree = parameter(2);
-  const Shape shape = node.shape(x);
-  const ValueId table = node.graph.add_constant(
-      node.part("vectors"), filled(DType::kF32, {count, shape[1]},
-                                   [&](int64_t i) { return vectors[static_cast<size_t>(i)]; }));
-  if (kind == "RBF") {
-    const ValueId rows = reshape(node.graph, node.part("rows"), x, {shape[0], 1, shape[1]});
-    const ValueId gap = binary(node.graph, node.part("differences"), ScalarOp::kSub, rows, table);
-    const ValueId distance = graph::reduce(
-        node.graph, node.part("distances"), gap, Combiner::kSum, {2}, false,
-        [](ScalarBody& b, int element) { return b.apply(ScalarOp::kMul, element, element); });
-    return per_element(node.graph, node.part("kernels"), {distance},
-                       [&](ScalarBody& b, const std::vector<int>& in) {
-                         return b.apply(ScalarOp::kExp, b.apply(ScalarOp::kMul, in[0],
-                                                                b.constant(-gamma, DType::kF32)));
-                       });
-  }
-  const ValueId product = graph::matmul(node.graph, node.part("products"), x, table, false, true);
-  if (kind == "LINEAR") return product;
-  if (kind != "POLY" && kind != "SIGMOID") return node.invalid("unknown kernel_type '{}'", kind);
-  return per_element(
-      node.graph, node.part("kernels"), {product}, [&](ScalarBody& b, const std::vector<int>& in) {
-        const auto real = [&](double value) { return b.constant(value, DType::kF32); };
-        const int line =
-            b.apply(ScalarOp::kAdd, b.apply(ScalarOp::kMul, in[0], real(gamma)), real(coefficient));
-        if (kind == "SIGMOID") return b.apply(ScalarOp::kTanh, line);
-        return b.apply(ScalarOp::kPow, line, real(degree));
-      });
-}
-
-/// The weighted sum of kernels, or, without vectors, a linear function of x.
-Status import_svm_regressor(NodeImport& node) {
-  CORF_RETURN_IF_ERROR(node.require_inputs(1));
-  CORF_ASSIGN(ValueId x, feature_rows(node, node.input(0)));
-  x = cast(node.graph, node.part("x_f32"), x, DType::kF32);
-  const auto vectors = node.floats_attribute("support_vectors");
-  const auto coefficients = node.floats_attribute("coefficients");
-  const auto rho = node.floats_attribute("rho");
-  const int64_t features = node.shape(x)[1], count = node.int_attribute("n_supports", 0);
-  const auto num_coefficients = static_cast<int64_t>(coefficients.size());
-  if (rho.empty() || count < 0 || num_coefficients != (count > 0 ? count : features) ||
-      (count > 0 && (static_cast<int64_t>(vectors.size()) % count != 0 ||
-                     static_cast<int64_t>(vectors.size()) / count != features))) {
-    return node.invalid("{} vectors, {} coefficients and {} numbers rho for {} features", count,
-                        coefficients.size(), rho.size(), features);
-  }
-  ValueId terms = x;
-  if (count > 0) {
-    CORF_ASSIGN(terms, kernels(node, x, vectors, count));
-  }
-  const ValueId weights = node.graph.add_constant(
-      node.part("coefficients"), filled(DType::kF32, {num_coefficients, 1}, [&](int64_t i) {
-        return coefficients[static_cast<size_t>(i)];
-      }));
-  const ValueId sum = graph::matmul(node.graph, node.part("sum"), terms, weights);
-  const bool one_class = node.int_attribute("one_class", 0) != 0;
-  const ValueId score = per_element(
-      node.graph, node.part("score"), {sum}, [&](ScalarBody& b, const std::vector<int>& in) {
-        const auto real = [&](double value) { return b.constant(value, DType::kF32); };
-        const int shifted = b.apply(ScalarOp::kAdd, in[0], real(rho[0]));
-        if (!one_class) return shifted;
-        return b.apply(ScalarOp::kSelect, b.apply(ScalarOp::kLess, real(0), shifted), real(1),
-                       real(-1));
-      });
-  CORF_ASSIGN(const ValueId y, transformed_scores(node, node.part("transformed"), score,
-                                                  node.string_attribute("post_transform", "NONE")));
-  node.set_output(y);
-  return {};
-}
-
 constexpr Operator kOperators[] = {
     {"ai.onnx.ml.ArrayFeatureExtractor", 0, import_array_feature_extractor},
     {"ai.onnx.ml.Binarizer", 0, import_binarizer},
@@ -398,7 +322,6 @@ constexpr Operator kOperators[] = {
     {"ai.onnx.ml.LinearRegressor", 0, import_linear_regressor},
     {"ai.onnx.ml.Normalizer", 0, import_normalizer},
     {"ai.onnx.ml.OneHotEncoder", 0, import_one_hot_encoder},
-    {"ai.onnx.ml.SVMRegressor", 0, import_svm_regressor},
     {"ai.onnx.ml.Scaler", 0, import_scaler},
 };
 

@@ -225,6 +225,7 @@ constexpr Signature kSignatures[] = {
     {"ai.onnx.ml.LinearRegressor", "number"},
     {"ai.onnx.ml.Normalizer", "number"},
     {"ai.onnx.ml.OneHotEncoder", "number"},
+    {"ai.onnx.ml.SVMClassifier", "number"},
     {"ai.onnx.ml.SVMRegressor", "number"},
     {"ai.onnx.ml.Scaler", "number"},
     {"ai.onnx.ml.TreeEnsemble", "float"},

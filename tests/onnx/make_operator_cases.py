@@ -325,6 +325,22 @@ def add_linear_models(cases):
               one_class=1, **ml)
 
 
+def add_classifying_machines(cases):
+    x = cases.normal(5, 3)
+    ml = {"domain": LEARNING, "kernel_type": "RBF", "kernel_params": [0.5, 0.0, 3.0]}
+    cases.add("SVMClassifier", [x], 2, classlabels_ints=[4, 2, 9], vectors_per_class=[2, 1, 3],
+              support_vectors=cases.normal(18).tolist(), coefficients=cases.normal(12).tolist(),
+              rho=[0.125, -0.25, 0.0], **ml)
+    two = {"vectors_per_class": [2, 2], "support_vectors": cases.normal(12).tolist(),
+           "coefficients": [1.0, 0.5, -0.75, -1.25], "rho": [0.125], "classlabels_ints": [4, 2]}
+    cases.add("SVMClassifier", [x], 2, **two, **ml)
+    # ONNX Runtime's probabilities come from an iteration that ends early.
+    cases.add("SVMClassifier", [x], 2, prob_a=[-1.5], prob_b=[0.25], tolerance=5e-3, **two, **ml)
+    linear = {"domain": LEARNING, "kernel_type": "LINEAR", "kernel_params": [0.0, 0.0, 0.0]}
+    cases.add("SVMClassifier", [x], 2, classlabels_ints=[4, 2, 9],
+              coefficients=cases.normal(9).tolist(), rho=[0.5], **linear)
+
+
 def random_trees(cases, count, prefix, targets, modes=("BRANCH_LEQ",), positive=False):
     """Attributes of trees of three inner nodes over three features; leaves add to all targets."""
     result = {f"nodes_{name}": [] for name in (
@@ -369,7 +385,7 @@ def add_trees(cases):
                           post_transform=transform,
                           **random_trees(cases, 2, "class", [0], positive=positive), **ml)
     forest = random_trees(cases, 2, "class", [0, 1])
-    shares = cases.integers(1, 8, 8) / 16
+    shares = cases.integers(0, 8, 8) / 16 + 1 / 64  # no ties
     forest["class_weights"] = np.stack([shares, 0.5 - shares], axis=1).ravel().tolist()
     cases.add("TreeEnsembleClassifier", [x], 2, classlabels_int64s=[0, 1], **forest, **ml)
 
@@ -396,7 +412,8 @@ def add_others(cases):
 def main():
     cases = Cases(27)
     for add in (add_products, add_activations, add_normalizations, add_attention, add_grouped,
-                add_quantized, add_features, add_linear_models, add_trees, add_others):
+                add_quantized, add_features, add_linear_models,
+                add_classifying_machines, add_trees, add_others):
         add(cases)
     path = pathlib.Path(__file__).with_name("operator_cases.txt")
     path.write_text(HEADER + "\n".join(cases.lines) + "\n")
