@@ -238,7 +238,8 @@ std::span<const Operator> all_operators() {
                        group_query_attention_operators(),
                        machine_learning_operators(),
                        tree_ensemble_operators(),
-                       support_vector_operators()}) {
+                       support_vector_operators(),
+                       region_operators()}) {
       all.insert(all.end(), group.begin(), group.end());
     }
     std::sort(all.begin(), all.end(), [](const Operator& a, const Operator& b) {

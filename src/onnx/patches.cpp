@@ -111,7 +111,7 @@ Status import_col2im(NodeImport& node) {
     taps = *product;
     blocks = *total;
   }
-  if (shape[1] % taps != 0 || shape[2] != blocks) {
+  if (shape[1] < 1 || shape[1] % taps != 0 || shape[2] != blocks) {
     return node.invalid("columns {} are not blocks of {} at {} places", to_string(shape), taps,
                         blocks);
   }

@@ -353,8 +353,10 @@ Result<Padding> read_padding(NodeImport& node) {
     if (node.has(2) && num_elems(node.shape(node.input(2))) > 0) {
       if (const Tensor* known = node.known(node.input(2))) {
         padding.value = known->at_f64(0);
-      } else {
+      } else if (num_elems(node.shape(node.input(2))) == 1) {
         padding.value_input = 2;
+      } else {
+        return node.invalid("constant_value is not one number");
       }
     }
     if (node.has(3)) {
