@@ -41,7 +41,7 @@ struct Observation {
   const driver::Pipeline* pipeline = nullptr;
   const fusion::FusionPlan* plan = nullptr;
   const fusion::GroupPlan* group = nullptr;
-  fusion::SpansSoFar written;
+  fusion::DoneSoFar done;
   double measured_ns = 0;
 };
 
@@ -101,16 +101,16 @@ size_t steps_of(const fusion::GroupPlan& group) {
 Status observe(Measured& measured, const fusion::FusionPlan& plan,
                const std::shared_ptr<runtime::Team>& team) {
   CORF_ASSIGN(const std::vector<double> times, step_times_ns(measured.pipeline, plan, team));
-  fusion::SpansSoFar written;
+  fusion::DoneSoFar done;
   size_t step = 0;
   for (const fusion::GroupPlan& group : plan.groups) {
     double time_ns = 0;
     for (size_t i = 0; i < steps_of(group); ++i) time_ns += times.at(step++);
     if (group.nests.empty()) continue;
     if (group.kind == fusion::GroupKind::kCompute && time_ns >= kShortest_ns) {
-      measured.observations.push_back({&measured.pipeline, &plan, &group, written, time_ns});
+      measured.observations.push_back({&measured.pipeline, &plan, &group, done, time_ns});
     }
-    written.add(group);
+    done.add(group);
   }
   return {};
 }
@@ -151,7 +151,7 @@ std::vector<double> errors_of(const std::vector<const Observation*>& observation
     const Machine& machine = one->pipeline->machine;
     const cost::GroupCost cost =
         cost::predict(one->pipeline->graph, one->plan->storage, *one->group,
-                      cost::Model(machine, k), std::cref(one->written));
+                      cost::Model(machine, k), one->done.before_next());
     errors.push_back(std::log(one->measured_ns / (cost.total(k) * machine.cycle_ns())));
   }
   return errors;
@@ -211,7 +211,7 @@ void print_worst(const std::vector<const Observation*>& observations, const cost
     const Observation& one = *observations[i];
     const Machine& machine = one.pipeline->machine;
     const cost::GroupCost cost = cost::predict(one.pipeline->graph, one.plan->storage, *one.group,
-                                               cost::Model(machine, k), std::cref(one.written));
+                                               cost::Model(machine, k), one.done.before_next());
     const double us = 1e-3 * machine.cycle_ns();
     std::string name;
     for (const fusion::Stage& stage : one.group->stages) {

@@ -49,12 +49,12 @@ struct Prediction {
 Prediction predict(const driver::Pipeline& pipeline, const fusion::FusionPlan& plan) {
   Prediction sum;
   const cost::Model model(pipeline.machine);
-  fusion::SpansSoFar written;
+  fusion::DoneSoFar done;
   for (const fusion::GroupPlan& group : plan.groups) {
     if (group.nests.empty()) continue;
     const cost::GroupCost cost =
-        cost::predict(pipeline.graph, plan.storage, group, model, std::cref(written));
-    written.add(group);
+        cost::predict(pipeline.graph, plan.storage, group, model, done.before_next());
+    done.add(group);
     sum.total += cost.total();
     sum.compute += cost.compute;
     sum.streamed += cost.streamed;

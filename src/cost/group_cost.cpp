@@ -113,20 +113,24 @@ double panel_runs(const fusion::StorageView& storage, const Nest& nest,
 class Reading {
  public:
   /// `share`: of the loops, that the busiest worker walks.
-  Reading(const Model& model, const Passing& passing, const fusion::WrittenSpans& written,
-          double share)
-      : model_(model), passing_(passing), written_(written), share_(share) {}
+  Reading(const Model& model, const Passing& passing, const fusion::Before& before, double share,
+          bool on_one_worker)
+      : model_(model),
+        passing_(passing),
+        before_(before),
+        share_(share),
+        on_one_worker_(on_one_worker) {}
 
   /// `passes`: over so many bytes.
   void add(double passes, double bytes, int root, int64_t read_span, GroupCost& cost) const {
-    const std::optional<int64_t> span = written_ ? written_(root) : std::nullopt;
+    const std::optional<int64_t> span = before_.span_of ? before_.span_of(root) : std::nullopt;
     const double mine = read_span == 0 ? bytes : share_ * bytes;
     const Rates& rates = model_.rates;
     if (!span || is_far(bytes, model_)) {
       cost.memory += passes * mine * passing_.read_cycles(bytes);
       return;
     }
-    const bool own = fusion::same_split(*span, read_span);
+    const bool own = (on_one_worker_ && *span == 0) || fusion::same_split(*span, read_span);
     const double near = own || model_.machine.threads == 1 ? mine : mine / model_.machine.threads;
     const double lost = passing_.gone_part();
     cost.memory += passes * ((1 - lost) * near / rates.l2 + lost * mine / rates.l3);
@@ -136,8 +140,9 @@ class Reading {
  private:
   const Model& model_;
   const Passing& passing_;
-  const fusion::WrittenSpans& written_;
+  const fusion::Before& before_;
   const double share_;
+  const bool on_one_worker_;
 };
 
 /// The share of the whole work that the busiest worker does.
@@ -170,8 +175,7 @@ double touched_bytes(const graph::Graph& graph, const fusion::StorageView& stora
 }
 
 GroupCost predict_single(const graph::Graph& graph, const fusion::StorageView& storage,
-                         const GroupPlan& group, const Model& model,
-                         const fusion::WrittenSpans& written) {
+                         const GroupPlan& group, const Model& model, const fusion::Before& before) {
   const Rates& rates = model.rates;
   GroupCost cost;
   for (size_t n = 0; n < group.nests.size(); ++n) {
@@ -181,7 +185,7 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StorageView& s
     cost.compute += alone.compute;
     cost.streamed += alone.streamed;
     const Passing passing(model, touched_bytes(graph, storage, nest));
-    const Reading reading(model, passing, written, share);
+    const Reading reading(model, passing, before, share, schedule.partitions == 1);
     std::set<graph::ValueId> values;
     for (const auto& store : nest.stores) {
       const double bytes = bytes_of(graph, store.access.value);
@@ -196,7 +200,9 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StorageView& s
       reading.add(passes_to_read(load, group.nests[n], bytes, model), bytes, load.root,
                   fusion::split_span(group, n, load), cost);
     }
-    cost.barrier += rates.barrier;
+    const bool alone_before =
+        n == 0 ? before.on_one_worker : group.nests[n - 1].schedule.partitions == 1;
+    if (!alone_before || schedule.partitions > 1) cost.barrier += rates.barrier;
   }
   return cost;
 }
@@ -228,12 +234,12 @@ double packing_cycles(const graph::Graph& graph, const fusion::StorageView& stor
 class StripCost {
  public:
   StripCost(const graph::Graph& graph, const fusion::StorageView& storage, const GroupPlan& group,
-            const Model& model, const fusion::WrittenSpans& written)
+            const Model& model, const fusion::Before& before)
       : graph_(graph),
         storage_(storage),
         group_(group),
         model_(model),
-        written_(written),
+        before_(before),
         walk_(*group.walk),
         schedule_(walk_.schedule),
         points_(graph.values[group.stages.back().stored[0]].shape) {}
@@ -248,7 +254,8 @@ class StripCost {
     for (size_t s = 0; s < group_.nests.size(); ++s) add_stage(s);
     add_revisited();
     add_values();
-    cost_.barrier = model_.rates.barrier;
+    const bool apart = schedule_.partitions > 1 || !before_.on_one_worker;
+    cost_.barrier = apart ? model_.rates.barrier : 0;
     return cost_;
   }
 
@@ -435,7 +442,7 @@ class StripCost {
       const double bytes = bytes_of(graph_, value);
       cost_.memory += waits(bytes) * share_ * passes * bytes * passing.write_cycles(bytes);
     }
-    const Reading reading(model_, passing, written_, share_);
+    const Reading reading(model_, passing, before_, share_, schedule_.partitions == 1);
     for (const auto& [value, read] : reads_) {
       const double bytes = bytes_of(graph_, value) - made_bytes(value, read.root);
       if (bytes <= 0) continue;
@@ -448,9 +455,8 @@ class StripCost {
   double made_bytes(graph::ValueId value, int root) const {
     if (writes_.count(value)) return bytes_of(graph_, value);
     double bytes = 0;
-    for (const auto& [made, passes] : writes_) {
-      if (storage_.plan().values[made].root == root) bytes += bytes_of(graph_, made);
-    }
+    for (const auto& [made, passes] : writes_)
+      bytes += storage_.plan().values[made].root == root ? bytes_of(graph_, made) : 0;
     return bytes;
   }
 
@@ -458,7 +464,7 @@ class StripCost {
   const fusion::StorageView& storage_;
   const GroupPlan& group_;
   const Model& model_;
-  const fusion::WrittenSpans& written_;
+  const fusion::Before& before_;
   const fusion::Walk& walk_;
   const fusion::StripSchedule& schedule_;
   const Shape& points_;
@@ -483,11 +489,11 @@ double GroupCost::total(const Coefficients& k) const {
 }
 
 GroupCost predict(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                  const GroupPlan& group, const Model& model, const fusion::WrittenSpans& written) {
+                  const GroupPlan& group, const Model& model, const fusion::Before& before) {
   look_at_budget();
   const fusion::StorageView view(storage, group.walk);
-  if (group.walk) return StripCost(graph, view, group, model, written).run();
-  return predict_single(graph, view, group, model, written);
+  if (group.walk) return StripCost(graph, view, group, model, before).run();
+  return predict_single(graph, view, group, model, before);
 }
 
 }  // namespace corf::cost

@@ -18,12 +18,13 @@ struct GroupCost {
 };
 
 /// Analytic prediction for a group whose nests have schedules.
-/// `written`: how the workers shared out the values that the group reads, if that is known.
+/// `before`: how the workers shared out the values that the group reads, if that is known, and
+/// whether a barrier stands in front of it.
 /// Compute: instruction slots of every tile, tails included. Memory: each operand once, rings and
 /// what a strip reads again from the level that holds them.
 /// Source: design section 4 "Group level".
 GroupCost predict(const graph::Graph& graph, const fusion::StoragePlan& storage,
                   const fusion::GroupPlan& group, const Model& model,
-                  const fusion::WrittenSpans& written = nullptr);
+                  const fusion::Before& before = {});
 
 }  // namespace corf::cost

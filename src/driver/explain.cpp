@@ -58,9 +58,9 @@ class Explainer {
     const bool one_step = group.walk || group.kind == fusion::GroupKind::kRoutine;
     explained.num_steps = one_step ? 1 : static_cast<int>(group.nests.size());
     if (group.kind == fusion::GroupKind::kCompute) {
-      explained.predicted_cycles = time_(plan_.storage, group, std::cref(written_));
-      written_.add(group);
+      explained.predicted_cycles = time_(plan_.storage, group, done_.before_next());
     }
+    done_.add(group);
     result_.push_back(std::move(explained));
   }
 
@@ -121,7 +121,7 @@ class Explainer {
   const fusion::FusionPlan& plan_;
   const CompileOptions& options_;
   search::GroupTime time_;
-  fusion::SpansSoFar written_;
+  fusion::DoneSoFar done_;
   std::map<graph::NodeId, size_t> group_of_;
   std::map<std::pair<graph::NodeId, graph::NodeId>, fusion::LinkStrategy> strategies_;
   std::vector<ExplainedGroup> result_;

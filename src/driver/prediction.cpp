@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <functional>
 
 #include "cost/group_cost.h"
 
@@ -11,8 +10,8 @@ namespace corf::driver {
 search::GroupTime prediction(const graph::Graph& graph, const Machine& machine) {
   return [&graph, model = cost::Model(machine)](const fusion::StoragePlan& storage,
                                                 const fusion::GroupPlan& group,
-                                                const fusion::WrittenSpans& written) {
-    return cost::predict(graph, storage, group, model, written).total(model.k);
+                                                const fusion::Before& before) {
+    return cost::predict(graph, storage, group, model, before).total(model.k);
   };
 }
 
@@ -34,14 +33,14 @@ std::string print_costs(const Pipeline& pipeline) {
       "{:>9} | {:>9} {:>9} {:>9} {:>9} {:>9} | us, kernel; a part of what weights and "
       "memory take hides behind the computing\n",
       "total", "compute", "weights", "memory", "remote", "barrier");
-  fusion::SpansSoFar written;
+  fusion::DoneSoFar done;
   cost::GroupCost sum;
   double sum_total = 0;
   for (const fusion::GroupPlan& group : pipeline.plan.groups) {
+    const fusion::Before before = done.before_next();
+    done.add(group);
     if (group.nests.empty()) continue;
-    const cost::GroupCost cost =
-        cost::predict(graph, pipeline.plan.storage, group, model, std::cref(written));
-    written.add(group);
+    const cost::GroupCost cost = cost::predict(graph, pipeline.plan.storage, group, model, before);
     const double total = cost.total(model.k);
     for (double cost::GroupCost::* part :
          {&cost::GroupCost::compute, &cost::GroupCost::streamed, &cost::GroupCost::memory,

@@ -38,13 +38,25 @@ std::map<int, int64_t> written_spans(const GroupPlan& group) {
   return spans;
 }
 
-void SpansSoFar::add(const GroupPlan& group) {
-  for (const auto& [root, span] : written_spans(group)) spans_[root] = span;
+bool runs_on_one_worker(const GroupPlan& group) {
+  if (group.nests.empty()) return false;  // a routine
+  if (group.walk) return group.walk->schedule.partitions == 1;
+  return std::all_of(group.nests.begin(), group.nests.end(), [](const ScheduledNest& scheduled) {
+    return scheduled.schedule.partitions == 1;
+  });
 }
 
-std::optional<int64_t> SpansSoFar::operator()(int root) const {
-  const auto at = spans_.find(root);
-  return at == spans_.end() ? std::nullopt : std::optional(at->second);
+void DoneSoFar::add(const GroupPlan& group) {
+  for (const auto& [root, span] : written_spans(group)) spans_[root] = span;
+  on_one_worker_ = runs_on_one_worker(group);
+}
+
+Before DoneSoFar::before_next() const {
+  return {[this](int root) {
+            const auto at = spans_.find(root);
+            return at == spans_.end() ? std::nullopt : std::optional(at->second);
+          },
+          on_one_worker_};
 }
 
 bool same_split(int64_t written_span, int64_t read_span) {

@@ -20,17 +20,27 @@ bool same_split(int64_t written_span, int64_t read_span);
 /// By buffer that the group writes.
 std::map<int, int64_t> written_spans(const GroupPlan& group);
 
-/// By buffer: the span with which it was written; nullopt where that is not known.
-using WrittenSpans = std::function<std::optional<int64_t>(int root)>;
+/// Whether one worker does all of the group's work. No barrier stands between two such groups.
+bool runs_on_one_worker(const GroupPlan& group);
 
-/// What the groups of a plan have written so far, each added when it has run.
-class SpansSoFar {
+/// What a group finds when it begins.
+struct Before {
+  /// By buffer: the span with which it was written, 0 by one worker; nullopt where that is not
+  /// known. Empty: nowhere.
+  std::function<std::optional<int64_t>(int root)> span_of;
+  bool on_one_worker = false;  // the group before ran so
+};
+
+/// What the groups of a plan have done so far, each added when it has run.
+class DoneSoFar {
  public:
   void add(const GroupPlan& group);
-  std::optional<int64_t> operator()(int root) const;
+  /// For the next group; as long as the object lives.
+  Before before_next() const;
 
  private:
   std::map<int, int64_t> spans_;
+  bool on_one_worker_ = false;
 };
 
 }  // namespace corf::fusion

@@ -22,6 +22,21 @@ bool is_affine(const index::IndexMap& map) {
                      [](const index::Expr& expr) { return index::to_linear(expr).is_affine(); });
 }
 
+/// A parallel axis over a constant that divides its extent: the value's elements repeat along it.
+bool repeats(const index::Expr& expr, const index::IterationSpace& space) {
+  if (expr.kind() != index::ExprKind::kFloorDiv || !expr.rhs().is_constant()) return false;
+  if (expr.lhs().kind() != index::ExprKind::kVariable) return false;
+  const int axis = expr.lhs().variable_id();
+  return axis < space.num_parallel() && space.axes[axis].extent % expr.rhs().constant() == 0;
+}
+
+/// Whether the map costs nothing to follow: it is affine, or repeats elements along whole axes.
+bool is_plain(const index::IndexMap& map, const index::IterationSpace& space) {
+  return std::all_of(map.exprs.begin(), map.exprs.end(), [&](const index::Expr& expr) {
+    return index::to_linear(expr).is_affine() || repeats(expr, space);
+  });
+}
+
 /// Whether coordinates outside of the view's output, in its dimension `dim`, are outside of its
 /// input as well.
 bool passes_outside(const index::IndexMap& view_map, const Shape& input, const Shape& output,
@@ -62,21 +77,22 @@ std::optional<Operand> through(const View& view, const Shape& input, const Shape
   return result;
 }
 
-/// Reads operand `i` through the view, splitting reduction axes where that keeps its map affine;
-/// false, and nothing changed, if the map would need divisions.
+/// Reads operand `i` through the view, splitting reduction axes where that keeps its map affine.
+/// False, and nothing changed, if it cannot be read so. The map may need divisions, then.
 bool read_through(const View& view, const Shape& input, const Shape& output, size_t i,
                   Compute& compute) {
+  std::optional<Operand> first = through(view, input, output, compute.operands[i], compute);
+  if (!first) return false;
   Compute changed = compute;
-  for (;;) {
-    std::optional<Operand> operand = through(view, input, output, changed.operands[i], changed);
-    if (!operand) return false;
-    if (!is_affine(changed.operands[i].map) || is_affine(operand->map)) {
+  for (std::optional<Operand> operand = first; operand;
+       operand = through(view, input, output, changed.operands[i], changed)) {
+    if (is_plain(operand->map, changed.space)) {
       changed.operands[i] = std::move(*operand);
       compute = std::move(changed);
       return true;
     }
     const std::optional<ReductionSplit> split = find_split(changed, operand->map);
-    if (!split) return false;
+    if (!split) break;
     changed = with_split(changed, *split);
     for (Operand& other : changed.operands) {
       if (is_affine(other.map)) continue;
@@ -85,6 +101,27 @@ bool read_through(const View& view, const Shape& input, const Shape& output, siz
       }
     }
   }
+  compute.operands[i] = std::move(*first);
+  return true;
+}
+
+/// Reads operand `i` through all views before it, as far as its map costs nothing to follow: what
+/// one view divides, another may join again or repeat (the heads that share a key). Maps that are
+/// not affine in the first place may stay so.
+bool read_through_views(const Graph& graph, size_t i, Compute& compute, ValueId& input) {
+  const bool divides = !is_affine(compute.operands[i].map);
+  Compute trial = compute;
+  bool changed = false;
+  for (ValueId at = input; const View* view = producing_view(graph, at);) {
+    const ValueId source = graph.producer(at).inputs[0];
+    if (!read_through(*view, graph.values[source].shape, graph.values[at].shape, i, trial)) break;
+    at = source;
+    if (!divides && !is_plain(trial.operands[i].map, trial.space)) continue;
+    compute = trial;
+    input = at;
+    changed = true;
+  }
+  return changed;
 }
 
 bool fold_node(Rebuild& rebuild, const Node& node) {
@@ -99,15 +136,7 @@ bool fold_node(Rebuild& rebuild, const Node& node) {
   if (!std::all_of(compute.operands.begin(), compute.operands.end(), axes_only)) return false;
   bool changed = false;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    while (const View* view = producing_view(graph, inputs[i])) {
-      const ValueId source = graph.producer(inputs[i]).inputs[0];
-      if (!read_through(*view, graph.values[source].shape, graph.values[inputs[i]].shape, i,
-                        compute)) {
-        break;
-      }
-      inputs[i] = source;
-      changed = true;
-    }
+    changed |= read_through_views(graph, i, compute, inputs[i]);
   }
   if (!changed) return false;
   rebuild.replace(node.outputs[0],

@@ -35,6 +35,8 @@ struct ResolvedStep {
   KernelFunction function = nullptr;
   const std::string* label = nullptr;
   PreparedRoutine routine;
+  bool on_one_worker = false;   // on worker 0
+  bool barrier_behind = false;  // unless both sides run on worker 0; behind the last step none
   size_t first_pointer = 0, num_inputs = 0, num_pointers = 0;
 };
 
@@ -84,6 +86,7 @@ struct Executable::State {
   std::vector<CallerPointer> caller_pointers;
   std::vector<Pages> scratch;  // of each worker; used by whoever has the team's turn
   bool guard_pages = false;
+  bool needs_team = false;  // some step is shared out among workers
 
   BriefMutex pool_mutex;
   std::vector<std::unique_ptr<RunMemory>> pool;
@@ -146,9 +149,10 @@ void Run::run_step(const ResolvedStep& step, int worker) {
     return;
   }
   const int64_t partitions = step.kernel->partitions, workers = team.size();
-  const int64_t end = partitions * (worker + 1) / workers;
+  // A single one is worker 0's.
+  const int64_t end = ceil_div(partitions * (worker + 1), workers);
   std::byte* own_scratch = scratch[worker].data();
-  for (int64_t p = partitions * worker / workers; p < end; ++p) {
+  for (int64_t p = ceil_div(partitions * worker, workers); p < end; ++p) {
     if (scratch_nan_bytes > 0) std::memset(own_scratch, kNanByte, scratch_nan_bytes);
     step.function(&kernel_context(), pointers, step.kernel->params.data(), p, own_scratch);
   }
@@ -160,8 +164,7 @@ void Run::work(int worker) {
     const double before_ns = profile != nullptr ? ns_since(start) : 0;
     run_step(steps[i], worker);
     if (profile != nullptr) (*profile)[i].busy_ns[worker] = ns_since(start) - before_ns;
-    // The end of the run is the last step's barrier.
-    if (i + 1 < steps.size() || profile != nullptr) team.barrier(worker);
+    if (steps[i].barrier_behind || profile != nullptr) team.barrier(worker);
     if (profile != nullptr && worker == 0) {
       (*profile)[i].start_ns = before_ns;
       (*profile)[i].time_ns = ns_since(start) - before_ns;
@@ -239,7 +242,12 @@ Status Executable::State::resolve_steps() {
       resolved.routine = prepared.take();
     }
     resolved.num_pointers = buffer_of_pointer.size() - resolved.first_pointer;
+    resolved.on_one_worker = resolved.kernel != nullptr && resolved.kernel->partitions <= 1;
+    needs_team = needs_team || !resolved.on_one_worker;
     steps.push_back(std::move(resolved));
+  }
+  for (size_t i = 0; i + 1 < steps.size(); ++i) {
+    steps[i].barrier_behind = !steps[i].on_one_worker || !steps[i + 1].on_one_worker;
   }
   for (size_t i = 0; i < buffer_of_pointer.size(); ++i) {
     const int buffer = buffer_of_pointer[i];
@@ -389,7 +397,8 @@ Status Executable::run(std::span<const void* const> inputs, std::span<void* cons
   Run run{state.steps, state.scratch, *state.team, *memory, static_cast<size_t>(nan_bytes),
           profile};
   // One captured pointer, so that the function object needs no memory.
-  state.team->run([shared = &run](int worker) { shared->work(worker); });
+  const auto work = [shared = &run](int worker) { shared->work(worker); };
+  state.needs_team || profile != nullptr ? state.team->run(work) : state.team->run_alone(work);
   if (state.guard_pages) state.leave_guarded(*memory, outputs);
   state.give_back(std::move(memory));
   return run.status;

@@ -272,6 +272,16 @@ void Team::run(const std::function<void(int worker)>& body) {
   current_team = outer_team;
 }
 
+void Team::run_alone(const std::function<void(int worker)>& body) {
+  State& state = *state_;
+  CORF_ASSERT(current_team != &state, "a team's body runs the team again");
+  const std::lock_guard turn(state.turn);
+  const void* const outer_team = std::exchange(current_team, &state);
+  const IeeeArithmetic ieee;
+  body(0);
+  current_team = outer_team;
+}
+
 void Team::barrier(int) { state_->barrier(); }
 
 int available_cpus() {

@@ -19,6 +19,8 @@ class Team {
   /// Runs body(worker) on each worker and returns when all are done. One call at a time: further
   /// callers wait their turn.
   void run(const std::function<void(int worker)>& body);
+  /// The same for body(0) alone, on the caller's thread: the other workers stay where they are.
+  void run_alone(const std::function<void(int worker)>& body);
   /// Within run: waits until every worker has arrived. What was written before is visible after.
   void barrier(int worker);
 

@@ -205,7 +205,7 @@ class StripChooser {
     GroupPlan group = group_;
     group.walk = walk.take();
     if (!schedule_stages(search_.stages, group)) return {};
-    const double time = search_.time(search_.storage, group, nullptr);
+    const double time = search_.time(search_.storage, group, {});
     ++num_priced_;
     const auto at = std::find_if(best_.begin(), best_.end(),
                                  [&](const TimedGroup& other) { return time < other.time; });
@@ -251,7 +251,7 @@ std::optional<TimedGroup> with_schedules(StripSearch& search, GroupPlan group,
     group.nests.push_back({std::move(own[i]), nests[i]});
   }
   if (!fusion::check_strip_tiles(group).ok()) return std::nullopt;
-  const double predicted = search.time(search.storage, group, nullptr);
+  const double predicted = search.time(search.storage, group, {});
   return TimedGroup{std::move(group), predicted};
 }
 

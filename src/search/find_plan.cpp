@@ -18,12 +18,13 @@ namespace {
 using fusion::FusionPlan;
 using fusion::GroupPlan;
 
-/// The best known way to run all groups before some end, given how the last of them shares out what
-/// it writes.
+/// The best known way to run all groups before some end, given how they share out what those behind
+/// it read.
 struct State {
   double time = 0;
-  GroupPlan group;               // the last one
-  std::map<int, int64_t> spans;  // of the buffers that it writes
+  std::shared_ptr<const GroupPlan> group;  // the last one
+  std::map<int, int64_t> spans;            // of buffers that are still read
+  bool on_one_worker = false;              // the last one is
   const State* before = nullptr;
 };
 
@@ -37,6 +38,12 @@ class Fusing {
         options_{most_stages, measured ? kMeasuredStrips : 1, !measured},
         unfused_(unfused),
         plan_(std::move(unfused)) {
+    last_reader_.assign(plan_.storage.roots.size(), 0);
+    for (size_t i = 0; i < unfused_.groups.size(); ++i) {
+      for (const fusion::ScheduledNest& scheduled : unfused_.groups[i].nests) {
+        for (const auto& load : scheduled.nest.loads) last_reader_[load.root] = i;
+      }
+    }
     for (size_t i = 0; i < num_workers(machine.threads, unfused_.groups.size()); ++i) {
       finders_.push_back(
           std::make_unique<RunFinder>(graph, machine, time, unfused_, options_, known_));
@@ -63,12 +70,12 @@ class Fusing {
             predicted[segment.first] + segment.time <= kWorthMeasuring * predicted[end];
         if (measured_ && !in_question) continue;
         if (measured_) segment.time = measure(segment);
-        extend(states[segment.first], segment, states[end]);
+        extend(states[segment.first], segment, end, states[end]);
       }
     }
     std::vector<GroupPlan> groups;
     for (const State* state = &best_of(states[n]); state->before; state = state->before) {
-      groups.push_back(state->group);
+      groups.push_back(*state->group);
     }
     plan_.groups.assign(std::make_move_iterator(groups.rbegin()),
                         std::make_move_iterator(groups.rend()));
@@ -80,8 +87,9 @@ class Fusing {
   /// What is predicted to take so many times as long as the best is not measured.
   static constexpr double kWorthMeasuring = 1.35;
   static constexpr size_t kMeasuredStrips = 3;
-  /// Ways to share out the last group that are kept: by channels, by rows, and not at all.
-  static constexpr size_t kMostStates = 3;
+  /// Ways to share out the last group that are kept: by channels, by rows, not at all, on one
+  /// worker.
+  static constexpr size_t kMostStates = 16;
 
   static bool is_faster(const State& a, const State& b) { return a.time < b.time; }
   static const State& best_of(const std::vector<State>& states) {
@@ -99,21 +107,29 @@ class Fusing {
   }
 
   /// The segment behind each of the states; `after` keeps the best for each way to share it out.
-  void extend(const std::vector<State>& states, const Segment& segment, std::vector<State>& after) {
-    // Who wrote the operands does not change times by more.
-    constexpr double kMostGain = 0.7;
-    const double least = best_of(states).time + kMostGain * segment.time;
-    if (!after.empty() && least > best_of(after).time) return;
-    const std::map<int, int64_t> spans = fusion::written_spans(segment.group);
+  void extend(const std::vector<State>& states, const Segment& segment, size_t end,
+              std::vector<State>& after) {
+    // What is slower now may save as much as what comes before it could have saved.
+    const double least = best_of(states).time + segment.least;
+    const double saves = segment.time - segment.least;
+    if (!after.empty() && least > best_of(after).time + saves) return;
+    const std::map<int, int64_t> written = fusion::written_spans(*segment.group);
+    const bool on_one_worker = fusion::runs_on_one_worker(*segment.group);
     for (const State& state : states) {
-      State next{state.time + segment.time, {}, spans, &state};
-      if (!measured_ && !segment.group.nests.empty()) {
-        const double time =
-            time_(plan_.storage, segment.group, [&](int root) { return span_of(state, root); });
-        next.time = state.time + (segment.group.walk ? kLeastGain : 1) * time;
+      State next{state.time + segment.time, {}, written, on_one_worker, &state};
+      next.spans.insert(state.spans.begin(), state.spans.end());
+      std::erase_if(next.spans, [&](const auto& span) { return last_reader_[span.first] < end; });
+      if (!measured_ && !segment.group->nests.empty()) {
+        auto span_of = [&](int root) {
+          const auto at = state.spans.find(root);
+          return at == state.spans.end() ? std::nullopt : std::optional(at->second);
+        };
+        const double time = time_(plan_.storage, *segment.group, {span_of, state.on_one_worker});
+        next.time = state.time + (segment.group->walk ? kLeastGain : 1) * time;
       }
-      const auto same = std::find_if(after.begin(), after.end(),
-                                     [&](const State& other) { return other.spans == next.spans; });
+      const auto same = std::find_if(after.begin(), after.end(), [&](const State& other) {
+        return other.spans == next.spans && other.on_one_worker == next.on_one_worker;
+      });
       if (same != after.end() && same->time <= next.time) continue;
       next.group = segment.group;
       if (same != after.end()) {
@@ -127,18 +143,10 @@ class Fusing {
     }
   }
 
-  static std::optional<int64_t> span_of(const State& last, int root) {
-    for (const State* state = &last; state; state = state->before) {
-      const auto at = state->spans.find(root);
-      if (at != state->spans.end()) return at->second;
-    }
-    return std::nullopt;
-  }
-
   /// Where nothing can be measured any more, predictions are corrected by what was.
   double measure(const Segment& segment) {
-    if (segment.group.nests.empty()) return 0;
-    if (const std::optional<double> time = measured_(plan_.storage, segment.group)) {
+    if (segment.group->nests.empty()) return 0;
+    if (const std::optional<double> time = measured_(plan_.storage, *segment.group)) {
       measured_sum_ += *time;
       predicted_sum_ += segment.time;
       return *time;
@@ -206,6 +214,7 @@ class Fusing {
   FusionPlan plan_;  // with the groups that were chosen, in the end
   std::vector<Runs::Tried> tried_;
   std::vector<Run> refused_;
+  std::vector<size_t> last_reader_;  // by buffer: a group of the unfused plan
   KnownChoices known_;
   std::vector<std::unique_ptr<RunFinder>> finders_;  // by worker
 };

@@ -8,11 +8,11 @@
 
 namespace corf::search {
 
-/// Predicted or measured time of a group whose nests have schedules, in any unit. `written`: how
-/// the values that it reads were shared out, or null.
+/// Predicted or measured time of a group whose nests have schedules, in any unit, behind
+/// what ran before it.
 using GroupTime =
     std::function<double(const fusion::StoragePlan& storage, const fusion::GroupPlan& group,
-                         const fusion::WrittenSpans& written)>;
+                         const fusion::Before& before)>;
 
 /// Measured time of such a group, in the unit of GroupTime; nullopt if there is no time to measure.
 using MeasuredTime = std::function<std::optional<double>(const fusion::StoragePlan& storage,

@@ -12,8 +12,8 @@ using fusion::GroupPlan;
 Runs RunFinder::before(size_t end) {
   Runs runs;
   for (GroupPlan& group : ways_alone(unfused_.groups[end - 1])) {
-    const double time = group.nests.empty() ? 0 : search_.time(unfused_.storage, group, nullptr);
-    runs.segments.push_back({end - 1, std::move(group), time});
+    const double time = group.nests.empty() ? 0 : search_.time(unfused_.storage, group, {});
+    runs.segments.push_back(segment_of(end - 1, std::move(group), time));
   }
   for (size_t first = end - 1; first-- > 0 && end - first <= options_.most_stages;) {
     if (!is_compute(first) || !is_compute(end - 1)) break;
@@ -26,7 +26,7 @@ Runs RunFinder::before(size_t end) {
     }
     for (TimedGroup& strips : choice.best) {
       runs.tried.push_back({{first, end}, kLeastGain * strips.time});
-      runs.segments.push_back({first, std::move(strips.group), kLeastGain * strips.time});
+      runs.segments.push_back(segment_of(first, std::move(strips.group), kLeastGain * strips.time));
     }
   }
   return runs;
@@ -38,6 +38,14 @@ std::vector<GroupPlan> RunFinder::ways_alone(const GroupPlan& group) const {
   if (!options_.other_splits || group.nests.size() != 1) return ways;
   const auto& [nest, schedule] = group.nests[0];
   if (schedule.partition_axis < 0) return ways;
+  // Behind a kernel of one worker, one that is soon done need not wait for the others.
+  GroupPlan on_one = group;
+  on_one.nests[0].schedule.partition_axis = -1;
+  on_one.nests[0].schedule.partitions = 1;
+  if (search_.time(unfused_.storage, on_one, {nullptr, true}) <
+      search_.time(unfused_.storage, group, {})) {
+    ways.push_back(std::move(on_one));
+  }
   for (int axis : schedule.parallel_order) {
     if (axis == schedule.partition_axis) continue;
     fusion::NestSchedule other = choose_schedule(nest, unfused_.storage, machine_, axis);
@@ -46,6 +54,16 @@ std::vector<GroupPlan> RunFinder::ways_alone(const GroupPlan& group) const {
     ways.back().nests[0].schedule = std::move(other);
   }
   return ways;
+}
+
+Segment RunFinder::segment_of(size_t first, GroupPlan group, double time) const {
+  // Who wrote the operands does not change times by more.
+  constexpr double kMostGain = 0.7;
+  double least = kMostGain * time;
+  if (!group.nests.empty() && fusion::runs_on_one_worker(group)) {
+    least = kMostGain * search_.time(unfused_.storage, group, {nullptr, true});
+  }
+  return {first, std::make_shared<const GroupPlan>(std::move(group)), time, least};
 }
 
 bool RunFinder::is_compute(size_t i) const {

@@ -1,4 +1,5 @@
 #pragma once
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -12,8 +13,9 @@ namespace corf::search {
 /// A way to run groups [first, end) of the unfused plan as one.
 struct Segment {
   size_t first = 0;
-  fusion::GroupPlan group;
-  double time = 0;  // whoever wrote what it reads
+  std::shared_ptr<const fusion::GroupPlan> group;
+  double time = 0;   // whoever wrote what it reads
+  double least = 0;  // with all that may come before it
 };
 
 /// Groups [first, end) of the unfused plan.
@@ -60,6 +62,7 @@ class RunFinder {
 
  private:
   std::vector<fusion::GroupPlan> ways_alone(const fusion::GroupPlan& group) const;
+  Segment segment_of(size_t first, fusion::GroupPlan group, double time) const;
   StripChoice fuse(const Run& run, fusion::SearchEffort& effort);
   std::optional<StripChoice> as_known(const KnownChoice& known, const fusion::GroupPlan& joined);
   fusion::GroupPlan join(const Run& run) const;

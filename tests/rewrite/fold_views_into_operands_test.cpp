@@ -41,6 +41,33 @@ TEST(FoldViewsIntoOperands, JoinedHeadsSplitTheSum) {
   expect_same_results(graph, after, 1e-14);
 }
 
+/// Two keys for six queries, as the exporters write it.
+TEST(FoldViewsIntoOperands, HeadsThatShareAKeyReadItInPlace) {
+  Graph graph;
+  const auto q = graph.add_input("q", DType::kF32, {1, 6, 2, 4});
+  const auto k = graph.add_input("k", DType::kF32, {1, 2, 5, 4});
+  auto y = graph.add_view("apart", graph::Reshape{}, {k}, {1, 2, 1, 5, 4});
+  y = graph.add_view("repeated", graph::Broadcast{}, {y}, {1, 2, 3, 5, 4});
+  y = graph.add_view("heads", graph::Reshape{}, {y}, {1, 6, 5, 4});
+  y = graph.add_view("turned", graph::Transpose{{0, 1, 3, 2}}, {y}, {1, 6, 4, 5});
+  set_output(graph, matmul(graph, "qk", q, y));
+  const Graph after = apply(fold_views_into_operands, graph);
+  EXPECT_EQ(count_nodes<graph::View>(after), 0);
+  expect_same_results(graph, after, 1e-14);
+}
+
+/// Every second element twice: the division is not of an axis itself.
+TEST(FoldViewsIntoOperands, DivisionsThatCostSomethingStayViews) {
+  Graph graph;
+  const auto x = graph.add_input("x", DType::kF32, {3, 4});
+  auto y = graph.add_view("pairs", graph::Reshape{}, {x}, {6, 2});
+  y = graph.add_view("turned", graph::Transpose{{1, 0}}, {y}, {2, 6});
+  set_output(graph, reduce(graph, "sum", y, graph::Combiner::kSum, {0}, false));
+  const Graph after = apply(fold_views_into_operands, graph);
+  EXPECT_EQ(count_nodes<graph::View>(after), 1);  // the transposition is gone
+  expect_same_results(graph, after, 1e-14);
+}
+
 TEST(FoldViewsIntoOperands, ChannelShufflesSplitTheSum) {
   Graph graph;
   const auto x = graph.add_input("x", DType::kF32, {1, 12, 4, 4});

@@ -116,20 +116,36 @@ TEST(FindPlan, KernelsShareOutWhatTheirWorkersHaveWritten) {
   const fusion::FusionPlan plan =
       find_unfused_plan(graph, machine, driver::prediction(graph, machine));
   ASSERT_EQ(plan.groups.size(), 4u);
-  fusion::SpansSoFar written;
+  fusion::DoneSoFar done;
   int num_reads = 0;
   for (const fusion::GroupPlan& group : plan.groups) {
     ASSERT_EQ(group.nests.size(), 1u);
     for (const fusion::Access& load : group.nests[0].nest.loads) {
-      const std::optional<int64_t> span = written(load.root);
+      const std::optional<int64_t> span = done.before_next().span_of(load.root);
       if (!span) continue;
       ++num_reads;
       EXPECT_TRUE(fusion::same_split(*span, fusion::split_span(group, 0, load)))
           << "span written " << *span;
     }
-    written.add(group);
+    done.add(group);
   }
   EXPECT_EQ(num_reads, 3);
+}
+
+/// What takes less than waiting for another worker is left to one, without barriers in between.
+TEST(FindPlan, SmallKernelsFollowEachOtherOnOneWorker) {
+  Machine machine = measured_machine();
+  machine.barrier_ns = 100;
+  const graph::Graph small = products(1, {16, 16, 16, 16, 16});
+  const fusion::FusionPlan plan = find_plan(small, machine, driver::prediction(small, machine));
+  for (const fusion::GroupPlan& group : plan.groups) {
+    EXPECT_TRUE(fusion::runs_on_one_worker(group)) << fusion::to_string(small, plan);
+  }
+  const graph::Graph large = products(512, {256, 256, 256});
+  const fusion::FusionPlan shared = find_plan(large, machine, driver::prediction(large, machine));
+  for (const fusion::GroupPlan& group : shared.groups) {
+    EXPECT_FALSE(fusion::runs_on_one_worker(group)) << fusion::to_string(large, shared);
+  }
 }
 
 /// Few rows of large weights: each worker reads its own part of them.
