@@ -141,6 +141,16 @@ CORF_API void corf_options_free(corf_options* options);
  *               rounding errors are larger       "1"
  * "cache_size"  executables kept by a session, at least 1
  *                                                 "8"
+ * "executable_cache"
+ *               folder of compiled models, where a process finds what an earlier one compiled for
+ *               the same model, shapes, options and machine with this very library; "default":
+ *               $XDG_CACHE_HOME/corf/executables or $HOME/.cache/corf/executables; empty: none.
+ *               It is made where it is missing. It holds machine code: a folder that others may
+ *               use, or a file that others may have written, is left aside. Models with external
+ *               data are not kept        ""
+ * "executable_cache_limit"
+ *               MiB; what was not used for longest is removed beyond that
+ *                                                 "1024"
  * "limits.compile_seconds", "limits.memory", "limits.constants", "limits.nodes"
  *               what one compilation may take: seconds of CPU time, all threads together; MiB of
  *               tensors at one time; MiB of the compiled model's constants, packed weights among
@@ -367,6 +377,24 @@ CORF_API size_t corf_profile_num_steps(const corf_profile* profile);
 /* `step_size_bytes` is the caller's sizeof(corf_step_profile). */
 CORF_API corf_error* corf_profile_step(const corf_profile* profile, size_t position,
                                        corf_step_profile* step, size_t step_size_bytes);
+
+/* ---- compiled models of earlier processes ---- */
+
+/* What the folder of option "executable_cache" holds. Fields are only ever added at the end. */
+typedef struct corf_cache_contents {
+  size_t num_entries;
+  int64_t size_bytes;
+} corf_cache_contents;
+/* The folder that "default" stands for; "" if neither variable of the environment is set. */
+CORF_API corf_error* corf_executable_cache_folder(char** folder);
+/* `folder`: as the option takes it. `contents_size_bytes` and `removed_size_bytes` are the caller's
+ * sizeof(corf_cache_contents). Errors: CORF_IO for a folder that is not used, as others may. */
+CORF_API corf_error* corf_executable_cache_contents(const char* folder,
+                                                    corf_cache_contents* contents,
+                                                    size_t contents_size_bytes);
+/* Removes all entries. */
+CORF_API corf_error* corf_executable_cache_clear(const char* folder, corf_cache_contents* removed,
+                                                 size_t removed_size_bytes);
 
 /* ---- comparison with the reference ---- */
 

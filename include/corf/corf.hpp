@@ -161,6 +161,25 @@ class Array {
   std::vector<Line> lines_;
 };
 
+/// The folder that option executable_cache calls "default".
+inline std::string executable_cache_folder() {
+  char* folder = nullptr;
+  detail::check(corf_executable_cache_folder(&folder));
+  const detail::Owned<char, corf_string_free> owned(folder);
+  return folder;
+}
+inline corf_cache_contents executable_cache_contents(const std::string& folder = "default") {
+  corf_cache_contents contents = {};
+  detail::check(corf_executable_cache_contents(folder.c_str(), &contents, sizeof contents));
+  return contents;
+}
+/// What was removed.
+inline corf_cache_contents clear_executable_cache(const std::string& folder = "default") {
+  corf_cache_contents removed = {};
+  detail::check(corf_executable_cache_clear(folder.c_str(), &removed, sizeof removed));
+  return removed;
+}
+
 inline std::vector<corf_tensor> views(const std::vector<Array>& arrays) {
   std::vector<corf_tensor> result;
   for (const Array& array : arrays) result.push_back(array.view());

@@ -119,7 +119,9 @@ def compile(model: Any, shapes: Shapes | None = None, **options: Any) -> Compile
     shapes    extents by the name of an input, or of a symbolic dimension (one extent):
               {"x": (1, 3, 224, 224)} or {"batch": 1}; not needed where the model's are fixed
     options   those of corf_options_set in corf.h: threads=2, isa="avx2", plan="unfused",
-              winograd=False, ...; constants={"sr": 16000} and limits={"memory": 4096} as dicts
+              winograd=False, ...; constants={"sr": 16000} and limits={"memory": 4096} as dicts.
+              What is compiled is kept on disk, where the next process finds it;
+              executable_cache="" switches that off
 
     Errors: Unsupported naming every node that cannot be compiled; InvalidArgument if a dimension is
     left open; the others of corf.Error.

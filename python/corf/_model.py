@@ -32,8 +32,9 @@ def to_source(model: Any) -> str | bytes:
 
 def to_options(options: Options) -> dict[str, str | list[str]]:
     """Values as the C interface takes them: 0 and 1 for truth values; constants and limits, which
-    are dicts, one by one."""
-    result: dict[str, str | list[str]] = {}
+    are dicts, one by one. Executables are kept for other processes unless an option says
+    otherwise."""
+    result: dict[str, str | list[str]] = {"executable_cache": "default"}
     for key, value in options.items():
         if key == "constants":
             result["constant"] = [f"{name}={_numbers(one)}" for name, one in value.items()]

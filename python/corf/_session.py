@@ -52,6 +52,8 @@ def _check_providers(providers: Sequence[Any] | None) -> None:
 class InferenceSession:
     """A model that compiles for the shapes that it is run with, and keeps the executables of the
     last eight (session option "corf.cache_size"). One whose shapes are fixed is compiled at once.
+    What is compiled is kept on disk, where the next process finds it (session option
+    "corf.executable_cache"; "" switches that off).
 
     path_or_bytes    a path (.onnx, or what corf.compile wrote), the bytes of a model, or an
                      onnx.ModelProto

@@ -1,11 +1,28 @@
+#include <optional>
+
 #include "api/model_compiler.h"
+#include "driver/executable_cache.h"
 #include "runtime/file.h"
 
+using corf::InputFile;
 using corf::Status;
 using corf::session::guarded;
 using corf::session::needed_array;
 using corf::session::Session;
 using corf::session::to_options;
+
+namespace {
+
+/// The inputs' values that are compiled in are a part of the model, too.
+std::optional<std::string> with_constants(std::string identity,
+                                          const corf::session::Options& options) {
+  for (const auto& [name, values] : options.constants) {
+    identity += fmt::format("\n{}:{}={}:{}", name.size(), name, values.size(), values);
+  }
+  return identity;
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -19,8 +36,21 @@ corf_error* corf_session_load(const char* path, const corf_options* options,
       return {};
     }
     const corf::session::Options chosen = to_options(options);
+    std::optional<std::string> identity;
+    std::optional<InputFile> before;
+    if (!chosen.executable_cache.empty()) {
+      CORF_ASSIGN(before, InputFile::open(path));
+      identity = corf::driver::identity_of(*before);
+    }
     CORF_ASSIGN(auto model, corf::onnx::load_model(path, chosen.constants, chosen.limits));
-    CORF_ASSIGN(auto opened, corf::api::open_session(std::move(model), chosen));
+    if (identity) {
+      // What was loaded is what was hashed.
+      CORF_ASSIGN(const InputFile after, InputFile::open(path));
+      identity =
+          after.is_unchanged_since(*before) ? with_constants(*identity, chosen) : std::nullopt;
+    }
+    CORF_ASSIGN(auto opened,
+                corf::api::open_session(std::move(model), chosen, std::move(identity)));
     *session = new corf_session{std::move(opened)};
     return {};
   });
@@ -32,7 +62,13 @@ corf_error* corf_session_load_bytes(const void* bytes, size_t size_bytes, const 
     const corf::session::Options chosen = to_options(options);
     CORF_ASSIGN(auto model, corf::onnx::parse_model(bytes, size_bytes, directory ? directory : ".",
                                                     chosen.constants, chosen.limits));
-    CORF_ASSIGN(auto opened, corf::api::open_session(std::move(model), chosen));
+    std::optional<std::string> identity;
+    if (!chosen.executable_cache.empty()) {
+      identity = corf::driver::identity_of({static_cast<const std::byte*>(bytes), size_bytes});
+      if (identity) identity = with_constants(*identity, chosen);
+    }
+    CORF_ASSIGN(auto opened,
+                corf::api::open_session(std::move(model), chosen, std::move(identity)));
     *session = new corf_session{std::move(opened)};
     return {};
   });

@@ -1,5 +1,9 @@
 #include "api/model_compiler.h"
 
+#include <chrono>
+
+#include "driver/executable_cache.h"
+
 namespace corf::api {
 namespace {
 
@@ -30,6 +34,12 @@ Result<session::CompiledSpec> compile_model(const onnx::Model& model,
 
 }  // namespace
 
+std::string cache_folder(const session::Options& options) {
+  return options.executable_cache == session::Options::kDefaultFolder
+             ? driver::ExecutableCache::default_folder()
+             : options.executable_cache;
+}
+
 driver::CompileOptions ModelCompiler::options(const session::ShapeBindings& shapes,
                                               int threads) const {
   driver::CompileOptions options;
@@ -51,7 +61,21 @@ driver::CompileOptions ModelCompiler::options(const session::ShapeBindings& shap
 
 Result<session::CompiledSpec> ModelCompiler::compile(const session::ShapeBindings& shapes,
                                                      int threads) const {
-  return compile_model(*model_, options(shapes, threads));
+  const driver::CompileOptions chosen = options(shapes, threads);
+  const bool is_cancelled = chosen.cancellation && chosen.cancellation->cancelled();
+  const bool is_looked_into = chosen.verify_each || chosen.time_passes || !chosen.dump_dir.empty();
+  if (!identity_ || is_cancelled || is_looked_into) return compile_model(*model_, chosen);
+  const auto start = std::chrono::steady_clock::now();
+  const driver::ExecutableCache cache(cache_folder(options_), options_.executable_cache_bytes);
+  const std::string key = driver::executable_key(*identity_, chosen);
+  if (std::optional<runtime::ExecutableSpec> found = cache.find(key)) {
+    const std::chrono::duration<double, std::milli> elapsed =
+        std::chrono::steady_clock::now() - start;
+    return session::CompiledSpec{std::move(*found), elapsed.count()};
+  }
+  Result<session::CompiledSpec> compiled = compile_model(*model_, chosen);
+  if (compiled.ok()) cache.insert(key, compiled->spec);
+  return compiled;
 }
 
 Result<session::CompiledSpec> ModelCompiler::compile_unfused(const session::ShapeBindings& shapes,
@@ -62,14 +86,15 @@ Result<session::CompiledSpec> ModelCompiler::compile_unfused(const session::Shap
 }
 
 Result<std::shared_ptr<session::Session>> open_session(std::shared_ptr<const onnx::Model> model,
-                                                       const session::Options& options) {
+                                                       const session::Options& options,
+                                                       std::optional<std::string> identity) {
   session::Description description;
   description.inputs = declare(model->inputs());
   description.outputs = declare(model->outputs());
   description.metadata = model->metadata();
   description.opset = model->opset();
   for (const auto& entry : model->operator_counts()) description.operators.push_back(entry);
-  auto compiler = std::make_shared<ModelCompiler>(std::move(model), options);
+  auto compiler = std::make_shared<ModelCompiler>(std::move(model), options, std::move(identity));
   return session::Session::create(std::move(compiler), std::move(description), options);
 }
 

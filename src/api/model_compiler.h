@@ -1,5 +1,7 @@
 #pragma once
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "driver/compile.h"
 #include "onnx/import.h"
@@ -7,11 +9,17 @@
 
 namespace corf::api {
 
+/// The folder that option executable_cache names; "": none.
+std::string cache_folder(const session::Options& options);
+
 /// The compiler of a session that holds an ONNX model.
 class ModelCompiler final : public session::Compiler {
  public:
-  ModelCompiler(std::shared_ptr<const onnx::Model> model, session::Options options)
-      : model_(std::move(model)), options_(std::move(options)) {}
+  /// `identity`: what stands for the model's bytes where executables are kept for other processes;
+  /// nullopt: none are.
+  ModelCompiler(std::shared_ptr<const onnx::Model> model, session::Options options,
+                std::optional<std::string> identity)
+      : model_(std::move(model)), options_(std::move(options)), identity_(std::move(identity)) {}
 
   Result<session::CompiledSpec> compile(const session::ShapeBindings& shapes,
                                         int threads) const override;
@@ -25,11 +33,13 @@ class ModelCompiler final : public session::Compiler {
  private:
   std::shared_ptr<const onnx::Model> model_;
   session::Options options_;
+  std::optional<std::string> identity_;
 };
 
-/// A session that compiles `model`.
-Result<std::shared_ptr<session::Session>> open_session(std::shared_ptr<const onnx::Model> model,
-                                                       const session::Options& options);
+/// A session that compiles `model`. `identity`: as of ModelCompiler.
+Result<std::shared_ptr<session::Session>> open_session(
+    std::shared_ptr<const onnx::Model> model, const session::Options& options,
+    std::optional<std::string> identity = std::nullopt);
 
 /// Errors: kUnsupported for a session of a compiled file, which does not hold the model.
 Result<const ModelCompiler*> compiler_of(const session::Session& session);

@@ -26,13 +26,13 @@
 #include "target/calibrate.h"
 
 namespace corf::driver {
-namespace {
 
-/// The workers that plans are made for: those that have a CPU each.
 int threads_of(const CompileOptions& options) {
   const int cpus = runtime::available_cpus();
   return options.threads > 0 ? std::min(options.threads, cpus) : cpus;
 }
+
+namespace {
 
 codegen::EmitOptions emit_options(const Pipeline& pipeline) {
   codegen::EmitOptions options;

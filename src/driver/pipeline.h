@@ -15,6 +15,9 @@ struct Pipeline {
   loop::Program program;
 };
 
+/// The workers that plans are made for: those that have a CPU each.
+int threads_of(const CompileOptions& options);
+
 /// body() under the budget that the options give the model.
 template <typename Body>
 auto within_budget_of(const onnx::Model& model, const CompileOptions& options, Body&& body) {

@@ -7,7 +7,6 @@
 #include "runtime/byte_stream.h"
 #include "runtime/pages.h"
 #include "support/checked.h"
-#include "support/read_file.h"
 #include "support/write_file.h"
 
 namespace corf::runtime {
@@ -211,9 +210,10 @@ Result<ExecutableSpec> from_bytes(std::span<const std::byte> bytes) {
                     }});
 }
 
-Status write_executable_file(const ExecutableSpec& spec, const std::string& path) {
+Status write_executable_file(const ExecutableSpec& spec, const std::string& path,
+                             unsigned permissions) {
   const Parts parts = parts_of(spec);
-  CORF_ASSIGN(OutputFile file, OutputFile::create(path));
+  CORF_ASSIGN(OutputFile file, OutputFile::create(path, permissions));
   CORF_RETURN_IF_ERROR(file.write(as_text(std::as_bytes(std::span(&parts.header, 1)))));
   for (int i = 0; i < kNumSections; ++i) {
     const auto gap =
@@ -224,12 +224,15 @@ Status write_executable_file(const ExecutableSpec& spec, const std::string& path
   return file.finish();
 }
 
+Result<ExecutableSpec> read_executable(const InputFile& file) {
+  return read_spec({file.size_bytes(), [&](int64_t offset_bytes, std::span<std::byte> to) {
+                      return file.read(offset_bytes, to);
+                    }});
+}
+
 Result<ExecutableSpec> read_executable_file(const std::string& path) {
   CORF_ASSIGN(const InputFile file, InputFile::open(path));
-  Result<ExecutableSpec> spec =
-      read_spec({file.size_bytes(), [&](int64_t offset_bytes, std::span<std::byte> to) {
-                   return file.read(offset_bytes, to);
-                 }});
+  Result<ExecutableSpec> spec = read_executable(file);
   if (spec.ok() || spec.error().code == ErrorCode::kIo) return spec;
   return Error{spec.error().code, fmt::format("'{}': {}", path, spec.error().message)};
 }

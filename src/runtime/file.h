@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "runtime/executable.h"
+#include "support/read_file.h"
 
 /// .corf files: a compiled model as it lies on disk. A header (magic, format number, table of
 /// sections with their checksums, its own checksum) is followed by the steps, the code and the
@@ -17,11 +18,14 @@ std::vector<std::byte> to_bytes(const ExecutableSpec& spec);
 /// kUnsupported for another format number.
 Result<ExecutableSpec> from_bytes(std::span<const std::byte> bytes);
 
-/// Errors: those of OutputFile.
-Status write_executable_file(const ExecutableSpec& spec, const std::string& path);
+/// `permissions`: as of OutputFile. Errors: those of OutputFile.
+Status write_executable_file(const ExecutableSpec& spec, const std::string& path,
+                             unsigned permissions = 0666);
 
 /// Errors: kIo; those of from_bytes, naming the file.
 Result<ExecutableSpec> read_executable_file(const std::string& path);
+/// Of a file that is open. Errors: kIo; those of from_bytes.
+Result<ExecutableSpec> read_executable(const InputFile& file);
 
 /// Whether the file starts as .corf files do, whatever its name.
 bool is_executable_file(const std::string& path);

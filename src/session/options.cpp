@@ -97,6 +97,11 @@ Status Options::set(std::string_view key, std::string_view value) {
   } else if (key == "cache_size") {
     CORF_ASSIGN(const int64_t size, parse_integer(key, value, 1, kMaxCacheSize));
     cache_size = static_cast<size_t>(size);
+  } else if (key == "executable_cache") {
+    executable_cache = std::string(value);
+  } else if (key == "executable_cache_limit") {
+    CORF_ASSIGN(const int64_t mebibytes, parse_integer(key, value, 1, int64_t{1} << 30));
+    executable_cache_bytes = mebibytes << 20;
   } else if (key == "limits.compile_seconds") {
     CORF_ASSIGN(limits.seconds, parse_seconds(key, value));
   } else if (key == "limits.memory") {
@@ -117,8 +122,9 @@ Status Options::set(std::string_view key, std::string_view value) {
   } else {
     return make_error(ErrorCode::kInvalidArgument,
                       "unknown option '{}'; there are threads, isa, plan, force_plan, plan_cache, "
-                      "constant, winograd, cache_size, limits.compile_seconds, limits.memory, "
-                      "limits.constants, limits.nodes, verify_each, time_passes, dump_dir",
+                      "constant, winograd, cache_size, executable_cache, executable_cache_limit, "
+                      "limits.compile_seconds, limits.memory, limits.constants, limits.nodes, "
+                      "verify_each, time_passes, dump_dir",
                       key);
   }
   return {};

@@ -23,6 +23,10 @@ struct Options {
   std::map<std::string, std::string> constants;  // input: its values
   bool winograd = true;
   size_t cache_size = 8;
+  /// Of executables that other processes find: kDefaultFolder, a path, or empty: none.
+  std::string executable_cache;
+  static constexpr std::string_view kDefaultFolder = "default";
+  int64_t executable_cache_bytes = int64_t{1} << 30;
   Limits limits;  // unset: by the model's size
   std::shared_ptr<const Cancellation> cancellation;
   bool verify_each = false;

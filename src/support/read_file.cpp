@@ -55,6 +55,11 @@ InputFile& InputFile::operator=(InputFile&& other) noexcept {
 
 InputFile::~InputFile() { close(); }
 
+bool InputFile::is_of_this_user_alone() const {
+  return status_.st_uid == ::geteuid() && (status_.st_mode & (S_IWGRP | S_IWOTH)) == 0 &&
+         status_.st_nlink == 1;
+}
+
 void InputFile::close() {
   if (descriptor_ >= 0) ::close(descriptor_);
   descriptor_ = -1;

@@ -27,6 +27,9 @@ class InputFile {
   int64_t size_bytes() const { return status_.st_size; }
   /// Names of the file, hard links, on its file system.
   int64_t num_names() const { return static_cast<int64_t>(status_.st_nlink); }
+  /// Whether nobody but this process's user (and the superuser) can have written to it under this
+  /// name: it is the user's own, no other may write to it, and it has no second name.
+  bool is_of_this_user_alone() const;
   /// Whether both were opened on the same file, and nobody has written to it in between.
   bool is_unchanged_since(const InputFile& earlier) const;
 

@@ -24,7 +24,7 @@ Error cannot_write(const std::string& path, std::string_view reason) {
 }
 
 /// Creates a file of a random name beside `path`; the descriptor, or -1 and errno.
-int create_beside(const std::string& path, std::string& name) {
+int create_beside(const std::string& path, unsigned permissions, std::string& name) {
   const size_t slash = path.rfind('/');
   const std::string folder = slash == std::string::npos ? "" : path.substr(0, slash + 1);
   for (int i = 0; i < kMostNamesTried; ++i) {
@@ -33,7 +33,7 @@ int create_beside(const std::string& path, std::string& name) {
     // Not made of the file's own name, which may be as long as names can be.
     name = fmt::format("{}.corf-{:016x}.unfinished", folder, random);
     const int descriptor =
-        ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, permissions);
     if (descriptor >= 0 || errno != EEXIST) return descriptor;
   }
   return -1;
@@ -81,14 +81,14 @@ class NoBrokenPipeSignal {
 
 }  // namespace
 
-Result<OutputFile> OutputFile::create(const std::string& path) {
+Result<OutputFile> OutputFile::create(const std::string& path, unsigned permissions) {
   struct stat status{}, target{};
   const bool exists = ::lstat(path.c_str(), &status) == 0;
   if (!exists && errno != ENOENT) return cannot_write(path, std::strerror(errno));
   const bool is_link = exists && S_ISLNK(status.st_mode);
   if (!exists || S_ISREG(status.st_mode)) {
     std::string temporary;
-    const int descriptor = create_beside(path, temporary);
+    const int descriptor = create_beside(path, permissions, temporary);
     if (descriptor < 0) return cannot_write(path, std::strerror(errno));
     return OutputFile(path, std::move(temporary), descriptor);
   }

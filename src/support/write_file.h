@@ -14,8 +14,9 @@ namespace corf {
 /// - A symbolic link to a file is refused, as a block device is: neither is to be lost by mistake.
 class OutputFile {
  public:
+  /// `permissions`: of a new regular file, as far as the process's umask leaves them.
   /// Errors: kIo naming the path and the reason.
-  static Result<OutputFile> create(const std::string& path);
+  static Result<OutputFile> create(const std::string& path, unsigned permissions = 0666);
   OutputFile(OutputFile&& other) noexcept;
   OutputFile& operator=(OutputFile&& other) noexcept;
   /// What was not finished is removed.

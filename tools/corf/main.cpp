@@ -51,6 +51,7 @@ int main(int argc, char** argv) {
   corf::command::add_compare(app);
   corf::command::add_compile(app);
   corf::command::add_conformance(app);
+  corf::command::add_cache(app);
   corf::command::add_documents(app);
   try {
     app.parse(argc, argv);

@@ -18,6 +18,7 @@ namespace {
 
 struct RunSettings : Settings {
   std::string output_dir;
+  bool cache = false;
 };
 
 /// Longer names than that are cut: with a number and .npy they fit every file system.
@@ -105,7 +106,9 @@ std::string summary(const Array& array) {
 }
 
 void run(const RunSettings& settings) {
-  Session session(settings.model, settings.to_options());
+  Options options = settings.to_options();
+  if (settings.cache) options.set("executable_cache", "default");
+  Session session(settings.model, options);
   std::vector<Array> given = read_inputs(settings);
   Executable executable = session.compile(shapes_with(settings, given));
   const std::vector<Array> inputs =
@@ -156,6 +159,9 @@ void add_run(CLI::App& app) {
   settings->add_inputs_to(*command);
   command->add_option("--output-dir", settings->output_dir,
                       "Folder that receives each output as OUTPUT.npy");
+  command->add_flag("--cache", settings->cache,
+                    "Keep the compiled model for later calls with --cache, which start at once "
+                    "(see `corf cache --help`)");
   command->footer(
       "Examples:\n"
       "  corf run mobilenet.onnx --input x=cat.npy --output-dir out\n"

@@ -1,0 +1,221 @@
+"""What one process compiles the next one finds, and nothing that others may have written."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import numpy as np
+from onnx import TensorProto, helper
+
+import corf
+import small_models
+from corf_command import constant, corf as command, make_model, value
+
+X = np.array([[1, 2, 3], [-1, 0, 40]], np.float32)
+# Prints what the model gives; whether it was compiled is read off the cache.
+PROGRAM = """
+import json, sys, corf, numpy
+session = corf.InferenceSession(sys.argv[1])
+x = numpy.array(json.loads(sys.argv[2]), numpy.float32)
+print(json.dumps(session.run(None, {"x": x})[0].tolist()))
+"""
+
+
+class CacheTest(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.home = pathlib.Path(temporary.name)
+        self.folder = self.home / "corf" / "executables"
+        # What the machine's measurement came to, so that it is not taken again for each test.
+        self.environment = {**os.environ, "XDG_CACHE_HOME": str(self.home)}
+        kept = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or
+                            pathlib.Path.home() / ".cache") / "corf"
+        self.folder.parent.mkdir()
+        for file in kept.glob("calibration-*.json"):
+            shutil.copy(file, self.folder.parent)
+        self.model = self.home / "linear.onnx"
+        self.model.write_bytes(small_models.linear_model())
+
+    def run_program(self, x=X):
+        result = subprocess.run([sys.executable, "-c", PROGRAM, self.model, json.dumps(x.tolist())],
+                                capture_output=True, text=True, check=False, env=self.environment)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return np.array(json.loads(result.stdout), np.float32), result.stderr
+
+    def entries(self):
+        return sorted(self.folder.glob("*.corf"))
+
+    def check(self, num_entries, x=X):
+        y, _ = self.run_program(x)
+        np.testing.assert_array_equal(y, small_models.linear(x))
+        self.assertEqual(len(self.entries()), num_entries)
+
+    def test_the_next_process_finds_it(self):
+        self.check(1)
+        entry = self.entries()[0]
+        self.assertEqual(self.folder.stat().st_mode & 0o777, 0o700)
+        self.assertEqual(entry.stat().st_mode & 0o777, 0o600)
+        before = entry.stat().st_ino
+        self.check(1)
+        self.assertEqual(entry.stat().st_ino, before)  # not written again
+        self.check(2, X[:1])
+
+    def test_another_model_is_another_entry(self):
+        self.check(1)
+        weights = small_models.WEIGHTS * 2
+        self.model.write_bytes(make_model(
+            [helper.make_node("MatMul", ["x", "w"], ["y"])], [value("x", ["batch", 3])],
+            [value("y", ["batch", 2])], [constant("w", weights)]))
+        y, _ = self.run_program()
+        np.testing.assert_array_equal(y, X @ weights)
+        self.assertEqual(len(self.entries()), 2)
+
+    def test_options_and_constants_are_part_of_it(self):
+        data = small_models.branch_by_input()
+        x = np.arange(4, dtype=np.float32)
+        for rate, want in ((16000, x + 1), (8000, x[:2]), (16000, x + 1)):
+            model = corf.compile(data, constants={"rate": rate}, executable_cache=self.folder)
+            np.testing.assert_array_equal(model(x), want)
+        self.assertEqual(len(self.entries()), 2)
+        for options in ({"isa": "sse2"}, {"plan": "unfused"}, {"threads": 1}):
+            before = len(self.entries())
+            corf.compile(data, constants={"rate": 8000}, executable_cache=self.folder, **options)
+            if options != {"threads": 1} or os.cpu_count() > 1:
+                self.assertEqual(len(self.entries()), before + 1, options)
+
+    def test_it_can_be_switched_off(self):
+        corf.compile(small_models.linear_model(), {"batch": 2}, executable_cache="")
+        self.environment["XDG_CACHE_HOME"] = ""
+        self.environment["HOME"] = ""
+        y, _ = self.run_program()
+        np.testing.assert_array_equal(y, small_models.linear(X))
+        self.assertFalse(self.folder.exists())
+
+    def test_what_others_may_have_written_is_left_aside(self):
+        self.check(1)
+        entry = self.entries()[0]
+        for path, mode in ((self.folder, 0o770), (self.folder, 0o705), (entry, 0o620),
+                           (entry, 0o602)):
+            kept = path.stat().st_mode
+            path.chmod(mode)
+            with self.subTest(path=path.name, mode=oct(mode)):
+                y, says = self.run_program()
+                np.testing.assert_array_equal(y, small_models.linear(X))
+                self.assertIn("left aside", says)
+            path.chmod(kept)
+            if path == entry:
+                self.assertEqual(self.run_program()[1], "")  # written anew
+                entry = self.entries()[0]
+        second_name = self.home / "second.corf"
+        os.link(entry, second_name)
+        self.assertIn("left aside", self.run_program()[1])
+        second_name.unlink(missing_ok=True)
+        # A link to what compiling gives is no better.
+        entry = self.entries()[0]
+        moved = self.home / "moved.corf"
+        entry.rename(moved)
+        entry.symlink_to(moved)
+        y, _ = self.run_program()
+        np.testing.assert_array_equal(y, small_models.linear(X))
+        shutil.rmtree(self.folder)
+        elsewhere = self.home / "elsewhere"
+        elsewhere.mkdir(mode=0o700)
+        self.folder.symlink_to(elsewhere)
+        y, _ = self.run_program()
+        np.testing.assert_array_equal(y, small_models.linear(X))
+        self.assertEqual(list(elsewhere.iterdir()), [])
+
+    @unittest.skipUnless(os.geteuid() == 0, "only the superuser can give files away")
+    def test_what_belongs_to_others_is_left_aside(self):
+        self.check(1)
+        nobody = 65534
+        for path in (self.folder, self.entries()[0]):
+            os.chown(path, nobody, nobody)
+            y, says = self.run_program()
+            np.testing.assert_array_equal(y, small_models.linear(X))
+            self.assertIn("left aside", says)
+            if path.exists():
+                os.chown(path, 0, 0)
+
+    def test_damaged_entries_are_compiled_anew(self):
+        self.check(1)
+        entry = self.entries()[0]
+        whole = entry.read_bytes()
+        for damaged in (whole[:100], b"", whole[:4100] + b"\xff" + whole[4101:]):
+            entry.write_bytes(damaged)
+            self.check(1)
+            self.assertEqual(entry.read_bytes(), whole)
+
+    def test_external_data_is_not_kept(self):
+        tensor = constant("w", small_models.WEIGHTS)
+        (self.home / "weights.bin").write_bytes(tensor.raw_data)
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="weights.bin")
+        self.model.write_bytes(make_model(
+            [helper.make_node("MatMul", ["x", "w"], ["y"])], [value("x", ["batch", 3])],
+            [value("y", ["batch", 2])], [tensor]))
+        for factor in (1, 2):
+            weights = small_models.WEIGHTS * factor
+            (self.home / "weights.bin").write_bytes(weights.tobytes())
+            y, _ = self.run_program()
+            np.testing.assert_array_equal(y, X @ weights)
+        self.assertEqual(self.entries(), [])
+
+    def test_many_processes_at_once(self):
+        processes = [subprocess.Popen([sys.executable, "-c", PROGRAM, self.model,
+                                       json.dumps(X[:1 + i % 2].tolist())],
+                                      stdout=subprocess.PIPE, env=self.environment)
+                     for i in range(8)]
+        for i, process in enumerate(processes):
+            output, _ = process.communicate(timeout=120)
+            np.testing.assert_array_equal(json.loads(output), small_models.linear(X[:1 + i % 2]))
+        self.assertEqual(len(self.entries()), 2)
+        self.assertEqual(len(list(self.folder.iterdir())), 2)
+
+    def test_its_size_is_limited(self):
+        weights = np.zeros((512, 512), np.float32)  # a MiB each
+        for i in range(4):
+            weights[0, 0] = i
+            model = make_model([helper.make_node("MatMul", ["x", "w"], ["y"])],
+                               [value("x", [1, 512])], [value("y", [1, 512])],
+                               [constant("w", weights)])
+            compiled = corf.compile(model, executable_cache=self.folder,
+                                    executable_cache_limit=3)
+            self.assertEqual(compiled(np.ones((1, 512), np.float32))[0, 0], i)
+        self.assertEqual(len(self.entries()), 2)
+        self.assertLess(sum(entry.stat().st_size for entry in self.entries()), 3 << 20)
+
+    def test_the_command_shows_and_clears_it(self):
+        self.check(1)
+        os.environ["XDG_CACHE_HOME"], before = str(self.home), os.environ.get("XDG_CACHE_HOME")
+        try:
+            size = self.entries()[0].stat().st_size
+            shown = json.loads(command("cache", "show", "--json").stdout)
+            self.assertEqual(shown, {"folder": str(self.folder), "num_entries": 1,
+                                     "size_bytes": size})
+            self.assertEqual(json.loads(command("cache", "clear", "--json").stdout)["num_removed"],
+                             1)
+            self.assertEqual(self.entries(), [])
+            self.assertIn("0 compiled models", command("cache", "show").stdout)
+            result = command("run", self.model, "--shape", "batch=2", "--cache")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertEqual(len(self.entries()), 1)
+            self.folder.chmod(0o777)
+            result = command("cache", "clear")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("others may use it", result.stderr)
+        finally:
+            del os.environ["XDG_CACHE_HOME"]
+            if before is not None:
+                os.environ["XDG_CACHE_HOME"] = before
+
+
+if __name__ == "__main__":
+    unittest.main()
