@@ -327,8 +327,16 @@ class SessionTest(unittest.TestCase):
             self.assertIs(replaced, corf)
             from onnxruntime import InferenceSession
             self.assertIs(InferenceSession, corf.InferenceSession)
+            from onnxruntime.capi.onnxruntime_pybind11_state import (Fail, InvalidProtobuf,
+                                                                     NoSuchFile)
+            with self.assertRaises(NoSuchFile):
+                InferenceSession("/no/such/file.onnx")
+            with self.assertRaises(InvalidProtobuf) as caught:
+                InferenceSession(b"no model")
+            self.assertIsInstance(caught.exception, Fail)
         finally:
-            del sys.modules["onnxruntime"]
+            for name in [name for name in sys.modules if name.startswith("onnxruntime")]:
+                del sys.modules[name]
             if before is not None:
                 sys.modules["onnxruntime"] = before
 

@@ -1,0 +1,1 @@
+"""Where programs for ONNX Runtime look for its exceptions."""
