@@ -20,10 +20,9 @@ struct ConvolutionInputs {
 
 /// Checks what Conv and ConvTranspose have in common. `transposed`: w is [C, M/groups, kernel...]
 /// instead of [M, C/groups, kernel...].
-Result<ConvolutionInputs> read_inputs(NodeImport& node, bool transposed) {
-  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+Result<ConvolutionInputs> read_inputs(NodeImport& node, ValueId x, bool transposed) {
   ConvolutionInputs in;
-  in.x = node.input(0);
+  in.x = x;
   in.w = node.input(1);
   in.x_shape = node.shape(in.x);
   in.w_shape = node.shape(in.w);
@@ -72,21 +71,41 @@ Result<ValueId> biased(NodeImport& node, ValueId y) {
   return binary(node.graph, node.part("bias"), ScalarOp::kAdd, y, column);
 }
 
-Result<ValueId> convolved(NodeImport& node) {
-  CORF_ASSIGN(ConvolutionInputs in, read_inputs(node, false));
+/// x convolved with input 1, the bias of input 2 added.
+Result<ValueId> convolved(NodeImport& node, ValueId x) {
+  CORF_ASSIGN(ConvolutionInputs in, read_inputs(node, x, false));
   CORF_ASSIGN(WindowExtents window, read_window(node, in.spatial, in.kernel, false));
   return biased(node, graph::conv(node.graph, node.name(), in.x, in.w, window.window, in.groups));
 }
 
 Status import_conv(NodeImport& node) {
-  CORF_ASSIGN(const ValueId y, convolved(node));
+  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+  CORF_ASSIGN(const ValueId y, convolved(node, node.input(0)));
   node.set_output(y);
+  return {};
+}
+
+/// Channels last, of the image alone.
+Status import_nhwc_conv(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+  const int rank = node.rank(node.input(0));
+  if (rank < 3) return node.invalid("an image of rank {}", rank);
+  std::vector<int> inwards = {0, rank - 1}, outwards = {0};
+  for (int d = 1; d + 1 < rank; ++d) {
+    inwards.push_back(d);
+    outwards.push_back(d + 1);
+  }
+  outwards.push_back(1);
+  const ValueId x = transpose(node.graph, node.part("channels_first"), node.input(0), inwards);
+  CORF_ASSIGN(const ValueId y, convolved(node, x));
+  node.set_output(transpose(node.graph, node.part("channels_last"), y, outwards));
   return {};
 }
 
 /// activation(conv(x, w) + bias + z)
 Status import_fused_conv(NodeImport& node) {
-  CORF_ASSIGN(ValueId y, convolved(node));
+  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+  CORF_ASSIGN(ValueId y, convolved(node, node.input(0)));
   if (node.has(3)) {
     const ValueId z = node.input(3);
     if (node.shape(z) != node.shape(y)) {
@@ -194,7 +213,8 @@ Result<WindowExtents> read_transposed_window(NodeImport& node, const Convolution
 }
 
 Status import_conv_transpose(NodeImport& node) {
-  CORF_ASSIGN(ConvolutionInputs in, read_inputs(node, true));
+  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+  CORF_ASSIGN(ConvolutionInputs in, read_inputs(node, node.input(0), true));
   CORF_ASSIGN(WindowExtents window, read_transposed_window(node, in));
   ValueId y = graph::conv_transpose(node.graph, node.name(), in.x, in.w, window.window, in.groups,
                                     window.output);
@@ -207,6 +227,7 @@ constexpr Operator kOperators[] = {
     {"Conv", 1, import_conv},
     {"ConvTranspose", 1, import_conv_transpose},
     {"com.microsoft.FusedConv", 0, import_fused_conv},
+    {"com.microsoft.NhwcConv", 0, import_nhwc_conv},
 };
 
 }  // namespace

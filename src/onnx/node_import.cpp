@@ -239,7 +239,8 @@ std::span<const Operator> all_operators() {
                        machine_learning_operators(),
                        tree_ensemble_operators(),
                        support_vector_operators(),
-                       region_operators()}) {
+                       region_operators(),
+                       quantized_operators()}) {
       all.insert(all.end(), group.begin(), group.end());
     }
     std::sort(all.begin(), all.end(), [](const Operator& a, const Operator& b) {

@@ -1,9 +1,46 @@
+#include "onnx/quantization.h"
+
 #include <algorithm>
 
 #include "onnx/compose.h"
 #include "onnx/windows.h"
 
 namespace corf::onnx {
+namespace {
+
+struct Range {
+  double lowest, highest;
+};
+
+std::optional<Range> range_of(DType dtype) {
+  switch (dtype) {
+    case DType::kI8:
+      return Range{-128, 127};
+    case DType::kU8:
+      return Range{0, 255};
+    case DType::kI16:
+      return Range{-32768, 32767};
+    case DType::kU16:
+      return Range{0, 65535};
+    default:
+      return std::nullopt;
+  }
+}
+
+}  // namespace
+
+int quantized(ScalarBody& b, int x, int scale, int zero_point, DType to) {
+  DType wide = b.nodes[x].dtype;
+  int rounded = b.apply(ScalarOp::kRoundEven, b.apply(ScalarOp::kDiv, x, scale));
+  int shifted =
+      zero_point < 0 ? rounded : b.apply(ScalarOp::kAdd, rounded, b.cast(zero_point, wide));
+  Range range = *range_of(to);
+  int bounded =
+      b.apply(ScalarOp::kMin, b.apply(ScalarOp::kMax, shifted, number(b, range.lowest, wide)),
+              number(b, range.highest, wide));
+  return b.cast(bounded, to);
+}
+
 namespace {
 
 /// One number for each block of elements along an axis, as one for each element of x.
@@ -54,38 +91,6 @@ Result<ValueId> along_axis(NodeImport& node, std::string_view suffix, ValueId fa
   Shape column(x.size() - axis, 1);
   column[0] = shape[0];
   return reshape(node.graph, node.part(suffix), factor, column);
-}
-
-struct Range {
-  double lowest, highest;
-};
-
-std::optional<Range> range_of(DType dtype) {
-  switch (dtype) {
-    case DType::kI8:
-      return Range{-128, 127};
-    case DType::kU8:
-      return Range{0, 255};
-    case DType::kI16:
-      return Range{-32768, 32767};
-    case DType::kU16:
-      return Range{0, 65535};
-    default:
-      return std::nullopt;
-  }
-}
-
-/// saturate(round(x / scale) + zero_point), in the body's float type.
-int quantized(ScalarBody& b, int x, int scale, int zero_point, DType to) {
-  DType wide = b.nodes[x].dtype;
-  int rounded = b.apply(ScalarOp::kRoundEven, b.apply(ScalarOp::kDiv, x, scale));
-  int shifted =
-      zero_point < 0 ? rounded : b.apply(ScalarOp::kAdd, rounded, b.cast(zero_point, wide));
-  Range range = *range_of(to);
-  int bounded =
-      b.apply(ScalarOp::kMin, b.apply(ScalarOp::kMax, shifted, number(b, range.lowest, wide)),
-              number(b, range.highest, wide));
-  return b.cast(bounded, to);
 }
 
 Status import_quantize_linear(NodeImport& node) {

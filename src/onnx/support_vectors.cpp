@@ -225,18 +225,18 @@ Status import_svm_classifier(NodeImport& node) {
     return {};
   }
   CORF_ASSIGN(const ValueId scores, pair_scores(node, x, machine));
+  // Even where there are probabilities, whose fit may prefer another class.
+  set_labels(node, machine.labels, best_class(node, votes_of(node, scores, machine)));
   if (!machine.prob_a.empty()) {
     if (machine.labels.count != 2) {
       return node.unsupported("probabilities of more than two classes are not supported");
     }
     const ValueId probabilities = two_probabilities(node, scores, machine);
-    set_labels(node, machine.labels, best_class(node, probabilities));
     CORF_ASSIGN(const ValueId y,
                 transformed_scores(node, node.part("scores"), probabilities, kind));
     node.set_output(1, y);
     return {};
   }
-  set_labels(node, machine.labels, best_class(node, votes_of(node, scores, machine)));
   if (machine.labels.count == 2) {
     const SecondClass how = kind == "NONE" ? SecondClass::kNegative : SecondClass::kComplement;
     CORF_ASSIGN(const ValueId both, both_scores(node, node.part("scores"), scores, how, kind));

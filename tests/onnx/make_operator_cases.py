@@ -20,7 +20,7 @@ NAMES = {np.dtype(key): name for key, name in (
 HEADER = """\
 # Nodes, and what ONNX Runtime gives for them; made by make_operator_cases.py.
 #   OPERATOR OPSET | inputs | attributes | outputs | tolerance, of an output's largest element
-# A tensor is TYPE[EXTENTxEXTENT...]{VALUES}, "=" in front of one that the model holds, "-" for none.
+# A tensor is TYPE[EXTENTxEXTENT...]{VALUES}, "=" in front of one that the model holds, - for none.
 # A value begins with its type, as in operator_templates.txt.
 """
 
@@ -45,8 +45,8 @@ class Cases:
     def integers(self, low, high, *shape, dtype=np.int64):
         return self.random.integers(low, high, shape).astype(dtype)
 
-    def add(self, op, inputs, num_outputs=1, wanted=None, domain=MICROSOFT, version=1, opset=17,
-            tolerance=1e-5, **attributes):
+    def add(self, op, inputs, num_outputs=1, wanted=None, domain=MICROSOFT, version=1,
+            model_opset=17, tolerance=1e-5, **attributes):
         """`wanted`: the outputs that are asked for, of num_outputs; all if it is None."""
         wanted = range(num_outputs) if wanted is None else wanted
         # Labels that are strings need a name, though nobody asks for them.
@@ -64,7 +64,7 @@ class Cases:
             [onnx.ValueInfoProto(name=outputs[i]) for i in wanted],
             [onnx.numpy_helper.from_array(value.value, name) for name, value in arrays.items()
              if isinstance(value, Known)])
-        imports = [helper.make_opsetid("", opset)]
+        imports = [helper.make_opsetid("", model_opset)]
         if domain:
             imports.append(helper.make_opsetid(domain, version))
         model = helper.make_model(graph, opset_imports=imports, ir_version=8)
@@ -74,7 +74,7 @@ class Cases:
                                                providers=["CPUExecutionProvider"])
         results = iter(session.run(None, fed))
         self.lines.append(" | ".join([
-            f"{domain + '.' if domain else ''}{op} {opset}",
+            f"{domain + '.' if domain else ''}{op} {model_opset}",
             " ".join(map(tensor_text, inputs)),
             " ".join(f"{name}={value_text(value)}" for name, value in attributes.items()),
             " ".join(tensor_text(next(results)) if i in wanted else "-"
@@ -159,7 +159,7 @@ def add_normalizations(cases):
     cases.add("SkipSimplifiedLayerNormalization", [x, skip, gamma, bias])
     # ONNX Runtime has both in the default domain.
     cases.add("SimplifiedLayerNormalization", [x, gamma], domain="", axis=-1, epsilon=1e-6)
-    cases.add("LayerNormalization", [x, gamma, beta], domain="", opset=11, axis=-1)
+    cases.add("LayerNormalization", [x, gamma, beta], domain="", model_opset=11, axis=-1)
     ids, segments = cases.integers(0, 6, 2, 4, dtype=np.int32), cases.integers(0, 2, 2, 4,
                                                                               dtype=np.int32)
     tables = [cases.normal(rows, 8) for rows in (6, 5, 2)]
@@ -264,11 +264,44 @@ def add_quantized(cases):
                   tolerance=3e-2)
 
 
+def add_bytes(cases):
+    """The last digit may be another one where a quotient is about halfway between two."""
+    def real(value):
+        return np.float32(value)
+
+    last_digit = {"tolerance": 1 / 100}
+    for dtype, zero in ((np.uint8, 128), (np.int8, -3)):
+        low = 0 if dtype == np.uint8 else -128
+        a, b = (cases.integers(low, low + 256, *shape, dtype=dtype)
+                for shape in ((2, 3, 8), (3, 8)))
+        zero, other = dtype(zero), dtype(7)
+        x = [a, real(0.05), zero]
+        y = [real(0.11), other]
+        for op in ("QLinearAdd", "QLinearMul"):
+            cases.add(op, [*x, b, real(0.07), other, real(0.31), zero], **last_digit)
+        cases.add("QLinearLeakyRelu", [*x, *y], alpha=0.3, **last_digit)
+        cases.add("QLinearSigmoid", [*x, real(1 / 255), dtype(low)], **last_digit)
+        cases.add("QLinearGlobalAveragePool", [*x, *y], **last_digit)
+        cases.add("QLinearSoftmax", [*x, real(1 / 256), dtype(low)], opset=13, axis=-1,
+                  **last_digit)
+    cases.add("QLinearConcat", [real(0.1), np.uint8(3), *[
+        part for scale, zero in ((0.05, 128), (0.2, 100))
+        for part in (cases.integers(0, 256, 2, 3, dtype=np.uint8), real(scale), np.uint8(zero))]],
+              axis=1, **last_digit)
+    x, scales = cases.normal(2, 40), Known(np.abs(cases.normal(3 * 3)) + real(0.125))
+    for bits, block in ((4, 16), (8, 16)):
+        weights = Known(cases.integers(0, 256, 3, 3, block * bits // 8, dtype=np.uint8))
+        zeros = Known(cases.integers(0, 256, 3 * (2 if bits == 4 else 3), dtype=np.uint8))
+        for inputs in ([x, weights, scales], [x, weights, scales, zeros]):
+            cases.add("MatMulNBits", inputs, K=40, N=3, bits=bits, block_size=block)
+
+
 def add_features(cases):
     x = cases.normal(3, 4, scale=2.0)
     ml = {"domain": LEARNING}
     for value in (x, cases.integers(-5, 5, 3, 4)):
-        cases.add("Scaler", [value], offset=[0.5, -1.0, 0.0, 2.0], scale=[2.0, 0.5, 1.0, -1.0], **ml)
+        cases.add("Scaler", [value], offset=[0.5, -1.0, 0.0, 2.0], scale=[2.0, 0.5, 1.0, -1.0],
+                  **ml)
         cases.add("Normalizer", [value], norm="L1", **ml)
     cases.add("Scaler", [x], offset=[0.5], scale=[2.0], **ml)
     x[1] = 0
@@ -291,8 +324,8 @@ def add_features(cases):
     cases.add("LabelEncoder", [np.array([1, np.nan, 0.5, 3], np.float32)],
               keys_floats=[0.5, float("nan"), 1.0], values_floats=[2.0, 4.0, 8.0],
               default_float=-1.5, version=4, **ml)
-    cases.add("LabelEncoder", [cases.integers(0, 5, 6)], keys_int64s=[0, 3], values_floats=[0.5, 2.0],
-              default_float=9.0, version=2, **ml)
+    cases.add("LabelEncoder", [cases.integers(0, 5, 6)], keys_int64s=[0, 3],
+              values_floats=[0.5, 2.0], default_float=9.0, version=2, **ml)
 
 
 def add_linear_models(cases):
@@ -395,8 +428,9 @@ def add_trees(cases):
 
     # Node 0 asks for a set, a tree is a leaf.
     x[:, 0] = [1, 2, 3, 0, 2, 5]
-    cases.add("TreeEnsemble", [x], domain=LEARNING, version=5, opset=21, n_targets=2,
-              tree_roots=[0, 2], nodes_featureids=[0, 2, 0], nodes_modes=tensor([6, 0, 0], np.uint8),
+    cases.add("TreeEnsemble", [x], domain=LEARNING, version=5, model_opset=21, n_targets=2,
+              tree_roots=[0, 2], nodes_featureids=[0, 2, 0],
+              nodes_modes=tensor([6, 0, 0], np.uint8),
               nodes_splits=tensor([0, 0.25, 0]), nodes_truenodeids=[0, 1, 3],
               nodes_falsenodeids=[1, 2, 3], nodes_trueleafs=[1, 1, 1], nodes_falseleafs=[0, 1, 1],
               membership_values=tensor([1, 2, np.nan]), leaf_targetids=[0, 1, 0, 1],
@@ -413,7 +447,7 @@ def add_others(cases):
 def main():
     cases = Cases(27)
     for add in (add_products, add_activations, add_normalizations, add_attention, add_grouped,
-                add_quantized, add_features, add_linear_models,
+                add_quantized, add_bytes, add_features, add_linear_models,
                 add_classifying_machines, add_trees, add_others):
         add(cases)
     path = pathlib.Path(__file__).with_name("operator_cases.txt")
