@@ -240,7 +240,8 @@ std::span<const Operator> all_operators() {
                        tree_ensemble_operators(),
                        support_vector_operators(),
                        region_operators(),
-                       quantized_operators()}) {
+                       quantized_operators(),
+                       term_count_operators()}) {
       all.insert(all.end(), group.begin(), group.end());
     }
     std::sort(all.begin(), all.end(), [](const Operator& a, const Operator& b) {

@@ -159,6 +159,7 @@ std::span<const Operator> microsoft_attention_operators();
 std::span<const Operator> group_query_attention_operators();
 std::span<const Operator> machine_learning_operators();
 std::span<const Operator> quantized_operators();
+std::span<const Operator> term_count_operators();
 std::span<const Operator> region_operators();
 std::span<const Operator> support_vector_operators();
 std::span<const Operator> tree_ensemble_operators();

@@ -209,6 +209,7 @@ constexpr Signature kSignatures[] = {
     {"Tan", "float"},
     {"Tanh", "float"},
     {"TensorScatter", "T:any T index"},
+    {"TfIdfVectorizer", "index"},
     {"ThresholdedRelu", "float"},
     {"Tile", "T:any R:number R", 5},
     {"Tile", "any index"},
