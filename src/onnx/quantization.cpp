@@ -378,8 +378,10 @@ constexpr Operator kOperators[] = {
     {"QLinearConv", 10, import_qlinear_conv},
     {"QLinearMatMul", 10, import_qlinear_matmul},
     {"QuantizeLinear", 10, import_quantize_linear},
+    {"com.microsoft.DequantizeLinear", 0, import_dequantize_linear},
     {"com.microsoft.DynamicQuantizeMatMul", 0, import_dynamic_quantize_matmul},
     {"com.microsoft.MatMulIntegerToFloat", 0, import_matmul_integer_to_float},
+    {"com.microsoft.QuantizeLinear", 0, import_quantize_linear},
 };
 
 }  // namespace

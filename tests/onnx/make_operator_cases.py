@@ -16,7 +16,7 @@ MICROSOFT = "com.microsoft"
 LEARNING = "ai.onnx.ml"
 NAMES = {np.dtype(key): name for key, name in (
     ("float32", "f32"), ("float64", "f64"), ("float16", "f16"), ("int64", "i64"), ("int32", "i32"),
-    ("int8", "i8"), ("uint8", "u8"), ("bool", "bool"))}
+    ("int8", "i8"), ("uint8", "u8"), ("uint16", "u16"), ("bool", "bool"))}
 HEADER = """\
 # Nodes, and what ONNX Runtime gives for them; made by make_operator_cases.py.
 #   OPERATOR OPSET | inputs | attributes | outputs | tolerance, of an output's largest element
@@ -284,6 +284,10 @@ def add_bytes(cases):
         cases.add("QLinearGlobalAveragePool", [*x, *y], **last_digit)
         cases.add("QLinearSoftmax", [*x, real(1 / 256), dtype(low)], opset=13, axis=-1,
                   **last_digit)
+    for dtype, low, high in ((np.int8, -128, 128), (np.uint16, 0, 1 << 16)):
+        bytes_ = cases.integers(low, high, 2, 4, dtype=dtype)
+        cases.add("DequantizeLinear", [bytes_, real(0.25), dtype(7)])
+        cases.add("QuantizeLinear", [cases.normal(2, 4), real(0.034), dtype(7)], **last_digit)
     cases.add("QLinearConcat", [real(0.1), np.uint8(3), *[
         part for scale, zero in ((0.05, 128), (0.2, 100))
         for part in (cases.integers(0, 256, 2, 3, dtype=np.uint8), real(scale), np.uint8(zero))]],
