@@ -19,11 +19,13 @@ std::string_view to_string(const LinkStrategy& strategy) {
 std::string describe_ring(const LinkStrategy& strategy) {
   struct Words {
     std::string operator()(const Inline&) const { return ""; }
+    static std::string_view stored(bool also) { return also ? ", stored as well" : ""; }
     std::string operator()(const Stream& ring) const {
-      return fmt::format("ring of {} rows", ring.rows);
+      return fmt::format("ring of {} rows{}", ring.rows, stored(ring.stored));
     }
     std::string operator()(const Recompute& ring) const {
-      return fmt::format("ring of {} rows, those at seams made by both sides", ring.rows);
+      return fmt::format("ring of {} rows, those at seams made by both sides{}", ring.rows,
+                         stored(ring.stored));
     }
     std::string operator()(const Scatter& ring) const {
       return fmt::format(
@@ -44,8 +46,19 @@ LinkStrategy ring_strategy(const Walk& walk, const WalkRing& ring, size_t reader
   if (walk.schedule.scatter && reader + 1 == walk.stages.size()) {
     return Scatter{ring.rows, walk.stages[ring.stages[0]].outer_blocks.back(), walk.num_chunks};
   }
-  if (overlaps && walk.schedule.partitions > 1) return Recompute{ring.rows};
-  return Stream{ring.rows};
+  if (overlaps && walk.schedule.partitions > 1) return Recompute{ring.rows, ring.stored};
+  return Stream{ring.rows, ring.stored};
+}
+
+/// The value, or what it looks at through views: of a concatenation each part.
+void collect_sources(const graph::Graph& graph, graph::ValueId value,
+                     std::vector<graph::ValueId>& sources) {
+  const graph::Node& node = graph.nodes[graph.values[value].producer];
+  if (!std::holds_alternative<graph::View>(node.op)) {
+    sources.push_back(value);
+    return;
+  }
+  for (const graph::ValueId input : node.inputs) collect_sources(graph, input, sources);
 }
 
 }  // namespace
@@ -66,6 +79,12 @@ std::vector<Link> links_of(const graph::Graph& graph, const GroupPlan& group) {
           link.strategy = Inline{};
         } else if (ring) {
           link.strategy = ring_strategy(*group.walk, *ring, s);
+          std::vector<graph::ValueId> sources;
+          collect_sources(graph, value, sources);
+          for (const graph::ValueId source : sources) {
+            links.push_back({source, graph.values[source].producer, consumer, link.strategy});
+          }
+          continue;
         }
         links.push_back(std::move(link));
       }

@@ -70,9 +70,11 @@ struct Stage {
 struct Inline {};
 struct Stream {
   int64_t rows = 0;
+  bool stored = false;  // too, for other groups
 };
 struct Recompute {
   int64_t rows = 0;
+  bool stored = false;
 };
 struct Scatter {
   int64_t rows = 0, channels = 0, chunks = 0;
@@ -103,8 +105,8 @@ struct GroupPlan {
 };
 
 /// How the values that the group's nodes read come to them, constants and inputs aside, in the
-/// order of the nodes. What the group's walk says, for those who want to know: links decide
-/// nothing.
+/// order of the nodes; of a concatenation in a ring, each part. What the group's walk says, for
+/// those who want to know: links decide nothing.
 std::vector<Link> links_of(const graph::Graph& graph, const GroupPlan& group);
 
 /// What a search knows of running what lies on both sides of a cut as one kernel: why that cannot

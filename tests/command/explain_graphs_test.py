@@ -126,6 +126,34 @@ class ExplainGraphsTest(CommandTest):
         self.assertFalse([link for (_, to), link in links.items()
                           if to.startswith("sums") and link["strategy"] == "materialise"], links)
 
+    def test_parts_of_a_concatenation(self):
+        b = Builder(1, 8, 24, 24)
+        b.conv("squeeze", "x", 8, 8)
+        b.node("Concat", "both", b.conv("one", "squeeze", 8, 16), b.conv("three", "squeeze", 8, 16, 3),
+               axis=1)
+        b.conv("next", "both", 32, 8)
+        links = self.links(b.model(next=[1, 8, 24, 24]))
+        self.check(links["squeeze", "three"], "recompute", "made by both sides")
+        for part in ("one", "three"):
+            self.check(links[part, "next"], "stream", r"^ring of \d+ rows$")
+
+    def test_two_results_of_one_kernel(self):
+        b = Builder(1, 16, 24, 24)
+        b.conv("first", "x", 16, 16)
+        for name in ("left", "right"):
+            b.conv(name, "first", 16, 16)
+        links = self.links(b.model(left=[1, 16, 24, 24], right=[1, 16, 24, 24]))
+        for name in ("left", "right"):
+            self.check(links["first", name], "stream", r"^ring of \d+ rows$")
+
+    def test_a_ring_that_others_read_too(self):
+        b = Builder(1, 16, 24, 24)
+        b.conv("second", b.conv("first", "x", 16, 16), 16, 16, 3)
+        b.node("GlobalMaxPool", "most", "first")
+        links = self.links(b.model(second=[1, 16, 24, 24], most=[1, 16, 1, 1]))
+        self.check(links["first", "second"], "recompute", "made by both sides.*stored as well")
+        self.check(links["first", "most"], "materialise", "read as a whole|reads neither|other groups")
+
     def test_chunks_of_channels_are_scattered(self):
         b = Builder(24, 32)
         b.product("second", b.product("first", "x", 64, 32), 16, 64)
