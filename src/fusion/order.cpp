@@ -87,7 +87,7 @@ class Agreement {
   DimOrder order(const Wishes& wishes) const {
     std::vector<Vote> all = votes_;
     for (const auto& [order, elems] : wishes) all.push_back({order, elems});
-    if (votes_.empty()) return row_major_order(static_cast<int>(shape_.size()));
+    if (all.empty()) return row_major_order(static_cast<int>(shape_.size()));
     const Vote* best = nullptr;
     double most = 0;
     for (const Vote& vote : all) {
@@ -174,6 +174,11 @@ DimOrder compute_order(const Graph& graph, const Node& node, const Wishes& wishe
   return order;
 }
 
+/// What fusion::prepare has put in front of a concatenation: any order does.
+bool is_part_copy(const Node& node) {
+  return node.origin == "Concat" && std::holds_alternative<Compute>(node.op);
+}
+
 DimOrder view_order(const Graph& graph, const Node& node, const Wishes& wishes,
                     const std::vector<DimOrder>& orders) {
   const auto& view = std::get<graph::View>(node.op);
@@ -195,7 +200,7 @@ DimOrder view_order(const Graph& graph, const Node& node, const Wishes& wishes,
   if (std::holds_alternative<graph::Concat>(view)) {
     Agreement agreement(to);
     for (ValueId value : node.inputs) {
-      if (is_constant(graph, value)) continue;
+      if (is_constant(graph, value) || is_part_copy(graph.producer(value))) continue;
       agreement.add_operand(orders[value], double(num_elems(graph.values[value].shape)));
     }
     return agreement.order(wishes);
@@ -393,6 +398,9 @@ std::vector<DimOrder> choose_orders(const Graph& graph) {
         orders[value] = compute_order(graph, node, wishes[value], orders);
       } else if (std::holds_alternative<graph::View>(node.op)) {
         orders[value] = view_order(graph, node, wishes[value], orders);
+        for (const ValueId input : node.inputs) {
+          if (is_part_copy(graph.producer(input))) orders[input] = orders[value];
+        }
       } else {
         orders[value] = row_major_order(rank);
       }

@@ -1,3 +1,4 @@
+#include "fusion/prepare.h"
 #include "tests/fusion/networks.h"
 
 namespace corf::fusion {
@@ -150,6 +151,22 @@ TEST(PlanStorage, CopiesPartsThatCannotLieInPlace) {
   EXPECT_EQ(plan.copied_parts, (std::vector<std::vector<int>>{{1, 2}}));
   EXPECT_NE(plan.values[x].root, plan.values[joined].root);
   EXPECT_EQ(plan.values[a].root, plan.values[joined].root);
+}
+
+/// A graph input beside a convolution's result: copied into its place, once.
+TEST(PlanStorage, PartsThatAreCopiedTakeTheWholesOrder) {
+  for (const bool first : {true, false}) {
+    Graph source;
+    const ValueId x = source.add_input("x", DType::kF32, {1, 32, 8, 8});
+    const ValueId a = conv(source, "a", x, 16, 1);
+    const std::vector<ValueId> parts = first ? std::vector{x, a} : std::vector{a, x};
+    const ValueId whole = source.add_view("whole", graph::Concat{1}, parts, {1, 48, 8, 8});
+    finish(source, {relu(source, "out", conv(source, "reader", whole, 16, 3))});
+    const Graph g = prepare(source);
+    const StoragePlan plan = plan_storage(g);
+    expect_sound(g, plan);
+    EXPECT_TRUE(plan.copied_views.empty()) << first;
+  }
 }
 
 /// What stands around the whole is zeroed with the first and the last part.

@@ -82,7 +82,10 @@ TEST_F(CalibrationTest, MeasuresKeepsAndReadsBack) {
   EXPECT_GT(first.l2_gbps_core, 0.1);
   EXPECT_GT(first.l3_gbps_core, 0.1);
   EXPECT_GT(first.dram_gbps_all, 0.1);
-  EXPECT_GT(first.barrier_ns, 0);
+  // On a busy machine workers may never have met without waiting for a CPU: not kept for good.
+  Calibration kept{detect_machine(2)};
+  ASSERT_TRUE(read_calibration(calibration_file(first, dir_.string()), kept));
+  EXPECT_TRUE(first.barrier_ns > 0 || !kept.is_settled);
   RecordProperty("calibration", text_of(calibration_file(first, dir_.string())));
 
   const Machine second = calibrate(detect_machine(2), options);
