@@ -36,7 +36,8 @@ Demand demand_of_argument(const ScalarNode& node, int position, const Demand& of
     case ScalarOp::kCast:
       return is_float(node.dtype) ? of_result : Demand{true, false};
     case ScalarOp::kDiv:
-      return {of_result.digits, of_result.sign_of_zero || position == 1, of_result.spread_over};
+      return {of_result.digits, of_result.sign_of_zero || position == 1, of_result.spread_over,
+              of_result.absolute};
     case ScalarOp::kPow:
     case ScalarOp::kReciprocal:
     case ScalarOp::kRsqrt:
@@ -45,7 +46,8 @@ Demand demand_of_argument(const ScalarNode& node, int position, const Demand& of
       return position == 0 ? Demand{} : of_result;
     case ScalarOp::kAdd:
     case ScalarOp::kSub:
-      return {of_result.digits, of_result.sign_of_zero, std::max(of_result.spread_over, num_elems)};
+      return {of_result.digits, of_result.sign_of_zero, std::max(of_result.spread_over, num_elems),
+              of_result.absolute};
     case ScalarOp::kMul:
     case ScalarOp::kMin:
     case ScalarOp::kMax:
@@ -53,6 +55,8 @@ Demand demand_of_argument(const ScalarNode& node, int position, const Demand& of
     case ScalarOp::kAbs:
     case ScalarOp::kSqrt:
       return of_result;
+    case ScalarOp::kExp:
+      return {false, of_result.sign_of_zero, 0, true};
     default:  // elementary functions, with roundings of their own
       return {false, of_result.sign_of_zero};
   }

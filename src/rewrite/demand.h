@@ -20,11 +20,15 @@ struct Demand {
   /// own, as where a mean is taken from each element; else 0. Equal terms then leave nothing but
   /// the value's roundings, and to compute it as the model does costs next to nothing.
   int64_t spread_over = 0;
+  /// Its absolute error: an exponential makes a relative one of it. Of large numbers, as those from
+  /// which a softmax takes the largest, a rounding more is several more of the result.
+  bool absolute = false;
 
   Demand& operator|=(const Demand& other) {
     digits |= other.digits;
     sign_of_zero |= other.sign_of_zero;
     spread_over = std::max(spread_over, other.spread_over);
+    absolute |= other.absolute;
     return *this;
   }
 };

@@ -52,7 +52,8 @@ std::optional<double> inverse_factor(double c, DType dtype, const Demand& demand
   const FloatFormat format = float_format(dtype);
   const double inverse = 1 / c;
   if (!is_normal(c, format) || !is_normal(rounded(inverse, dtype), format)) return std::nullopt;
-  if ((demand.digits || demand.spread_over > 0) && !is_power_of_two(c)) return std::nullopt;
+  const bool counts = demand.digits || demand.spread_over > 0 || demand.absolute;
+  if (counts && !is_power_of_two(c)) return std::nullopt;
   return inverse;
 }
 

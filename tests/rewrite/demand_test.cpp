@@ -1,5 +1,6 @@
 #include "rewrite/demand.h"
 
+#include "rewrite/rounding.h"
 #include "tests/rewrite/compare.h"
 
 namespace corf::rewrite {
@@ -38,6 +39,23 @@ TEST(Demand, FunctionsAndSumsHaveRoundingsOfTheirOwn) {
   EXPECT_TRUE(found[sum].sign_of_zero);
   EXPECT_FALSE(found[scaled].digits);
   EXPECT_FALSE(found[x].digits);
+}
+
+/// A softmax of large numbers: what is taken from each of them lies as far out.
+TEST(Demand, ExponentialsAskForTheAbsoluteError) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {4, 8});
+  const ValueId scaled = with_constant(graph, ScalarOp::kDiv, x, 41);
+  const ValueId most = graph::reduce(graph, "max", scaled, Combiner::kMax, {1}, true);
+  const ValueId power = unary(graph, ScalarOp::kExp, binary(graph, ScalarOp::kSub, scaled, most));
+  const ValueId other = unary(graph, ScalarOp::kTanh, scaled);
+  set_output(graph, binary(graph, ScalarOp::kAdd, power, other));
+  const std::vector<Demand> found = demands(graph);
+  for (const ValueId value : {x, scaled, most}) EXPECT_TRUE(found[value].absolute) << value;
+  EXPECT_FALSE(found[power].absolute);
+  EXPECT_FALSE(inverse_factor(41, DType::kF32, found[scaled]));
+  EXPECT_TRUE(inverse_factor(8, DType::kF32, found[scaled]));
+  EXPECT_TRUE(inverse_factor(41, DType::kF32, found[other]));
 }
 
 TEST(Demand, MaximaPassItOnAndRoutinesAskForIt) {
