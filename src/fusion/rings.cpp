@@ -217,8 +217,8 @@ class RingFinder {
       const bool walked = i == d || std::count(stage.outer_dims.begin(), stage.outer_dims.end(), i);
       if (!walked) place.offset += place.margin_before[i] * place.strides[i];
     }
-    const int root = place.root;
-    ring.root = storage_.roots[root];
+    ring.memory_root = place.root;
+    ring.root = storage_.roots[place.root];
     ring.root.value = ring.value;
     ring.root.kind = Root::Kind::kRing;
     ring.root.size_elems = num_elems(extents);

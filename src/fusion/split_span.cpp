@@ -32,7 +32,9 @@ std::map<int, int64_t> written_spans(const GroupPlan& group) {
   std::map<int, int64_t> spans;
   for (size_t s = 0; s < group.nests.size(); ++s) {
     for (const auto& store : group.nests[s].nest.stores) {
-      spans[store.access.root] = split_span(group, s, store.access);
+      const WalkRing* ring = group.walk ? group.walk->ring_of(store.access.value) : nullptr;
+      const int root = ring ? ring->memory_root : store.access.root;
+      spans[root] = split_span(group, s, store.access);
     }
   }
   return spans;

@@ -76,6 +76,7 @@ struct WalkRing {
   std::vector<graph::ValueId> produced;  // by these
   /// Others read the value too: each worker copies the rows that are its own to memory.
   bool stored = false;
+  int memory_root = -1;   // in the place of which it stands, or beside
   int64_t rows = 0;       // of the ring
   int64_t kept_rows = 0;  // the most that the next strip reads too
   /// Where its rows lie, in the place of what the plan of the storage has for the value, and the
