@@ -198,6 +198,15 @@ def _info(raw: corf_tensor_info) -> TensorInfo:
                       tuple(shape), bool(raw.has_shape))
 
 
+def _infos(owner: str, address: Any, kind: str) -> list[TensorInfo]:
+    """Of a "session" or an "executable": its tensors of the kind "input" or "output"."""
+    raw, result = corf_tensor_info(), []
+    for i in range(getattr(LIBRARY, f"corf_{owner}_num_{kind}s")(address)):
+        call(f"corf_{owner}_{kind}", address, i, byref(raw))
+        result.append(_info(raw))
+    return result
+
+
 def to_shapes(shapes: Shapes | None) -> tuple[Any, int]:
     """As `const corf_shape*` and their number."""
     items = list((shapes or {}).items())
@@ -244,18 +253,11 @@ class Session:
         if self._address is not None:
             free(self._address)
 
-    def _infos(self, kind: str) -> list[TensorInfo]:
-        raw, result = corf_tensor_info(), []
-        for i in range(getattr(LIBRARY, f"corf_session_num_{kind}s")(self._address)):
-            call(f"corf_session_{kind}", self._address, i, byref(raw))
-            result.append(_info(raw))
-        return result
-
     def inputs(self) -> list[TensorInfo]:
-        return self._infos("input")
+        return _infos("session", self._address, "input")
 
     def outputs(self) -> list[TensorInfo]:
-        return self._infos("output")
+        return _infos("session", self._address, "output")
 
     def metadata(self) -> dict[str, str]:
         key, value, result = c_char_p(), c_char_p(), {}
@@ -326,18 +328,11 @@ class Executable:
         self.runner = _corf.Runner(address, NUMPY_TYPES, np.empty, make_error, tuple(constants))
         self.run, self.run_into = self.runner.run, self.runner.run_into
 
-    def _infos(self, kind: str) -> list[TensorInfo]:
-        raw, result = corf_tensor_info(), []
-        for i in range(getattr(LIBRARY, f"corf_executable_num_{kind}s")(self.runner.address)):
-            call(f"corf_executable_{kind}", self.runner.address, i, byref(raw))
-            result.append(_info(raw))
-        return result
-
     def inputs(self) -> list[TensorInfo]:
-        return self._infos("input")
+        return _infos("executable", self.runner.address, "input")
 
     def outputs(self) -> list[TensorInfo]:
-        return self._infos("output")
+        return _infos("executable", self.runner.address, "output")
 
     def write(self, path: str | os.PathLike[str]) -> None:
         call("corf_executable_write", self.runner.address, encode(path))

@@ -6,6 +6,7 @@
 #include "fusion/lane_steps.h"
 #include "fusion/matrix.h"
 #include "fusion/resolve.h"
+#include "fusion/through_views.h"
 
 namespace corf::fusion {
 namespace {
@@ -65,8 +66,7 @@ bool PlanChecker::is_available(ValueId value) const {
     return true;
   }
   if (available_.count(value)) return true;
-  if (!std::holds_alternative<graph::View>(node.op)) return false;
-  if (contains(storage_.copied_views, producer)) return false;
+  if (!is_view_in_place(graph_, storage_, producer)) return false;
   return std::all_of(node.inputs.begin(), node.inputs.end(),
                      [&](ValueId input) { return is_available(input); });
 }

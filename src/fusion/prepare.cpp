@@ -180,16 +180,19 @@ class Preparer {
     return view && std::holds_alternative<graph::Concat>(*view);
   }
 
+  /// Whether the node is a view that may be another look at its input's storage.
+  static bool is_mere_look(const Node& node) {
+    const auto* view = std::get_if<graph::View>(&node.op);
+    return view && !is_concat(node) && !std::holds_alternative<graph::Pad>(*view);
+  }
+
   /// Parts that no kernel writes in place are copied there by one, which can run with others.
   void add_parts(const Node& concat) {
     replaced_.assign(concat.inputs.size(), -1);
     for (size_t i = 0; i < concat.inputs.size(); ++i) {
       const ValueId part = concat.inputs[i];
-      const graph::Op& op = source_.producer(part).op;
-      const auto* view = std::get_if<graph::View>(&op);
-      const bool looks =
-          view && !is_concat(source_.producer(part)) && !std::holds_alternative<graph::Pad>(*view);
-      if (!looks && !std::holds_alternative<graph::Input>(op)) continue;
+      const Node& maker = source_.producer(part);
+      if (!is_mere_look(maker) && !std::holds_alternative<graph::Input>(maker.op)) continue;
       if (num_elems(source_.values[part].shape) == 0) continue;
       replaced_[i] = part_of(part);
     }
@@ -199,21 +202,19 @@ class Preparer {
   ValueId part_of(ValueId part) {
     const Shape& shape = source_.values[part].shape;
     Compute copy = identity_compute(source_, part, row_major_order(static_cast<int>(shape.size())));
-    std::vector<Expr>& exprs = copy.operands[0].map.exprs;
+    index::IndexMap& map = copy.operands[0].map;
     std::vector<index::Interval> ranges;
     for (const int64_t extent : shape) ranges.push_back({0, extent - 1});
     ValueId source = part;
-    while (const auto* view = std::get_if<graph::View>(&source_.producer(source).op)) {
+    while (is_mere_look(source_.producer(source))) {
       const Node& node = source_.producer(source);
-      if (is_concat(node) || std::holds_alternative<graph::Pad>(*view)) break;
-      const Shape& inner = source_.values[node.inputs[0]].shape;
-      std::vector<Expr> composed;
-      for (const Expr& expr : graph::index_map(*view, inner, source_.values[source].shape).exprs) {
-        composed.push_back(index::simplify(
-            index::substitute(expr, [&](int dim) { return std::optional(exprs[dim]); }), ranges));
-      }
-      exprs = std::move(composed);
-      source = node.inputs[0];
+      const ValueId input = node.inputs[0];
+      map = index::compose(
+          graph::index_map(std::get<graph::View>(node.op), source_.values[input].shape,
+                           source_.values[source].shape),
+          map);
+      for (Expr& expr : map.exprs) expr = index::simplify(expr, ranges);
+      source = input;
     }
     return add_copy(source, std::move(copy), "Concat");
   }

@@ -1,9 +1,7 @@
 #include "fusion/resolve.h"
 
 #include <algorithm>
-#include <map>
 #include <numeric>
-#include <optional>
 #include <set>
 #include <utility>
 
@@ -11,7 +9,6 @@
 #include "fusion/rings.h"
 #include "fusion/row_bounds.h"
 #include "fusion/walk_rows.h"
-#include "support/assert.h"
 #include "support/checked.h"
 
 namespace corf::fusion {

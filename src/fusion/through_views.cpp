@@ -1,7 +1,6 @@
 #include "fusion/through_views.h"
 
 #include <algorithm>
-#include <optional>
 
 namespace corf::fusion {
 
@@ -32,12 +31,8 @@ class Views {
       return;
     }
     const ValueId input = node.inputs[0];
-    std::vector<Expr> inner;
-    for (const Expr& expr : graph::index_map(view, shape(input), shape(value)).exprs) {
-      inner.push_back(index::substitute(
-          expr, [&](int dim) -> std::optional<Expr> { return coordinates[dim]; }));
-    }
-    follow(input, std::move(inner));
+    const index::IndexMap map = graph::index_map(view, shape(input), shape(value));
+    follow(input, index::compose(map, {std::move(coordinates)}).exprs);
   }
 
  private:
@@ -65,9 +60,9 @@ class Views {
 }  // namespace
 
 bool is_view_in_place(const graph::Graph& graph, const StoragePlan& storage, NodeId node) {
-  const auto& copied = storage.copied_views;
+  const auto& copied = storage.copied_views;  // in graph order
   return std::holds_alternative<graph::View>(graph.nodes[node].op) &&
-         std::find(copied.begin(), copied.end(), node) == copied.end();
+         !std::binary_search(copied.begin(), copied.end(), node);
 }
 
 std::vector<PartRead> through_views(const graph::Graph& graph, const StoragePlan& storage,

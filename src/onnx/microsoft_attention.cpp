@@ -174,6 +174,20 @@ Result<ValueId> behind_past(NodeImport& node, std::string_view suffix, ValueId p
   return concat(node.graph, node.part(suffix), {past, present}, 2);
 }
 
+/// Output 0: what the heads attend to, with the mask of input `mask`, the bias of input 5 and the
+/// attributes that Attention and MultiHeadAttention share.
+Status set_attended(NodeImport& node, const Heads& heads, Scoring scoring, int mask) {
+  CORF_RETURN_IF_ERROR(check_heads(node, heads));
+  const Shape scores = score_shape(node, heads);
+  CORF_ASSIGN(scoring.kept, read_kept(node, mask, scores));
+  CORF_ASSIGN(scoring.bias, read_bias(node, 5, scores));
+  scoring.scale = scale_attribute(node, node.shape(heads.q)[3]);
+  scoring.filter = node.float_attribute("mask_filter_value", -10000);
+  scoring.causal = node.int_attribute("unidirectional", 0) != 0;
+  node.set_output(attend(node, heads, scoring));
+  return {};
+}
+
 /// x w + b for queries, keys and values at once: inputs x, w, b, mask, past, attention_bias.
 Status import_attention(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(2));
@@ -226,14 +240,7 @@ Status import_attention(NodeImport& node) {
     CORF_ASSIGN(heads.k, behind_past(node, "present_key", half("key", 0), heads.k));
     CORF_ASSIGN(heads.v, behind_past(node, "present_value", half("value", 1), heads.v));
   }
-  CORF_RETURN_IF_ERROR(check_heads(node, heads));
-  const Shape scores = score_shape(node, heads);
-  CORF_ASSIGN(scoring.kept, read_kept(node, 3, scores));
-  CORF_ASSIGN(scoring.bias, read_bias(node, 5, scores));
-  scoring.scale = scale_attribute(node, node.shape(heads.q)[3]);
-  scoring.filter = node.float_attribute("mask_filter_value", -10000);
-  scoring.causal = node.int_attribute("unidirectional", 0) != 0;
-  node.set_output(attend(node, heads, scoring));
+  CORF_RETURN_IF_ERROR(set_attended(node, heads, scoring, 3));
   if (node.wants_output(1) && node.shape(heads.k) == node.shape(heads.v)) {
     Shape single = node.shape(heads.k);
     single.insert(single.begin(), 1);
@@ -315,14 +322,7 @@ Status import_multi_head_attention(NodeImport& node) {
     CORF_ASSIGN(heads.k, behind_past(node, "present_key", node.input(6), heads.k));
     CORF_ASSIGN(heads.v, behind_past(node, "present_value", node.input(7), heads.v));
   }
-  CORF_RETURN_IF_ERROR(check_heads(node, heads));
-  const Shape scores = score_shape(node, heads);
-  CORF_ASSIGN(scoring.kept, read_kept(node, 4, scores));
-  CORF_ASSIGN(scoring.bias, read_bias(node, 5, scores));
-  scoring.scale = scale_attribute(node, node.shape(heads.q)[3]);
-  scoring.filter = node.float_attribute("mask_filter_value", -10000);
-  scoring.causal = node.int_attribute("unidirectional", 0) != 0;
-  node.set_output(attend(node, heads, scoring));
+  CORF_RETURN_IF_ERROR(set_attended(node, heads, scoring, 4));
   node.set_output(1, heads.k);
   node.set_output(2, heads.v);
   return {};
