@@ -236,8 +236,23 @@ CORF_API corf_error* corf_session_compile(corf_session* session, const corf_shap
                                           size_t num_shapes, corf_executable** executable);
 
 /*
- * Compiles for the shapes of `inputs` where that has not been done, and runs. `outputs` are the
- * caller's arrays; corf_executable_output tells the shapes that they must have.
+ * As corf_session_compile for the shapes of `inputs`. Where the value of a scalar or a short list
+ * decides shapes or branches (axes, sizes, a number of steps), it is compiled in: such an input is
+ * none of the executable's, and there is an executable for each of its values.
+ * Errors: as of corf_session_compile; CORF_INVALID_ARGUMENT too where a node does not admit a
+ * value.
+ */
+CORF_API corf_error* corf_session_compile_for(corf_session* session, const corf_tensor* inputs,
+                                              size_t num_inputs, corf_executable** executable);
+
+/* The inputs whose values would have to be known to compile for `shapes`, a name on each line; ""
+ * if there are none. What these values decide may make others matter. */
+CORF_API corf_error* corf_session_deciding_inputs(corf_session* session, const corf_shape* shapes,
+                                                  size_t num_shapes, char** names);
+
+/*
+ * Compiles for `inputs`, as corf_session_compile_for does, where that has not been done, and runs.
+ * `outputs` are the caller's arrays; corf_executable_output tells the shapes that they must have.
  * Errors: CORF_INVALID_ARGUMENT naming the input or output and what it should be.
  */
 CORF_API corf_error* corf_session_run(corf_session* session, const corf_tensor* inputs,

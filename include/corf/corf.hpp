@@ -406,11 +406,36 @@ class Session {
     return Executable(executable);
   }
 
-  /// Compiles for the inputs' shapes where that has not been done, and runs.
+  /// For the inputs' shapes, and for the values of those that decide shapes, which the executable
+  /// does not take.
+  Executable compile_for(const std::vector<Array>& inputs) {
+    const std::vector<corf_tensor> list = views(inputs);
+    corf_executable* executable = nullptr;
+    detail::check(corf_session_compile_for(session_.get(), list.data(), list.size(), &executable));
+    return Executable(executable);
+  }
+
+  /// Inputs whose values have to be known to compile for these shapes.
+  std::vector<std::string> deciding_inputs(const Shapes& shapes = {}) {
+    const std::vector<corf_shape> list = to_list(shapes);
+    char* text = nullptr;
+    detail::check(corf_session_deciding_inputs(session_.get(), list.data(), list.size(), &text));
+    const detail::Owned<char, corf_string_free> owned(text);
+    std::vector<std::string> names;
+    for (const char* begin = text; *begin != 0;) {
+      const size_t length = std::strcspn(begin, "\n");
+      names.emplace_back(begin, length);
+      begin += length + (begin[length] != 0);
+    }
+    return names;
+  }
+
+  /// Compiles for the inputs where that has not been done, and runs.
   std::vector<Array> run(const std::vector<Array>& inputs) {
-    Shapes shapes;
-    for (const Array& input : inputs) shapes[input.name()] = input.extents();
-    return compile(shapes).run(inputs);
+    std::vector<Array> results = compile_for(inputs).make_outputs();
+    const std::vector<corf_tensor> in = views(inputs), out = views(results);
+    detail::check(corf_session_run(session_.get(), in.data(), in.size(), out.data(), out.size()));
+    return results;
   }
 
   /// The pipeline up to `stage` as text: graph, mapping, plan, costs, loop, llvm or asm.

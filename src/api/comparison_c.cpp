@@ -87,13 +87,14 @@ corf_comparison::Value difference(const std::string& name, const Tensor& actual,
 Result<corf_comparison> compare_with_unfused(corf::session::Session& session,
                                              const std::vector<const corf_tensor*>& inputs,
                                              const corf::session::ShapeBindings& shapes) {
-  CORF_ASSIGN(const auto compiled, session.compile(shapes));
-  CORF_ASSIGN(const auto resolved, corf::session::resolve(session.inputs(), shapes));
+  CORF_ASSIGN(const auto compiled, session.compile(inputs));
   CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(session));
-  CORF_ASSIGN(auto unfused_spec, compiler->compile_unfused(resolved, session.threads()));
+  CORF_ASSIGN(auto unfused_spec,
+              compiler->compile_unfused(shapes, compiled->values, session.threads()));
   CORF_ASSIGN(const auto unfused, session.load(std::move(unfused_spec)));
-  CORF_ASSIGN(const auto actual, run(*compiled, inputs));
-  CORF_ASSIGN(const auto reference, run(*unfused, inputs));
+  const auto taken = session.taken_by(compiled->values, inputs);
+  CORF_ASSIGN(const auto actual, run(*compiled, taken));
+  CORF_ASSIGN(const auto reference, run(*unfused, taken));
   corf_comparison comparison;
   for (size_t i = 0; i < actual.size(); ++i) {
     comparison.outputs.push_back(difference(compiled->outputs[i]->name(), actual[i], reference[i]));
@@ -105,10 +106,10 @@ Result<corf_comparison> compare_with_evaluate(corf::session::Session& session,
                                               const std::vector<const corf_tensor*>& inputs,
                                               const corf::session::ShapeBindings& shapes) {
   CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(session));
-  CORF_ASSIGN(const auto resolved, corf::session::resolve(session.inputs(), shapes));
+  const auto values = session.decide(shapes, inputs);
   CORF_ASSIGN(const auto compared,
-              corf::driver::compare(compiler->model(), borrow(inputs),
-                                    compiler->options(resolved, session.threads())));
+              corf::driver::compare(compiler->model(), borrow(session.taken_by(values, inputs)),
+                                    compiler->options(shapes, session.threads(), values)));
   corf_comparison comparison;
   for (const ComparedValue& value : compared.outputs) {
     comparison.outputs.push_back(to_value(value));
@@ -139,7 +140,8 @@ corf_error* corf_session_compare(corf_session* session, corf_reference reference
         corf::session::Session& opened = *session->session;
         CORF_ASSIGN(const auto matched,
                     corf::session::match(opened.inputs(), "input", inputs, num_inputs));
-        CORF_ASSIGN(const auto shapes, opened.shapes_of(matched));
+        CORF_ASSIGN(const auto given, opened.shapes_of(matched));
+        CORF_ASSIGN(const auto shapes, corf::session::resolve(opened.inputs(), given));
         if (reference != CORF_REFERENCE_EVALUATE && reference != CORF_REFERENCE_UNFUSED) {
           return make_error(ErrorCode::kInvalidArgument, "{} is no reference",
                             static_cast<int>(reference));

@@ -1,4 +1,5 @@
 #include <cstring>
+#include <fmt/ranges.h>
 
 #include "api/model_compiler.h"
 
@@ -21,6 +22,23 @@ char* copy_text(const std::string& text) {
 extern "C" {
 
 void corf_string_free(char* text) { delete[] text; }
+
+corf_error* corf_session_deciding_inputs(corf_session* session, const corf_shape* shapes,
+                                         size_t num_shapes, char** names) {
+  return guarded(
+      {{session, "session"}, {names, "names"}, needed_array(shapes, num_shapes, "shapes")},
+      [&]() -> Status {
+        corf::session::Session& opened = *session->session;
+        CORF_ASSIGN(const auto given, corf::session::to_bindings(shapes, num_shapes));
+        CORF_ASSIGN(const auto resolved, corf::session::resolve(opened.inputs(), given));
+        std::vector<std::string> found;
+        if (opened.compiler() != nullptr) {
+          found = opened.compiler()->deciding_inputs(resolved, {});
+        }
+        *names = copy_text(fmt::format("{}", fmt::join(found, "\n")));
+        return {};
+      });
+}
 
 corf_error* corf_session_inspect(corf_session* session, const char* stage, const corf_shape* shapes,
                                  size_t num_shapes, char** text) {

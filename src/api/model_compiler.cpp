@@ -40,12 +40,13 @@ std::string cache_folder(const session::Options& options) {
              : options.executable_cache;
 }
 
-driver::CompileOptions ModelCompiler::options(const session::ShapeBindings& shapes,
-                                              int threads) const {
+driver::CompileOptions ModelCompiler::options(const session::ShapeBindings& shapes, int threads,
+                                              const session::ValueBindings& values) const {
   driver::CompileOptions options;
   options.isa = options_.isa;
   options.threads = threads;
   options.shapes = shapes;
+  options.values = values;
   if (options_.plan == "unfused") options.plan = driver::PlanMode::kUnfused;
   if (options_.plan == "fused") options.plan = driver::PlanMode::kFused;
   options.limits = options_.limits;
@@ -60,8 +61,9 @@ driver::CompileOptions ModelCompiler::options(const session::ShapeBindings& shap
 }
 
 Result<session::CompiledSpec> ModelCompiler::compile(const session::ShapeBindings& shapes,
+                                                     const session::ValueBindings& values,
                                                      int threads) const {
-  const driver::CompileOptions chosen = options(shapes, threads);
+  const driver::CompileOptions chosen = options(shapes, threads, values);
   const bool is_cancelled = chosen.cancellation && chosen.cancellation->cancelled();
   const bool is_looked_into = chosen.verify_each || chosen.time_passes || !chosen.dump_dir.empty();
   if (!identity_ || is_cancelled || is_looked_into) return compile_model(*model_, chosen);
@@ -78,9 +80,15 @@ Result<session::CompiledSpec> ModelCompiler::compile(const session::ShapeBinding
   return compiled;
 }
 
+std::vector<std::string> ModelCompiler::deciding_inputs(
+    const session::ShapeBindings& shapes, const session::ValueBindings& values) const {
+  return driver::find_deciding_inputs(*model_, options(shapes, 0, values));
+}
+
 Result<session::CompiledSpec> ModelCompiler::compile_unfused(const session::ShapeBindings& shapes,
+                                                             const session::ValueBindings& values,
                                                              int threads) const {
-  driver::CompileOptions unfused = options(shapes, threads);
+  driver::CompileOptions unfused = options(shapes, threads, values);
   unfused.plan = driver::PlanMode::kUnfused;
   return compile_model(*model_, unfused);
 }

@@ -22,13 +22,18 @@ class ModelCompiler final : public session::Compiler {
       : model_(std::move(model)), options_(std::move(options)), identity_(std::move(identity)) {}
 
   Result<session::CompiledSpec> compile(const session::ShapeBindings& shapes,
+                                        const session::ValueBindings& values,
                                         int threads) const override;
+  std::vector<std::string> deciding_inputs(const session::ShapeBindings& shapes,
+                                           const session::ValueBindings& values) const override;
   /// As `compile`, whatever the session's options say of the plan.
   Result<session::CompiledSpec> compile_unfused(const session::ShapeBindings& shapes,
+                                                const session::ValueBindings& values,
                                                 int threads) const;
 
   const onnx::Model& model() const { return *model_; }
-  driver::CompileOptions options(const session::ShapeBindings& shapes, int threads) const;
+  driver::CompileOptions options(const session::ShapeBindings& shapes, int threads,
+                                 const session::ValueBindings& values = {}) const;
 
  private:
   std::shared_ptr<const onnx::Model> model_;

@@ -133,7 +133,7 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
   }
   Dumper dump(options);
 
-  CORF_ASSIGN(graph::Graph imported, onnx::import(model, options.shapes));
+  CORF_ASSIGN(graph::Graph imported, onnx::import(model, options.shapes, options.values));
   dump.stage("import", [&] { return graph::to_string(imported); });
   {
     // Once for all models, on first use: not for those that are refused, nor at a model's cost.
@@ -215,6 +215,14 @@ Result<Compiled> compile(const onnx::Model& model, const CompileOptions& options
       std::chrono::steady_clock::now() - start;
   compiled.compile_ms = elapsed.count();
   return compiled;
+}
+
+std::vector<std::string> find_deciding_inputs(const onnx::Model& model,
+                                              const CompileOptions& options) {
+  const auto found = within_budget_of(model, options, [&]() -> Result<std::vector<std::string>> {
+    return onnx::find_deciding_inputs(model, options.shapes, options.values);
+  });
+  return found.ok() ? *found : std::vector<std::string>();
 }
 
 Result<std::vector<codegen::Spills>> count_spills(const Pipeline& pipeline) {

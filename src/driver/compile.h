@@ -24,6 +24,7 @@ struct CompileOptions {
   std::optional<Isa> isa;  // default: the best of this machine
   int threads = 0;         // 0: the CPUs that the process may use
   onnx::ShapeBindings shapes;
+  onnx::ValueBindings values;  // of inputs that are compiled in
   PlanMode plan = PlanMode::kAuto;
   /// A plan to carry out instead of a search's, as `inspect --stage plan` prints it.
   std::optional<std::string> plan_text;
@@ -48,6 +49,10 @@ struct Compiled {
 
 /// The whole pipeline, stage after stage.
 Result<Compiled> compile(const onnx::Model& model, const CompileOptions& options);
+
+/// Of onnx::find_deciding_inputs, within the options' budget: none where that is exceeded.
+std::vector<std::string> find_deciding_inputs(const onnx::Model& model,
+                                              const CompileOptions& options);
 
 struct TuneOptions {
   double time_limit_s = 60;

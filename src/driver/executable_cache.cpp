@@ -206,6 +206,12 @@ std::string executable_key(std::string_view model, const CompileOptions& options
     hash.add(name);
     hash.add(to_string(shape));
   }
+  hash.add(std::to_string(options.values.size()));
+  for (const auto& [name, value] : options.values) {
+    hash.add(name);
+    hash.add(
+        {reinterpret_cast<const char*>(value.bytes()), static_cast<size_t>(value.size_bytes())});
+  }
   const Machine machine = calibrated_machine(threads_of(options), options.isa.value_or(best_isa()));
   hash.add(in_words(machine));
   hash.add(fmt::format("{} {} {} {}", static_cast<int>(options.plan), options.winograd,

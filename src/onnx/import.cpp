@@ -108,7 +108,7 @@ Status Importer::add_inputs() {
                           known->second, shape[i], input.name);
       }
     }
-    ValueId value = graph_.add_input(node_names_.claim(input.name), input.dtype, shape);
+    CORF_ASSIGN(const ValueId value, add_input(input, shape));
     graph_.values[value].name = input.name;
     values_[input.name] = value;
   }
@@ -119,6 +119,37 @@ Status Importer::add_inputs() {
     }
   }
   return {};
+}
+
+Result<ValueId> Importer::add_input(const ModelTensor& input, const Shape& shape) {
+  const std::string name = node_names_.claim(input.name);
+  const auto bound = bound_values_.find(input.name);
+  if (bound == bound_values_.end()) return graph_.add_input(name, input.dtype, shape);
+  const Tensor& value = bound->second;
+  if (value.dtype() != input.dtype || value.shape() != shape) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "input '{}' is {} {}, but the value bound to it is {} {}", input.name,
+                      to_string(input.dtype), to_string(shape), to_string(value.dtype()),
+                      to_string(value.shape()));
+  }
+  return graph_.add_constant(name, value);
+}
+
+void Importer::await(ValueId value) {
+  for (const ValueId input : inputs_behind(graph_, value)) {
+    if (may_decide_shapes(graph_.values[input])) awaited_inputs_.insert(graph_.values[input].name);
+  }
+}
+
+NodeImport Importer::context_of(const ModelNode& node, const std::string& name, Values inputs) {
+  NodeImport context(graph_, *node.proto, node.opset, name, std::move(inputs), state_.storage,
+                     *state_.external);
+  context.import_bodies_with(
+      [this, opset = node.opset](const auto& body, const std::vector<ValueId>& body_inputs) {
+        return import_body(body, opset, body_inputs);
+      });
+  context.await_with([this](ValueId value) { await(value); });
+  return context;
 }
 
 Result<std::optional<ValueId>> Importer::find_input(const std::string& name) {
@@ -167,12 +198,7 @@ Status Importer::import_node(const ModelNode& node, const std::string& name) {
     if (!input.ok()) return input.error();
     inputs.push_back(*input);
   }
-  NodeImport context(graph_, proto, node.opset, name, std::move(inputs), state_.storage,
-                     *state_.external);
-  context.import_bodies_with(
-      [this, opset = node.opset](const auto& body, const std::vector<ValueId>& body_inputs) {
-        return import_body(body, opset, body_inputs);
-      });
+  NodeImport context = context_of(node, name, std::move(inputs));
   if (const std::string why = why_unsupported(node); !why.empty()) {
     return give_up(proto, context.prefix() + why);
   }
@@ -373,15 +399,29 @@ Status check_operators(const Model& model) {
   return unsupported.empty() ? Status() : Status(unsupported_error(unsupported));
 }
 
-Result<graph::Graph> import(const Model& model, const ShapeBindings& shapes) {
+Result<graph::Graph> import(const Model& model, const ShapeBindings& shapes,
+                            const ValueBindings& values) {
   try {
-    return Importer(model.state(), shapes).run();
+    return Importer(model.state(), shapes, values).run();
   } catch (const std::bad_alloc&) {
     return make_error(ErrorCode::kOutOfMemory,
                       "importing the model needs more memory than there is; are its shapes right?");
   } catch (const std::length_error&) {
     return make_error(ErrorCode::kOutOfMemory, "a shape of the model exceeds any memory");
   }
+}
+
+std::vector<std::string> find_deciding_inputs(const Model& model, const ShapeBindings& shapes,
+                                              const ValueBindings& values) {
+  Importer importer(model.state(), shapes, values);
+  try {
+    if (importer.run().ok()) return {};
+  } catch (const std::bad_alloc&) {
+    return {};
+  } catch (const std::length_error&) {
+    return {};
+  }
+  return {importer.awaited_inputs().begin(), importer.awaited_inputs().end()};
 }
 
 }  // namespace corf::onnx

@@ -61,11 +61,22 @@ Result<std::shared_ptr<const Model>> parse_model(const void* bytes, size_t size_
 /// (a shape of one extent under the symbol's name).
 using ShapeBindings = std::map<std::string, Shape>;
 
+/// Values of inputs by name, for those that shapes or branches depend on. Such inputs are constants
+/// of the graph and none of its inputs.
+using ValueBindings = std::map<std::string, Tensor>;
+
 /// The model as a graph of core nodes with concrete shapes.
 /// Errors: kUnsupported listing every unsupported node at once (name, operator, opset, element
 /// types, what is supported); kInvalidArgument if a symbolic dimension is unbound or a binding
 /// contradicts the model; kInvalidModel naming the node and shapes; kOutOfMemory.
-Result<graph::Graph> import(const Model& model, const ShapeBindings& shapes);
+Result<graph::Graph> import(const Model& model, const ShapeBindings& shapes,
+                            const ValueBindings& values = {});
+
+/// Names of the inputs whose values would let nodes be imported that are refused without them: a
+/// shape, an axis, a number of steps or a branch follows from them. Only scalars and short lists
+/// are named: larger inputs are data. What these values decide may make others matter.
+std::vector<std::string> find_deciding_inputs(const Model& model, const ShapeBindings& shapes,
+                                              const ValueBindings& values = {});
 
 /// What can be said without shapes: errors as import's for the nodes that no shapes would make
 /// importable, for their operator or its opset.

@@ -35,8 +35,7 @@ Status Importer::import_if(const ModelNode& node, const std::string& name) {
   CORF_ASSIGN(auto condition, find_input(proto.input(0)));
   CORF_ASSIGN(const onnx_proto::GraphProto* then_branch, find_branch(proto, "then_branch"));
   CORF_ASSIGN(const onnx_proto::GraphProto* else_branch, find_branch(proto, "else_branch"));
-  NodeImport context(graph_, proto, node.opset, name, {condition}, state_.storage,
-                     *state_.external);
+  const NodeImport context = context_of(node, name, {condition});
   if (!condition || num_elems(context.shape(*condition)) != 1) {
     return make_error(ErrorCode::kInvalidModel, "{}its condition is not one element",
                       context.prefix());
@@ -47,7 +46,10 @@ Status Importer::import_if(const ModelNode& node, const std::string& name) {
   CORF_ASSIGN(Values then_values, import_branch_apart(*then_branch, node));
   CORF_ASSIGN(Values else_values, import_branch_apart(*else_branch, node));
   for (int i = 0; i < proto.output_size(); ++i) {
-    if (!then_values[i] || !else_values[i]) continue;  // unavailable, and reported
+    if (!then_values[i] || !else_values[i]) {  // unavailable, and reported
+      await(*condition);
+      continue;
+    }
     CORF_RETURN_IF_ERROR(select_output(node, name, i, {condition, then_values[i], else_values[i]}));
   }
   return {};
@@ -61,6 +63,7 @@ Result<Importer::Values> Importer::import_branch_apart(const onnx_proto::GraphPr
   --branches_apart_;
   if (!status.ok()) {
     const std::string& condition = node.proto->input(0);
+    await(outside.at(condition));
     return make_error(status.error().code,
                       "{} (a branch of {}; both branches are compiled, for its condition depends "
                       "on {})",
@@ -83,8 +86,7 @@ Status Importer::select_output(const ModelNode& node, const std::string& name, i
   select.set_name(node.proto->name());
   select.add_output(node.proto->output(output));
   std::string part = output == 0 ? name : node_names_.claim(fmt::format("{}/{}", name, output));
-  NodeImport context(graph_, select, kOpsetOfWhere, part, std::move(inputs), state_.storage,
-                     *state_.external);
+  NodeImport context = context_of({&select, kOpsetOfWhere}, part, std::move(inputs));
   const graph::Value& a = graph_.values[context.input(1)];
   const graph::Value& b = graph_.values[context.input(2)];
   if (a.dtype != b.dtype || a.shape != b.shape ||
@@ -96,7 +98,7 @@ Status Importer::select_output(const ModelNode& node, const std::string& name, i
                         "branches of the same type and shape can be chosen from, and its condition "
                         "depends on {}",
                         to_string(a.dtype), to_string(a.shape), to_string(b.dtype),
-                        to_string(b.shape), output, describe_data(graph_, context.input(0))));
+                        to_string(b.shape), output, context.describe_awaited(context.input(0))));
   }
   return import_with(*find_operator("", "Where", kOpsetOfWhere), context, select);
 }

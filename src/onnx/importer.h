@@ -1,6 +1,7 @@
 #pragma once
 #include <map>
 #include <optional>
+#include <set>
 #include <unordered_map>
 
 #include "onnx/import.h"
@@ -15,15 +16,19 @@ bool is_if(const onnx_proto::NodeProto& node);
 /// One import: the graph so far, and what the model's names stand for in it.
 class Importer {
  public:
-  Importer(const Model::State& state, const ShapeBindings& bindings)
-      : state_(state), bindings_(bindings) {}
+  Importer(const Model::State& state, const ShapeBindings& bindings, const ValueBindings& values)
+      : state_(state), bindings_(bindings), bound_values_(values) {}
 
   Result<graph::Graph> run();
+  /// Of the run: inputs whose values were missing (find_deciding_inputs).
+  const std::set<std::string>& awaited_inputs() const { return awaited_inputs_; }
 
  private:
   /// The model's own names come first; the parts of decompositions take what is left.
   void claim_names();
   Status add_inputs();
+  /// The input as the graph has it: a constant if its value is bound.
+  Result<ValueId> add_input(const ModelTensor& input, const Shape& shape);
 
   Status import_node(const ModelNode& node, const std::string& name);
   /// In the node's place the branch that a known condition selects; both branches and a choice
@@ -44,6 +49,10 @@ class Importer {
   void forget_values(std::unordered_map<std::string, ValueId> outside);
   /// The body's initialisers and nodes, their values by name in `values_`.
   Status import_body_nodes(const onnx_proto::GraphProto& body, int64_t opset);
+  /// Notes the inputs that the value follows from, if they may decide shapes.
+  void await(ValueId value);
+  /// What an operator's import function sees of the node.
+  NodeImport context_of(const ModelNode& node, const std::string& name, Values inputs);
   /// Notes why the node cannot be imported, unless that has been said already.
   Status give_up(const onnx_proto::NodeProto& node, std::string why);
   Status import_with(const Operator& entry, NodeImport& context,
@@ -66,6 +75,7 @@ class Importer {
 
   const Model::State& state_;
   const ShapeBindings& bindings_;
+  const ValueBindings& bound_values_;
   graph::Graph graph_;
   std::unordered_map<std::string, ValueId> values_;
   /// Outputs that could not be imported, so nothing behind them can; with the reason if it is not
@@ -75,6 +85,7 @@ class Importer {
   std::vector<std::string> names_of_nodes_;  // unique, by position in state_.nodes
   UniqueNames node_names_;
   UniqueNames value_names_;
+  std::set<std::string> awaited_inputs_;
   int branches_apart_ = 0;  // that are being imported though they may not be chosen
 };
 

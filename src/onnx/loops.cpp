@@ -116,7 +116,7 @@ Status import_scan(NodeImport& node) {
 Result<bool> is_true(const NodeImport& node, ValueId condition) {
   const Tensor* known = node.known(condition);
   if (known != nullptr && known->num_elems() == 1) return known->at_i64(0) != 0;
-  return node.unsupported("how often it runs depends on {}", describe_data(node.graph, condition));
+  return node.unsupported("how often it runs depends on {}", node.describe_awaited(condition));
 }
 
 /// The body gets the step's number, the condition and what is carried from step to step; it gives

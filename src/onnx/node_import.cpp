@@ -58,7 +58,12 @@ Result<std::vector<double>> NodeImport::known_floats(int input, std::string_view
 
 Error NodeImport::depends_on_data(int input, std::string_view what) const {
   return unsupported("its {} (input {}) depends on {}", what, input,
-                     describe_data(graph, inputs_[input].value()));
+                     describe_awaited(inputs_[input].value()));
+}
+
+std::string NodeImport::describe_awaited(ValueId value) const {
+  if (await_) await_(value);
+  return describe_data(graph, value);
 }
 
 const AttributeProto* NodeImport::find(std::string_view name) const {
@@ -176,13 +181,9 @@ std::string NodeImport::prefix() const {
   return fmt::format("node '{}' ({}, opset {}{}): ", name_, op_type(), opset_, inputs);
 }
 
-std::string describe_data(const graph::Graph& graph, ValueId value) {
-  constexpr int64_t kMostGiven = 64;  // elements that somebody would type
-  constexpr size_t kMostNamed = 4;
+std::vector<ValueId> inputs_behind(const graph::Graph& graph, ValueId value) {
   std::vector<bool> seen(graph.values.size());
-  std::vector<ValueId> open = {value};
-  std::vector<std::string> names, options;
-  bool can_be_given = true;
+  std::vector<ValueId> open = {value}, inputs;
   while (!open.empty()) {
     const ValueId next = open.back();
     open.pop_back();
@@ -190,8 +191,24 @@ std::string describe_data(const graph::Graph& graph, ValueId value) {
     seen[next] = true;
     const graph::Node& producer = graph.producer(next);
     open.insert(open.end(), producer.inputs.begin(), producer.inputs.end());
-    if (!std::holds_alternative<graph::Input>(producer.op)) continue;
-    const graph::Value& input = graph.values[next];
+    if (std::holds_alternative<graph::Input>(producer.op)) inputs.push_back(next);
+  }
+  return inputs;
+}
+
+bool may_decide_shapes(const graph::Value& input) {
+  constexpr int64_t kMostIntegers = 1024, kMostFloats = 16;
+  return input.shape.size() <= 1 &&
+         num_elems(input.shape) <= (is_float(input.dtype) ? kMostFloats : kMostIntegers);
+}
+
+std::string describe_data(const graph::Graph& graph, ValueId value) {
+  constexpr int64_t kMostGiven = 64;  // elements that somebody would type
+  constexpr size_t kMostNamed = 4;
+  std::vector<std::string> names, options;
+  bool can_be_given = true;
+  for (const ValueId behind : inputs_behind(graph, value)) {
+    const graph::Value& input = graph.values[behind];
     names.push_back(fmt::format("'{}'", input.name));
     options.push_back(fmt::format("--constant {}=VALUE", input.name));
     can_be_given = can_be_given && num_elems(input.shape) <= kMostGiven;

@@ -61,6 +61,8 @@ class NodeImport {
   /// kUnsupported: what input `input` holds ("shape", "axes") would have to be known. Names the
   /// model's inputs that it follows from, and the option that makes them constants.
   Error depends_on_data(int input, std::string_view what) const;
+  /// As the other: "its axes depend on ". Only what would have to be known is described so.
+  std::string describe_awaited(ValueId value) const;
 
   bool has_attribute(std::string_view name) const { return find(name) != nullptr; }
   int64_t int_attribute(std::string_view name, int64_t otherwise);
@@ -84,6 +86,8 @@ class NodeImport {
                                            const std::vector<ValueId>& inputs);
   /// The attribute's graph; null if there is none.
   const onnx_proto::GraphProto* body(std::string_view attribute) const;
+  /// Told of values that would have to be known, before the import function returns its error.
+  void await_with(std::function<void(ValueId)> await) { await_ = std::move(await); }
   using BodyImport = std::function<Result<std::vector<ValueId>>(const onnx_proto::GraphProto&,
                                                                 const std::vector<ValueId>&)>;
   void import_bodies_with(BodyImport import) { body_import_ = std::move(import); }
@@ -125,9 +129,17 @@ class NodeImport {
   ExternalData& external_;
   Status attribute_status_;
   BodyImport body_import_;
+  std::function<void(ValueId)> await_;
   std::vector<std::pair<size_t, size_t>> bodies_;  // ranges of the graph's nodes
   bool is_speculative_ = false;
 };
+
+/// Inputs of the graph that a value follows from.
+std::vector<ValueId> inputs_behind(const graph::Graph& graph, ValueId value);
+
+/// Whether the model is compiled for each value of such an input where something depends on it:
+/// scalars and short lists, as shapes, axes and factors are.
+bool may_decide_shapes(const graph::Value& input);
 
 /// Which inputs of the model a value follows from, and what makes them constants: "the value of
 /// input 'k'; make it a constant (--constant k=VALUE, option 'constant')".

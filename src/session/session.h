@@ -1,6 +1,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,10 +16,11 @@
 
 namespace corf::session {
 
-/// The model compiled for one set of shapes.
+/// The model compiled for one set of shapes, and of values that decide shapes.
 struct CompiledModel {
   std::shared_ptr<runtime::Executable> executable;
   DeclaredTensors inputs, outputs;
+  ValueBindings values;  // of the model's inputs that are compiled in, and not among `inputs`
   double compile_ms = 0;
   int threads = 1;
 };
@@ -34,8 +36,13 @@ struct CompiledSpec {
 class Compiler {
  public:
   virtual ~Compiler() = default;
-  /// `shapes`: of every input, all extents numbers.
-  virtual Result<CompiledSpec> compile(const ShapeBindings& shapes, int threads) const = 0;
+  /// `shapes`: of every input, all extents numbers. Inputs with a value are constants of what is
+  /// compiled, and none of its inputs.
+  virtual Result<CompiledSpec> compile(const ShapeBindings& shapes, const ValueBindings& values,
+                                       int threads) const = 0;
+  /// After an error of `compile`: further inputs whose values it may be for want of.
+  virtual std::vector<std::string> deciding_inputs(const ShapeBindings& shapes,
+                                                   const ValueBindings& values) const = 0;
 };
 
 /// What a model says of itself.
@@ -46,7 +53,8 @@ struct Description {
   std::vector<std::pair<std::string, int64_t>> operators;  // how often each occurs
 };
 
-/// A model with its options, its workers and the executables compiled for the shapes used last.
+/// A model with its options, its workers and the executables compiled for the shapes used last, and
+/// for the values of those inputs that decide shapes.
 class Session {
  public:
   static Result<std::shared_ptr<Session>> create(std::shared_ptr<const Compiler> compiler,
@@ -64,6 +72,15 @@ class Session {
 
   /// From the cache, or compiled. Threads that ask for shapes that are being compiled wait.
   Result<std::shared_ptr<CompiledModel>> compile(const ShapeBindings& bindings);
+  /// As the other for the shapes of these arrays, one for each input, in order. Where values decide
+  /// shapes they are compiled in, and what is compiled is kept for them.
+  /// Errors: kInvalidArgument too where a node does not admit the values.
+  Result<std::shared_ptr<CompiledModel>> compile(const std::vector<const corf_tensor*>& inputs);
+  /// The values of `inputs` that are compiled in for these shapes, without compiling.
+  ValueBindings decide(const ShapeBindings& shapes, const std::vector<const corf_tensor*>& inputs);
+  /// Of one array for each of the model's inputs, in order: those that are not compiled in.
+  std::vector<const corf_tensor*> taken_by(const ValueBindings& compiled_in,
+                                           const std::vector<const corf_tensor*>& inputs) const;
   /// What is compiled from now on is compiled anew.
   void forget_compiled();
   /// Loads what was compiled elsewhere for the session's workers; the cache does not see it.
@@ -75,6 +92,13 @@ class Session {
  private:
   Session(Description description, const Options& options, std::shared_ptr<runtime::Team> team);
 
+  Result<std::shared_ptr<CompiledModel>> compile(const ShapeBindings& shapes,
+                                                 const ValueBindings& values);
+  /// Those of `inputs` that decide shapes, as far as is known.
+  ValueBindings deciding_values(const std::vector<const corf_tensor*>& inputs);
+  /// Whether there are any that were not known to.
+  bool learn_deciding_inputs(const ShapeBindings& shapes, const ValueBindings& values);
+
   std::shared_ptr<const Compiler> compiler_;
   std::shared_ptr<CompiledModel> precompiled_;  // of a compiled file
   Description description_;
@@ -82,7 +106,14 @@ class Session {
   LongMutex compile_mutex_;  // held while compiling; taken before cache_mutex_
   BriefMutex cache_mutex_;
   RecentlyUsed<CompiledModel> cache_;
+  std::set<std::string> deciding_inputs_;  // under cache_mutex_
 };
+
+/// Runs on one array for each input and output of `compiled`, in order.
+/// Errors: kInvalidArgument naming the input or output that does not fit.
+Status run(CompiledModel& compiled, const std::vector<const corf_tensor*>& inputs,
+           const std::vector<const corf_tensor*>& outputs,
+           std::vector<runtime::StepProfile>* profile = nullptr);
 
 /// Runs on the caller's arrays, matched to the model's inputs and outputs by name or position.
 /// Errors: kInvalidArgument naming the input or output that does not fit.

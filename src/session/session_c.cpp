@@ -107,19 +107,37 @@ corf_error* corf_session_compile(corf_session* session, const corf_shape* shapes
                  });
 }
 
-corf_error* corf_session_run(corf_session* session, const corf_tensor* inputs, size_t num_inputs,
-                             const corf_tensor* outputs, size_t num_outputs) {
+corf_error* corf_session_compile_for(corf_session* session, const corf_tensor* inputs,
+                                     size_t num_inputs, corf_executable** executable) {
   return guarded(
       {{session, "session"},
-       needed_array(inputs, num_inputs, "inputs"),
-       needed_array(outputs, num_outputs, "outputs")},
+       {executable, "executable"},
+       needed_array(inputs, num_inputs, "inputs")},
       [&]() -> Status {
         CORF_ASSIGN(const auto matched,
                     corf::session::match(session->session->inputs(), "input", inputs, num_inputs));
-        CORF_ASSIGN(const auto shapes, session->session->shapes_of(matched));
-        CORF_ASSIGN(const auto compiled, session->session->compile(shapes));
-        return corf::session::run(*compiled, inputs, num_inputs, outputs, num_outputs);
+        CORF_ASSIGN(auto compiled, session->session->compile(matched));
+        *executable = new corf_executable{std::move(compiled)};
+        return {};
       });
+}
+
+corf_error* corf_session_run(corf_session* session, const corf_tensor* inputs, size_t num_inputs,
+                             const corf_tensor* outputs, size_t num_outputs) {
+  return guarded({{session, "session"},
+                  needed_array(inputs, num_inputs, "inputs"),
+                  needed_array(outputs, num_outputs, "outputs")},
+                 [&]() -> Status {
+                   corf::session::Session& opened = *session->session;
+                   CORF_ASSIGN(const auto matched,
+                               corf::session::match(opened.inputs(), "input", inputs, num_inputs));
+                   CORF_ASSIGN(const auto compiled, opened.compile(matched));
+                   CORF_ASSIGN(
+                       const auto given_outputs,
+                       corf::session::match(compiled->outputs, "output", outputs, num_outputs));
+                   return corf::session::run(*compiled, opened.taken_by(compiled->values, matched),
+                                             given_outputs);
+                 });
 }
 
 }  // extern "C"

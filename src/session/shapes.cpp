@@ -143,10 +143,14 @@ Result<ShapeBindings> resolve(const DeclaredTensors& inputs, const ShapeBindings
   return resolved;
 }
 
-std::string to_key(const ShapeBindings& bindings) {
+std::string to_key(const ShapeBindings& shapes, const ValueBindings& values) {
   std::string key;
-  for (const auto& [name, shape] : bindings) {
+  for (const auto& [name, shape] : shapes) {
     key += fmt::format("{}:{}={};", name.size(), name, to_string(shape));
+  }
+  for (const auto& [name, value] : values) {
+    key += fmt::format("{}:{}:", name.size(), name);
+    key.append(reinterpret_cast<const char*>(value.bytes()), value.size_bytes());
   }
   return key;
 }

@@ -100,6 +100,48 @@ TEST(Session, NamesWhatIsWrongWithShapes) {
       {"batch"});
 }
 
+std::vector<Array> shaped_inputs(std::vector<int64_t> shape, std::vector<int64_t> repeats) {
+  const float values[] = {1, 2, 3, 4};
+  return {Array::of("x", {4}, values), Array::of("shape", {2}, shape.data()),
+          Array::of("repeats", {2}, repeats.data())};
+}
+
+TEST(Session, CompilesForEachSetOfValuesThatDecideShapes) {
+  const std::string model = tiny_model::shaped_by_values();
+  Session session(model.data(), model.size(), {{"threads", "1"}, {"cache_size", "2"}});
+  EXPECT_EQ(session.deciding_inputs(), (std::vector<std::string>{"shape"}));
+  expect_contains(exception_of([&] { session.compile(); }), {"'reshape'", "'shape'"});
+  const auto rows = session.run(shaped_inputs({2, 2}, {2, 1}));
+  EXPECT_EQ(rows.at(0).extents(), (corf::Extents{4, 2}));
+  EXPECT_EQ(rows[0].data<float>()[4], 1.0f);
+  const auto columns = session.run(shaped_inputs({4, -1}, {1, 3}));
+  EXPECT_EQ(columns.at(0).extents(), (corf::Extents{4, 3}));
+  EXPECT_EQ(columns[0].data<float>()[3], 2.0f);
+  const auto again = session.run(shaped_inputs({2, 2}, {2, 1}));
+  EXPECT_EQ(again.at(0).extents(), (corf::Extents{4, 2}));
+
+  Executable executable = session.compile_for(shaped_inputs({1, 4}, {1, 1}));
+  ASSERT_EQ(executable.inputs().size(), 1u);
+  EXPECT_EQ(executable.inputs()[0].name, "x");
+  EXPECT_EQ(executable.run({shaped_inputs({}, {})[0]})[0].data<float>()[3], 4.0f);
+  const corf::Comparison comparison =
+      session.compare(CORF_REFERENCE_EVALUATE, shaped_inputs({1, 4}, {3, 1}));
+  EXPECT_TRUE(comparison.outputs.at(0).within_bounds);
+}
+
+TEST(Session, NamesTheNodeThatDoesNotAdmitAValue) {
+  const std::string model = tiny_model::shaped_by_values();
+  Session session(model.data(), model.size(), {{"threads", "1"}});
+  expect_contains(exception_of([&] { session.run(shaped_inputs({3, 2}, {1, 1})); }),
+                  {"with the values given for 'shape'", "'reshape'"});
+  expect_contains(exception_of([&] { session.run(shaped_inputs({2, 2}, {1, -7})); }),
+                  {"'repeats'", "'tile'"});
+  const int64_t huge = int64_t{1} << 62;
+  expect_contains(exception_of([&] { session.run(shaped_inputs({2, 2}, {huge, huge})); }),
+                  {"'tile'"});
+  EXPECT_EQ(session.run(shaped_inputs({2, 2}, {0, 1}))[0].extents(), (corf::Extents{0, 2}));
+}
+
 TEST(Executable, NamesWhatIsWrongWithArrays) {
   Session session = open_linear();
   Executable executable = session.compile({{"x", {2, 3}}});

@@ -22,16 +22,17 @@ inline std::string bytes(int field, const std::string& content) {
   return varint(static_cast<uint64_t>(field) << 3 | 2) + varint(content.size()) + content;
 }
 
-constexpr uint64_t kFloat = 1;  // TensorProto.DataType
+constexpr uint64_t kFloat = 1, kInt64 = 7;  // TensorProto.DataType
 
 /// ValueInfoProto; a dimension is a number or, if it does not begin with a digit, a symbol.
-inline std::string value(const std::string& name, const std::vector<std::string>& dims) {
+inline std::string value(const std::string& name, const std::vector<std::string>& dims,
+                         uint64_t type = kFloat) {
   std::string shape;
   for (const std::string& dim : dims) {
     const bool is_number = dim[0] >= '0' && dim[0] <= '9';
     shape += bytes(1, is_number ? number(1, std::stoull(dim)) : bytes(2, dim));
   }
-  return bytes(1, name) + bytes(2, bytes(1, number(1, kFloat) + bytes(2, shape)));
+  return bytes(1, name) + bytes(2, bytes(1, number(1, type) + bytes(2, shape)));
 }
 
 /// NodeProto without attributes.
@@ -63,6 +64,16 @@ inline std::string linear() {
       bytes(11, value("x", {"batch", "3"})) + bytes(12, value("y", {"batch", "2"}));
   return number(1, 8) + bytes(7, graph) + bytes(8, bytes(1, "") + number(2, 13)) +
          bytes(14, bytes(1, "about") + bytes(2, "a test"));
+}
+
+/// y = Tile(Reshape(x, shape), repeats): x [4], shape i64 [2], repeats i64 [2].
+inline std::string shaped_by_values() {
+  const std::string graph =
+      bytes(1, node("Reshape", "reshape", {"x", "shape"}, "matrix")) +
+      bytes(1, node("Tile", "tile", {"matrix", "repeats"}, "y")) + bytes(2, "shaped") +
+      bytes(11, value("x", {"4"})) + bytes(11, value("shape", {"2"}, kInt64)) +
+      bytes(11, value("repeats", {"2"}, kInt64)) + bytes(12, value("y", {"rows", "columns"}));
+  return number(1, 8) + bytes(7, graph) + bytes(8, bytes(1, "") + number(2, 13));
 }
 
 }  // namespace tiny_model

@@ -159,6 +159,19 @@ class InspectTest(CommandTest):
         for word in ("first", "NoSuchOperator", "second", "Strange"):
             self.assertIn(word, result["unsupported"])
 
+    def test_names_inputs_whose_values_decide_shapes(self):
+        model = self.write("reshape.onnx", make_model(
+            [helper.make_node("Reshape", ["x", "shape"], ["y"])],
+            [value("x", [4]), value("shape", [2], TensorProto.INT64)], [value("y", [None, None])]))
+        result = json.loads(self.check_succeeds("inspect", model, "--json"))
+        self.assertEqual(result["deciding_inputs"], ["shape"])
+        self.assertIs(result["supported"], None)
+        self.assertIn("inputs 'shape'", self.check_succeeds("inspect", model))
+        given = json.loads(self.check_succeeds("inspect", model, "--json", "--constant",
+                                               "shape=2,2"))
+        self.assertEqual(given["deciding_inputs"], [])
+        self.assertIs(given["supported"], True)
+
     def test_names_unsupported_operators_without_shapes(self):
         model = self.write("open.onnx", make_model(
             [helper.make_node("NoSuchOperator", ["x"], ["a"], name="first"),

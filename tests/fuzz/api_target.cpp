@@ -63,6 +63,7 @@ const std::vector<std::string>& models() {
           bytes(7, bytes(1, node("Nothing", "a", {"x"}, "y")) + bytes(2, "g") +
                        bytes(11, value("x", {"1"})) + bytes(12, value("y", {"1"}))) +
           bytes(8, bytes(1, "") + number(2, 17)),
+      shaped_by_values(),
       "",
       "no model"};
   return all;

@@ -59,12 +59,31 @@ std::optional<Exception> import_error(Session& session, const Shapes& shapes) {
   return std::nullopt;
 }
 
+/// Names of the inputs whose values are compiled in; none where shapes are open.
+std::vector<std::string> deciding_inputs(Session& session, const Shapes& shapes) {
+  try {
+    return session.deciding_inputs(shapes);
+  } catch (const Exception&) {
+    return {};
+  }
+}
+
 /// With open shapes the model is tried with some extents: what is missing whatever they are shows.
 Support find_support(Session& session, const std::vector<Declaration>& inputs,
                      const Shapes& shapes) {
   if (session.operators().empty()) return {true, "Every node is supported."};  // a compiled file
   const auto error = import_error(session, shapes);
   if (!error) return {true, "Every node is supported."};
+  if (const auto names = deciding_inputs(session, shapes); !names.empty()) {
+    std::string list;
+    for (const std::string& name : names) list += (list.empty() ? "'" : ", '") + name + "'";
+    return {
+        std::nullopt,
+        fmt::format("Shapes or branches depend on the values of inputs {}: the model is compiled "
+                    "for each set of them when it is run; --constant gives them here.\n"
+                    "Without them:\n{}",
+                    list, error->what())};
+  }
   if (error->code() == CORF_UNSUPPORTED) return {false, error->what()};
   if (!has_open_shape(inputs, shapes) || error->code() != CORF_INVALID_ARGUMENT) throw *error;
   std::string missing;
@@ -163,6 +182,7 @@ void inspect(const InspectSettings& settings) {
                    {"outputs", to_json(session.outputs())},
                    {"operators", session.operators()},
                    {"metadata", session.metadata()},
+                   {"deciding_inputs", deciding_inputs(session, shapes)},
                    {"supported", support.supported ? Json(*support.supported) : Json(nullptr)}};
     if (support.supported == false) result["unsupported"] = support.text;
     print(result);
