@@ -1,3 +1,4 @@
+// Longer than 500 lines because a program includes this header and nothing else.
 #pragma once
 #include <corf/corf.h>
 #include <cstdint>
