@@ -39,7 +39,7 @@ double streams_of(const Access& load, const fusion::ScheduledNest& scheduled) {
   };
   for (const auto& tiled : scheduled.schedule.register_tile) add(tiled.axis, tiled.extent);
   for (const int axis : scheduled.schedule.unrolled_reductions) {
-    add(axis, scheduled.nest.axes[axis].extent);
+    add(axis, scheduled.nest->axes[axis].extent);
   }
   return streams;
 }
@@ -50,7 +50,7 @@ double streams_of(const Access& load, const fusion::ScheduledNest& scheduled) {
 double passes_to_read(const Access& load, const fusion::ScheduledNest& scheduled, double bytes,
                       const Model& model) {
   if (!is_far(bytes, model)) return 1;
-  const double factors = scheduled.nest.contraction ? model.k.far_factors : 1;
+  const double factors = scheduled.nest->contraction ? model.k.far_factors : 1;
   return std::max(factors, streams_of(load, scheduled) / model.k.streams_ahead);
 }
 
@@ -187,13 +187,13 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StorageView& s
     const Passing passing(model, touched_bytes(graph, storage, nest));
     const Reading reading(model, passing, before, share, schedule.partitions == 1);
     std::set<graph::ValueId> values;
-    for (const auto& store : nest.stores) {
+    for (const auto& store : nest->stores) {
       const double bytes = bytes_of(graph, store.access.value);
       if (!values.insert(store.access.value).second) continue;
       const double runs = is_far(bytes, model) ? panel_runs(storage, nest, schedule, model) : 1;
       cost.memory += share * model.k.passes_to_write * runs * bytes * passing.write_cycles(bytes);
     }
-    for (const Access& load : nest.loads) {
+    for (const Access& load : nest->loads) {
       if (!values.insert(load.value).second) continue;
       if (storage.is_constant(load.root)) continue;
       const double bytes = bytes_of(graph, load.value);
@@ -218,7 +218,7 @@ double packing_cycles(const graph::Graph& graph, const fusion::StorageView& stor
   if (!shape || !fusion::packs_before_strips(nest, schedule, *shape)) return 0;
   int loops = 0;
   for (int axis : fusion::packed_axes(nest, schedule, *shape)) {
-    loops = std::max(loops, nest.axes[axis].shared + 1);
+    loops = std::max(loops, nest->axes[axis].shared + 1);
   }
   const Shape& points = graph.values[group.stages.back().stored[0]].shape;
   double times = group.walk->schedule.partition_loop < loops ? share : 1;
@@ -306,11 +306,11 @@ class StripCost {
     const auto& [nest, schedule] = group_.nests[s];
     const auto shape =
         schedule.matrix != 0 ? fusion::matrix_shape(nest, storage_, schedule) : std::nullopt;
-    for (const Access& load : nest.loads) {
+    for (const Access& load : nest->loads) {
       if (walk_.ring_of(load.value)) continue;
-      collect_load(s, load, shape && &load == &nest.loads[shape->along]);
+      collect_load(s, load, shape && &load == &nest->loads[shape->along]);
     }
-    for (const auto& store : nest.stores) {
+    for (const auto& store : nest->stores) {
       const fusion::WalkRing* ring = walk_.ring_of(store.access.value);
       if (ring && !ring->stored) continue;
       writes_[store.access.value] =
@@ -363,7 +363,7 @@ class StripCost {
     const auto& [nest, schedule] = group_.nests[s];
     const fusion::WalkStage& stage = walk_.stages[s];
     std::vector<int64_t> extents;
-    for (const fusion::NestAxis& axis : nest.axes) {
+    for (const fusion::NestAxis& axis : nest->axes) {
       extents.push_back(fusion::extent_in_strip(stage, axis));
     }
     const double made = double(stage.rows_made) / double(stage.unit);

@@ -24,11 +24,13 @@ std::optional<Expr> find_modulo(const Expr& expr) {
 }
 
 /// How the operand's ring turns; false if that has another form.
-bool find_turning(const Nest& nest, const Access& access, int64_t pitch, MatrixShape& shape) {
-  if (!access.turned) return true;
-  const Linear turned = index::to_linear(*access.turned), all = index::to_linear(access.address);
+bool find_turning(const Nest& nest, const StorageView& storage, const Access& access, int64_t pitch,
+                  MatrixShape& shape) {
+  if (!access.turning_row) return true;
+  const Expr lies = lies_at(nest, access, storage);
+  const Linear turned = index::to_linear(lies), all = index::to_linear(access.address);
   if (turned.is_affine()) return true;
-  const std::optional<Expr> modulo = find_modulo(*access.turned);
+  const std::optional<Expr> modulo = find_modulo(lies);
   if (!modulo) return false;
   const Linear row = index::to_linear(modulo->lhs());
   if (!row.is_affine()) return false;
@@ -188,7 +190,7 @@ std::optional<MatrixShape> matrix_shape(const Nest& nest, const StorageView& sto
   for (int axis : shape.inner) {
     if (shape.lines[axis] % shape.row_lines != 0) return std::nullopt;
   }
-  if (!find_turning(nest, across, shape.pitch, shape)) return std::nullopt;
+  if (!find_turning(nest, storage, across, shape.pitch, shape)) return std::nullopt;
   return shape;
 }
 

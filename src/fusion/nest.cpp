@@ -135,14 +135,8 @@ class NestBuilder {
     for (size_t d = 0; d < shape.size(); ++d) {
       Expr coordinate = simplified(coordinates[d], ranges_);
       access.coordinates.push_back(coordinate);
-      const Expr step = coordinate * Expr(place.strides[d]);
-      if (place.turning_dim >= 0) {
-        const bool turns = place.turning_dim == static_cast<int>(d);
-        const Expr turned_step =
-            turns ? mod(coordinate, Expr(place.turning_rows)) * Expr(place.strides[d]) : step;
-        access.turned = access.turned.value_or(access.address) + turned_step;
-      }
-      access.address = access.address + step;
+      if (place.turning_dim == static_cast<int>(d)) access.turning_row = coordinate;
+      access.address = access.address + coordinate * Expr(place.strides[d]);
       if (!operand || !operand->guarded) continue;
       auto range = known_bounds(coordinate, ranges_);
       if (range && range->lo >= 0 && range->hi < shape[d]) continue;
@@ -244,6 +238,15 @@ std::optional<Contraction> find_contraction(const Nest& nest) {
   const NestOp &lhs = nest.ops[product.args[0]], &rhs = nest.ops[product.args[1]];
   if (lhs.kind != NestOp::Kind::kLoad || rhs.kind != NestOp::Kind::kLoad) return std::nullopt;
   return Contraction{{lhs.access, rhs.access}, addition_to_sum(nest)};
+}
+
+Expr lies_at(const Nest& nest, const Access& access, const StorageView& storage) {
+  if (!access.turning_row) return access.address;
+  const Storage& place = storage.place(access.value);
+  const Expr& row = *access.turning_row;
+  const Expr turned = mod(row, Expr(place.turning_rows)) - row;
+  return simplified(access.address + turned * Expr(place.strides[place.turning_dim]),
+                    axis_ranges(nest.axes));
 }
 
 bool depends_with_guards(const Access& access, int axis) {

@@ -1,8 +1,10 @@
 #pragma once
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fusion/walk.h"
@@ -17,9 +19,9 @@ struct Access {
   graph::ValueId value = -1;
   int root = -1;
   Expr address;  // in elements of the root's buffer
-  /// Of a ring that turns: where the element lies, while `address` is where it would in a buffer of
-  /// all rows; both walk the same axes.
-  std::optional<Expr> turned;
+  /// Of a ring that turns: the element's coordinate along the turning dimension. `address` is where
+  /// it would lie in a buffer of all rows, `lies_at` where it does.
+  std::optional<Expr> turning_row;
   std::vector<Expr> coordinates;  // of the value's element; of canonical nests, empty
   struct Guard {
     Expr expr;
@@ -81,6 +83,20 @@ struct Nest {
   std::optional<Contraction> contraction;  // what find_contraction says
 };
 
+/// A nest that many schedules, and the groups that are tried with them, have in common.
+class SharedNest {
+ public:
+  SharedNest() : SharedNest(Nest{}) {}
+  // NOLINTNEXTLINE(google-explicit-constructor): a nest can be shared wherever one is expected.
+  SharedNest(Nest nest) : nest_(std::make_shared<const Nest>(std::move(nest))) {}
+  // NOLINTNEXTLINE(google-explicit-constructor): and is one.
+  operator const Nest&() const { return *nest_; }
+  const Nest* operator->() const { return nest_.get(); }
+
+ private:
+  std::shared_ptr<const Nest> nest_;
+};
+
 /// The roles in the nest's reduction, if it is a contraction.
 std::optional<Contraction> find_contraction(const Nest& nest);
 
@@ -90,6 +106,10 @@ struct FactorRoles {
   int along = -1, across = -1;  // loads
 };
 std::optional<FactorRoles> factor_roles(const Nest& nest, int vector_axis);
+
+/// Where the element lies, over the nest's axes: in a ring that turns, in the row modulo the ring's
+/// rows. How many these are is known to the storage only, so that rings of all lengths share nests.
+Expr lies_at(const Nest& nest, const Access& access, const StorageView& storage);
 
 /// Whether the address or a guard depends on the axis.
 bool depends_with_guards(const Access& access, int axis);

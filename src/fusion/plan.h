@@ -51,7 +51,7 @@ Status check_schedule(const Nest& nest, const NestSchedule& schedule);
 
 /// A canonical nest with the schedule that was chosen for it.
 struct ScheduledNest {
-  Nest nest;
+  SharedNest nest;
   NestSchedule schedule;
 };
 

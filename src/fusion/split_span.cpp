@@ -13,7 +13,7 @@ int split_axis(const GroupPlan& group, size_t stage) {
   // The loop of chunks, which nothing else names, lies between the outer loops and the stream.
   const StripSchedule& strips = group.walk->schedule;
   const int loop = strips.splits_stream() ? group.walk->stream_loop() : strips.partition_loop;
-  const auto& axes = scheduled.nest.axes;
+  const auto& axes = scheduled.nest->axes;
   const auto at =
       std::find_if(axes.begin(), axes.end(), [&](const NestAxis& a) { return a.shared == loop; });
   return at == axes.end() ? -1 : static_cast<int>(at - axes.begin());
@@ -25,13 +25,13 @@ int64_t split_span(const GroupPlan& group, size_t stage, const Access& access) {
   const int axis = split_axis(group, stage);
   if (axis < 0) return 0;
   const int64_t step = std::abs(index::to_linear(access.address).coefficient(axis));
-  return step * group.nests[stage].nest.axes[axis].extent;
+  return step * group.nests[stage].nest->axes[axis].extent;
 }
 
 std::map<int, int64_t> written_spans(const GroupPlan& group) {
   std::map<int, int64_t> spans;
   for (size_t s = 0; s < group.nests.size(); ++s) {
-    for (const auto& store : group.nests[s].nest.stores) {
+    for (const auto& store : group.nests[s].nest->stores) {
       const WalkRing* ring = group.walk ? group.walk->ring_of(store.access.value) : nullptr;
       const int root = ring ? ring->memory_root : store.access.root;
       spans[root] = split_span(group, s, store.access);

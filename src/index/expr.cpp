@@ -66,29 +66,37 @@ void split_multiples(const Expr& e, int64_t c, Expr& multiple, Expr& rest) {
 
 }  // namespace
 
+Expr Expr::leaf(ExprKind kind, int64_t value) {
+  const Expr none{std::shared_ptr<const Node>()};
+  return Expr(std::make_shared<const Node>(Node{kind, value, none, none}));
+}
+
+// Each thread shares the leaves that occur most with itself only: two that count references to one
+// node wait for each other.
 Expr::Expr(int64_t constant) {
   static constexpr int64_t kShared = 64;
-  static const auto small = [] {
-    std::array<std::shared_ptr<const Node>, 2 * kShared + 1> nodes;
-    for (int64_t i = 0; i <= 2 * kShared; ++i) {
-      nodes[i] = std::make_shared<const Node>(Node{ExprKind::kConstant, i - kShared, {}});
-    }
-    return nodes;
-  }();
-  if (constant >= -kShared && constant <= kShared) {
-    node_ = small[constant + kShared];
-  } else {
-    node_ = std::make_shared<const Node>(Node{ExprKind::kConstant, constant, {}});
+  thread_local std::array<std::shared_ptr<const Node>, 2 * kShared + 1> small;
+  if (constant < -kShared || constant > kShared) {
+    node_ = leaf(ExprKind::kConstant, constant).node_;
+    return;
   }
+  std::shared_ptr<const Node>& shared = small[constant + kShared];
+  if (!shared) shared = leaf(ExprKind::kConstant, constant).node_;
+  node_ = shared;
 }
 
 Expr Expr::variable(int id) {
-  return Expr(std::make_shared<const Node>(Node{ExprKind::kVariable, id, {}}));
+  static constexpr int kShared = 32;
+  thread_local std::array<std::shared_ptr<const Node>, kShared> small;
+  if (id < 0 || id >= kShared) return leaf(ExprKind::kVariable, id);
+  std::shared_ptr<const Node>& shared = small[id];
+  if (!shared) shared = leaf(ExprKind::kVariable, id).node_;
+  return Expr(shared);
 }
 
 Expr Expr::make(ExprKind kind, const Expr& a, const Expr& b) {
   look_at_budget();
-  return Expr(std::make_shared<const Node>(Node{kind, 0, {a, b}}));
+  return Expr(std::make_shared<const Node>(Node{kind, 0, a, b}));
 }
 
 Expr operator+(const Expr& a, const Expr& b) {

@@ -24,12 +24,12 @@ class Expr {
   Expr(int64_t constant);  // NOLINT: integers are expressions
   static Expr variable(int id);
 
-  ExprKind kind() const { return node_->kind; }
-  int64_t constant() const { return node_->value; }
-  int variable_id() const { return static_cast<int>(node_->value); }
+  ExprKind kind() const;
+  int64_t constant() const;
+  int variable_id() const { return static_cast<int>(constant()); }
   /// Operands of a kind other than constant and variable.
-  const Expr& lhs() const { return node_->operands[0]; }
-  const Expr& rhs() const { return node_->operands[1]; }
+  const Expr& lhs() const;
+  const Expr& rhs() const;
 
   bool is_constant() const { return kind() == ExprKind::kConstant; }
   bool is_constant(int64_t value) const { return is_constant() && constant() == value; }
@@ -46,15 +46,23 @@ class Expr {
   friend Expr max(const Expr& a, const Expr& b);
 
  private:
-  struct Node {
-    ExprKind kind;
-    int64_t value = 0;  // constant, or variable id
-    std::vector<Expr> operands;
-  };
+  struct Node;
   explicit Expr(std::shared_ptr<const Node> node) : node_(std::move(node)) {}
+  static Expr leaf(ExprKind kind, int64_t value);
   static Expr make(ExprKind kind, const Expr& a, const Expr& b);
   std::shared_ptr<const Node> node_;
 };
+
+struct Expr::Node {
+  ExprKind kind;
+  int64_t value;  // constant, or variable id
+  Expr lhs, rhs;  // without a node where there are no operands
+};
+
+inline ExprKind Expr::kind() const { return node_->kind; }
+inline int64_t Expr::constant() const { return node_->value; }
+inline const Expr& Expr::lhs() const { return node_->lhs; }
+inline const Expr& Expr::rhs() const { return node_->rhs; }
 
 Expr floor_div(const Expr& a, const Expr& b);
 Expr mod(const Expr& a, const Expr& b);

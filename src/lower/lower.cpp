@@ -116,8 +116,9 @@ void add_call(const Graph& graph, const GroupPlan& group,
   for (graph::NodeId id : group.nodes()) call.nodes.push_back(graph.nodes[id].name);
   std::vector<const Nest*> all;
   for (const fusion::ScheduledNest& scheduled : nests) {
-    all.push_back(&scheduled.nest);
-    call.executed_flops += flops_of(scheduled.nest);
+    const Nest& nest = scheduled.nest;
+    all.push_back(&nest);
+    call.executed_flops += flops_of(nest);
   }
   call.work_flops = work_of(graph, group, nests);
   call.compulsory_bytes = bytes_of(graph, builder.storage(), all);

@@ -109,7 +109,7 @@ class StripLowering {
   std::optional<size_t> reader(int root) const {
     std::optional<size_t> result;
     for (size_t s = 0; s < group_.nests.size(); ++s) {
-      for (const fusion::Access& load : group_.nests[s].nest.loads) {
+      for (const fusion::Access& load : group_.nests[s].nest->loads) {
         if (load.root != root) continue;
         if (result) return std::nullopt;
         result = s;
@@ -125,7 +125,7 @@ class StripLowering {
     const auto& [nest, schedule] = group_.nests[ring.stages[0]];
     const int v = schedule.vector_axis, root = ring.place.root;
     if (v < 0 || fusion::kMatrixChannels % schedule.vector_tile != 0) return false;
-    return std::all_of(nest.stores.begin(), nest.stores.end(), [&](const auto& store) {
+    return std::all_of(nest->stores.begin(), nest->stores.end(), [&](const auto& store) {
       if (store.access.root != root) return true;
       return index::to_linear(store.access.address).coefficient(v) == 1;
     });
@@ -143,7 +143,7 @@ class StripLowering {
     const auto& [nest, schedule] = group_.nests[*stage];
     if (schedule.matrix == 0 || schedule.block_axis >= 0) return std::nullopt;
     const auto shape = fusion::matrix_shape(nest, storage(), schedule);
-    if (!shape || nest.loads[shape->across].root != ring_place.root) return std::nullopt;
+    if (!shape || nest->loads[shape->across].root != ring_place.root) return std::nullopt;
     const bool whole = shape->channels % fusion::kMatrixChannels == 0 && shape->channel_step == 1 &&
                        schedule.matrix >= shape->channels && shape->pitch >= shape->channels;
     if (!whole) return std::nullopt;
@@ -152,14 +152,14 @@ class StripLowering {
     }
     // Nothing else moves within a strip.
     const auto& inner = shape->inner;
-    for (int axis = 0; axis < static_cast<int>(nest.axes.size()); ++axis) {
-      const fusion::NestAxis& walked = nest.axes[axis];
+    for (int axis = 0; axis < static_cast<int>(nest->axes.size()); ++axis) {
+      const fusion::NestAxis& walked = nest->axes[axis];
       const bool in_block = std::find(inner.begin(), inner.end(), axis) != inner.end();
       if (walked.reduction || in_block) continue;
-      if (!index::depends_on(nest.loads[shape->across].address, axis)) continue;
+      if (!index::depends_on(nest->loads[shape->across].address, axis)) continue;
       if (fusion::extent_in_strip(walk_.stages[*stage], walked) > 1) return std::nullopt;
     }
-    for (const fusion::Nest::Store& store : group_.nests[ring.stages[0]].nest.stores) {
+    for (const fusion::Nest::Store& store : group_.nests[ring.stages[0]].nest->stores) {
       if (store.access.root != ring_place.root) continue;
       const index::Linear address = index::to_linear(store.access.address);
       if (!store.access.guards.empty() || !address.is_affine() || address.constant != 0) {
@@ -177,7 +177,7 @@ class StripLowering {
   std::vector<Stmt> zero_stored_margins() {
     std::vector<Stmt> result;
     for (const auto& [nest, schedule] : group_.nests) {
-      for (const fusion::Nest::Store& store : nest.stores) {
+      for (const fusion::Nest::Store& store : nest->stores) {
         const fusion::Root& root = storage().root(store.access.root);
         if (root.kind == fusion::Root::Kind::kRing || root.value < 0) continue;
         if (storage().place(store.access.value).root != store.access.root) continue;
@@ -306,17 +306,17 @@ class StripLowering {
     const auto shape = fusion::matrix_shape(nest, storage(), schedule);
     CORF_ASSERT(shape, "a schedule for the matrix unit does not fit its nest");
     if (!fusion::packs_before_strips(nest, schedule, *shape)) return;
-    if (is_stored(nest.loads[shape->along].root)) return;
+    if (is_stored(nest->loads[shape->along].root)) return;
     size_t loop = 0;
     for (int axis : fusion::packed_axes(nest, schedule, *shape)) {
-      loop = std::max(loop, static_cast<size_t>(nest.axes[axis].shared + 1));
+      loop = std::max(loop, static_cast<size_t>(nest->axes[axis].shared + 1));
     }
     packed_.emplace(s, Packed{PackedParts(nest, schedule, *shape, ranges_of(s), builder_), loop});
   }
 
   bool is_stored(int root) const {
     for (const fusion::ScheduledNest& scheduled : group_.nests) {
-      for (const fusion::Nest::Store& store : scheduled.nest.stores) {
+      for (const fusion::Nest::Store& store : scheduled.nest->stores) {
         if (store.access.root == root) return true;
       }
     }
@@ -335,11 +335,11 @@ class StripLowering {
       if (*axis != schedule.vector_axis) order.push_back(*axis);
     }
     const int v = schedule.vector_axis;
-    if (v >= 0 && !nest.axes[v].reduction) order.insert(order.begin(), v);
+    if (v >= 0 && !nest->axes[v].reduction) order.insert(order.begin(), v);
     int64_t size = 1;
     part_.address = part_.shift = Expr(0);
     for (int axis : order) {
-      const fusion::NestAxis& walked = nest.axes[axis];
+      const fusion::NestAxis& walked = nest->axes[axis];
       int64_t extent = walked.extent;
       Expr begin(0);
       if (walked.shared == stream) {
@@ -356,14 +356,14 @@ class StripLowering {
       constexpr int64_t kLineElems = 16;
       size *= axis == order.front() && extent >= kLineElems ? round_up(extent, kLineElems) : extent;
     }
-    const DType dtype = nest.ops[nest.reduce_op].dtype;
+    const DType dtype = nest->ops[nest->reduce_op].dtype;
     part_.buffer = builder_.new_scratch("partial", dtype, size);
-    for (size_t axis = 0; axis < nest.axes.size(); ++axis) {
-      const fusion::NestAxis& walked = nest.axes[axis];
+    for (size_t axis = 0; axis < nest->axes.size(); ++axis) {
+      const fusion::NestAxis& walked = nest->axes[axis];
       if (walked.reduction && walked.shared >= 0) part_.axis = static_cast<int>(axis);
     }
     part_.range = ranges_of(group_.nests.size() - 1).at(part_.axis);
-    const fusion::NestAxis& cut = nest.axes[part_.axis];
+    const fusion::NestAxis& cut = nest->axes[part_.axis];
     part_.steps = stage.outer_blocks.back() / cut.unit;
     part_.equal = cut.extent % part_.steps == 0;
   }

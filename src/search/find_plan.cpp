@@ -41,7 +41,7 @@ class Fusing {
     last_reader_.assign(plan_.storage.roots.size(), 0);
     for (size_t i = 0; i < unfused_.groups.size(); ++i) {
       for (const fusion::ScheduledNest& scheduled : unfused_.groups[i].nests) {
-        for (const auto& load : scheduled.nest.loads) last_reader_[load.root] = i;
+        for (const auto& load : scheduled.nest->loads) last_reader_[load.root] = i;
       }
     }
     for (size_t i = 0; i < num_workers(machine.threads, unfused_.groups.size()); ++i) {
@@ -224,12 +224,13 @@ class Fusing {
 FusionPlan find_unfused_plan(const graph::Graph& graph, const Machine& machine,
                              const GroupTime& time) {
   FusionPlan plan = fusion::plan_unfused(graph);
-  for (GroupPlan& group : plan.groups) {
+  for_each_task(machine.threads, plan.groups.size(), [&](size_t task, size_t) {
+    GroupPlan& group = plan.groups[task];
     for (fusion::Nest& nest : fusion::group_nests(graph, plan.storage, group)) {
       fusion::NestSchedule schedule = choose_schedule(nest, plan.storage, machine);
       group.nests.push_back({std::move(nest), std::move(schedule)});
     }
-  }
+  });
   if (!time) return plan;
   return Fusing(graph, machine, time, nullptr, std::move(plan), 1).run();
 }

@@ -78,7 +78,7 @@ bool RunFinder::is_related(size_t first, size_t end) const {
     if (!fusion::StorageView(unfused_.storage).is_constant(load.root)) roots.insert(load.root);
   }
   for (size_t i = first + 1; i < end; ++i) {
-    for (const auto& load : unfused_.groups[i].nests[0].nest.loads) {
+    for (const auto& load : unfused_.groups[i].nests[0].nest->loads) {
       if (roots.count(load.root)) return true;
     }
   }

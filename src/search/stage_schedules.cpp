@@ -22,8 +22,10 @@ StageSchedules::Key StageSchedules::key_of(const GroupPlan& group, size_t stage)
     key.push_back(ring ? value : -1);
     if (!ring) return;
     const fusion::Storage& place = *ring->place_of(value);
-    key.insert(key.end(), {place.root, place.offset, place.turning_dim, place.turning_rows});
     const Shape& shape = graph_.values[value].shape;
+    // Whether the ring turns matters to tiles, not after how many rows.
+    const bool turns = place.turning_dim >= 0 && place.turning_rows < shape[place.turning_dim];
+    key.insert(key.end(), {place.root, place.offset, place.turning_dim, turns});
     for (size_t d = 0; d < shape.size(); ++d) key.push_back(shape[d] > 1 ? place.strides[d] : 0);
   };
   const Nest& plain = walks_.nest_of(graph_, storage_, group.stages[stage]);
@@ -32,7 +34,8 @@ StageSchedules::Key StageSchedules::key_of(const GroupPlan& group, size_t stage)
   return key;
 }
 
-const Nest& StageSchedules::nest_of(const GroupPlan& group, size_t stage, const Key& key) {
+const fusion::SharedNest& StageSchedules::nest_of(const GroupPlan& group, size_t stage,
+                                                  const Key& key) {
   auto [at, fresh] = nests_.try_emplace(key);
   if (fresh) {
     const fusion::Stage& own = group.stages[stage];
@@ -46,10 +49,10 @@ const Nest& StageSchedules::nest_of(const GroupPlan& group, size_t stage, const 
 
 const fusion::ScheduledNest& StageSchedules::of(const GroupPlan& group, size_t stage) {
   Key key = key_of(group, stage);
-  const Nest& nest = nest_of(group, stage, key);
+  const fusion::SharedNest& nest = nest_of(group, stage, key);
   const WalkStage& walked = group.walk->stages[stage];
   std::vector<int64_t> extents, granules;
-  for (const fusion::NestAxis& axis : nest.axes) {
+  for (const fusion::NestAxis& axis : nest->axes) {
     extents.push_back(fusion::extent_in_strip(walked, axis));
     const bool is_stream = axis.shared == group.walk->stream_loop();
     const bool in_blocks = axis.shared >= 0 && extents.back() < axis.extent;

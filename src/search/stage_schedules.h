@@ -23,13 +23,13 @@ class StageSchedules {
  private:
   using Key = std::vector<int64_t>;
   Key key_of(const fusion::GroupPlan& group, size_t stage);
-  const fusion::Nest& nest_of(const fusion::GroupPlan& group, size_t stage, const Key& key);
+  const fusion::SharedNest& nest_of(const fusion::GroupPlan& group, size_t stage, const Key& key);
 
   const graph::Graph& graph_;
   const fusion::StoragePlan& storage_;
   const Machine& machine_;
   fusion::WalkCache& walks_;
-  std::map<Key, fusion::Nest> nests_;
+  std::map<Key, fusion::SharedNest> nests_;
   std::map<Key, fusion::ScheduledNest> schedules_;
 };
 

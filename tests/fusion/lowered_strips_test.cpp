@@ -87,8 +87,8 @@ TEST(LoweredStrips, StripsThatNeedNothingNewMakeNothing) {
   ASSERT_EQ(tested.walk().stages[first].granule, 2);
   fusion::ScheduledNest& stage = tested.stage(first);
   int rows = -1;
-  for (size_t axis = 0; axis < stage.nest.axes.size(); ++axis) {
-    if (stage.nest.axes[axis].shared >= 0) rows = static_cast<int>(axis);
+  for (size_t axis = 0; axis < stage.nest->axes.size(); ++axis) {
+    if (stage.nest->axes[axis].shared >= 0) rows = static_cast<int>(axis);
   }
   stage.schedule.register_tile = {{rows, 2}};
   ASSERT_TRUE(fusion::check_schedule(stage.nest, stage.schedule));

@@ -126,7 +126,7 @@ bool is_small(const fusion::FusionPlan& plan) {
     for (const auto& [nest, schedule] : group.nests) {
       int64_t tile = schedule.vector_tile * schedule.reduction_unroll;
       for (const auto& tiled : schedule.register_tile) tile *= tiled.extent;
-      for (int axis : schedule.unrolled_reductions) tile *= nest.axes[axis].extent;
+      for (int axis : schedule.unrolled_reductions) tile *= nest->axes[axis].extent;
       if (tile > kMostTile || schedule.partitions > kMostPartitions) return false;
     }
   }

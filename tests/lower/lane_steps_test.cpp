@@ -164,7 +164,7 @@ TEST_P(LaneSteps, RunAlongTheSumWhereResultsHaveFewChannels) {
   pipeline.plan = search::find_unfused_plan(pipeline.graph, pipeline.machine);
   const fusion::ScheduledNest& last = pipeline.plan.groups.back().nests[0];
   ASSERT_GE(last.schedule.vector_axis, 0);
-  EXPECT_TRUE(last.nest.axes[last.schedule.vector_axis].reduction);
+  EXPECT_TRUE(last.nest->axes[last.schedule.vector_axis].reduction);
   EXPECT_FALSE(last.schedule.register_tile.empty());
 }
 

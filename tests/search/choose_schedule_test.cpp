@@ -53,7 +53,7 @@ fusion::ScheduledNest contraction(const graph::Graph& graph, const Machine& mach
   const fusion::FusionPlan plan = find_unfused_plan(graph, machine);
   for (const fusion::GroupPlan& group : plan.groups) {
     for (const fusion::ScheduledNest& nest : group.nests) {
-      if (nest.nest.reduce_op >= 0) return nest;
+      if (nest.nest->reduce_op >= 0) return nest;
     }
   }
   ADD_FAILURE() << "no contraction";
@@ -64,9 +64,9 @@ TEST(ChooseSchedule, WhatFollowsASumDoesNotTurnItsVectors) {
   for (int terms : {0, 1, 4}) {
     const auto [nest, schedule] = contraction(product(64, 96, 256, terms), wide_machine(1));
     ASSERT_GE(schedule.vector_axis, 0);
-    EXPECT_FALSE(nest.axes[static_cast<size_t>(schedule.vector_axis)].reduction)
+    EXPECT_FALSE(nest->axes[static_cast<size_t>(schedule.vector_axis)].reduction)
         << terms << " terms";
-    EXPECT_EQ(nest.axes[static_cast<size_t>(schedule.vector_axis)].extent, 256);
+    EXPECT_EQ(nest->axes[static_cast<size_t>(schedule.vector_axis)].extent, 256);
   }
 }
 
@@ -104,7 +104,7 @@ TEST(ChooseSchedule, HeadsSideBySideInARowNeedNoCopies) {
   ASSERT_EQ(plan.groups.size(), 1u);
   const auto& [nest, schedule] = plan.groups[0].nests[0];
   ASSERT_GE(schedule.vector_axis, 0);
-  EXPECT_EQ(nest.axes[static_cast<size_t>(schedule.vector_axis)].extent, 64);
+  EXPECT_EQ(nest->axes[static_cast<size_t>(schedule.vector_axis)].extent, 64);
 }
 
 TEST(ChooseSchedule, LongProductsOfComputedFactorsTakeTwoSteps) {

@@ -120,7 +120,7 @@ TEST(FindPlan, KernelsShareOutWhatTheirWorkersHaveWritten) {
   int num_reads = 0;
   for (const fusion::GroupPlan& group : plan.groups) {
     ASSERT_EQ(group.nests.size(), 1u);
-    for (const fusion::Access& load : group.nests[0].nest.loads) {
+    for (const fusion::Access& load : group.nests[0].nest->loads) {
       const std::optional<int64_t> span = done.before_next().span_of(load.root);
       if (!span) continue;
       ++num_reads;
@@ -157,7 +157,7 @@ TEST(FindPlan, LargeWeightsAreSharedOut) {
   for (const fusion::GroupPlan& group : plan.groups) {
     const auto& [nest, schedule] = group.nests[0];
     ASSERT_GE(schedule.partition_axis, 0);
-    EXPECT_EQ(nest.axes[static_cast<size_t>(schedule.partition_axis)].extent, 2048);
+    EXPECT_EQ(nest->axes[static_cast<size_t>(schedule.partition_axis)].extent, 2048);
   }
 }
 
