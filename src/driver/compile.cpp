@@ -188,7 +188,8 @@ Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage l
   if (options.verify_each) CORF_RETURN_IF_ERROR(fusion::verify_plan(pipeline.graph, pipeline.plan));
   if (last == Stage::kPlan || last == Stage::kCosts) return {};
 
-  CORF_ASSIGN(loop::Program program, lower::lower(pipeline.graph, pipeline.plan));
+  CORF_ASSIGN(loop::Program program,
+              lower::lower(pipeline.graph, pipeline.plan, pipeline.machine.threads));
   dump.stage("lower", [&] { return loop::to_string(program); });
   if (options.verify_each) CORF_RETURN_IF_ERROR(loop::verify(program));
   pipeline.program = loop::parameterize(loop::share_kernels(std::move(program)));

@@ -75,14 +75,14 @@ void replace_axes(Nest& nest, const std::vector<Expr>& replacement) {
   };
   for_each_expr(nest, replace);
   for (Access& access : nest.loads) {
-    if (access.turning_row) replace(*access.turning_row);
+    if (access.turning) replace(access.turning->row);
     for (Access::Guard& guard : access.zeros) replace(guard.expr);
     std::erase_if(access.zeros, [](const Access::Guard& guard) {
       return !index::to_linear(guard.expr).is_affine();
     });
   }
   for (Nest::Store& store : nest.stores) {
-    if (store.access.turning_row) replace(*store.access.turning_row);
+    if (store.access.turning) replace(store.access.turning->row);
   }
 }
 
@@ -150,8 +150,10 @@ bool walks_as_one(const Access& access, int outer, int inner, int64_t inner_exte
   for (const Access::Guard& guard : access.guards) {
     if (index::depends_on(guard.expr, outer) || index::depends_on(guard.expr, inner)) return false;
   }
-  const std::optional<Expr>& row = access.turning_row;
-  if (row && (index::depends_on(*row, outer) || index::depends_on(*row, inner))) return false;
+  if (access.turning) {
+    const Expr& row = access.turning->row;
+    if (index::depends_on(row, outer) || index::depends_on(row, inner)) return false;
+  }
   return walks_as_one(access.address, outer, inner, inner_extent);
 }
 

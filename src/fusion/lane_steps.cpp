@@ -22,7 +22,7 @@ bool takes_lane_steps(const Nest& nest, const StorageView& storage, int vector_a
       continue;
     }
     if (index::depends_on(load.address, vector_axis)) return false;
-    if (load.turning_row && index::depends_on(*load.turning_row, reduction_axis)) return false;
+    if (load.turning && index::depends_on(load.turning->row, reduction_axis)) return false;
     const index::Linear linear = index::to_linear(load.address);
     if (linear.coefficient(reduction_axis) != 1) return false;
     if (index::depends_on(linear.rest, reduction_axis)) return false;

@@ -26,8 +26,8 @@ std::optional<Expr> find_modulo(const Expr& expr) {
 /// How the operand's ring turns; false if that has another form.
 bool find_turning(const Nest& nest, const StorageView& storage, const Access& access, int64_t pitch,
                   MatrixShape& shape) {
-  if (!access.turning_row) return true;
-  const Expr lies = lies_at(nest, access, storage);
+  if (!access.turning) return true;
+  const Expr lies = lies_at(access, storage);
   const Linear turned = index::to_linear(lies), all = index::to_linear(access.address);
   if (turned.is_affine()) return true;
   const std::optional<Expr> modulo = find_modulo(lies);

@@ -135,7 +135,9 @@ class NestBuilder {
     for (size_t d = 0; d < shape.size(); ++d) {
       Expr coordinate = simplified(coordinates[d], ranges_);
       access.coordinates.push_back(coordinate);
-      if (place.turning_dim == static_cast<int>(d)) access.turning_row = coordinate;
+      if (place.turning_dim == static_cast<int>(d)) {
+        access.turning = {coordinate, known_bounds(coordinate, ranges_).value_or(Interval{-1, -1})};
+      }
       access.address = access.address + coordinate * Expr(place.strides[d]);
       if (!operand || !operand->guarded) continue;
       auto range = known_bounds(coordinate, ranges_);
@@ -240,13 +242,20 @@ std::optional<Contraction> find_contraction(const Nest& nest) {
   return Contraction{{lhs.access, rhs.access}, addition_to_sum(nest)};
 }
 
-Expr lies_at(const Nest& nest, const Access& access, const StorageView& storage) {
-  if (!access.turning_row) return access.address;
+bool turns(const Access& access, const StorageView& storage) {
+  if (!access.turning) return false;
   const Storage& place = storage.place(access.value);
-  const Expr& row = *access.turning_row;
+  CORF_ASSERT(place.turning_dim >= 0, "the storage has the ring");
+  const Interval rows = access.turning->rows;
+  return rows.lo < 0 || rows.hi >= place.turning_rows;
+}
+
+Expr lies_at(const Access& access, const StorageView& storage) {
+  if (!turns(access, storage)) return access.address;
+  const Storage& place = storage.place(access.value);
+  const Expr& row = access.turning->row;
   const Expr turned = mod(row, Expr(place.turning_rows)) - row;
-  return simplified(access.address + turned * Expr(place.strides[place.turning_dim]),
-                    axis_ranges(nest.axes));
+  return access.address + turned * Expr(place.strides[place.turning_dim]);
 }
 
 bool depends_with_guards(const Access& access, int axis) {

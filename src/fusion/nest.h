@@ -19,9 +19,13 @@ struct Access {
   graph::ValueId value = -1;
   int root = -1;
   Expr address;  // in elements of the root's buffer
-  /// Of a ring that turns: the element's coordinate along the turning dimension. `address` is where
-  /// it would lie in a buffer of all rows, `lies_at` where it does.
-  std::optional<Expr> turning_row;
+  /// Of a ring that turns: the element's row, and the rows that it can be in. `address` is where it
+  /// would lie in a buffer of all rows, `lies_at` where it does.
+  struct Turning {
+    Expr row;
+    index::Interval rows;
+  };
+  std::optional<Turning> turning;
   std::vector<Expr> coordinates;  // of the value's element; of canonical nests, empty
   struct Guard {
     Expr expr;
@@ -107,9 +111,12 @@ struct FactorRoles {
 };
 std::optional<FactorRoles> factor_roles(const Nest& nest, int vector_axis);
 
-/// Where the element lies, over the nest's axes: in a ring that turns, in the row modulo the ring's
-/// rows. How many these are is known to the storage only, so that rings of all lengths share nests.
-Expr lies_at(const Nest& nest, const Access& access, const StorageView& storage);
+/// Whether the element lies in a ring that turns among the rows that the access can be in.
+bool turns(const Access& access, const StorageView& storage);
+
+/// Where the element lies: in a ring that turns, in the row modulo the ring's rows. How many these
+/// are is known to the storage only, so that rings of all lengths share nests.
+Expr lies_at(const Access& access, const StorageView& storage);
 
 /// Whether the address or a guard depends on the axis.
 bool depends_with_guards(const Access& access, int axis);

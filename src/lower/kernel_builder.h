@@ -12,9 +12,10 @@ namespace corf::lower {
 /// The program's buffers, made as kernels ask for them.
 class ProgramBuffers {
  public:
+  /// `threads`: that may pack constants.
   ProgramBuffers(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                 loop::Program& program)
-      : graph_(graph), storage_(storage), program_(program) {}
+                 loop::Program& program, int threads)
+      : graph_(graph), storage_(storage), program_(program), threads_(threads) {}
 
   /// The buffer of a storage root.
   int of_root(int root);
@@ -23,6 +24,7 @@ class ProgramBuffers {
   /// A constant that holds `data`, known under `key`.
   int packed(const std::string& key, const std::string& name, const std::function<Tensor()>& data);
   const graph::Graph& graph() const { return graph_; }
+  int threads() const { return threads_; }
   const loop::Buffer& operator[](int buffer) const { return program_.buffers[buffer]; }
 
  private:
@@ -31,6 +33,7 @@ class ProgramBuffers {
   const graph::Graph& graph_;
   const fusion::StoragePlan& storage_;
   loop::Program& program_;
+  const int threads_;
 
   std::map<int, int> roots_;
   std::map<int, Tensor> with_margins_;

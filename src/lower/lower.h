@@ -9,6 +9,8 @@ namespace corf::lower {
 /// The program that carries out a plan: one kernel call for each nest, weights packed in the order
 /// in which the kernels read them.
 /// Errors: kUnsupported naming the node whose data type or shape no kernel can have.
-Result<loop::Program> lower(const graph::Graph& graph, const fusion::FusionPlan& plan);
+/// `threads`: that may pack weights.
+Result<loop::Program> lower(const graph::Graph& graph, const fusion::FusionPlan& plan,
+                            int threads = 1);
 
 }  // namespace corf::lower

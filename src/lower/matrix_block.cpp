@@ -175,7 +175,7 @@ std::vector<Stmt> MatrixBlock::split(const std::vector<Expr>& base,
   }
   const std::vector<Expr> point = first_point(base);
   if (!shape_.turning) {
-    const Expr from = at(fusion::lies_at(nest_, across, builder_.storage()), point) - shift;
+    const Expr from = at(fusion::lies_at(across, builder_.storage()), point) - shift;
     return split_lines(from, Expr(0), lines + Expr(1), part);
   }
   const fusion::MatrixShape::Turning& turning = *shape_.turning;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "support/checked.h"
+#include "support/tasks.h"
 
 namespace corf::lower {
 
@@ -45,7 +46,7 @@ PackedOperand::PackedOperand(const fusion::Nest& nest, const fusion::NestSchedul
   const graph::Value& value = buffers.graph().values[access_.value];
   // Views of a constant share its storage: the data is the root's.
   buffer_ = buffers.packed(key, value.name + "/packed",
-                           [&] { return pack(buffers.constant(access_.root)); });
+                           [&] { return pack(buffers.constant(access_.root), buffers.threads()); });
 }
 
 Expr PackedOperand::address(const std::vector<Expr>& point, const Expr& tile_base,
@@ -130,24 +131,31 @@ void PackedOperand::pack_panel(const Tensor& source, const index::Linear& linear
   }
 }
 
-Tensor PackedOperand::pack(const Tensor& source) const {
+Tensor PackedOperand::pack(const Tensor& source, int threads) const {
   int64_t outer_size = 1;
   for (int axis : outer_) outer_size *= nest_.axes[axis].extent;
   Tensor result(source.dtype(), {outer_size * lanes_ * inner_size_});
   const int64_t elem = size_bytes(source.dtype());
   const index::Linear linear = index::to_linear(access_.address);
-  std::vector<int64_t> point(nest_.axes.size(), 0);
-  std::byte* out = result.bytes();
-  for (int64_t o = 0; o < outer_size; ++o) {
-    for (int64_t i = static_cast<int64_t>(outer_.size()), number = o; i-- > 0;) {
-      point[outer_[i]] = number % nest_.axes[outer_[i]].extent;
-      number /= nest_.axes[outer_[i]].extent;
+  const int64_t panels = ceil_div(lanes_, vector_tile_);  // of each point of the outer axes
+  auto pack_one = [&](int64_t number, std::vector<int64_t>& point) {
+    const int64_t outer = number / panels, base = number % panels * vector_tile_;
+    for (int64_t i = static_cast<int64_t>(outer_.size()), rest = outer; i-- > 0;) {
+      point[outer_[i]] = rest % nest_.axes[outer_[i]].extent;
+      rest /= nest_.axes[outer_[i]].extent;
     }
-    for (int64_t base = 0; base < lanes_; base += vector_tile_) {
-      pack_panel(source, linear, point, base, out);
-      out += inner_size_ * std::min(vector_tile_, lanes_ - base) * elem;
-    }
-  }
+    std::byte* const out = result.bytes() + (outer * lanes_ + base) * inner_size_ * elem;
+    pack_panel(source, linear, point, base, out);
+  };
+  // A thread is begun for no less than it copies in some hundred microseconds.
+  constexpr int64_t kElemsOfTask = int64_t{1} << 17;
+  const int64_t in_task = ceil_div(kElemsOfTask, vector_tile_ * inner_size_);
+  const int64_t all = outer_size * panels;
+  for_each_task(threads, ceil_div(all, in_task), [&](size_t task, size_t) {
+    std::vector<int64_t> point(nest_.axes.size(), 0);
+    const int64_t first = static_cast<int64_t>(task) * in_task;
+    for (int64_t i = first; i < std::min(all, first + in_task); ++i) pack_one(i, point);
+  });
   return result;
 }
 

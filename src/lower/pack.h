@@ -30,7 +30,7 @@ class PackedOperand {
   int64_t unrolled_steps() const { return unrolled_steps_; }
 
  private:
-  Tensor pack(const Tensor& source) const;
+  Tensor pack(const Tensor& source, int threads) const;
   void pack_panel(const Tensor& source, const index::Linear& linear, std::vector<int64_t>& point,
                   int64_t base, std::byte* out) const;
 

@@ -127,8 +127,8 @@ loop::Tile TileEmitter::emit_tile(const std::vector<Expr>& base,
     loop::TileStore out;
     const KernelBuilder::Place place = builder_.place(store.access.root, true);
     out.buffer = place.buffer;
-    out.offset = at_point(fusion::lies_at(nest_, store.access, builder_.storage()), result.body) -
-                 place.shift;
+    out.offset =
+        at_point(fusion::lies_at(store.access, builder_.storage()), result.body) - place.shift;
     out.guards = guards_of(store.access, result.body);
     out.value = value;
     result.body.push_back(std::move(out));
@@ -304,7 +304,7 @@ Register TileEmitter::emit_load(const NestOp& op, std::vector<TileStmt>& out) {
   } else {
     const KernelBuilder::Place place = builder_.place(access.root, false);
     load.buffer = place.buffer;
-    load.offset = at_point(fusion::lies_at(nest_, access, builder_.storage()), out) - place.shift;
+    load.offset = at_point(fusion::lies_at(access, builder_.storage()), out) - place.shift;
     load.guards = guards_of(access, out);
     load.padding = access.padding;
     if (limit_) load.guards.push_back(*limit_);

@@ -23,9 +23,7 @@ StageSchedules::Key StageSchedules::key_of(const GroupPlan& group, size_t stage)
     if (!ring) return;
     const fusion::Storage& place = *ring->place_of(value);
     const Shape& shape = graph_.values[value].shape;
-    // Whether the ring turns matters to tiles, not after how many rows.
-    const bool turns = place.turning_dim >= 0 && place.turning_rows < shape[place.turning_dim];
-    key.insert(key.end(), {place.root, place.offset, place.turning_dim, turns});
+    key.insert(key.end(), {place.root, place.offset, place.turning_dim});
     for (size_t d = 0; d < shape.size(); ++d) key.push_back(shape[d] > 1 ? place.strides[d] : 0);
   };
   const Nest& plain = walks_.nest_of(graph_, storage_, group.stages[stage]);
@@ -58,13 +56,17 @@ const fusion::ScheduledNest& StageSchedules::of(const GroupPlan& group, size_t s
     const bool in_blocks = axis.shared >= 0 && extents.back() < axis.extent;
     granules.push_back(is_stream ? walked.granule / walked.unit : in_blocks ? extents.back() : 0);
   }
+  const fusion::StorageView storage(storage_, group.walk);
+  for (const fusion::Access& load : nest->loads) key.push_back(fusion::turns(load, storage));
+  for (const Nest::Store& store : nest->stores) {
+    key.push_back(fusion::turns(store.access, storage));
+  }
   key.insert(key.end(), extents.begin(), extents.end());
   key.insert(key.end(), granules.begin(), granules.end());
   auto [at, fresh] = schedules_.try_emplace(std::move(key));
   if (fresh) {
     at->second.nest = nest;
-    at->second.schedule = choose_stage_schedule(nest, fusion::StorageView(storage_, group.walk),
-                                                machine_, extents, granules);
+    at->second.schedule = choose_stage_schedule(nest, storage, machine_, extents, granules);
   }
   return at->second;
 }

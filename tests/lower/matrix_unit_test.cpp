@@ -68,7 +68,7 @@ struct Case {
 
 /// The schedule with its axes in an order that suits the matrix unit, if there is one.
 std::optional<NestSchedule> on_matrix_unit(const fusion::Nest& nest,
-                                           const fusion::StoragePlan& storage,
+                                           const fusion::StorageView& storage,
                                            NestSchedule schedule, int64_t channels) {
   if (!nest.contraction || schedule.vector_axis < 0) return std::nullopt;
   auto& loops = schedule.reduction_order;
@@ -100,7 +100,8 @@ bool put_on_matrix_unit(driver::Pipeline& pipeline, int64_t channels) {
   for (fusion::GroupPlan& group : pipeline.plan.groups) {
     for (fusion::ScheduledNest& scheduled : group.nests) {
       auto schedule =
-          on_matrix_unit(scheduled.nest, pipeline.plan.storage, scheduled.schedule, channels);
+          on_matrix_unit(scheduled.nest, fusion::StorageView(pipeline.plan.storage, group.walk),
+                         scheduled.schedule, channels);
       if (!schedule) continue;
       scheduled.schedule = *schedule;
       found = true;
