@@ -126,12 +126,16 @@ CORF_API corf_error* corf_options_create(corf_options** options);
 CORF_API void corf_options_free(corf_options* options);
 /*
  * key           value                             default
- * "threads"     workers, 1 to 1024; 0: as many as the CPUs that the process may use
- *                                                 "0"
- * "isa"         sse2, avx2, avx512, amx           the widest of the machine
- * "plan"        auto: what corf_session_tune has found, else by prediction; unfused: every operator
- *               alone; fused: all in one kernel that can be, be it slower (to test fusion)
- * "plan_cache"  folder of tuned plans; empty: none are looked for
+ * "threads"     workers of a run, 1 to 1024; 0: as many as the CPUs that the process may use,
+ * shared out evenly among the streams      "0" "streams"     runs side by side of what several
+ * threads run at once. auto: as many as there are callers and CPUs; one that is alone has all
+ * workers, several share them. A number: so many, each with all its workers; others wait.
+ * latency: 1. throughput: one for each CPU, on one worker, for which the model is compiled "auto"
+ * "workers"     shared: those that the sessions of the process have together, one for each CPU;
+ * own: the session's, as always where it asks for more than there are CPUs "shared" "isa" sse2,
+ * avx2, avx512, amx           the widest of the machine "plan"        auto: what corf_session_tune
+ * has found, else by prediction; unfused: every operator alone; fused: all in one kernel that can
+ * be, be it slower (to test fusion) "plan_cache"  folder of tuned plans; empty: none are looked for
  * "force_plan"  the text of a plan to carry out, as corf_inspect gives it for stage plan
  *                                                 "auto"
  * "constant"    NAME=VALUE: compiles in the value of an input, which the session then no longer
@@ -223,7 +227,7 @@ CORF_API size_t corf_session_num_operators(const corf_session* session);
 CORF_API corf_error* corf_session_operator_at(const corf_session* session, size_t position,
                                               const char** name, int64_t* count);
 
-/* Workers that share the session's work. */
+/* Workers of a run at most. */
 CORF_API int corf_session_threads(const corf_session* session);
 
 /*

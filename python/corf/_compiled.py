@@ -14,9 +14,9 @@ from corf._model import to_array, to_options, to_source
 
 
 class CompiledModel:
-    """As corf.compile makes it. May be called from several threads at once, which take turns; the
-    interpreter's lock is released meanwhile. Pickles as the model's path or bytes, its shapes and
-    options, and is compiled again where it is unpickled."""
+    """As corf.compile makes it. May be called from several threads at once, whose runs go side by
+    side as option "streams" says; the interpreter's lock is released meanwhile. Pickles as the
+    model's path or bytes, its shapes and options, and is compiled again where it is unpickled."""
 
     inputs: list[TensorInfo]
     outputs: list[TensorInfo]

@@ -45,8 +45,8 @@ GroupTimer::GroupTimer(const graph::Graph& graph, const Machine& machine,
 
 void GroupTimer::empty_caches() {
   constexpr int64_t kElemsPerLine = 16;
-  team_->run([&](int worker) {
-    Tensor& swept = swept_[static_cast<size_t>(worker)];
+  team_->run([&](const runtime::Worker& worker) {
+    Tensor& swept = swept_[static_cast<size_t>(worker.number)];
     for (int64_t i = 0; i < swept.num_elems(); i += kElemsPerLine) swept.data<float>()[i] += 1;
   });
 }

@@ -34,7 +34,8 @@ struct ResolvedStep {
   const KernelStep* kernel = nullptr;  // null: a routine
   KernelFunction function = nullptr;
   const std::string* label = nullptr;
-  PreparedRoutine routine;
+  const RoutineStep* routine = nullptr;
+  int routine_number = -1;      // of the routines
   bool on_one_worker = false;   // on worker 0
   bool barrier_behind = false;  // unless both sides run on worker 0; behind the last step none
   size_t first_pointer = 0, num_inputs = 0, num_pointers = 0;
@@ -45,6 +46,8 @@ struct ResolvedStep {
 struct RunMemory {
   Pages arena;
   std::vector<Pages> guarded;  // with guard pages: one for each buffer instead of the arena
+  std::vector<Pages> scratch;  // of each worker
+  std::vector<PreparedRoutine> routines;  // they have memory of their own
   std::vector<void*> pointers;
 };
 
@@ -84,7 +87,7 @@ struct Executable::State {
   std::vector<ResolvedStep> steps;
   std::vector<int> buffer_of_pointer;
   std::vector<CallerPointer> caller_pointers;
-  std::vector<Pages> scratch;  // of each worker; used by whoever has the team's turn
+  int num_routines = 0;
   bool guard_pages = false;
   bool needs_team = false;  // some step is shared out among workers
 
@@ -92,12 +95,15 @@ struct Executable::State {
   std::vector<std::unique_ptr<RunMemory>> pool;
 
   Status load_constants();
-  Status load_scratch();
-  Status resolve_steps();
+  void resolve_steps();
   std::byte* constant(int buffer);
   Result<std::unique_ptr<RunMemory>> make_memory();
-  Result<std::unique_ptr<RunMemory>> take_memory();
+  Status prepare_routines(RunMemory& memory) const;
+  Status add_scratch(RunMemory& memory, int workers) const;
+  Result<std::unique_ptr<RunMemory>> take_memory(int workers);
   void give_back(std::unique_ptr<RunMemory> memory);
+  Status run(Crew& crew, std::span<const void* const> inputs, std::span<void* const> outputs,
+             std::vector<StepProfile>* profile);
   void bind(RunMemory& memory, std::span<const void* const> inputs,
             std::span<void* const> outputs) const;
   void enter_guarded(RunMemory& memory, std::span<const void* const> inputs) const;
@@ -109,8 +115,6 @@ namespace {
 /// What the workers of one run share.
 struct Run {
   const std::vector<ResolvedStep>& steps;
-  const std::vector<Pages>& scratch;
-  Team& team;
   RunMemory& memory;
   size_t scratch_nan_bytes = 0;  // filled with NaNs before each partition
   std::vector<StepProfile>* profile = nullptr;
@@ -118,21 +122,21 @@ struct Run {
   // Worker 0 may be one step ahead of who looks: hence the step, not only that one has failed.
   std::atomic<size_t> failed_step{SIZE_MAX};
 
-  void work(int worker);
-  void run_step(const ResolvedStep& step, int worker);
-  void run_routine(const ResolvedStep& step, int worker, void* const* pointers);
+  void work(const Worker& worker);
+  void run_step(const ResolvedStep& step, const Worker& worker);
+  void run_routine(const ResolvedStep& step, const Worker& worker, void* const* pointers);
 };
 
-void Run::run_routine(const ResolvedStep& step, int worker, void* const* pointers) {
+void Run::run_routine(const ResolvedStep& step, const Worker& worker, void* const* pointers) {
   Status result;
   try {
-    result = step.routine({pointers, step.num_inputs},
-                          {pointers + step.num_inputs, step.num_pointers - step.num_inputs},
-                          {worker, team.size(), &team});
+    result = memory.routines[step.routine_number](
+        {pointers, step.num_inputs},
+        {pointers + step.num_inputs, step.num_pointers - step.num_inputs}, worker);
   } catch (const std::bad_alloc&) {
     result = Error{ErrorCode::kOutOfMemory, "there is not enough memory for the routine"};
   }
-  if (result.ok() || worker != 0) return;
+  if (result.ok() || worker.number != 0) return;
   status =
       Error{result.error().code, fmt::format("node '{}': {}", *step.label, result.error().message)};
   failed_step.store(&step - steps.data(), std::memory_order_relaxed);
@@ -142,30 +146,30 @@ void Run::run_routine(const ResolvedStep& step, int worker, void* const* pointer
 #if defined(__clang__)
 __attribute__((no_sanitize("function")))
 #endif
-void Run::run_step(const ResolvedStep& step, int worker) {
+void Run::run_step(const ResolvedStep& step, const Worker& worker) {
   void* const* pointers = memory.pointers.data() + step.first_pointer;
   if (step.kernel == nullptr) {
     run_routine(step, worker, pointers);
     return;
   }
-  const int64_t partitions = step.kernel->partitions, workers = team.size();
+  const int64_t partitions = step.kernel->partitions, workers = worker.count;
   // A single one is worker 0's.
-  const int64_t end = ceil_div(partitions * (worker + 1), workers);
-  std::byte* own_scratch = scratch[worker].data();
-  for (int64_t p = ceil_div(partitions * worker, workers); p < end; ++p) {
+  const int64_t end = ceil_div(partitions * (worker.number + 1), workers);
+  std::byte* own_scratch = memory.scratch[worker.number].data();
+  for (int64_t p = ceil_div(partitions * worker.number, workers); p < end; ++p) {
     if (scratch_nan_bytes > 0) std::memset(own_scratch, kNanByte, scratch_nan_bytes);
     step.function(&kernel_context(), pointers, step.kernel->params.data(), p, own_scratch);
   }
 }
 
-void Run::work(int worker) {
+void Run::work(const Worker& worker) {
   const Clock::time_point start = Clock::now();
   for (size_t i = 0; i < steps.size(); ++i) {
     const double before_ns = profile != nullptr ? ns_since(start) : 0;
     run_step(steps[i], worker);
-    if (profile != nullptr) (*profile)[i].busy_ns[worker] = ns_since(start) - before_ns;
-    if (steps[i].barrier_behind || profile != nullptr) team.barrier(worker);
-    if (profile != nullptr && worker == 0) {
+    if (profile != nullptr) (*profile)[i].busy_ns[worker.number] = ns_since(start) - before_ns;
+    if (steps[i].barrier_behind || profile != nullptr) worker.barrier();
+    if (profile != nullptr && worker.number == 0) {
       (*profile)[i].start_ns = before_ns;
       (*profile)[i].time_ns = ns_since(start) - before_ns;
     }
@@ -202,16 +206,7 @@ Status Executable::State::load_constants() {
   return {};
 }
 
-Status Executable::State::load_scratch() {
-  for (int worker = 0; worker < team->size(); ++worker) {
-    const int64_t size = round_up(std::min(spec.scratch_bytes, INT64_MAX / 2), kBufferAlignment);
-    CORF_ASSIGN(Pages pages, guard_pages ? map_guarded_pages(size) : map_pages(size));
-    scratch.push_back(std::move(pages));
-  }
-  return {};
-}
-
-Status Executable::State::resolve_steps() {
+void Executable::State::resolve_steps() {
   for (const auto& step : spec.steps) {
     ResolvedStep resolved;
     resolved.first_pointer = buffer_of_pointer.size();
@@ -224,22 +219,13 @@ Status Executable::State::resolve_steps() {
     } else {
       const auto& routine = std::get<RoutineStep>(step);
       resolved.label = &routine.label;
-      RoutineCall call{routine.attributes, {}, {}};
-      for (const RoutineTensor& tensor : routine.inputs) {
-        call.inputs.push_back({tensor.dtype, tensor.shape});
-        buffer_of_pointer.push_back(tensor.buffer);
-      }
+      resolved.routine = &routine;
+      resolved.routine_number = num_routines++;
+      for (const RoutineTensor& tensor : routine.inputs) buffer_of_pointer.push_back(tensor.buffer);
       for (const RoutineTensor& tensor : routine.outputs) {
-        call.outputs.push_back({tensor.dtype, tensor.shape});
         buffer_of_pointer.push_back(tensor.buffer);
       }
       resolved.num_inputs = routine.inputs.size();
-      auto prepared = prepare_routine(routine.routine, std::move(call));
-      if (!prepared.ok()) {
-        return Error{prepared.error().code,
-                     fmt::format("node '{}': {}", routine.label, prepared.error().message)};
-      }
-      resolved.routine = prepared.take();
     }
     resolved.num_pointers = buffer_of_pointer.size() - resolved.first_pointer;
     resolved.on_one_worker = resolved.kernel != nullptr && resolved.kernel->partitions <= 1;
@@ -257,7 +243,6 @@ Status Executable::State::resolve_steps() {
       caller_pointers.push_back({i, output, place.position, buffer});
     }
   }
-  return {};
 }
 
 Executable::Executable() : state_(std::make_unique<State>()) {}
@@ -277,10 +262,9 @@ Result<std::shared_ptr<Executable>> Executable::load(ExecutableSpec spec,
     CORF_ASSIGN(state.image, load_image(state.spec.image));
   }
   CORF_RETURN_IF_ERROR(state.load_constants());
-  CORF_RETURN_IF_ERROR(state.load_scratch());
-  CORF_RETURN_IF_ERROR(state.resolve_steps());
-  // The first arena now, so that what does not fit into memory is known before the first run.
-  CORF_ASSIGN(std::unique_ptr<RunMemory> memory, state.make_memory());
+  state.resolve_steps();
+  // The first memory now, so that what there is not enough of is known before the first run.
+  CORF_ASSIGN(std::unique_ptr<RunMemory> memory, state.take_memory(state.team->size()));
   state.give_back(std::move(memory));
   return executable;
 }
@@ -317,19 +301,53 @@ Result<std::unique_ptr<RunMemory>> Executable::State::make_memory() {
     }
     memory->pointers.push_back(address);
   }
+  CORF_RETURN_IF_ERROR(prepare_routines(*memory));
   return memory;
 }
 
-Result<std::unique_ptr<RunMemory>> Executable::State::take_memory() {
+Status Executable::State::prepare_routines(RunMemory& memory) const {
+  for (const ResolvedStep& step : steps) {
+    if (step.routine == nullptr) continue;
+    RoutineCall call{step.routine->attributes, {}, {}};
+    for (const RoutineTensor& tensor : step.routine->inputs) {
+      call.inputs.push_back({tensor.dtype, tensor.shape});
+    }
+    for (const RoutineTensor& tensor : step.routine->outputs) {
+      call.outputs.push_back({tensor.dtype, tensor.shape});
+    }
+    auto prepared = prepare_routine(step.routine->routine, std::move(call));
+    if (!prepared.ok()) {
+      return Error{prepared.error().code,
+                   fmt::format("node '{}': {}", *step.label, prepared.error().message)};
+    }
+    memory.routines.push_back(prepared.take());
+  }
+  return {};
+}
+
+Status Executable::State::add_scratch(RunMemory& memory, int workers) const {
+  while (static_cast<int>(memory.scratch.size()) < workers) {
+    const int64_t size = round_up(std::min(spec.scratch_bytes, INT64_MAX / 2), kBufferAlignment);
+    CORF_ASSIGN(Pages pages, guard_pages ? map_guarded_pages(size) : map_pages(size));
+    memory.scratch.push_back(std::move(pages));
+  }
+  return {};
+}
+
+Result<std::unique_ptr<RunMemory>> Executable::State::take_memory(int workers) {
+  std::unique_ptr<RunMemory> memory;
   {
     const std::lock_guard lock(pool_mutex);
     if (!pool.empty()) {
-      std::unique_ptr<RunMemory> memory = std::move(pool.back());
+      memory = std::move(pool.back());
       pool.pop_back();
-      return memory;
     }
   }
-  return make_memory();
+  if (memory == nullptr) {
+    CORF_ASSIGN(memory, make_memory());
+  }
+  CORF_RETURN_IF_ERROR(add_scratch(*memory, workers));
+  return memory;
 }
 
 void Executable::State::give_back(std::unique_ptr<RunMemory> memory) {
@@ -381,26 +399,42 @@ Status Executable::run(std::span<const void* const> inputs, std::span<void* cons
   CORF_RETURN_IF_ERROR(check_arrays(state.spec.inputs, inputs, "input"));
   CORF_RETURN_IF_ERROR(
       check_arrays(state.spec.outputs, {outputs.data(), outputs.size()}, "output"));
-  CORF_ASSIGN(std::unique_ptr<RunMemory> memory, state.take_memory());
-  if (state.guard_pages) {
-    state.enter_guarded(*memory, inputs);
+  Status status;
+  struct Call {
+    State& state;
+    std::span<const void* const> inputs;
+    std::span<void* const> outputs;
+    std::vector<StepProfile>* profile;
+    Status& status;
+  } call{state, inputs, outputs, profile, status};
+  // One captured pointer, so that the function object needs no memory.
+  state.team->take_turn(!state.needs_team && profile == nullptr, [shared = &call](Crew& crew) {
+    const Call& it = *shared;
+    it.status = it.state.run(crew, it.inputs, it.outputs, it.profile);
+  });
+  return status;
+}
+
+/// The run's memory comes after its workers, and goes before them: whoever waits has none.
+Status Executable::State::run(Crew& crew, std::span<const void* const> inputs,
+                              std::span<void* const> outputs, std::vector<StepProfile>* profile) {
+  CORF_ASSIGN(std::unique_ptr<RunMemory> memory, take_memory(crew.size()));
+  if (guard_pages) {
+    enter_guarded(*memory, inputs);
   } else {
-    state.bind(*memory, inputs, outputs);
+    bind(*memory, inputs, outputs);
   }
   if (profile != nullptr) {
     profile->clear();
-    for (const ResolvedStep& step : state.steps) {
-      profile->push_back({*step.label, 0, 0, std::vector<double>(state.team->size())});
+    for (const ResolvedStep& step : steps) {
+      profile->push_back({*step.label, 0, 0, std::vector<double>(crew.size())});
     }
   }
-  const int64_t nan_bytes = state.guard_pages ? state.spec.scratch_bytes : 0;
-  Run run{state.steps, state.scratch, *state.team, *memory, static_cast<size_t>(nan_bytes),
-          profile};
-  // One captured pointer, so that the function object needs no memory.
-  const auto work = [shared = &run](int worker) { shared->work(worker); };
-  state.needs_team || profile != nullptr ? state.team->run(work) : state.team->run_alone(work);
-  if (state.guard_pages) state.leave_guarded(*memory, outputs);
-  state.give_back(std::move(memory));
+  const int64_t nan_bytes = guard_pages ? spec.scratch_bytes : 0;
+  Run run{steps, *memory, static_cast<size_t>(nan_bytes), profile};
+  crew.run([shared = &run](const Worker& worker) { shared->work(worker); });
+  if (guard_pages) leave_guarded(*memory, outputs);
+  give_back(std::move(memory));
   return run.status;
 }
 

@@ -87,8 +87,8 @@ struct LoadOptions {
 /// Errors: kInvalidModel naming step and buffer.
 Status verify_spec(const ExecutableSpec& spec);
 
-/// A loaded model. Concurrent calls of run are safe: each has its own arena; they take turns on the
-/// team.
+/// A loaded model. Concurrent calls of run are safe: each has an arena and scratch memory of its
+/// own, and the workers that the team gives it. Code and constants are there once.
 class Executable {
  public:
   /// Errors: those of verify_spec, load_image and prepare_routine; kOutOfMemory.

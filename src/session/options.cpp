@@ -10,7 +10,6 @@
 namespace corf::session {
 namespace {
 
-constexpr int64_t kMaxThreads = 1024;
 constexpr int64_t kMaxCacheSize = 1 << 20;
 constexpr int64_t kMaxNodes = int64_t{1} << 40;
 
@@ -49,6 +48,20 @@ Result<std::optional<double>> parse_seconds(std::string_view key, std::string_vi
   return limit(seconds);
 }
 
+/// Of option streams, as TeamOptions has it.
+Result<int> parse_streams(std::string_view value) {
+  if (value == "auto") return runtime::TeamOptions::kShared;
+  if (value == "latency") return 1;
+  if (value == "throughput") return runtime::TeamOptions::kThroughput;
+  Result<int64_t> count = parse_integer("streams", value, 1, runtime::kMaxWorkers);
+  if (count.ok()) return static_cast<int>(*count);
+  return make_error(
+      ErrorCode::kInvalidArgument,
+      "option streams: '{}' is not one of auto, latency, throughput or a whole number "
+      "from 1 to {}",
+      value, runtime::kMaxWorkers);
+}
+
 }  // namespace
 
 Options Options::from_environment() {
@@ -60,8 +73,16 @@ Options Options::from_environment() {
 
 Status Options::set(std::string_view key, std::string_view value) {
   if (key == "threads") {
-    CORF_ASSIGN(const int64_t count, parse_integer(key, value, 0, kMaxThreads));
-    threads = static_cast<int>(count);
+    CORF_ASSIGN(const int64_t count, parse_integer(key, value, 0, runtime::kMaxWorkers));
+    workers.threads = static_cast<int>(count);
+  } else if (key == "streams") {
+    CORF_ASSIGN(workers.streams, parse_streams(value));
+  } else if (key == "workers") {
+    if (value != "shared" && value != "own") {
+      return make_error(ErrorCode::kInvalidArgument,
+                        "option workers: '{}' is not one of shared, own", value);
+    }
+    workers.own_workers = value == "own";
   } else if (key == "isa") {
     const auto parsed = parse_isa(value);
     if (!parsed) {
@@ -121,7 +142,8 @@ Status Options::set(std::string_view key, std::string_view value) {
     dump_dir = std::string(value);
   } else {
     return make_error(ErrorCode::kInvalidArgument,
-                      "unknown option '{}'; there are threads, isa, plan, force_plan, plan_cache, "
+                      "unknown option '{}'; there are threads, streams, workers, isa, plan, "
+                      "force_plan, plan_cache, "
                       "constant, winograd, cache_size, executable_cache, executable_cache_limit, "
                       "limits.compile_seconds, limits.memory, limits.constants, limits.nodes, "
                       "verify_each, time_passes, dump_dir",

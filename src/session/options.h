@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "runtime/team.h"
 #include "support/budget.h"
 #include "support/result.h"
 #include "target/machine.h"
@@ -13,9 +14,9 @@
 namespace corf::session {
 
 /// What corf_options_set takes. Which of it counts is up to the session: one of a compiled file has
-/// use for the number of threads only.
+/// use for the workers only.
 struct Options {
-  int threads = 0;            // 0: the CPUs that the process may use
+  runtime::TeamOptions workers;
   std::optional<Isa> isa;     // default: the best of this machine
   std::string plan = "auto";  // or unfused, fused
   std::optional<std::string> force_plan;

@@ -12,7 +12,7 @@ Session::Session(Description description, const Options& options,
 
 Result<std::shared_ptr<Session>> Session::create(std::shared_ptr<const Compiler> compiler,
                                                  Description description, const Options& options) {
-  CORF_ASSIGN(auto team, runtime::Team::create(options.threads));
+  CORF_ASSIGN(auto team, runtime::Team::create(options.workers));
   std::shared_ptr<Session> session(new Session(std::move(description), options, std::move(team)));
   session->compiler_ = std::move(compiler);
   return session;
@@ -20,7 +20,7 @@ Result<std::shared_ptr<Session>> Session::create(std::shared_ptr<const Compiler>
 
 Result<std::shared_ptr<Session>> Session::create(runtime::ExecutableSpec spec,
                                                  const Options& options) {
-  CORF_ASSIGN(auto team, runtime::Team::create(options.threads));
+  CORF_ASSIGN(auto team, runtime::Team::create(options.workers));
   Description description;
   description.inputs = declare(spec.inputs);
   description.outputs = declare(spec.outputs);

@@ -223,8 +223,10 @@ TEST(Executable, GivesTheSameBitsAtAnyThreadCount) {
   }
 }
 
-TEST(Executable, RunsFromSeveralThreadsAtOnce) {
-  Session session = open_linear();
+class SessionWithStreams : public testing::TestWithParam<const char*> {};
+
+TEST_P(SessionWithStreams, RunsFromSeveralThreadsAtOnce) {
+  Session session = open_linear({{"streams", GetParam()}});
   std::atomic<int> num_wrong = 0;
   std::vector<std::thread> callers;
   for (int caller = 0; caller < 4; ++caller) {
@@ -240,6 +242,15 @@ TEST(Executable, RunsFromSeveralThreadsAtOnce) {
   }
   for (std::thread& caller : callers) caller.join();
   EXPECT_EQ(num_wrong, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Streams, SessionWithStreams,
+                         testing::Values("auto", "latency", "throughput", "2", "7"));
+
+TEST(Session, ThreadsAreThoseOfEachStream) {
+  EXPECT_EQ(open_linear({{"streams", "throughput"}}).threads(), 1);
+  EXPECT_EQ(open_linear({{"streams", "3"}, {"threads", "2"}}).threads(), 2);
+  EXPECT_EQ(open_linear({{"streams", "2"}, {"workers", "own"}, {"threads", "1"}}).threads(), 1);
 }
 
 /// Shapes that no other thread has compiled yet, shapes that others are compiling, and executables
@@ -280,7 +291,8 @@ TEST(Options, RefuseUnknownKeysAndValues) {
   expect_contains(exception_of([&] { options.set("colour", "red"); }), {"colour", "threads"});
   for (const auto& [key, value] :
        {std::pair{"threads", "-1"}, std::pair{"threads", "2x"}, std::pair{"threads", ""},
-        std::pair{"isa", "mmx"}, std::pair{"plan", "best"}, std::pair{"cache_size", "0"}}) {
+        std::pair{"isa", "mmx"}, std::pair{"plan", "best"}, std::pair{"cache_size", "0"},
+        std::pair{"streams", "0"}, std::pair{"streams", "many"}, std::pair{"workers", "few"}}) {
     expect_contains(exception_of([&] { options.set(key, value); }), {key});
   }
 }

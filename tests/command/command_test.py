@@ -8,8 +8,10 @@ import numpy as np
 from corf_command import CommandTest, constant, corf, linear_model, make_model, value
 from onnx import TensorProto, helper
 
-BENCH_KEYS = {"median_ms", "min_ms", "p95_ms", "compile_ms", "threads", "plan", "plan_hash",
-              "work_flops", "executed_flops", "gflops", "limit_ms", "limit_fraction"}
+BENCH_KEYS = {"median_ms", "min_ms", "mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "runs",
+              "runs_per_second", "version", "isa", "compile_ms", "threads", "concurrency", "streams",
+              "warmup_s", "plan", "plan_hash", "work_flops", "executed_flops", "memory", "gflops",
+              "limit_ms", "limit_fraction"}
 
 
 class RunTest(CommandTest):
@@ -103,6 +105,23 @@ class BenchTest(CommandTest):
         self.assertGreaterEqual(result["work_flops"], 2 * 16 * 3 * 2)
         self.assertGreater(result["limit_ms"], 0)
         self.assertAlmostEqual(result["limit_fraction"], result["limit_ms"] / result["median_ms"])
+
+    def test_several_callers(self):
+        for streams, threads in (("auto", 3), ("latency", 3), ("throughput", 3), ("2", 3)):
+            result = json.loads(self.check_succeeds(
+                "bench", self.model, "--json", "--min-time", 0.05, "--warmup", 0.01,
+                "--concurrency", 4, "--streams", streams, "--threads", threads))
+            self.assertEqual((result["concurrency"], result["streams"], result["threads"]),
+                             (4, streams, threads))
+            times = [result[f"{key}_ms"] for key in ("min", "p50", "p90", "p95", "p99")]
+            self.assertEqual(times, sorted(times))
+            self.assertGreaterEqual(result["runs"], 4 * 3)
+            # The measured time holds the runs of each caller one after the other.
+            seconds = result["runs"] / result["runs_per_second"]
+            self.assertGreaterEqual(seconds * 1e3 * 4, result["mean_ms"] * result["runs"] * 0.999)
+            self.assertGreater(result["memory"]["peak_resident_bytes"], 1 << 20)
+        self.assertIn("4 at a time", self.check_succeeds("bench", self.model, "--min-time", 0.02,
+                                                         "--concurrency", 4))
 
     def test_profile_and_trace(self):
         trace = self.folder / "trace.json"

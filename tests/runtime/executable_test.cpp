@@ -1,11 +1,15 @@
 #include "runtime/executable.h"
 
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <gtest/gtest.h>
+#include <numeric>
 #include <set>
 #include <thread>
 
+#include "runtime/routines/recurrence_cells.h"
+#include "support/checked.h"
 #include "tests/runtime/small_kernels.h"
 
 namespace corf::runtime {
@@ -40,6 +44,42 @@ ExecutableSpec mirror_spec() {
       KernelStep{kMirror, {1, 3}, {kElems}, kElems, "fourth"},
   };
   return spec;
+}
+
+/// y[i] = x[0] + ... + x[i], of numbers that are not negative: a recurrence of one element,
+/// h = Relu(x + h), which keeps it in memory of the routine's own; what it adds up has been in
+/// the arena.
+ExecutableSpec running_sums_spec() {
+  ExecutableSpec spec;
+  spec.image = small_kernels();
+  spec.inputs = {{"x", DType::kF32, {kElems}}};
+  spec.outputs = {{"y", DType::kF32, {kElems}}};
+  constexpr int64_t kWeightsBytes = kPanel * 4, kBiasBytes = 4;
+  const int64_t bias = round_up(kWeightsBytes, kBufferAlignment);
+  spec.constants = Tensor(DType::kU8, {bias + kBiasBytes});
+  std::memset(spec.constants.bytes(), 0, static_cast<size_t>(bias + kBiasBytes));
+  spec.constants.data<float>()[0] = 1;
+  spec.buffers = {input(0, kBytes),
+                  arena(0, kBytes),
+                  {BufferPlace::Kind::kConstant, 0, -1, kWeightsBytes},
+                  {BufferPlace::Kind::kConstant, bias, -1, kBiasBytes},
+                  output(0, kBytes)};
+  spec.arena_bytes = kBytes;
+  RoutineStep sums{"RNN",
+                   {{"activations", std::string("Relu")}},
+                   {{1, DType::kF32, {kElems, 1, 1}},
+                    {2, DType::kF32, {1, 1, 1, 1, kPanel}},
+                    {3, DType::kF32, {1, 1}}},
+                   {{4, DType::kF32, {kElems, 1, 1, 1}}},
+                   "sums"};
+  spec.steps = {KernelStep{kAddParam, {0, 1}, {0}, kElems, "copy"}, sums};
+  return spec;
+}
+
+std::vector<float> running_sums_of(const std::vector<float>& x) {
+  std::vector<float> y(kElems);
+  std::partial_sum(x.begin(), x.end(), y.begin());
+  return y;
 }
 
 std::vector<float> make_input(float first) {
@@ -97,6 +137,27 @@ TEST_P(ExecutableWithTeam, ConcurrentRunsHaveTheirOwnMemory) {
   }
   for (std::thread& caller : callers) caller.join();
   EXPECT_EQ(wrong, std::vector<int>(4));
+}
+
+/// Runs side by side, with as many workers as there happen to be: the arena is each run's own, and
+/// so is what a routine keeps between its steps.
+TEST(ExecutableInStreams, RunsHaveTheirOwnMemory) {
+  for (const int streams : {TeamOptions::kShared, 3}) {
+    const auto team = Team::create({.threads = 2, .streams = streams, .own_workers = true}).take();
+    const auto executable = Executable::load(running_sums_spec(), team).take();
+    std::atomic<int> num_wrong = 0;
+    std::vector<std::thread> callers;
+    for (int caller = 0; caller < 5; ++caller) {
+      callers.emplace_back([&, caller] {
+        for (int run = 0; run < 40; ++run) {
+          const auto x = make_input(static_cast<float>(100 * caller + run));
+          if (run_on(*executable, x) != running_sums_of(x)) ++num_wrong;
+        }
+      });
+    }
+    for (std::thread& caller : callers) caller.join();
+    EXPECT_EQ(num_wrong, 0);
+  }
 }
 
 TEST_P(ExecutableWithTeam, ConstantsAndRoutines) {

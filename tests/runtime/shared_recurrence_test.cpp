@@ -56,8 +56,8 @@ std::vector<float> run_with(int workers, const Case& c) {
   auto team = Team::create(workers).take();
   std::vector<Status> results(static_cast<size_t>(workers));
   for (int run = 0; run < 2; ++run) {  // the second one begins anew
-    team->run([&](int worker) {
-      results[static_cast<size_t>(worker)] = (*routine)(from, to, {worker, workers, team.get()});
+    team->run([&](const Worker& worker) {
+      results[static_cast<size_t>(worker.number)] = (*routine)(from, to, worker);
     });
   }
   for (const Status& result : results) EXPECT_TRUE(result.ok());

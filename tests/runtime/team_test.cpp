@@ -29,9 +29,9 @@ TEST_P(TeamOfSize, RunsTheBodyOnceOnEachWorker) {
   std::vector<int> calls(GetParam());
   std::vector<std::thread::id> threads(GetParam());
   for (int run = 0; run < 300; ++run) {
-    team_->run([&](int worker) {
-      ++calls[worker];
-      threads[worker] = std::this_thread::get_id();
+    team_->run([&](const Worker& worker) {
+      ++calls[worker.number];
+      threads[worker.number] = std::this_thread::get_id();
     });
   }
   EXPECT_EQ(calls, std::vector<int>(GetParam(), 300));
@@ -45,12 +45,12 @@ TEST_P(TeamOfSize, BarrierMakesEarlierWritesVisible) {
   const int size = GetParam();
   std::vector<int64_t> even(size), odd(size);
   for (int i = 0; i < size; ++i) even[i] = i;
-  team_->run([&](int worker) {
+  team_->run([&](const Worker& worker) {
     for (int step = 0; step < kSteps; ++step) {
       const std::vector<int64_t>& from = step % 2 == 0 ? even : odd;
       std::vector<int64_t>& to = step % 2 == 0 ? odd : even;
-      to[worker] = from[(worker + 1) % size] + 1;
-      team_->barrier(worker);
+      to[worker.number] = from[(worker.number + 1) % size] + 1;
+      worker.barrier();
     }
   });
   for (int i = 0; i < size; ++i) EXPECT_EQ(even[i], (i + kSteps) % size + kSteps);
@@ -60,10 +60,11 @@ TEST_P(TeamOfSize, SleepingWorkersWakeUp) {
   std::atomic<int> calls = 0;
   for (int run = 0; run < 5; ++run) {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    team_->run([&](int worker) {
+    team_->run([&](const Worker& worker) {
       // The others wait for a late worker beyond their spinning time.
-      if (worker == GetParam() - 1) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-      team_->barrier(worker);
+      if (worker.number == GetParam() - 1)
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      worker.barrier();
       ++calls;
     });
   }
@@ -77,10 +78,10 @@ TEST_P(TeamOfSize, ConcurrentCallersTakeTurns) {
   for (int caller = 0; caller < kCallers; ++caller) {
     callers.emplace_back([&] {
       for (int run = 0; run < kRuns; ++run) {
-        team_->run([&](int worker) {
-          team_->barrier(worker);
-          if (worker == 0) ++unguarded;
-          team_->barrier(worker);
+        team_->run([&](const Worker& worker) {
+          worker.barrier();
+          if (worker.number == 0) ++unguarded;
+          worker.barrier();
         });
       }
     });
@@ -93,7 +94,7 @@ TEST_P(TeamOfSize, BodyMayRunAnotherTeam) {
   auto inner = Team::create(2).take();
   std::atomic<int> calls = 0;
   for (int run = 0; run < 20; ++run) {
-    team_->run([&](int) { inner->run([&](int) { ++calls; }); });
+    team_->run([&](const Worker&) { inner->run([&](const Worker&) { ++calls; }); });
   }
   EXPECT_EQ(calls, 20 * GetParam() * 2);
 }
@@ -104,7 +105,7 @@ TEST_P(TeamOfSize, ArithmeticIsIeeeWhateverTheCallerHasSet) {
   _mm_setcsr(saved | kFlushToZero | kDenormalsAreZero);
   const auto own = Team::create(GetParam()).take();
   std::vector<unsigned> seen(GetParam());
-  own->run([&](int worker) { seen[worker] = _mm_getcsr(); });
+  own->run([&](const Worker& worker) { seen[worker.number] = _mm_getcsr(); });
   const unsigned after = _mm_getcsr();
   _mm_setcsr(saved);
   for (const unsigned control : seen) EXPECT_EQ(control & (kFlushToZero | kDenormalsAreZero), 0u);
@@ -122,9 +123,9 @@ TEST(Team, WorkersOnOneCpuMoveApart) {
   CPU_ZERO(&here);
   CPU_SET(sched_getcpu(), &here);
   ASSERT_EQ(sched_setaffinity(0, sizeof here, &here), 0);
-  team->run([&](int) { sched_setaffinity(0, sizeof here, &here); });
+  team->run([&](const Worker&) { sched_setaffinity(0, sizeof here, &here); });
   int cpus[2] = {-1, -1};
-  team->run([&](int worker) { cpus[worker] = sched_getcpu(); });
+  team->run([&](const Worker& worker) { cpus[worker.number] = sched_getcpu(); });
   EXPECT_TRUE(CPU_ISSET(cpus[0], &here)) << "the caller's thread is the caller's";
   EXPECT_NE(cpus[0], cpus[1]);
   EXPECT_EQ(sched_setaffinity(0, sizeof before, &before), 0);
@@ -136,7 +137,7 @@ TEST(Team, ManyTeamsComeAndGo) {
     auto team = Team::create(1 + i % 4).take();
     if (i % 3 == 0) continue;  // never run
     std::vector<int> one(team->size());
-    team->run([&](int worker) { one[worker] = 1; });
+    team->run([&](const Worker& worker) { one[worker.number] = 1; });
     for (const int value : one) sum += value;
   }
   EXPECT_GT(sum, 0);
@@ -240,10 +241,10 @@ using test::in_fork;
 
 bool runs_on_all(Team& team) {
   std::vector<int> calls(team.size());
-  team.run([&](int worker) {
-    team.barrier(worker);
-    ++calls[worker];
-    team.barrier(worker);
+  team.run([&](const Worker& worker) {
+    worker.barrier();
+    ++calls[worker.number];
+    worker.barrier();
   });
   return calls == std::vector<int>(team.size(), 1);
 }
@@ -271,7 +272,7 @@ TEST(TeamAfterFork, DoesNotMindARunInAnotherThread) {
   const std::shared_ptr<Team> team = Team::create(2).take();
   std::atomic<bool> inside = false, done = false;
   std::thread other([&] {
-    team->run([&](int) {
+    team->run([&](const Worker&) {
       inside = true;
       while (!done) std::this_thread::yield();
     });

@@ -1,11 +1,11 @@
-#include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <fmt/format.h>
 #include <iostream>
 #include <memory>
 #include <string>
+#include <sys/resource.h>
 
+#include "closed_loop.h"
 #include "commands.h"
 #include "files.h"
 #include "inputs.h"
@@ -19,79 +19,54 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kFewestRuns = 3;
+constexpr size_t kFewestProfiles = 3;
 constexpr double kProfileSeconds = 1.0;
 
 struct BenchSettings : Settings {
   double min_time_s = 1.0;
+  double warmup_s = 0.05;
+  int concurrency = 1;
+  std::string streams = "auto";
   bool profile = false;
   bool serve = false;
   std::string trace_file;
 };
 
-struct Timings {
-  double median_ms = 0, min_ms = 0, p95_ms = 0;
-  size_t runs = 0;
-};
-
-/// A model compiled and bound to inputs and outputs.
+/// A model compiled and bound to inputs and, for each caller, outputs.
 struct Bench {
   Executable executable;
-  std::vector<Array> inputs, outputs;
-  std::vector<corf_tensor> input_views, output_views;
+  std::vector<Array> inputs;
+  std::vector<std::vector<Array>> outputs;
+  std::vector<corf_tensor> input_views;
+  std::vector<std::vector<corf_tensor>> output_views;
 
   explicit Bench(const BenchSettings& settings, Session& session, std::vector<Array> given)
       : executable(session.compile(shapes_with(settings, given))),
         inputs(complete_inputs(std::move(given), executable.inputs(), settings.seed)),
-        outputs(executable.make_outputs()),
-        input_views(views(inputs)),
-        output_views(views(outputs)) {}
-
-  double run_ms() {
-    const auto begin = Clock::now();
-    executable.run(input_views, output_views);
-    return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+        input_views(views(inputs)) {
+    for (int caller = 0; caller < settings.concurrency; ++caller) {
+      outputs.push_back(executable.make_outputs());
+      output_views.push_back(views(outputs.back()));
+    }
   }
 };
 
-/// The value below which `fraction` of the sorted times lie (nearest rank).
-double quantile(const std::vector<double>& sorted, double fraction) {
-  const auto rank = static_cast<size_t>(std::ceil(fraction * static_cast<double>(sorted.size())));
-  return sorted[std::max<size_t>(rank, 1) - 1];
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
-Timings measure(Bench& bench, double seconds) {
+Timings measure(Bench& bench, double seconds, double warmup_s) {
   Progress progress("measuring");
-  bench.run_ms();  // touches the memory
-  std::vector<double> times_ms;
-  double total_ms = 0;
-  while (total_ms < seconds * 1e3 || times_ms.size() < kFewestRuns) {
-    times_ms.push_back(bench.run_ms());
-    total_ms += times_ms.back();
-    progress.update(total_ms / (seconds * 1e3));
-  }
-  Timings timings;
-  timings.median_ms = median(times_ms);
-  std::sort(times_ms.begin(), times_ms.end());
-  timings.min_ms = times_ms.front();
-  timings.p95_ms = quantile(times_ms, 0.95);
-  timings.runs = times_ms.size();
-  return timings;
+  const auto run = [&](int caller) {
+    bench.executable.run(bench.input_views, bench.output_views[static_cast<size_t>(caller)]);
+  };
+  return measure_closed_loop(static_cast<int>(bench.outputs.size()), seconds, warmup_s, run,
+                             [&](double share) { progress.update(share); });
 }
 
 /// Step after step, each with the median of its times over several runs.
 std::vector<StepProfile> profile(Bench& bench) {
   std::vector<std::vector<StepProfile>> runs;
   const auto begin = Clock::now();
-  while (runs.size() < kFewestRuns ||
+  while (runs.size() < kFewestProfiles ||
          std::chrono::duration<double>(Clock::now() - begin).count() < kProfileSeconds) {
-    runs.push_back(bench.executable.profile(bench.input_views, bench.output_views));
+    runs.push_back(bench.executable.profile(bench.input_views, bench.output_views[0]));
   }
   std::vector<StepProfile> steps = runs.front();
   double start_ms = 0;
@@ -160,17 +135,41 @@ Json to_trace(const std::vector<StepProfile>& steps) {
 }
 
 Json to_json(const Timings& timings) {
-  return {{"median_ms", timings.median_ms}, {"min_ms", timings.min_ms}, {"p95_ms", timings.p95_ms}};
+  return {{"median_ms", timings.median_ms()},
+          {"min_ms", timings.sorted_ms.front()},
+          {"mean_ms", timings.mean_ms()},
+          {"p50_ms", timings.quantile_ms(0.50)},
+          {"p90_ms", timings.quantile_ms(0.90)},
+          {"p95_ms", timings.quantile_ms(0.95)},
+          {"p99_ms", timings.quantile_ms(0.99)},
+          {"runs", timings.sorted_ms.size()},
+          {"runs_per_second", timings.runs_per_second()}};
+}
+
+/// The most memory that the process has had resident so far.
+int64_t peak_resident_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} << 10;
 }
 
 void add_description(const BenchSettings& settings, const Executable& executable, Json& result) {
   const corf_executable_info info = executable.info();
+  result["version"] = corf_version();
+  result["isa"] = info.isa;
   result["compile_ms"] = info.compile_ms;
   result["threads"] = info.threads;
+  result["concurrency"] = settings.concurrency;
+  result["streams"] = settings.streams;
+  result["warmup_s"] = settings.warmup_s;
   result["plan"] = settings.plan;
   result["plan_hash"] = info.plan_hash;
   result["work_flops"] = info.work_flops;
   result["executed_flops"] = info.executed_flops;
+  result["memory"] = {{"arena_bytes", info.arena_bytes},
+                      {"constant_bytes", info.constant_bytes},
+                      {"code_bytes", info.code_bytes},
+                      {"peak_resident_bytes", peak_resident_bytes()}};
 }
 
 /// One JSON line when compiled, then one for each request "measure SECONDS" on stdin.
@@ -186,23 +185,44 @@ void serve(const BenchSettings& settings, Bench& bench) {
       throw Exception(CORF_INVALID_ARGUMENT,
                       fmt::format("'{}' on stdin is not of the form: measure SECONDS", line));
     }
-    const Timings timings = measure(bench, seconds);
-    Json answer = to_json(timings);
-    answer["runs"] = timings.runs;
-    print(answer);
+    // Whoever asks has its own warm-up.
+    print(to_json(measure(bench, seconds, /*warmup_s=*/0)));
     std::fflush(stdout);
   }
 }
 
+void print_text(const BenchSettings& settings, const Bench& bench, const Timings& timings) {
+  const corf_executable_info info = bench.executable.info();
+  const double limit_ms = bench.executable.limit_ms();
+  fmt::print("{:.4f} ms median of {} runs (min {:.4f}, p95 {:.4f}), {} threads, {}\n",
+             timings.median_ms(), timings.sorted_ms.size(), timings.sorted_ms.front(),
+             timings.quantile_ms(0.95), info.threads, info.isa);
+  fmt::print("{} at a time: {:.1f} runs/s, mean {:.4f} ms, p50 {:.4f}, p90 {:.4f}, p99 {:.4f}\n",
+             settings.concurrency, timings.runs_per_second(), timings.mean_ms(),
+             timings.quantile_ms(0.50), timings.quantile_ms(0.90), timings.quantile_ms(0.99));
+  fmt::print("{:.1f} GFLOP/s ({:.3f} GFLOP); limit {:.4f} ms, {:.0f}% of it reached\n",
+             gflops(info.work_flops, timings.median_ms()),
+             static_cast<double>(info.work_flops) * 1e-9, limit_ms,
+             100 * fraction_of(limit_ms, timings.median_ms()));
+  fmt::print(
+      "compiled in {:.0f} ms, plan {} ({}); arena {:.2f} MiB, constants {:.2f} MiB, code "
+      "{:.0f} KiB\n",
+      info.compile_ms, info.plan_hash, settings.plan,
+      static_cast<double>(info.arena_bytes) / (1 << 20),
+      static_cast<double>(info.constant_bytes) / (1 << 20),
+      static_cast<double>(info.code_bytes) / (1 << 10));
+}
+
 void bench(const BenchSettings& settings) {
   std::vector<Array> given = read_inputs(settings);
-  Session session(settings.model, settings.to_options());
+  Options options = settings.to_options();
+  options.set("streams", settings.streams);
+  Session session(settings.model, options);
   Bench bench(settings, session, std::move(given));
   if (settings.serve) return serve(settings, bench);
 
   const double limit_ms = bench.executable.limit_ms();
-  const Timings timings = measure(bench, settings.min_time_s);
-  const corf_executable_info info = bench.executable.info();
+  const Timings timings = measure(bench, settings.min_time_s, settings.warmup_s);
   std::vector<StepProfile> steps;
   if (settings.profile || !settings.trace_file.empty()) steps = profile(bench);
   if (!settings.trace_file.empty()) {
@@ -211,27 +231,14 @@ void bench(const BenchSettings& settings) {
   if (settings.json) {
     Json result = to_json(timings);
     add_description(settings, bench.executable, result);
-    result["gflops"] = gflops(info.work_flops, timings.median_ms);
+    result["gflops"] = gflops(bench.executable.info().work_flops, timings.median_ms());
     result["limit_ms"] = limit_ms;
-    result["limit_fraction"] = fraction_of(limit_ms, timings.median_ms);
+    result["limit_fraction"] = fraction_of(limit_ms, timings.median_ms());
     if (settings.profile) result["profile"] = to_json(steps);
     print(result);
     return;
   }
-  fmt::print("{:.4f} ms median of {} runs (min {:.4f}, p95 {:.4f}), {} threads, {}\n",
-             timings.median_ms, timings.runs, timings.min_ms, timings.p95_ms, info.threads,
-             info.isa);
-  fmt::print("{:.1f} GFLOP/s ({:.3f} GFLOP); limit {:.4f} ms, {:.0f}% of it reached\n",
-             gflops(info.work_flops, timings.median_ms),
-             static_cast<double>(info.work_flops) * 1e-9, limit_ms,
-             100 * fraction_of(limit_ms, timings.median_ms));
-  fmt::print(
-      "compiled in {:.0f} ms, plan {} ({}); arena {:.2f} MiB, constants {:.2f} MiB, code "
-      "{:.0f} KiB\n",
-      info.compile_ms, info.plan_hash, settings.plan,
-      static_cast<double>(info.arena_bytes) / (1 << 20),
-      static_cast<double>(info.constant_bytes) / (1 << 20),
-      static_cast<double>(info.code_bytes) / (1 << 10));
+  print_text(settings, bench, timings);
   if (settings.profile) print_table(steps);
 }
 
@@ -245,6 +252,20 @@ void add_bench(CLI::App& app) {
   command->add_option("--min-time", settings->min_time_s, "Seconds of measured runs, at least")
       ->check(CLI::Range(0.0, 3600.0))
       ->capture_default_str();
+  command->add_option("--warmup", settings->warmup_s, "Seconds of runs before, at least")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  command
+      ->add_option("--concurrency", settings->concurrency,
+                   "Callers that each run the model again as soon as their last run has ended")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command
+      ->add_option("--streams", settings->streams,
+                   "Runs side by side: a number, each on --threads workers; latency: one; "
+                   "throughput: one for each CPU, on one worker; auto: as many as there are "
+                   "callers, the workers shared out among them")
+      ->capture_default_str();
   command->add_flag("--profile", settings->profile,
                     "Also time, share, GFLOP/s and fraction of its limit of each kernel");
   command->add_option("--trace", settings->trace_file,
@@ -256,6 +277,7 @@ void add_bench(CLI::App& app) {
       "Examples:\n"
       "  corf bench mobilenet.onnx --threads 2 --profile\n"
       "  corf bench rec.onnx --shape x=1x3x48x320 --json --min-time 3\n"
+      "  corf bench mobilenet.onnx --concurrency 4 --streams throughput\n"
       "  corf bench model.onnx --trace trace.json");
   command->callback([settings] { bench(*settings); });
 }

@@ -31,15 +31,8 @@ struct RoutineCall {
   std::vector<RoutineOperand> inputs, outputs;
 };
 
-/// One of the workers that run a routine at the same time on the same operands.
-struct RoutineWorker {
-  int number = 0, count = 1;
-  Team* team = nullptr;  // null: there is no other
-  /// Waits for the others: all of them have to call it as many times.
-  void barrier() const {
-    if (team != nullptr) team->barrier(number);
-  }
-};
+/// One of those that run a routine at the same time on the same operands.
+using RoutineWorker = Worker;
 
 /// Runs the prepared routine on the operands' bytes, in order: a worker's share of it, or all of it
 /// by the first worker where the routine is not shared out. One run at a time.
