@@ -97,6 +97,7 @@ struct Executable::State {
   Status load_constants();
   void resolve_steps();
   std::byte* constant(int buffer);
+  std::byte* unguarded_constant(const BufferPlace& place);
   Result<std::unique_ptr<RunMemory>> make_memory();
   Status prepare_routines(RunMemory& memory) const;
   Status add_scratch(RunMemory& memory, int workers) const;
@@ -188,8 +189,7 @@ Status Executable::State::load_constants() {
       Pages pages;
       if (place.kind == BufferPlace::Kind::kConstant) {
         CORF_ASSIGN(pages, map_guarded_pages(place.size_bytes));
-        std::memcpy(pages.data(), spec.constants.bytes() + place.offset_bytes,
-                    static_cast<size_t>(place.size_bytes));
+        std::memcpy(pages.data(), unguarded_constant(place), static_cast<size_t>(place.size_bytes));
         pages.forbid_writes();
       }
       guarded_constants.push_back(std::move(pages));
@@ -271,9 +271,13 @@ Result<std::shared_ptr<Executable>> Executable::load(ExecutableSpec spec,
 
 // ---- memory of a run --------------------------------------------------------------------------
 
+std::byte* Executable::State::unguarded_constant(const BufferPlace& place) {
+  Tensor& block = place.block == 0 ? spec.constants : spec.shared_constants[place.block - 1];
+  return block.bytes() + place.offset_bytes;
+}
+
 std::byte* Executable::State::constant(int buffer) {
-  return guard_pages ? guarded_constants[buffer].data()
-                     : spec.constants.bytes() + spec.buffers[buffer].offset_bytes;
+  return guard_pages ? guarded_constants[buffer].data() : unguarded_constant(spec.buffers[buffer]);
 }
 
 Result<std::unique_ptr<RunMemory>> Executable::State::make_memory() {

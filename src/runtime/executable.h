@@ -21,6 +21,7 @@ struct BufferPlace {
   int64_t offset_bytes = 0;
   int position = -1;  // kInput, kOutput
   int64_t size_bytes = 0;
+  int block = 0;  // kConstant: 0: of the constants, n: of the n-th of the shared constants
 };
 
 constexpr int64_t kBufferAlignment = 64;
@@ -59,6 +60,8 @@ struct ExecutableSpec {
   std::vector<BufferPlace> buffers;
   std::vector<std::variant<KernelStep, RoutineStep>> steps;
   Tensor constants;  // u8, one 64-byte aligned block
+  /// Blocks that other executables of the process have too, in memory only.
+  std::vector<Tensor> shared_constants;
   /// The block is on pages of its own that nobody writes: it is used where it is.
   bool constants_in_place = false;
   int64_t arena_bytes = 0;

@@ -6,6 +6,7 @@
 
 #include "runtime/byte_stream.h"
 #include "runtime/pages.h"
+#include "runtime/share_constants.h"
 #include "support/checked.h"
 #include "support/write_file.h"
 
@@ -190,6 +191,7 @@ std::string_view as_text(std::span<const std::byte> bytes) {
 }  // namespace
 
 std::vector<std::byte> to_bytes(const ExecutableSpec& spec) {
+  if (!spec.shared_constants.empty()) return to_bytes(with_own_constants(spec));
   const Parts parts = parts_of(spec);
   const Section& last = parts.header.sections.back();
   std::vector<std::byte> bytes(last.offset_bytes + last.size_bytes);
@@ -212,6 +214,9 @@ Result<ExecutableSpec> from_bytes(std::span<const std::byte> bytes) {
 
 Status write_executable_file(const ExecutableSpec& spec, const std::string& path,
                              unsigned permissions) {
+  if (!spec.shared_constants.empty()) {
+    return write_executable_file(with_own_constants(spec), path, permissions);
+  }
   const Parts parts = parts_of(spec);
   CORF_ASSIGN(OutputFile file, OutputFile::create(path, permissions));
   CORF_RETURN_IF_ERROR(file.write(as_text(std::as_bytes(std::span(&parts.header, 1)))));

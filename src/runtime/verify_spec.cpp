@@ -48,6 +48,13 @@ Status verify_position(const BufferPlace& place, size_t number,
   return {};
 }
 
+/// Of constants; 0 if there is no such block.
+int64_t bytes_of_block(const ExecutableSpec& spec, int block) {
+  if (block == 0) return spec.constants.size_bytes();
+  const auto count = static_cast<int64_t>(spec.shared_constants.size());
+  return block > 0 && block <= count ? spec.shared_constants[block - 1].size_bytes() : 0;
+}
+
 Status verify_buffer(const ExecutableSpec& spec, size_t number) {
   const BufferPlace& place = spec.buffers[number];
   if (place.size_bytes < 0) return invalid("buffer {} has a negative size", number);
@@ -57,7 +64,7 @@ Status verify_buffer(const ExecutableSpec& spec, size_t number) {
     case BufferPlace::Kind::kOutput:
       return verify_position(place, number, spec.outputs);
     case BufferPlace::Kind::kConstant:
-      return verify_block(place, number, spec.constants.size_bytes());
+      return verify_block(place, number, bytes_of_block(spec, place.block));
     case BufferPlace::Kind::kArena:
       return verify_block(place, number, spec.arena_bytes);
   }

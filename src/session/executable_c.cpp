@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "runtime/file.h"
+#include "runtime/share_constants.h"
 #include "session/limits.h"
 #include "session/session.h"
 
@@ -51,7 +52,7 @@ corf_executable_info describe(const CompiledModel& compiled) {
   };
   add_bytes(spec.inputs);
   add_bytes(spec.outputs);
-  info.constant_bytes = spec.constants.empty() ? 0 : spec.constants.size_bytes();
+  info.constant_bytes = corf::runtime::constant_bytes(spec);
   info.compulsory_bytes += info.constant_bytes;
   info.arena_bytes = spec.arena_bytes;
   info.code_bytes = static_cast<int64_t>(spec.image.bytes.size());

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <fmt/ranges.h>
 
+#include "runtime/share_constants.h"
+
 namespace corf::session {
 
 Session::Session(Description description, const Options& options,
@@ -124,6 +126,7 @@ Result<std::shared_ptr<CompiledModel>> Session::load(CompiledSpec compiled) cons
   auto result = std::make_shared<CompiledModel>();
   result->compile_ms = compiled.compile_ms;
   result->threads = team_->size();
+  runtime::share_constants(compiled.spec);
   CORF_ASSIGN(result->executable, runtime::Executable::load(std::move(compiled.spec), team_));
   result->inputs = declare(result->executable->inputs());
   result->outputs = declare(result->executable->outputs());
