@@ -75,6 +75,8 @@ TEST(SharedRecurrence, EveryTeamComputesTheSameBits) {
       {"LSTM", 4, 211, 2, false, true, {}},
       {"LSTM", 4, 211, 0, false, false, {}},
       {"LSTM", 4, 192, 1, true, true, {}},
+      {"LSTM", 4, 70, 1, false, false, {}},  // worth some sharers, not all
+      {"LSTM", 4, 96, 8, false, true, {}},
       {"GRU", 3, 230, 1, false, false, {}},
       {"GRU", 3, 230, 1, false, false, {{"linear_before_reset", int64_t{1}}}},
       {"GRU", 3, 16, 5, true, true, {}},

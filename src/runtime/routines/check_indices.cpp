@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <atomic>
 #include <memory>
 
 #include "runtime/routines/operands.h"
@@ -7,11 +6,11 @@
 namespace corf::runtime {
 namespace {
 
-constexpr int64_t kNone = INT64_MAX;
 /// Fewer indices than this are not worth a barrier.
 constexpr int64_t kMinShared = 1 << 14;
 
-/// Copies elements [begin, end) wrapped; the first one that is outside of its extent, or kNone.
+/// Copies elements [begin, end) wrapped; the first one that is outside of its extent, or
+/// FirstOutside::kNone.
 template <typename T>
 int64_t copy_wrapped(const T* from, T* to, int64_t begin, int64_t end,
                      const std::vector<int64_t>& extents) {
@@ -31,23 +30,12 @@ int64_t copy_wrapped(const T* from, T* to, int64_t begin, int64_t end,
       to[i] = static_cast<T>(index < 0 ? index + extent : index);
     }
   }
-  if (all_inside) return kNone;
+  if (all_inside) return FirstOutside::kNone;
   for (int64_t i = begin; i < end; ++i) {
     if (!wrap_index(from[i], extents[i % depth])) return i;
   }
-  return kNone;
+  return FirstOutside::kNone;
 }
-
-/// One run's shared result: the first index that is outside.
-struct FirstOutside {
-  std::atomic<int64_t> position{kNone};
-
-  void lower_to(int64_t other) {
-    int64_t seen = position.load(std::memory_order_relaxed);
-    while (other < seen && !position.compare_exchange_weak(seen, other)) {
-    }
-  }
-};
 
 }  // namespace
 
@@ -79,7 +67,7 @@ Result<PreparedRoutine> prepare_check_indices(RoutineCall call) {
                                   begin, end, extents);
   };
   auto verdict = [=](const void* from, int64_t outside) -> Status {
-    if (outside == kNone) return {};
+    if (outside == FirstOutside::kNone) return {};
     return index_out_of_range(IndexReader(is_wide ? DType::kI64 : DType::kI32, from)[outside],
                               extents[outside % depth]);
   };
@@ -94,11 +82,11 @@ Result<PreparedRoutine> prepare_check_indices(RoutineCall call) {
                              const RoutineWorker& worker) -> Status {
     const int64_t begin = count * worker.number / worker.count;
     const int64_t end = count * (worker.number + 1) / worker.count;
-    if (worker.number == 0) first->position.store(kNone, std::memory_order_relaxed);
+    if (worker.number == 0) first->reset();
     worker.barrier();
     first->lower_to(copy(inputs[0], outputs[0], begin, end));
     worker.barrier();
-    return verdict(inputs[0], first->position.load(std::memory_order_relaxed));
+    return verdict(inputs[0], first->get());
   });
 }
 

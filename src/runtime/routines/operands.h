@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -104,6 +105,24 @@ inline std::optional<int64_t> wrap_index(int64_t index, int64_t extent) {
   return index < 0 ? index + extent : index;
 }
 Error index_out_of_range(int64_t index, int64_t extent);
+
+/// What workers that share out indices find together: the first one that is outside. A barrier
+/// stands between its reset, what the workers find, and the verdict of all.
+class FirstOutside {
+ public:
+  static constexpr int64_t kNone = INT64_MAX;
+
+  void reset() { position_.store(kNone, std::memory_order_relaxed); }
+  void lower_to(int64_t other) {
+    int64_t seen = get();
+    while (other < seen && !position_.compare_exchange_weak(seen, other)) {
+    }
+  }
+  int64_t get() const { return position_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<int64_t> position_{kNone};
+};
 
 Result<PreparedRoutine> prepare_bit_cast(RoutineCall call);
 Result<PreparedRoutine> prepare_top_k(RoutineCall call);

@@ -140,8 +140,9 @@ class RecurrenceRun {
     const int64_t sequences = op_.directions * op_.batch, workers = worker_.count;
     if (sequences == 0) return {};
     // Below so many products a step, waiting for the others takes longer than what they do.
-    constexpr int64_t kLeastToShare = int64_t{1} << 17;
-    if (sequences >= workers || op_.hidden * op_.rows() < kLeastToShare) {
+    constexpr int64_t kLeastToShare = int64_t{1} << 14;
+    const int64_t most_sharers = op_.hidden * op_.rows() / kLeastToShare;
+    if (sequences >= workers || most_sharers < 2) {
       const int64_t end = sequences * (worker_.number + 1) / workers;
       int64_t first = sequences * worker_.number / workers;
       while (first < end) {
@@ -152,8 +153,9 @@ class RecurrenceRun {
       }
       return {};
     }
-    const int64_t sharers = workers / sequences, i = worker_.number / sharers;
-    const int64_t panels = op_.panels(), share = worker_.number % sharers;
+    const int64_t sharers = std::min(workers / sequences, most_sharers);
+    const int64_t i = worker_.number / sharers, share = worker_.number % sharers;
+    const int64_t panels = op_.panels();
     Part part;
     if (i < sequences) {
       part.first = kPanel * (panels * share / sharers);

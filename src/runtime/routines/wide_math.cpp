@@ -116,10 +116,12 @@ CORF_INLINE void add_tile(float* const* acc, const float* const* x, int64_t dept
 template <int kLanes, int kPanels>
 CORF_INLINE void add_panels(int64_t rows, float* const* acc, const float* const* x, int64_t depth,
                             const float* weights, int64_t first) {
+  // As many sums at a time as there are registers for, so that they do not wait for each other.
+  constexpr int kAtOnce = kLanes == 16 ? kPanels : 1;
   int64_t n = 0;
   for (; n + 4 <= rows; n += 4) {
-    for (int64_t panel = first; panel < first + kPanels; ++panel) {
-      add_tile<kLanes, 4, 1>(acc + n, x + n, depth, weights, panel);
+    for (int64_t panel = first; panel < first + kPanels; panel += kAtOnce) {
+      add_tile<kLanes, 4, kAtOnce>(acc + n, x + n, depth, weights, panel);
     }
   }
   for (; n + 2 <= rows; n += 2) {
@@ -132,9 +134,9 @@ template <int kLanes>
 CORF_INLINE void add_products_loop(int64_t rows, float* const* acc, const float* const* x,
                                    int64_t depth, const float* weights, int64_t panels) {
   int64_t first = 0;
-  if (rows == 1) {
+  if (rows == 1 || kLanes == 16) {
     for (; first + 4 <= panels; first += 4) {
-      add_tile<kLanes, 1, 4>(acc, x, depth, weights, first);
+      add_panels<kLanes, 4>(rows, acc, x, depth, weights, first);
     }
   }
   for (; first + 2 <= panels; first += 2) {
