@@ -29,6 +29,8 @@ struct Before {
   /// known. Empty: nowhere.
   std::function<std::optional<int64_t>(int root)> span_of;
   bool on_one_worker = false;  // the group before ran so
+  /// Each worker has written all that it reads: nothing that comes before a group makes it faster.
+  bool own_results = false;
 };
 
 /// What the groups of a plan have done so far, each added when it has run.

@@ -1,5 +1,6 @@
 #include "search/runs.h"
 
+#include <algorithm>
 #include <set>
 #include <span>
 
@@ -57,11 +58,11 @@ std::vector<GroupPlan> RunFinder::ways_alone(const GroupPlan& group) const {
 }
 
 Segment RunFinder::segment_of(size_t first, GroupPlan group, double time) const {
-  // Who wrote the operands does not change times by more.
-  constexpr double kMostGain = 0.7;
-  double least = kMostGain * time;
-  if (!group.nests.empty() && fusion::runs_on_one_worker(group)) {
-    least = kMostGain * search_.time(unfused_.storage, group, {nullptr, true});
+  double least = time;
+  if (!group.nests.empty()) {
+    const fusion::Before best{nullptr, fusion::runs_on_one_worker(group), true};
+    const double factor = group.walk ? kLeastGain : 1;
+    least = std::min(time, factor * search_.time(unfused_.storage, group, best));
   }
   return {first, std::make_shared<const GroupPlan>(std::move(group)), time, least};
 }

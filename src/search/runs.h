@@ -6,7 +6,7 @@
 
 #include "search/choose_strips.h"
 #include "search/find_plan.h"
-#include "search/known_strips.h"
+#include "search/known_choices.h"
 
 namespace corf::search {
 

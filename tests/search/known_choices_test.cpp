@@ -1,4 +1,4 @@
-#include "search/known_strips.h"
+#include "search/known_choices.h"
 
 #include <gtest/gtest.h>
 

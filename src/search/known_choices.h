@@ -41,7 +41,7 @@ class KnownChoices {
 };
 
 /// Puts runs of groups of the unfused plan into words.
-/// Test: tests/search/known_strips_test.cpp
+/// Test: tests/search/known_choices_test.cpp
 class RunWords {
  public:
   RunWords(const graph::Graph& graph, const fusion::StoragePlan& storage, fusion::WalkCache& cache)
