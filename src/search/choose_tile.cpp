@@ -309,6 +309,7 @@ class TileChooser : ScheduleStep {
     });
     const int64_t points = p >= 0 ? extent(p) : 1;
     const int64_t outer_most = q >= 0 && points <= 16 ? std::min<int64_t>(extent(q), 4) : 1;
+    transposed_stores_ = p >= 0 ? count_transposed_stores(p) : 0;
     double best = std::numeric_limits<double>::max();
     OuterProductTile chosen;
     auto try_rows = [&](OuterProductTile tile) {
@@ -378,7 +379,7 @@ class TileChooser : ScheduleStep {
           // As many loads as FMAs keep the two from overlapping fully.
           double per_step = std::max({fmas, 1.12 * loads, 8.0}) + 0.05 * loads;
           per_step += far_load * double(vectors);
-          double stores = p >= 0 ? store_slots(vectors, rows, p) * double(outer) : fmas;
+          double stores = p >= 0 ? store_slots(vectors, rows) * double(outer) : fmas;
           stores /= steps;
           const double taken_up = steps > 1 ? 3 * fmas : 0;
           cost += double(panels * row_tiles * outers) *
@@ -389,23 +390,24 @@ class TileChooser : ScheduleStep {
     return cost / balance_with(tile, p, q);
   }
 
-  /// Slots to store a tile of that many vectors and rows along axis p. Where memory runs along p
-  /// the tile is transposed in registers and leaves in runs of up to a vector's length.
-  double store_slots(int64_t vectors, int64_t rows, int p) const {
-    double slots = 0;
-    for (const Nest::Store& store : nest_.stores) {
+  /// Where memory runs along axis p the tile is transposed in registers.
+  int64_t count_transposed_stores(int p) const {
+    return std::count_if(nest_.stores.begin(), nest_.stores.end(), [&](const Nest::Store& store) {
       const Linear linear = index::to_linear(store.access.address);
-      const bool transposed = linear.coefficient(schedule_.vector_axis) != 1 &&
-                              linear.coefficient(p) == 1 && store.access.guards.empty();
-      if (!transposed) {
-        slots += double(vectors * rows);
-        continue;
-      }
-      int64_t runs = rows / lanes_;
-      for (int64_t rest = rows % lanes_; rest > 0; rest &= rest - 1) ++runs;
-      slots += double(vectors) * (2.0 * double(lanes_ * runs) + 4.0 * double(rows));
-    }
-    return slots;
+      return linear.coefficient(schedule_.vector_axis) != 1 && linear.coefficient(p) == 1 &&
+             store.access.guards.empty();
+    });
+  }
+
+  /// Slots to store a tile of that many vectors and rows; transposed ones leave in runs of up to a
+  /// vector's length.
+  double store_slots(int64_t vectors, int64_t rows) const {
+    const auto all = static_cast<int64_t>(nest_.stores.size());
+    const auto plain = double((all - transposed_stores_) * vectors * rows);
+    int64_t runs = rows / lanes_;
+    for (int64_t rest = rows % lanes_; rest > 0; rest &= rest - 1) ++runs;
+    return plain + double(transposed_stores_ * vectors) *
+                       (2.0 * double(lanes_ * runs) + 4.0 * double(rows));
   }
 
   /// The share of the workers' time that is used, split along the best axis.
@@ -470,6 +472,7 @@ class TileChooser : ScheduleStep {
   }
 
   std::optional<fusion::ScaledSum> scaled_sum_;  // whose tables a tile holds whole
+  int64_t transposed_stores_ = 0;                // of the nest, in tiles of an outer product
 };
 
 }  // namespace
