@@ -5,6 +5,8 @@ find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(Protobuf REQUIRED)
 find_package(ZLIB REQUIRED)
+# Linked into the library, so that it needs none where it runs.
+find_library(CORF_SQLITE NAMES libsqlite3.a sqlite3 REQUIRED)
 
 # Debian keeps each LLVM in its own prefix; the newest accepted one wins.
 if(NOT LLVM_DIR)

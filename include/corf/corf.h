@@ -127,15 +127,22 @@ CORF_API void corf_options_free(corf_options* options);
 /*
  * key           value                             default
  * "threads"     workers of a run, 1 to 1024; 0: as many as the CPUs that the process may use,
- * shared out evenly among the streams      "0" "streams"     runs side by side of what several
- * threads run at once. auto: as many as there are callers and CPUs; one that is alone has all
- * workers, several share them. A number: so many, each with all its workers; others wait.
- * latency: 1. throughput: one for each CPU, on one worker, for which the model is compiled "auto"
+ *               shared out evenly among the streams
+ *                                                 "0"
+ * "streams"     runs side by side of what several threads run at once. auto: as many as there are
+ *               callers and CPUs; one that is alone has all workers, several share them. A number:
+ *               so many, each with all its workers; others wait. latency: 1. throughput: one for
+ *               each CPU, on one worker, for which the model is compiled
+ *                                                 "auto"
  * "workers"     shared: those that the sessions of the process have together, one for each CPU;
- * own: the session's, as always where it asks for more than there are CPUs "shared" "isa" sse2,
- * avx2, avx512, amx           the widest of the machine "plan"        auto: what corf_session_tune
- * has found, else by prediction; unfused: every operator alone; fused: all in one kernel that can
- * be, be it slower (to test fusion) "plan_cache"  folder of tuned plans; empty: none are looked for
+ *               own: the session's, as always where it asks for more than there are CPUs
+ *                                                 "shared"
+ * "isa"         sse2, avx2, avx512, amx           the widest of the machine
+ * "plan"        auto: what corf_session_tune has found, else by prediction; unfused: every operator
+ *               alone; fused: all in one kernel that can be, be it slower (to test fusion)
+ * "plan_cache"  folder of tuned plans; empty: none are looked for
+ * "tune_anew"   0 or 1: corf_session_tune leaves what earlier calls have measured aside, and
+ *               replaces it                       "0"
  * "force_plan"  the text of a plan to carry out, as corf_inspect gives it for stage plan
  *                                                 "auto"
  * "constant"    NAME=VALUE: compiles in the value of an input, which the session then no longer
@@ -275,21 +282,31 @@ CORF_API corf_error* corf_session_inspect(corf_session* session, const char* sta
 typedef struct corf_tuning {
   size_t num_measured; /* kernels that were compiled and timed */
   int out_of_time;     /* the rest was decided by prediction */
+  size_t num_known;    /* kernels that an earlier tuning has timed */
 } corf_tuning;
+
+/* How far such a search is. Fields are only ever added at the end. */
+typedef struct corf_tuning_progress {
+  double share;      /* of the time limit that has passed */
+  const char* group; /* names of the model's nodes of what is timed now; valid during the call */
+  size_t num_measured, num_known; /* as of corf_tuning, so far */
+} corf_tuning_progress;
 
 /*
  * Searches for the fastest plan for these shapes by measuring its parts, and keeps it in the plan
  * cache ($XDG_CACHE_HOME/corf or $HOME/.cache/corf): sessions that compile the same model with plan
- * "auto" on such a machine find it there; this session forgets what it had compiled. `progress`, if
- * not null, is called on this thread with `context` and the share of the time limit that has
- * passed. `tuning_size_bytes` is the caller's sizeof(*tuning). Errors: CORF_INVALID_ARGUMENT for a
+ * "auto" on such a machine find it there; this session forgets what it had compiled. Each time is
+ * kept there as soon as it is measured, by what the kernel does: a tuning that was ended, be it by
+ * a signal, goes on where it was, and one of a model with other weights finds most of them.
+ * `progress`, if not null, is called on this thread with `context` before each kernel.
+ * `tuning_size_bytes` is the caller's sizeof(*tuning). Errors: CORF_INVALID_ARGUMENT for a
  * time limit that is not positive, CORF_IO if the cache cannot be written, and those of
  * corf_session_compile.
  */
-CORF_API corf_error* corf_session_tune(corf_session* session, const corf_shape* shapes,
-                                       size_t num_shapes, double time_limit_s,
-                                       void (*progress)(double share, void* context), void* context,
-                                       corf_tuning* tuning, size_t tuning_size_bytes);
+CORF_API corf_error* corf_session_tune(
+    corf_session* session, const corf_shape* shapes, size_t num_shapes, double time_limit_s,
+    void (*progress)(const corf_tuning_progress* progress, void* context), void* context,
+    corf_tuning* tuning, size_t tuning_size_bytes);
 
 /* ---- explanation of a plan ---- */
 
@@ -396,6 +413,43 @@ CORF_API size_t corf_profile_num_steps(const corf_profile* profile);
 /* `step_size_bytes` is the caller's sizeof(corf_step_profile). */
 CORF_API corf_error* corf_profile_step(const corf_profile* profile, size_t position,
                                        corf_step_profile* step, size_t step_size_bytes);
+
+CORF_API size_t corf_profile_num_workers(const corf_profile* profile);
+/* Milliseconds that a worker was at work on a step, from the step's start on: the rest of the step
+ * it waited for the others. */
+CORF_API corf_error* corf_profile_busy_ms(const corf_profile* profile, size_t step, size_t worker,
+                                          double* busy_ms);
+
+/* ---- the machine ---- */
+
+/* What plans are made for. Fields are only ever added at the end. Figures that could not be
+ * measured are 0; GB/s are of reading. */
+typedef struct corf_machine_info {
+  const char* cpu;
+  const char* isa;
+  const char* calibration_file;           /* where the figures are kept; "" if nowhere */
+  int64_t threads;                        /* that the figures are of: no more than there are CPUs */
+  int64_t cpus;                           /* that the process may use */
+  int64_t l1_bytes, l2_bytes;             /* of a core */
+  int64_t l3_bytes;                       /* shared */
+  double fma_gflops_core, fma_gflops_all; /* float32 multiply-adds, each two FLOPs */
+  double l1_gbps_core, l2_gbps_core, l3_gbps_core, memory_gbps_all;
+  double barrier_ns; /* in which all threads meet */
+} corf_machine_info;
+
+typedef struct corf_machine corf_machine;
+/*
+ * This machine with measured figures: taken in some seconds by the first process that asks, then
+ * found in a file. `threads`: 0 for as many as the CPUs; `isa`: as option "isa" takes it, NULL or
+ * "" for the widest. Errors: CORF_INVALID_ARGUMENT.
+ */
+CORF_API corf_error* corf_machine_create(int threads, const char* isa, corf_machine** machine);
+CORF_API void corf_machine_free(corf_machine* machine);
+/* `info_size_bytes` is the caller's sizeof(corf_machine_info). */
+CORF_API corf_error* corf_machine_describe(const corf_machine* machine, corf_machine_info* info,
+                                           size_t info_size_bytes);
+/* What generates code: "LLVM 22.1.0". */
+CORF_API const char* corf_compiler_version(void);
 
 /* ---- compiled models of earlier processes ---- */
 

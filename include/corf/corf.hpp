@@ -192,6 +192,7 @@ struct StepProfile {
   double start_ms = 0, time_ms = 0;
   int64_t work_flops = 0, executed_flops = 0, compulsory_bytes = 0;
   double limit_ms = 0;
+  std::vector<double> busy_ms;  // of each worker, from the start of the step on
 };
 
 struct ExplainedLink {
@@ -219,6 +220,25 @@ struct ComparedValue {
 struct Comparison {
   std::vector<ComparedValue> outputs;
   std::optional<ComparedValue> first_wrong_group;
+};
+
+/// This machine, with what was measured of it (corf_machine_create in corf.h).
+class Machine {
+ public:
+  explicit Machine(int threads = 0, const std::string& isa = "") {
+    corf_machine* machine = nullptr;
+    detail::check(corf_machine_create(threads, isa.c_str(), &machine));
+    machine_.reset(machine);
+  }
+  /// Its texts live as long as this object.
+  corf_machine_info info() const {
+    corf_machine_info info = {};
+    detail::check(corf_machine_describe(machine_.get(), &info, sizeof info));
+    return info;
+  }
+
+ private:
+  detail::Owned<corf_machine, corf_machine_free> machine_;
 };
 
 /// Ends compilations from another thread (corf_cancellation_create in corf.h). Copies are the same
@@ -317,8 +337,17 @@ class Executable {
     for (size_t i = 0; i < corf_profile_num_steps(raw); ++i) {
       corf_step_profile step = {};
       detail::check(corf_profile_step(raw, i, &step, sizeof step));
-      steps.push_back({step.label, step.start_ms, step.time_ms, step.work_flops,
-                       step.executed_flops, step.compulsory_bytes, step.limit_ms});
+      steps.push_back({step.label,
+                       step.start_ms,
+                       step.time_ms,
+                       step.work_flops,
+                       step.executed_flops,
+                       step.compulsory_bytes,
+                       step.limit_ms,
+                       {}});
+      for (size_t worker = 0; worker < corf_profile_num_workers(raw); ++worker) {
+        detail::check(corf_profile_busy_ms(raw, i, worker, &steps.back().busy_ms.emplace_back()));
+      }
     }
     return steps;
   }
@@ -449,16 +478,17 @@ class Session {
     return text;
   }
 
-  /// Searches for the fastest plan by measuring, and keeps it in the plan cache. `progress` is told
-  /// the share of the time limit that has passed.
+  /// Searches for the fastest plan by measuring, and keeps it in the plan cache. `progress` is
+  /// called before each kernel that is timed.
   corf_tuning tune(double time_limit_s, const Shapes& shapes = {},
-                   const std::function<void(double)>& progress = nullptr) {
+                   const std::function<void(const corf_tuning_progress&)>& progress = nullptr) {
+    using Told = std::function<void(const corf_tuning_progress&)>;
     const std::vector<corf_shape> list = to_list(shapes);
     corf_tuning tuning = {};
-    auto call = [](double share, void* context) {
-      (*static_cast<const std::function<void(double)>*>(context))(share);
+    auto call = [](const corf_tuning_progress* now, void* context) {
+      (*static_cast<const Told*>(context))(*now);
     };
-    void* context = const_cast<std::function<void(double)>*>(&progress);
+    void* context = const_cast<Told*>(&progress);
     detail::check(corf_session_tune(session_.get(), list.data(), list.size(), time_limit_s,
                                     progress ? +call : nullptr, context, &tuning, sizeof tuning));
     return tuning;

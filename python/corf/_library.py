@@ -34,7 +34,12 @@ class corf_tensor(ctypes.Structure):
 
 
 class corf_tuning(ctypes.Structure):
-    _fields_ = [("num_measured", c_size_t), ("out_of_time", c_int)]
+    _fields_ = [("num_measured", c_size_t), ("out_of_time", c_int), ("num_known", c_size_t)]
+
+
+class corf_tuning_progress(ctypes.Structure):
+    _fields_ = [("share", c_double), ("group", c_char_p), ("num_measured", c_size_t),
+                ("num_known", c_size_t)]
 
 
 class corf_explained_link(ctypes.Structure):
@@ -60,7 +65,7 @@ class corf_step_profile(ctypes.Structure):
                 ("compulsory_bytes", c_int64), ("limit_ms", c_double)]
 
 
-PROGRESS = ctypes.CFUNCTYPE(None, c_double, c_void_p)
+PROGRESS = ctypes.CFUNCTYPE(None, POINTER(corf_tuning_progress), c_void_p)
 _OBJECT_OUT, _TEXT_OUT = POINTER(c_void_p), POINTER(c_void_p)
 _SHAPES = (POINTER(corf_shape), c_size_t)
 _TENSORS = (POINTER(corf_tensor), c_size_t)
@@ -294,10 +299,11 @@ class Session:
 
     def tune(self, shapes: Shapes | None, time_limit_s: float, progress: Any) -> dict[str, Any]:
         tuning = corf_tuning()
-        told = PROGRESS(lambda share, _: progress(share)) if progress else PROGRESS()
+        told = PROGRESS(lambda now, _: progress(now[0].share)) if progress else PROGRESS()
         call("corf_session_tune", self._address, *to_shapes(shapes), time_limit_s, told, None,
              byref(tuning), ctypes.sizeof(tuning))
-        return {"num_measured": tuning.num_measured, "out_of_time": bool(tuning.out_of_time)}
+        return {"num_measured": tuning.num_measured, "num_known": tuning.num_known,
+                "out_of_time": bool(tuning.out_of_time)}
 
     def explain(self, shapes: Shapes | None) -> list[dict[str, Any]]:
         """The groups, as Explanation has them."""

@@ -71,4 +71,6 @@ corf_error* corf_session_inspect(corf_session* session, const char* stage, const
       });
 }
 
+const char* corf_compiler_version(void) { return corf::driver::backend_version(); }
+
 }  // extern "C"

@@ -32,6 +32,7 @@ class ModelCompiler final : public session::Compiler {
                                                 int threads) const;
 
   const onnx::Model& model() const { return *model_; }
+  bool tunes_anew() const { return options_.tune_anew; }
   driver::CompileOptions options(const session::ShapeBindings& shapes, int threads,
                                  const session::ValueBindings& values = {}) const;
 

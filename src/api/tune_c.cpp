@@ -12,7 +12,8 @@ using corf::session::needed_array;
 extern "C" {
 
 corf_error* corf_session_tune(corf_session* session, const corf_shape* shapes, size_t num_shapes,
-                              double time_limit_s, void (*progress)(double share, void* context),
+                              double time_limit_s,
+                              void (*progress)(const corf_tuning_progress* progress, void* context),
                               void* context, corf_tuning* tuning, size_t tuning_size_bytes) {
   return guarded(
       {{session, "session"}, {tuning, "tuning"}, needed_array(shapes, num_shapes, "shapes")},
@@ -27,13 +28,21 @@ corf_error* corf_session_tune(corf_session* session, const corf_shape* shapes, s
         CORF_ASSIGN(const auto resolved, corf::session::resolve(opened.inputs(), bindings));
         corf::driver::TuneOptions options;
         options.time_limit_s = time_limit_s;
-        if (progress) options.progress = [&](double share) { progress(share, context); };
+        options.measure_anew = compiler->tunes_anew();
+        if (progress) {
+          options.progress = [&](const corf::driver::TuneProgress& now) {
+            const corf_tuning_progress told{now.share, now.group.c_str(),
+                                            static_cast<size_t>(now.num_measured),
+                                            static_cast<size_t>(now.num_known)};
+            progress(&told, context);
+          };
+        }
         CORF_ASSIGN(const corf::driver::Tuned tuned,
                     corf::driver::tune(compiler->model(),
                                        compiler->options(resolved, opened.threads()), options));
         opened.forget_compiled();
-        const corf_tuning result{static_cast<size_t>(tuned.num_measured),
-                                 tuned.out_of_time ? 1 : 0};
+        const corf_tuning result{static_cast<size_t>(tuned.num_measured), tuned.out_of_time ? 1 : 0,
+                                 static_cast<size_t>(tuned.num_known)};
         std::memcpy(tuning, &result, std::min(sizeof result, tuning_size_bytes));
         return {};
       });

@@ -1,5 +1,6 @@
 #include "codegen/emit.h"
 
+#include <llvm/Config/llvm-config.h>
 #include <llvm/IR/DiagnosticHandler.h>
 #include <llvm/IR/DiagnosticInfo.h>
 #include <llvm/IR/DiagnosticPrinter.h>
@@ -135,5 +136,7 @@ Result<runtime::Image> emit(const std::vector<loop::Kernel>& kernels, const Emit
   for (size_t i = 0; i < kernels.size(); ++i) image.entries[i].name = kernels[i].name;
   return image;
 }
+
+const char* backend_version() { return "LLVM " LLVM_VERSION_STRING; }
 
 }  // namespace corf::codegen

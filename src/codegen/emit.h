@@ -22,4 +22,7 @@ struct EmitOptions {
 /// Errors: kInternal with LLVM's own words.
 Result<runtime::Image> emit(const std::vector<loop::Kernel>& kernels, const EmitOptions& options);
 
+/// "LLVM 22.1.0".
+const char* backend_version();
+
 }  // namespace corf::codegen

@@ -269,4 +269,6 @@ Result<std::string> inspect(const onnx::Model& model, Stage stage, const Compile
   return within_budget_of(model, options, [&] { return inspect_stage(model, stage, options); });
 }
 
+const char* backend_version() { return codegen::backend_version(); }
+
 }  // namespace corf::driver

@@ -54,19 +54,33 @@ Result<Compiled> compile(const onnx::Model& model, const CompileOptions& options
 std::vector<std::string> find_deciding_inputs(const onnx::Model& model,
                                               const CompileOptions& options);
 
+/// What generates code, with its version.
+const char* backend_version();
+
+/// How far a tuning is.
+struct TuneProgress {
+  double share = 0;      // of the time limit
+  std::string group;     // names of the nodes of what is timed now
+  int num_measured = 0;  // kernels
+  int num_known = 0;     // kernels that an earlier tuning has measured
+};
 struct TuneOptions {
   double time_limit_s = 60;
-  /// Called with the share of the search that is done, now and then.
-  std::function<void(double)> progress;
+  /// Leaves what earlier tunings have measured aside, and replaces it.
+  bool measure_anew = false;
+  /// Called before each group that is timed.
+  std::function<void(const TuneProgress&)> progress;
 };
 struct Tuned {
   std::string plan_text;
   int num_measured = 0;      // kernels
+  int num_known = 0;         // kernels that an earlier tuning has measured
   bool out_of_time = false;  // the rest was decided by prediction
 };
 /// Searches for the plan with measured times and keeps it in the plan cache, where PlanMode::kAuto
-/// finds it from then on.
-/// Errors: those of the pipeline; kIo if the cache cannot be written.
+/// finds it from then on. Each time is kept as soon as it is measured (driver/known_times.h), so
+/// that a tuning that was ended goes on where it was. Errors: those of the pipeline; kIo if the
+/// cache cannot be written.
 Result<Tuned> tune(const onnx::Model& model, const CompileOptions& options,
                    const TuneOptions& tuning);
 

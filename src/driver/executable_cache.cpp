@@ -77,7 +77,8 @@ int find_build_id(dl_phdr_info* module, size_t, void* data) {
   return 1;
 }
 
-/// Tells this library from every other build of it; "" if the linker was told to leave that out.
+}  // namespace
+
 const std::string& build_id() {
   static const std::string id = [] {
     Search search{reinterpret_cast<const void*>(&executable_key), ""};
@@ -86,6 +87,8 @@ const std::string& build_id() {
   }();
   return id;
 }
+
+namespace {
 
 std::string in_words(const Machine& machine) {
   std::string text =

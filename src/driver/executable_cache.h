@@ -27,6 +27,10 @@ std::optional<std::string> identity_of(const InputFile& model);
 /// depends on. Measures the machine where that has not been done.
 std::string executable_key(std::string_view model, const CompileOptions& options);
 
+/// Bytes that tell this library from every other build of it; "" if the linker was told to leave
+/// that out.
+const std::string& build_id();
+
 /// What the folder holds.
 struct CacheContents {
   int64_t num_entries = 0;

@@ -5,22 +5,21 @@
 
 #include "driver/pipeline.h"
 #include "loop/parameterize.h"
+#include "loop/renumber.h"
 #include "loop/share_kernels.h"
-#include "loop/text.h"
 #include "lower/lower.h"
 
 namespace corf::driver {
 namespace {
 
-/// What tells programs of equal speed: the kernels, without their names, and how they are split.
-std::string key_of(const loop::Program& program) {
-  std::string key;
+/// What tells programs of equal speed: the kernels, without their names, how they are split, and
+/// what their operands meet.
+std::string key_of(const loop::Program& program, Caches caches) {
+  std::string key = caches == Caches::kWarm ? "warm" : "emptied";
   for (const loop::Step& step : program.steps) {
     const auto* call = std::get_if<loop::KernelCall>(&step);
     if (!call) continue;
-    loop::Kernel kernel = program.kernels[call->kernel];
-    kernel.name = "k";
-    key += loop::to_string(kernel);
+    key += loop::anonymous_text(program.kernels[call->kernel]);
     key += std::to_string(call->partitions);
     for (int64_t param : call->params) key += ' ' + std::to_string(param);
   }
@@ -30,8 +29,8 @@ std::string key_of(const loop::Program& program) {
 }  // namespace
 
 GroupTimer::GroupTimer(const graph::Graph& graph, const Machine& machine,
-                       std::shared_ptr<runtime::Team> team, Caches caches)
-    : graph_(graph), machine_(machine), team_(std::move(team)), caches_(caches) {
+                       std::shared_ptr<runtime::Team> team, Caches caches, const KnownTimes* known)
+    : graph_(graph), machine_(machine), team_(std::move(team)), caches_(caches), known_(known) {
   for (int worker = 0; caches == Caches::kEmptied && worker < team_->size(); ++worker) {
     swept_.emplace_back(DType::kF32, Shape{2 * machine.l2_bytes / 4});
   }
@@ -68,15 +67,9 @@ Result<double> GroupTimer::run_ms(runtime::Executable& executable) {
   return elapsed.count();
 }
 
-Result<double> GroupTimer::measure_group(const fusion::StoragePlan& storage,
-                                         const fusion::GroupPlan& group) {
+Result<double> GroupTimer::measure(loop::Program program, const fusion::FusionPlan& plan) {
   constexpr int kFewestRuns = 7, kMostRuns = 41;
   constexpr double kEnough_ms = 12;
-  const fusion::FusionPlan plan{{group}, storage};
-  CORF_ASSIGN(loop::Program lowered, lower::lower(graph_, plan));
-  loop::Program program = loop::parameterize(loop::share_kernels(std::move(lowered)));
-  const std::string key = key_of(program);
-  if (auto it = known_ms_.find(key); it != known_ms_.end()) return it->second;
   CORF_ASSIGN(const auto executable, load(std::move(program), plan));
   std::vector<double> times_ms;
   double total_ms = 0;
@@ -90,7 +83,26 @@ Result<double> GroupTimer::measure_group(const fusion::StoragePlan& storage,
   // Not the median: other processes only ever add.
   const auto quartile = times_ms.begin() + static_cast<std::ptrdiff_t>(times_ms.size() / 4);
   std::nth_element(times_ms.begin(), quartile, times_ms.end());
-  return known_ms_[key] = *quartile;
+  return *quartile;
+}
+
+Result<double> GroupTimer::measure_group(const fusion::StoragePlan& storage,
+                                         const fusion::GroupPlan& group) {
+  const fusion::FusionPlan plan{{group}, storage};
+  CORF_ASSIGN(loop::Program lowered, lower::lower(graph_, plan));
+  loop::Program program = loop::parameterize(loop::share_kernels(std::move(lowered)));
+  const std::string key = key_of(program, caches_);
+  if (auto it = known_ms_.find(key); it != known_ms_.end()) return it->second;
+  if (known_ != nullptr) {
+    if (const auto time_ms = known_->find(key)) {
+      ++num_known_;
+      return known_ms_[key] = *time_ms;
+    }
+  }
+  CORF_ASSIGN(const double time_ms, measure(std::move(program), plan));
+  ++num_measured_;
+  if (known_ != nullptr) known_->insert(key, time_ms);
+  return known_ms_[key] = time_ms;
 }
 
 Result<std::vector<double>> GroupTimer::measure_plans(

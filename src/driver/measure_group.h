@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "driver/known_times.h"
 #include "fusion/plan.h"
 #include "graph/graph.h"
 #include "loop/program.h"
@@ -20,9 +21,10 @@ enum class Caches : uint8_t { kWarm, kEmptied };
 /// are timed once.
 class GroupTimer {
  public:
-  /// `graph` and `team` outlive the timer; the team has machine.threads workers.
+  /// `graph`, `team` and `known` outlive the timer; the team has machine.threads workers. `known`:
+  /// where times of earlier processes are found and new ones kept; may be null.
   GroupTimer(const graph::Graph& graph, const Machine& machine, std::shared_ptr<runtime::Team> team,
-             Caches caches);
+             Caches caches, const KnownTimes* known = nullptr);
 
   /// Milliseconds of a run, the lower quartile of some; kEmptied: the first two cache levels hold
   /// nothing of it. Nests have schedules.
@@ -32,21 +34,25 @@ class GroupTimer {
   /// Median milliseconds of each of these plans for the whole graph, run in turns.
   Result<std::vector<double>> measure_plans(const std::vector<fusion::FusionPlan>& plans);
 
-  /// Groups that were compiled and run.
-  int num_measured() const { return static_cast<int>(known_ms_.size()); }
+  /// Groups that were compiled and run, and those of which an earlier process knew the time.
+  int num_measured() const { return num_measured_; }
+  int num_known() const { return num_known_; }
 
  private:
   void empty_caches();
   Result<std::shared_ptr<runtime::Executable>> load(loop::Program program,
                                                     const fusion::FusionPlan& plan);
   Result<double> run_ms(runtime::Executable& executable);
+  Result<double> measure(loop::Program program, const fusion::FusionPlan& plan);
 
   const graph::Graph& graph_;
   const Machine machine_;
   std::shared_ptr<runtime::Team> team_;
   const Caches caches_;
+  const KnownTimes* const known_;
   std::map<std::string, double> known_ms_;  // by the text of the kernels
-  std::vector<Tensor> swept_;               // by worker: read to drive out what the caches hold
+  int num_measured_ = 0, num_known_ = 0;
+  std::vector<Tensor> swept_;  // by worker: read to drive out what the caches hold
   std::vector<Tensor> arrays_;
   std::vector<const void*> inputs_;
   std::vector<void*> outputs_;

@@ -35,7 +35,10 @@ class MeasuredSearch {
       const double share = seconds_since(start_) / options_.time_limit_s;
       measures = measures && share < until_share && failure.ok();
       if (!measures) return std::nullopt;
-      if (options_.progress) options_.progress(share);
+      if (options_.progress) {
+        options_.progress({share, names_of(group), num_measured_ + timer.num_measured(),
+                           num_known_ + timer.num_known()});
+      }
       Result<double> time_ms = timer.measure_group(storage, group);
       if (time_ms.ok()) return *time_ms;
       failure = time_ms.error();
@@ -45,6 +48,8 @@ class MeasuredSearch {
         search::find_plan(pipeline_.graph, pipeline_.machine, prediction_, measured);
     if (!failure.ok()) return failure.error();
     out_of_time_ |= !measures;
+    num_measured_ += timer.num_measured();
+    num_known_ += timer.num_known();
     return plan;
   }
 
@@ -55,13 +60,24 @@ class MeasuredSearch {
     return search::find_unfused_plan(pipeline_.graph, pipeline_.machine, prediction_);
   }
   bool out_of_time() const { return out_of_time_; }
+  int num_measured() const { return num_measured_; }
+  int num_known() const { return num_known_; }
 
  private:
+  std::string names_of(const fusion::GroupPlan& group) const {
+    std::string names;
+    for (const fusion::Stage& stage : group.stages) {
+      names += (names.empty() ? "" : " -> ") + pipeline_.graph.nodes[stage.nodes.front()].name;
+    }
+    return names;
+  }
+
   const Pipeline& pipeline_;
   const TuneOptions& options_;
   const search::GroupTime prediction_;
   const Clock::time_point start_;
   bool out_of_time_ = false;
+  int num_measured_ = 0, num_known_ = 0;
 };
 
 Result<Tuned> find_tuned_plan(const onnx::Model& model, const CompileOptions& options,
@@ -72,8 +88,13 @@ Result<Tuned> find_tuned_plan(const onnx::Model& model, const CompileOptions& op
   CORF_ASSIGN(auto team, runtime::Team::create(pipeline.machine.threads));
   // Parts are measured apart, so that what they leave in the caches for each other is not seen: the
   // whole decides between the plans that two extremes and prediction lead to.
-  GroupTimer warm(pipeline.graph, pipeline.machine, team, Caches::kWarm);
-  GroupTimer emptied(pipeline.graph, pipeline.machine, team, Caches::kEmptied);
+  auto known = std::make_unique<KnownTimes>();
+  if (!options.plan_cache_dir.empty()) {
+    CORF_ASSIGN(known,
+                KnownTimes::open(options.plan_cache_dir, pipeline.machine, tuning.measure_anew));
+  }
+  GroupTimer warm(pipeline.graph, pipeline.machine, team, Caches::kWarm, known.get());
+  GroupTimer emptied(pipeline.graph, pipeline.machine, team, Caches::kEmptied, known.get());
   MeasuredSearch search(pipeline, tuning);
   std::vector<fusion::FusionPlan> plans;
   plans.push_back(search.predicted());
@@ -83,7 +104,7 @@ Result<Tuned> find_tuned_plan(const onnx::Model& model, const CompileOptions& op
   CORF_ASSIGN(const std::vector<double> times_ms, warm.measure_plans(plans));
   const auto best = std::min_element(times_ms.begin(), times_ms.end()) - times_ms.begin();
   Tuned tuned{fusion::to_string(pipeline.graph, plans[static_cast<size_t>(best)]),
-              warm.num_measured() + emptied.num_measured(), search.out_of_time()};
+              search.num_measured(), search.num_known(), search.out_of_time()};
   const std::string file =
       plan_file(pipeline.graph, pipeline.machine, options.plan_cache_dir, /*for_writing=*/true);
   if (!file.empty()) CORF_RETURN_IF_ERROR(write_file_and_folder(file, tuned.plan_text));

@@ -19,7 +19,8 @@ using corf::session::needed_array;
 struct corf_profile {
   struct Step {
     std::string label;
-    corf_step_profile numbers;  // its label is set when it is handed out
+    corf_step_profile numbers;    // its label is set when it is handed out
+    std::vector<double> busy_ns;  // of each worker
   };
   std::vector<Step> steps;
 };
@@ -59,6 +60,12 @@ corf_executable_info describe(const CompiledModel& compiled) {
   return info;
 }
 
+Status check_step(const corf_profile* profile, size_t position) {
+  if (position < profile->steps.size()) return {};
+  return make_error(ErrorCode::kInvalidArgument, "there is no step number {}; there are {}",
+                    position, profile->steps.size());
+}
+
 corf_profile to_profile(const CompiledModel& compiled,
                         const std::vector<corf::runtime::StepProfile>& steps) {
   const corf::runtime::ExecutableSpec& spec = compiled.executable->spec();
@@ -75,7 +82,7 @@ corf_profile to_profile(const CompiledModel& compiled,
       numbers.limit_ms = corf::session::limit_ms(kernel->executed_flops, kernel->compulsory_bytes,
                                                  compiled.threads, spec.image.isa);
     }
-    profile.steps.push_back({steps[i].label, numbers});
+    profile.steps.push_back({steps[i].label, numbers, steps[i].busy_ns});
   }
   return profile;
 }
@@ -168,13 +175,30 @@ size_t corf_profile_num_steps(const corf_profile* profile) {
 corf_error* corf_profile_step(const corf_profile* profile, size_t position, corf_step_profile* step,
                               size_t step_size_bytes) {
   return guarded({{profile, "profile"}, {step, "step"}}, [&]() -> Status {
-    if (position >= profile->steps.size()) {
-      return make_error(ErrorCode::kInvalidArgument, "there is no step number {}; there are {}",
-                        position, profile->steps.size());
-    }
+    CORF_RETURN_IF_ERROR(check_step(profile, position));
     corf_step_profile numbers = profile->steps[position].numbers;
     numbers.label = profile->steps[position].label.c_str();
     copy_struct(numbers, step, step_size_bytes);
+    return {};
+  });
+}
+
+size_t corf_profile_num_workers(const corf_profile* profile) {
+  return answered(size_t{0}, {profile}, [&] {
+    return profile->steps.empty() ? size_t{0} : profile->steps.front().busy_ns.size();
+  });
+}
+
+corf_error* corf_profile_busy_ms(const corf_profile* profile, size_t step, size_t worker,
+                                 double* busy_ms) {
+  return guarded({{profile, "profile"}, {busy_ms, "busy_ms"}}, [&]() -> Status {
+    CORF_RETURN_IF_ERROR(check_step(profile, step));
+    const std::vector<double>& busy_ns = profile->steps[step].busy_ns;
+    if (worker >= busy_ns.size()) {
+      return make_error(ErrorCode::kInvalidArgument, "there is no worker number {}; there are {}",
+                        worker, busy_ns.size());
+    }
+    *busy_ms = busy_ns[worker] * 1e-6;
     return {};
   });
 }

@@ -132,6 +132,9 @@ Status Options::set(std::string_view key, std::string_view value) {
   } else if (key == "limits.nodes") {
     CORF_ASSIGN(const int64_t nodes, parse_integer(key, value, 0, kMaxNodes));
     limits.nodes = limit(nodes);
+  } else if (key == "tune_anew") {
+    CORF_ASSIGN(const int64_t on, parse_integer(key, value, 0, 1));
+    tune_anew = on != 0;
   } else if (key == "verify_each") {
     CORF_ASSIGN(const int64_t on, parse_integer(key, value, 0, 1));
     verify_each = on != 0;
@@ -146,7 +149,7 @@ Status Options::set(std::string_view key, std::string_view value) {
                       "force_plan, plan_cache, "
                       "constant, winograd, cache_size, executable_cache, executable_cache_limit, "
                       "limits.compile_seconds, limits.memory, limits.constants, limits.nodes, "
-                      "verify_each, time_passes, dump_dir",
+                      "tune_anew, verify_each, time_passes, dump_dir",
                       key);
   }
   return {};

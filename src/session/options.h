@@ -21,6 +21,7 @@ struct Options {
   std::string plan = "auto";  // or unfused, fused
   std::optional<std::string> force_plan;
   std::string plan_cache_dir;                    // empty: none
+  bool tune_anew = false;
   std::map<std::string, std::string> constants;  // input: its values
   bool winograd = true;
   size_t cache_size = 8;

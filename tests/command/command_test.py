@@ -126,12 +126,18 @@ class BenchTest(CommandTest):
     def test_profile_and_trace(self):
         trace = self.folder / "trace.json"
         result = json.loads(self.check_succeeds("bench", self.model, "--json", "--min-time", 0.05,
-                                                "--profile", "--trace", trace))
+                                                "--threads", 2, "--profile", "--trace", trace))
         steps = result["profile"]
         self.assertGreaterEqual(len(steps), 1)
         self.assertAlmostEqual(sum(step["share"] for step in steps), 1)
-        self.assertEqual([event["name"] for event in json.loads(trace.read_text())["traceEvents"]],
-                         [step["label"] for step in steps])
+        events = json.loads(trace.read_text())["traceEvents"]
+        lanes = {event["tid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
+        self.assertEqual(lanes, {1: "worker 0", 2: "worker 1"})
+        for lane in lanes:
+            bars = [event for event in events if event["ph"] == "X" and event["tid"] == lane]
+            self.assertEqual([bar["name"] for bar in bars], [step["label"] for step in steps])
+            for bar, after in zip(bars, bars[1:]):
+                self.assertLessEqual(bar["ts"] + bar["dur"], after["ts"] + 1e-6)
         self.assertIn("product", self.check_succeeds("bench", self.model, "--min-time", 0.05,
                                                      "--profile"))
 

@@ -1,9 +1,16 @@
 """Runs the command under test and makes small models for it."""
 
+import contextlib
+import fcntl
 import os
 import pathlib
+import pty
+import select
+import signal
+import struct
 import subprocess
 import tempfile
+import termios
 import unittest
 
 import numpy as np
@@ -16,6 +23,38 @@ def corf(*arguments, stdin=None, timeout=120):
     """The finished process of `corf ARGUMENTS`, with text in stdout and stderr."""
     return subprocess.run([CORF, *map(str, arguments)], capture_output=True, text=True,
                           errors="replace", input=stdin, timeout=timeout, check=False)
+
+
+class Terminal:
+    """A process on a terminal of `columns` characters a line, and all that it writes there."""
+
+    def __init__(self, arguments, environment=None, columns=80):
+        self.own, side = pty.openpty()
+        fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.process = subprocess.Popen([*map(str, arguments)], stdin=side, stdout=side,
+                                        stderr=side, env=environment, start_new_session=True)
+        os.close(side)
+        self.text = ""
+
+    def read(self):
+        """What has been written since, waited for a tenth of a second at most."""
+        if not select.select([self.own], [], [], 0.1)[0]:
+            return
+        with contextlib.suppress(OSError):  # the process has closed the terminal
+            self.text += os.read(self.own, 65536).decode(errors="replace")
+
+    def interrupt_when(self, is_time):
+        while self.process.poll() is None and not is_time():
+            self.read()
+        self.process.send_signal(signal.SIGINT)
+
+    def wait(self):
+        """Exit status and text."""
+        while self.process.poll() is None:
+            self.read()
+        self.read()
+        os.close(self.own)
+        return self.process.returncode, self.text.replace("\r\n", "\n")
 
 
 def value(name, shape, dtype=TensorProto.FLOAT):

@@ -1,7 +1,9 @@
 """What `corf explain` says of plans."""
 
 import json
+import re
 import unittest
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -137,6 +139,23 @@ class ExplainTest(CommandTest):
         self.assertTrue(text.startswith("digraph plan {"))
         self.assertIn('"relu" -> "depthwise"', text)
         self.assertEqual(text.count("{"), text.count("}"))
+
+    def test_page(self):
+        """Totals, machine, time line and roofline stand on the page, and nothing comes from elsewhere."""
+        page, picture = self.folder / "plan.html", self.folder / "plan.svg"
+        self.check_succeeds("explain", self.model, "--threads", 2, "--html", page, "--svg", picture)
+        text = page.read_text()
+        version = self.check_succeeds("--version").strip()
+        for word in ("of the machine&#39;s limit", "worker 1", "multiply-adds, ", "GFLOP/s", version,
+                     "LLVM", 'data-measured="'):
+            self.assertIn(word.replace("&#39;", "'"), text)
+        self.assertNotIn("http", text)
+        steps = len(ElementTree.fromstring(re.search("<svg.*?</svg>", text, re.S)[0]).findall("rect"))
+        self.assertGreaterEqual(steps, 2)
+        root = ElementTree.fromstring(picture.read_text())
+        words = "".join(root.itertext())
+        for name in ("expand", "depthwise", "project", "one kernel"):
+            self.assertIn(name, words)
 
     def test_names_are_escaped(self):
         model = self.write("odd.onnx", make_model(

@@ -1,15 +1,26 @@
 """What `corf tune` finds and keeps."""
 
+import contextlib
 import json
 import os
 import pathlib
+import shutil
+import sqlite3
 import subprocess
 import unittest
 
 import numpy as np
 
-from corf_command import CORF, CommandTest, constant, corf, linear_model, make_model, value
+from corf_command import (CORF, CommandTest, Terminal, constant, corf, linear_model, make_model,
+                          value)
 from onnx import helper
+
+
+def product_model(seed=0):
+    """A small matrix product; `seed`: of the weights."""
+    weights = np.random.default_rng(seed).standard_normal((16, 16)).astype(np.float32)
+    return make_model([helper.make_node("MatMul", ["x", "w"], ["y"], name="product")],
+                      [value("x", [4, 16])], [value("y", [4, 16])], [constant("w", weights)])
 
 
 def chain_model():
@@ -28,6 +39,11 @@ class TuneTest(CommandTest):
         super().setUp()
         self.model = self.write("chain.onnx", chain_model())
         self.cache = pathlib.Path(self.model).parent / "cache"
+        # The machine's figures are those of the other tests: to measure it takes seconds.
+        usual = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+        (self.cache / "corf").mkdir(parents=True)
+        for file in (usual / "corf").glob("calibration-*.json"):
+            shutil.copy(file, self.cache / "corf")
 
     def corf(self, *arguments):
         """The command with a cache of its own."""
@@ -57,6 +73,43 @@ class TuneTest(CommandTest):
         plan.write_text(unfused)
         self.assertEqual(self.inspect_plan().stdout, unfused)
 
+    def tune(self, model, *arguments):
+        done = self.corf("tune", model, "--threads", 2, "--json", *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def test_a_model_with_other_weights_measures_nothing(self):
+        model = self.write("product.onnx", product_model())
+        first = self.tune(model)
+        self.assertEqual(first["num_known"], 0)
+        self.assertGreater(first["num_measured"], 1)
+        retrained = self.tune(self.write("retrained.onnx", product_model(seed=1)))
+        self.assertEqual(retrained["num_measured"], 0)
+        self.assertEqual(retrained["num_known"], first["num_measured"])
+        self.assertEqual(self.tune(model, "--anew")["num_known"], 0)
+
+    def test_goes_on_after_an_interrupt(self):
+        terminal = Terminal([CORF, "tune", self.model, "--threads", "2"],
+                            {**os.environ, "XDG_CACHE_HOME": str(self.cache)})
+        terminal.interrupt_when(lambda: self.num_times() >= 4)
+        status, text = terminal.wait()
+        self.assertEqual(status, 1, text)
+        self.assertIn("interrupted: the times of", text)
+        self.assertEqual(self.plans(), [])
+        kept = self.num_times()
+        self.assertEqual(self.tune(self.model, "--time-limit", 3)["num_known"], kept)
+
+    def num_times(self):
+        file = self.cache / "corf" / "times.sqlite"
+        if not file.exists():
+            return 0
+        with contextlib.closing(sqlite3.connect(file)) as times:
+            try:
+                [(count,)] = times.execute("SELECT count(*) FROM times")
+            except sqlite3.OperationalError:  # the table is about to be made
+                return 0
+            return count
+
     def test_is_for_the_threads_it_was_measured_with(self):
         self.assertEqual(self.corf("tune", self.model, "--threads", 1).returncode, 0)
         self.assertEqual(len(self.plans()), 1)
@@ -78,6 +131,7 @@ class TuneTest(CommandTest):
         self.assertTrue(json.loads(done.stdout)["out_of_time"])
 
     def test_a_cache_that_cannot_be_written_is_an_error(self):
+        shutil.rmtree(self.cache)
         self.cache.write_text("a file where a folder should be")
         done = self.corf("tune", self.model, "--threads", 2)
         self.assertEqual(done.returncode, 1)

@@ -41,7 +41,7 @@ struct Bench {
   std::vector<std::vector<corf_tensor>> output_views;
 
   explicit Bench(const BenchSettings& settings, Session& session, std::vector<Array> given)
-      : executable(session.compile(shapes_with(settings, given))),
+      : executable(compile_watched(session, settings, shapes_with(settings, given))),
         inputs(complete_inputs(std::move(given), executable.inputs(), settings.seed)),
         input_views(views(inputs)) {
     for (int caller = 0; caller < settings.concurrency; ++caller) {
@@ -74,6 +74,12 @@ std::vector<StepProfile> profile(Bench& bench) {
     std::vector<double> times_ms;
     for (const auto& run : runs) times_ms.push_back(run[i].time_ms);
     steps[i].time_ms = median(times_ms);
+    for (size_t worker = 0; worker < steps[i].busy_ms.size(); ++worker) {
+      std::vector<double> busy_ms;
+      for (const auto& run : runs) busy_ms.push_back(run[i].busy_ms[worker]);
+      // Medians of different runs: none may reach into the next step.
+      steps[i].busy_ms[worker] = std::min(median(busy_ms), steps[i].time_ms);
+    }
     steps[i].start_ms = start_ms;
     start_ms += steps[i].time_ms;
   }
@@ -117,19 +123,30 @@ void print_table(const std::vector<StepProfile>& steps) {
   fmt::print("{:>10.4f} {:>6.1f}%{:>21}{} steps\n", total_ms, 100.0, "", steps.size());
 }
 
-/// Chrome's trace event format: chrome://tracing and Perfetto show it.
+/// Chrome's trace event format, which chrome://tracing and Perfetto show: a lane for each worker,
+/// in which it is at work on each step in turn.
 Json to_trace(const std::vector<StepProfile>& steps) {
   Json events = Json::array();
-  for (const StepProfile& step : steps) {
-    events.push_back({{"name", step.label},
-                      {"ph", "X"},
-                      {"ts", step.start_ms * 1e3},
-                      {"dur", step.time_ms * 1e3},
+  const size_t num_workers = steps.empty() ? 0 : steps.front().busy_ms.size();
+  for (size_t worker = 0; worker < num_workers; ++worker) {
+    events.push_back({{"name", "thread_name"},
+                      {"ph", "M"},
                       {"pid", 1},
-                      {"tid", 1},
-                      {"args",
-                       {{"gflops", gflops(step.work_flops, step.time_ms)},
-                        {"limit_fraction", fraction_of(step.limit_ms, step.time_ms)}}}});
+                      {"tid", worker + 1},
+                      {"args", {{"name", fmt::format("worker {}", worker)}}}});
+  }
+  for (const StepProfile& step : steps) {
+    for (size_t worker = 0; worker < num_workers; ++worker) {
+      events.push_back({{"name", step.label},
+                        {"ph", "X"},
+                        {"ts", step.start_ms * 1e3},
+                        {"dur", step.busy_ms[worker] * 1e3},
+                        {"pid", 1},
+                        {"tid", worker + 1},
+                        {"args",
+                         {{"gflops", gflops(step.work_flops, step.time_ms)},
+                          {"limit_fraction", fraction_of(step.limit_ms, step.time_ms)}}}});
+    }
   }
   return {{"traceEvents", events}, {"displayTimeUnit", "ms"}};
 }
@@ -268,8 +285,9 @@ void add_bench(CLI::App& app) {
       ->capture_default_str();
   command->add_flag("--profile", settings->profile,
                     "Also time, share, GFLOP/s and fraction of its limit of each kernel");
-  command->add_option("--trace", settings->trace_file,
-                      "File that receives the profile in Chrome's trace format");
+  command->add_option(
+      "--trace", settings->trace_file,
+      "File that receives the profile in Chrome's trace format, a lane for each worker");
   command->add_flag("--serve", settings->serve,
                     "Compile once, print a JSON line, then for each line 'measure SECONDS' on "
                     "stdin print a JSON line of timings");

@@ -26,8 +26,8 @@ void compare(const CompareSettings& settings) {
   Session session(settings.model, settings.to_options());
   std::vector<Array> given = read_inputs(settings);
   const Shapes shapes = shapes_with(settings, given);
-  const std::vector<Array> inputs =
-      complete_inputs(std::move(given), session.compile(shapes).inputs(), settings.seed);
+  const std::vector<Array> inputs = complete_inputs(
+      std::move(given), compile_watched(session, settings, shapes).inputs(), settings.seed);
   const Comparison comparison = session.compare(
       settings.reference == "evaluate" ? CORF_REFERENCE_EVALUATE : CORF_REFERENCE_UNFUSED, inputs);
 

@@ -3,6 +3,7 @@
 
 #include "commands.h"
 #include "files.h"
+#include "inputs.h"
 #include "json.h"
 #include "settings.h"
 #include "support/printable.h"
@@ -16,7 +17,7 @@ struct CompileSettings : Settings {
 
 void compile(const CompileSettings& settings) {
   Session session(settings.model, settings.to_options());
-  const Executable executable = session.compile(settings.shapes());
+  const Executable executable = compile_watched(session, settings, settings.shapes());
   executable.write(settings.output);
   leave_standard_output_to(settings.output);
   const corf_executable_info info = executable.info();

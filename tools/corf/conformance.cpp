@@ -251,7 +251,8 @@ void conformance(const ConformanceSettings& settings) {
         fmt::print("{} {}: {}\n", to_text(result.outcome), printable(result.folder),
                    printable_lines(result.message));
       }
-      progress.update(static_cast<double>(i + 1) / static_cast<double>(cases.size()));
+      progress.update(static_cast<double>(i + 1) / static_cast<double>(cases.size()),
+                      cases[i].string());
     }
   }
   const auto [passed, failed, unsupported] = counts;

@@ -1,12 +1,16 @@
-#include <algorithm>
+#include <filesystem>
 #include <fmt/format.h>
 #include <memory>
+#include <optional>
 
 #include "commands.h"
 #include "explanation.h"
 #include "files.h"
 #include "inputs.h"
+#include "plan_picture.h"
+#include "report.h"
 #include "settings.h"
+#include "terminal.h"
 
 namespace corf::command {
 namespace {
@@ -14,27 +18,41 @@ namespace {
 constexpr int kRuns = 5;
 
 struct ExplainSettings : Settings {
-  std::string html_file, dot_file;
+  std::string html_file, svg_file, dot_file;
   bool measure = true;
 };
 
-/// Times of the steps, each the least of a few runs.
-std::vector<double> measured_steps_ms(Session& session, const ExplainSettings& settings,
-                                      const Shapes& shapes, std::vector<Array> given) {
-  Executable executable = session.compile(shapes);
-  const std::vector<Array> inputs =
-      complete_inputs(std::move(given), executable.inputs(), settings.seed);
+/// The steps of a run, each as in the run of a few in which it took the least time, and one after
+/// the other.
+std::vector<StepProfile> measured_steps(Executable& executable, uint64_t seed,
+                                        std::vector<Array> given) {
+  const std::vector<Array> inputs = complete_inputs(std::move(given), executable.inputs(), seed);
   std::vector<Array> outputs = executable.make_outputs();
   const std::vector<corf_tensor> input_views = views(inputs), output_views = views(outputs);
-  std::vector<double> steps_ms;
+  std::vector<StepProfile> best;
   for (int run = 0; run < kRuns; ++run) {
-    const std::vector<StepProfile> steps = executable.profile(input_views, output_views);
-    steps_ms.resize(steps.size(), steps.empty() ? 0 : steps.front().time_ms);
+    std::vector<StepProfile> steps = executable.profile(input_views, output_views);
+    if (run == 0) best = steps;
     for (size_t i = 0; i < steps.size(); ++i) {
-      steps_ms[i] = run == 0 ? steps[i].time_ms : std::min(steps_ms[i], steps[i].time_ms);
+      if (steps[i].time_ms < best[i].time_ms) best[i] = std::move(steps[i]);
     }
   }
-  return steps_ms;
+  double start_ms = 0;
+  for (StepProfile& step : best) {
+    step.start_ms = start_ms;
+    start_ms += step.time_ms;
+  }
+  return best;
+}
+
+/// Gives each group those of the steps that it runs as.
+void share_out(std::vector<StepProfile> steps, std::vector<MeasuredGroup>& groups) {
+  size_t next = 0;
+  for (MeasuredGroup& entry : groups) {
+    for (size_t i = 0; i < entry.group.num_steps && next < steps.size(); ++i) {
+      entry.steps.push_back(std::move(steps[next++]));
+    }
+  }
 }
 
 void explain(const ExplainSettings& settings) {
@@ -43,26 +61,29 @@ void explain(const ExplainSettings& settings) {
   const Shapes shapes = shapes_with(settings, given);
   std::vector<MeasuredGroup> groups;
   for (ExplainedGroup& group : session.explain(shapes)) groups.push_back({std::move(group), {}});
+  std::optional<Executable> executable;
   if (settings.measure) {
-    const std::vector<double> steps_ms =
-        measured_steps_ms(session, settings, shapes, std::move(given));
-    size_t next = 0;
-    for (MeasuredGroup& entry : groups) {
-      double time_ms = 0;
-      for (size_t i = 0; i < entry.group.num_steps && next < steps_ms.size(); ++i) {
-        time_ms += steps_ms[next++];
-      }
-      entry.measured_ms = time_ms;
-    }
+    executable.emplace(compile_watched(session, settings, shapes));
+    share_out(measured_steps(*executable, settings.seed, std::move(given)), groups);
   }
   if (!settings.html_file.empty()) {
-    write_file(settings.html_file, to_html(settings.model, groups));
+    const Machine machine(session.threads(), settings.isa);
+    ReportSubject subject{settings.model, machine.info(), {}, 0};
+    if (executable) {
+      subject.executable = executable->info();
+      subject.limit_ms = executable->limit_ms();
+    }
+    write_file(settings.html_file, to_html(subject, groups));
+  }
+  if (!settings.svg_file.empty()) {
+    const std::string name = std::filesystem::path(settings.model).filename();
+    write_file(settings.svg_file, to_picture(name, groups));
   }
   if (!settings.dot_file.empty()) write_file(settings.dot_file, to_dot(groups));
   if (settings.json) {
     print(to_json(groups));
   } else {
-    fmt::print("{}", to_table(groups));
+    fmt::print("{}", to_table(groups, columns_of(stdout)));
   }
 }
 
@@ -74,7 +95,10 @@ void add_explain(CLI::App& app) {
       "explain", "Tell which operators run as one kernel, and why the others do not");
   settings->add_model_to(*command);
   settings->add_inputs_to(*command);
-  command->add_option("--html", settings->html_file, "File that receives the plan as a page");
+  command->add_option(
+      "--html", settings->html_file,
+      "File that receives a page: plan, totals, time line of the workers, roofline");
+  command->add_option("--svg", settings->svg_file, "File that receives the plan as a picture");
   command->add_option("--dot", settings->dot_file,
                       "File that receives the plan as a graph for Graphviz");
   command->add_flag("!--no-measure", settings->measure, "Do not compile and run the model");

@@ -4,6 +4,8 @@
 #include <random>
 
 #include "files.h"
+#include "progress.h"
+#include "support/printable.h"
 
 namespace corf::command {
 namespace {
@@ -106,6 +108,11 @@ std::vector<Array> complete_inputs(std::vector<Array> given,
     if (!is_given) given.push_back(std::move(drawn));
   }
   return given;
+}
+
+Executable compile_watched(Session& session, const Settings& settings, const Shapes& shapes) {
+  const Waiting waiting("compiling " + printable(settings.model));
+  return session.compile(shapes);
 }
 
 }  // namespace corf::command

@@ -12,6 +12,9 @@ std::vector<Array> read_inputs(const Settings& settings);
 /// --shape's shapes and those of the arrays that were read.
 Shapes shapes_with(const Settings& settings, const std::vector<Array>& given);
 
+/// The session's executable for these shapes; on a terminal it is said how long compiling takes.
+Executable compile_watched(Session& session, const Settings& settings, const Shapes& shapes);
+
 /// One array for each declared input: the given one, else random from `seed`. Floats are in
 /// [-1, 1), integers 0 or 1, which are valid as token ids, masks and indices alike.
 /// A given array with an unknown name is kept, for the library to complain about.

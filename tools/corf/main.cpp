@@ -8,6 +8,7 @@
 #include <string>
 
 #include "commands.h"
+#include "nearest.h"
 #include "support/printable.h"
 
 namespace {
@@ -29,6 +30,9 @@ int say_usage(const CLI::App& app, const CLI::ParseError& error) {
   std::string line;
   for (std::istringstream lines(err.str()); std::getline(lines, line);) {
     std::cerr << corf::printable(line) << '\n';
+  }
+  if (const std::string meant = corf::command::suggestion(app); status != 0 && !meant.empty()) {
+    std::cerr << meant << '\n';
   }
   return status == 0 ? 0 : kUsageError;
 }
@@ -52,6 +56,7 @@ int main(int argc, char** argv) {
   corf::command::add_compile(app);
   corf::command::add_conformance(app);
   corf::command::add_cache(app);
+  corf::command::add_doctor(app);
   corf::command::add_documents(app);
   try {
     app.parse(argc, argv);

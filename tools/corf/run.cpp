@@ -110,7 +110,7 @@ void run(const RunSettings& settings) {
   if (settings.cache) options.set("executable_cache", "default");
   Session session(settings.model, options);
   std::vector<Array> given = read_inputs(settings);
-  Executable executable = session.compile(shapes_with(settings, given));
+  Executable executable = compile_watched(session, settings, shapes_with(settings, given));
   const std::vector<Array> inputs =
       complete_inputs(std::move(given), executable.inputs(), settings.seed);
   const std::vector<Array> outputs = executable.run(inputs);

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <fmt/format.h>
 #include <memory>
 
@@ -19,6 +20,7 @@ constexpr double kTurn_s = 0.1;
 
 struct TuneSettings : Settings {
   double time_limit_s = 60;
+  bool anew = false;
 };
 
 double seconds_since(Clock::time_point start) {
@@ -55,21 +57,63 @@ class Candidate {
   std::vector<double> times_ms_;
 };
 
+Cancellation* interrupted = nullptr;
+
+/// While it lives, an interrupt (Ctrl-C) ends compilations with `cancellation`, a second one the
+/// process.
+class Interruptible {
+ public:
+  explicit Interruptible(Cancellation& cancellation) {
+    interrupted = &cancellation;
+    struct sigaction action = {};
+    action.sa_handler = [](int) { interrupted->cancel(); };
+    action.sa_flags = static_cast<int>(SA_RESETHAND);
+    sigaction(SIGINT, &action, &before_);
+  }
+  ~Interruptible() { sigaction(SIGINT, &before_, nullptr); }
+  Interruptible(const Interruptible&) = delete;
+  Interruptible& operator=(const Interruptible&) = delete;
+
+ private:
+  struct sigaction before_ = {};
+};
+
+/// The search itself, with its progress. Throws Failed where it was interrupted.
+corf_tuning search(const TuneSettings& settings, Cancellation& cancellation, Session& session,
+                   const Shapes& shapes) {
+  const Interruptible interruptible(cancellation);
+  size_t num_measured = 0;
+  try {
+    Progress progress("tuning");
+    return session.tune(settings.time_limit_s, shapes, [&](const corf_tuning_progress& now) {
+      num_measured = now.num_measured;
+      progress.update_at_most(now.share, settings.time_limit_s * (1 - now.share),
+                              fmt::format("{} kernels measured, {} known, now {}", now.num_measured,
+                                          now.num_known, now.group));
+    });
+  } catch (const Exception& exception) {
+    if (exception.code() != CORF_CANCELLED) throw;
+    fmt::print(
+        stderr,
+        "interrupted: the times of {} kernels are kept, the same command goes on from there\n",
+        num_measured);
+    throw Failed();
+  }
+}
+
 void tune(const TuneSettings& settings) {
   Options predicting = settings.to_options();
   predicting.set("plan_cache", "");
   Session predicted_session(settings.model, predicting);
-  Session session(settings.model, settings.to_options());
+  Cancellation cancellation;
+  Options options = settings.to_options();
+  options.set(cancellation).set("tune_anew", settings.anew ? "1" : "0");
+  Session session(settings.model, options);
   std::vector<Array> given = read_inputs(settings);
   const Shapes shapes = shapes_with(settings, given);
 
   const auto start = Clock::now();
-  corf_tuning tuning = {};
-  {
-    Progress progress("measuring");
-    tuning =
-        session.tune(settings.time_limit_s, shapes, [&](double share) { progress.update(share); });
-  }
+  const corf_tuning tuning = search(settings, cancellation, session, shapes);
   const double tuning_s = seconds_since(start);
 
   Executable predicted = predicted_session.compile(shapes);
@@ -86,13 +130,15 @@ void tune(const TuneSettings& settings) {
     print({{"predicted_ms", before_ms},
            {"tuned_ms", after_ms},
            {"num_measured", tuning.num_measured},
+           {"num_known", tuning.num_known},
            {"out_of_time", tuning.out_of_time != 0},
            {"tuning_s", tuning_s}});
     return;
   }
   fmt::print("{:.4g} ms with the predicted plan, {:.4g} ms with the tuned one ({:.2f} times)\n",
              before_ms, after_ms, before_ms / after_ms);
-  fmt::print("{} kernels measured in {:.1f} s{}\n", tuning.num_measured, tuning_s,
+  fmt::print("{} kernels measured in {:.1f} s, {} were known{}\n", tuning.num_measured, tuning_s,
+             tuning.num_known,
              tuning.out_of_time ? "; the time limit was reached, the rest is by prediction" : "");
 }
 
@@ -109,7 +155,12 @@ void add_tune(CLI::App& app) {
                    "Seconds of measuring, at most; what is left is decided by prediction")
       ->check(CLI::Range(0.001, 86400.0))
       ->capture_default_str();
+  command->add_flag(
+      "--anew", settings->anew,
+      "Measure again what earlier calls have measured, on a machine that was disturbed");
   command->footer(
+      "Times are kept as they are measured: after an interrupt (Ctrl-C), or for the same network\n"
+      "with other weights, the same command goes on from there.\n"
       "The plan is kept for this model, these shapes, the number of threads and this kind of CPU.\n"
       "Example:\n"
       "  corf tune model.onnx --shape x=1x3x224x224 --time-limit 30");
