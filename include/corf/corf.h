@@ -192,6 +192,20 @@ CORF_API void corf_cancellation_free(corf_cancellation* cancellation);
 CORF_API corf_error* corf_options_set_cancellation(corf_options* options,
                                                    const corf_cancellation* cancellation);
 
+/* ---- operators ---- */
+
+/* An operator that models may have. Fields are only ever added at the end. */
+typedef struct corf_operator_info {
+  const char* name;     /* "domain.Name" outside of ONNX's default domain */
+  int64_t since, until; /* opsets of its domain, both included */
+  const char* inputs;   /* element types in words, one for each input: "float", or "T:float T" where
+                           they agree */
+} corf_operator_info;
+/* Ordered by name and opset; texts live as long as the process. */
+CORF_API size_t corf_num_operators(void);
+CORF_API corf_error* corf_operator_at(size_t position, corf_operator_info* info,
+                                      size_t info_size_bytes);
+
 /* ---- sessions ---- */
 
 typedef struct corf_session corf_session;
@@ -500,6 +514,16 @@ CORF_API corf_error* corf_comparison_output(const corf_comparison* comparison, s
 CORF_API corf_error* corf_comparison_first_wrong_group(const corf_comparison* comparison,
                                                        int* found, corf_compared_value* value,
                                                        size_t value_size_bytes);
+
+/*
+ * Writes the smallest part of the model that is found to give results that are off against the
+ * float64 reference, on these inputs, as a folder of ONNX's backend tests: model.onnx,
+ * test_data_set_0/input_0.pb, ..., output_0.pb, ..., of which the outputs are what they should be.
+ * *num_nodes: of the part; 0, and nothing is written, if the model's results are right. Compiles
+ * parts of the model many times. Errors: as corf_session_compare; CORF_IO.
+ */
+CORF_API corf_error* corf_session_reduce(corf_session* session, const corf_tensor* inputs,
+                                         size_t num_inputs, const char* folder, size_t* num_nodes);
 
 #ifdef __cplusplus
 }

@@ -518,6 +518,16 @@ class Session {
     return groups;
   }
 
+  /// Writes the smallest part of the model that is found to be off into the folder (corf.h); the
+  /// number of its nodes, 0 if all is right.
+  size_t reduce(const std::vector<Array>& inputs, const std::string& folder) {
+    const std::vector<corf_tensor> list = views(inputs);
+    size_t num_nodes = 0;
+    detail::check(
+        corf_session_reduce(session_.get(), list.data(), list.size(), folder.c_str(), &num_nodes));
+    return num_nodes;
+  }
+
   Comparison compare(corf_reference reference, const std::vector<Array>& inputs) {
     const std::vector<corf_tensor> list = views(inputs);
     corf_comparison* raw = nullptr;

@@ -5,6 +5,9 @@
 #include <optional>
 
 #include "api/model_compiler.h"
+#include "driver/reduce.h"
+#include "onnx/extract.h"
+#include "support/write_file.h"
 
 using corf::ErrorCode;
 using corf::make_error;
@@ -120,6 +123,21 @@ Result<corf_comparison> compare_with_evaluate(corf::session::Session& session,
   return comparison;
 }
 
+Status write_reproduction(const corf::driver::Reproduction& found, const std::string& folder) {
+  const std::string data = folder + "/test_data_set_0";
+  CORF_RETURN_IF_ERROR(corf::write_file_and_folder(folder + "/model.onnx", found.model));
+  const auto write_all = [&](const char* kind, const auto& tensors) -> Status {
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      CORF_RETURN_IF_ERROR(corf::write_file_and_folder(
+          fmt::format("{}/{}_{}.pb", data, kind, i),
+          corf::onnx::tensor_to_onnx(tensors[i].first, tensors[i].second)));
+    }
+    return {};
+  };
+  CORF_RETURN_IF_ERROR(write_all("input", found.inputs));
+  return write_all("output", found.outputs);
+}
+
 void copy_value(const corf_comparison::Value& from, corf_compared_value* to, size_t to_size_bytes) {
   const corf_compared_value value = to_c(from);
   std::memcpy(to, &value, std::min(sizeof value, to_size_bytes));
@@ -182,6 +200,29 @@ corf_error* corf_comparison_first_wrong_group(const corf_comparison* comparison,
     }
     return {};
   });
+}
+
+corf_error* corf_session_reduce(corf_session* session, const corf_tensor* inputs, size_t num_inputs,
+                                const char* folder, size_t* num_nodes) {
+  return guarded({{session, "session"},
+                  {folder, "folder"},
+                  {num_nodes, "num_nodes"},
+                  needed_array(inputs, num_inputs, "inputs")},
+                 [&]() -> Status {
+                   corf::session::Session& opened = *session->session;
+                   CORF_ASSIGN(const auto matched,
+                               corf::session::match(opened.inputs(), "input", inputs, num_inputs));
+                   CORF_ASSIGN(const auto shapes, opened.shapes_of(matched));
+                   CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(opened));
+                   CORF_ASSIGN(const auto resolved,
+                               corf::session::resolve(opened.inputs(), shapes));
+                   CORF_ASSIGN(const auto found,
+                               corf::driver::reduce(compiler->model(), borrow(matched),
+                                                    compiler->options(resolved, opened.threads())));
+                   if (found) CORF_RETURN_IF_ERROR(write_reproduction(*found, folder));
+                   *num_nodes = found ? found->num_nodes : 0;
+                   return {};
+                 });
 }
 
 }  // extern "C"

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 #include <fmt/ranges.h>
 
@@ -69,6 +70,25 @@ corf_error* corf_session_inspect(corf_session* session, const char* stage, const
         *text = copy_text(printed);
         return {};
       });
+}
+
+size_t corf_num_operators(void) {
+  return corf::session::answered(size_t{0}, {},
+                                 [] { return corf::onnx::supported_operators().size(); });
+}
+
+corf_error* corf_operator_at(size_t position, corf_operator_info* info, size_t info_size_bytes) {
+  return guarded({{info, "info"}}, [&]() -> Status {
+    const auto& operators = corf::onnx::supported_operators();
+    if (position >= operators.size()) {
+      return make_error(ErrorCode::kInvalidArgument, "there is no operator number {}; there are {}",
+                        position, operators.size());
+    }
+    const corf::onnx::SupportedOperator& from = operators[position];
+    const corf_operator_info result{from.name.c_str(), from.since, from.until, from.inputs.c_str()};
+    std::memcpy(info, &result, std::min(sizeof result, info_size_bytes));
+    return {};
+  });
 }
 
 const char* corf_compiler_version(void) { return corf::driver::backend_version(); }

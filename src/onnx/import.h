@@ -82,4 +82,13 @@ std::vector<std::string> find_deciding_inputs(const Model& model, const ShapeBin
 /// importable, for their operator or its opset.
 Status check_operators(const Model& model);
 
+/// An operator as models name it, in the opsets of its domain in which it is one and the same.
+struct SupportedOperator {
+  std::string name;  // "domain.Name" outside of ONNX's domain
+  int since = 0, until = 0;
+  std::string inputs;  // their element types: "float", or "T:float T" where they agree
+};
+/// All that import takes, by name and opset.
+const std::vector<SupportedOperator>& supported_operators();
+
 }  // namespace corf::onnx

@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 #include <limits>
 
+#include "onnx/import.h"
+#include "onnx/operator_types.h"
 namespace corf::onnx {
 
 using onnx_proto::AttributeProto;
@@ -282,6 +284,18 @@ const Operator* find_operator(std::string_view domain, std::string_view name, in
     if (opset >= entry.since && opset <= entry.until) return &entry;
   }
   return nullptr;
+}
+
+const std::vector<SupportedOperator>& supported_operators() {
+  static const std::vector<SupportedOperator> list = [] {
+    std::vector<SupportedOperator> all;
+    for (const Operator& entry : all_operators()) {
+      all.push_back({std::string(entry.name), entry.since, entry.until,
+                     std::string(input_types_in_words(entry.name, entry.since))});
+    }
+    return all;
+  }();
+  return list;
 }
 
 }  // namespace corf::onnx

@@ -338,4 +338,9 @@ Status check_input_types(const NodeImport& node, std::string_view op) {
   return {};
 }
 
+std::string_view input_types_in_words(std::string_view op, int64_t opset) {
+  const Signature* signature = find_signature(op, opset);
+  return signature == nullptr ? "" : signature->inputs;
+}
+
 }  // namespace corf::onnx

@@ -11,4 +11,9 @@ Status check_input_types(const NodeImport& node, std::string_view op);
 /// Whether the table has the operator; all that can be imported have a row.
 bool has_input_types(std::string_view op);
 
+/// The element types that the inputs have, a word for each: "float", or "T:float T" where they
+/// agree;
+/// "" where the table has no such operator.
+std::string_view input_types_in_words(std::string_view op, int64_t opset);
+
 }  // namespace corf::onnx

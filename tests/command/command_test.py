@@ -4,9 +4,10 @@ import json
 import unittest
 
 import numpy as np
+import onnx
 
 from corf_command import CommandTest, constant, corf, linear_model, make_model, value
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 BENCH_KEYS = {"median_ms", "min_ms", "mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "runs",
               "runs_per_second", "version", "isa", "compile_ms", "threads", "concurrency", "streams",
@@ -153,6 +154,48 @@ class BenchTest(CommandTest):
         result = corf("bench", self.model, "--serve", stdin="measure fast\n")
         self.assertEqual(result.returncode, 1)
         self.assertIn("measure SECONDS", result.stderr)
+
+
+class ReduceTest(CommandTest):
+    """Compare's smallest part of a model that is off."""
+
+    def model_and_input(self, shift):
+        """Products around (p + shift) - shift, which loses p's digits in float32 if shift is large."""
+        random = np.random.default_rng(0)
+        weights = [constant(name, random.standard_normal((16, 16)).astype(np.float32))
+                   for name in ("a", "b", "c")]
+        nodes = [helper.make_node("MatMul", ["x", "a"], ["p"], name="first"),
+                 helper.make_node("Relu", ["p"], ["q"], name="relu"),
+                 helper.make_node("Add", ["q", "shift"], ["r"], name="add"),
+                 helper.make_node("Sub", ["r", "shift"], ["s"], name="subtract"),
+                 helper.make_node("MatMul", ["s", "b"], ["t"], name="second"),
+                 helper.make_node("MatMul", ["t", "c"], ["y"], name="third")]
+        model = self.write("shifted.onnx", make_model(
+            nodes, [value("x", [8, 16]), value("shift", [16])], [value("y", [8, 16])], weights))
+        shift = self.write("shift.npy", np.full((16,), shift, np.float32))
+        return [model, "--input", f"shift={shift}"]
+
+    def test_finds_the_two_nodes_and_writes_what_shows_them(self):
+        folder = self.folder / "small"
+        done = corf("compare", *self.model_and_input(1e6), "--reduce", folder)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn("a part of 2 nodes", done.stdout)
+        part = onnx.load(folder / "model.onnx")
+        onnx.checker.check_model(part)
+        self.assertEqual([node.name for node in part.graph.node], ["add", "subtract"])
+        self.assertEqual([one.name for one in part.graph.input], ["q", "shift"])
+        inside, outside = (numpy_helper.to_array(onnx.load_tensor(folder / "test_data_set_0" / name))
+                           for name in ("input_0.pb", "output_0.pb"))
+        np.testing.assert_allclose(outside, inside, rtol=1e-6)  # exact sums cancel
+        # By itself it is off as well, on the input that was written.
+        self.assertEqual(corf("compare", folder / "model.onnx",
+                              "--input", f"q={folder}/test_data_set_0/input_0.pb",
+                              "--input", f"shift={folder}/test_data_set_0/input_1.pb").returncode, 1)
+
+    def test_leaves_nothing_where_all_is_right(self):
+        folder = self.folder / "small"
+        self.check_succeeds("compare", *self.model_and_input(1), "--reduce", folder)
+        self.assertFalse(folder.exists())
 
 
 class InspectTest(CommandTest):

@@ -14,6 +14,7 @@ void add_compare(CLI::App& app);
 void add_compile(CLI::App& app);
 void add_conformance(CLI::App& app);
 void add_cache(CLI::App& app);
+void add_operators(CLI::App& app);
 void add_doctor(CLI::App& app);
 void add_documents(CLI::App& app);
 

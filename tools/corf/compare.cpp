@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "inputs.h"
 #include "json.h"
+#include "progress.h"
 #include "settings.h"
 #include "support/printable.h"
 
@@ -12,6 +13,7 @@ namespace {
 
 struct CompareSettings : Settings {
   std::string reference = "evaluate";
+  std::string reduced_folder;
 };
 
 Json to_json(const ComparedValue& value) {
@@ -20,6 +22,29 @@ Json to_json(const ComparedValue& value) {
           {"relative_l2", value.relative_l2},
           {"max_abs", value.max_abs},
           {"within_bounds", value.within_bounds}};
+}
+
+/// Leaves the smallest part of the model that is off, and says how to look at it.
+void reduce(const CompareSettings& settings, Session& session, const std::vector<Array>& inputs) {
+  size_t num_nodes = 0;
+  {
+    const Waiting waiting("looking for the smallest part that is off");
+    num_nodes = session.reduce(inputs, settings.reduced_folder);
+  }
+  if (settings.json) return;
+  if (num_nodes == 0) {
+    fmt::print("no part of the model is off against float64 by itself\n");
+    return;
+  }
+  fmt::print("{}: a part of {} nodes that is off; corf compare {}/model.onnx",
+             settings.reduced_folder, num_nodes, settings.reduced_folder);
+  const Session part(settings.reduced_folder + "/model.onnx");
+  size_t position = 0;
+  for (const Declaration& input : part.inputs()) {
+    fmt::print(" --input '{}={}/test_data_set_0/input_{}.pb'", printable(input.name),
+               settings.reduced_folder, position++);
+  }
+  fmt::print("\n");
 }
 
 void compare(const CompareSettings& settings) {
@@ -56,6 +81,7 @@ void compare(const CompareSettings& settings) {
           printable(group.name), printable(group.nodes), group.relative_l2, group.max_abs);
     }
   }
+  if (!passed && !settings.reduced_folder.empty()) reduce(settings, session, inputs);
   if (!passed) {
     throw Exception(CORF_INTERNAL, fmt::format("{}: the outputs differ from the reference ({})",
                                                settings.model, settings.reference));
@@ -74,10 +100,17 @@ void add_compare(CLI::App& app) {
                    "evaluate: float64; unfused: every operator compiled alone")
       ->check(CLI::IsMember({"evaluate", "unfused"}))
       ->capture_default_str();
+  command
+      ->add_option(
+          "--reduce", settings->reduced_folder,
+          "Folder that receives the smallest part of the model that is off, with its inputs, "
+          "as one of ONNX's backend tests")
+      ->type_name("DIR");
   command->footer(
       "Exits with 1 if an output is off.\n"
       "Example:\n"
-      "  corf compare model.onnx --shape x=1x3x224x224");
+      "  corf compare model.onnx --shape x=1x3x224x224\n"
+      "  corf compare model.onnx --input x=picture.npy --reduce small");
   command->callback([settings] { compare(*settings); });
 }
 

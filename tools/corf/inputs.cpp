@@ -10,6 +10,8 @@
 namespace corf::command {
 namespace {
 
+constexpr int64_t kMostTensorBytes = int64_t{2} << 30;  // of a protobuf message
+
 /// In [-1, 1), the same on every machine.
 double uniform(std::mt19937_64& random) {
   return static_cast<double>(random() >> 40) / static_cast<double>(1 << 23) - 1.0;
@@ -78,7 +80,8 @@ std::vector<Array> read_inputs(const Settings& settings) {
   std::vector<Array> arrays;
   for (const std::string& argument : settings.input_arguments) {
     const auto [name, file] = split_at_first_equals(argument);
-    arrays.push_back(read_npy(file));
+    arrays.push_back(file.ends_with(".pb") ? Array::parse_onnx(read_file(file, kMostTensorBytes))
+                                           : read_npy(file));
     arrays.back().rename(name);
   }
   return arrays;

@@ -56,6 +56,7 @@ int main(int argc, char** argv) {
   corf::command::add_compile(app);
   corf::command::add_conformance(app);
   corf::command::add_cache(app);
+  corf::command::add_operators(app);
   corf::command::add_doctor(app);
   corf::command::add_documents(app);
   try {

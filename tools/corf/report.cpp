@@ -156,7 +156,8 @@ std::string table(const std::vector<MeasuredGroup>& groups) {
       "<col style=\"width:6em\"><col style=\"width:5.8em\"><col style=\"width:13%\"></colgroup>\n"
       "<thead><tr><th class=\"number\"><button data-key=\"place\">#</button><th>group<th>mapping, "
       "strategy<th class=\"number\"><button data-key=\"predicted\">predicted ms</button>"
-      "<th class=\"number\"><button data-key=\"measured\">measured&nbsp;ms</button><th class=\"number\">"
+      "<th class=\"number\"><button data-key=\"measured\">measured&nbsp;ms</button><th "
+      "class=\"number\">"
       "<button data-key=\"measured\">share</button><th class=\"number\">"
       "<button data-key=\"speed\">GFLOP/s</button><th class=\"number\">"
       "<button data-key=\"limit\">of&nbsp;limit</button><th>why; times</tr></thead>\n";

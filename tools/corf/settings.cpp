@@ -95,7 +95,8 @@ void Settings::add_model_to(CLI::App& app) {
 
 void Settings::add_inputs_to(CLI::App& app) {
   app.add_option("--input", input_arguments,
-                 "NAME=FILE.npy: an input's values; inputs not given are random")
+                 "NAME=FILE.npy (or a TensorProto, .pb): an input's values; inputs not given are "
+                 "random")
       ->type_name("NAME=FILE")
       ->take_all()
       ->expected(1)
