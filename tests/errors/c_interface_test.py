@@ -21,7 +21,8 @@ FUNCTION = re.compile(r"CORF_API\s+([^;(]+?)(\w+)\(((?:[^()]|\([^()]*\))*)\);")
 INVALID_ARGUMENT = 3
 # What the header says may be null.
 MAY_BE_NULL = {"cancellation", "context", "directory", "progress"}
-MAY_BE_NULL_IN = {("corf_session_load", "options"), ("corf_session_load_bytes", "options")}
+MAY_BE_NULL_IN = {("corf_session_load", "options"), ("corf_session_load_bytes", "options"),
+                  ("corf_machine_create", "isa")}
 # Objects whose functions answer with a struct, which ctypes has to be told of.
 STRUCTS = {"corf_tensor"}
 
