@@ -57,7 +57,7 @@ class LibraryTest(unittest.TestCase):
     def test_structs(self):
         structs = [kind for kind in vars(_library).values()
                    if isinstance(kind, type) and issubclass(kind, ctypes.Structure)]
-        self.assertEqual(len(structs), 8)
+        self.assertEqual(len(structs), 9)
         for struct in structs:
             body = re.search(r"typedef struct " + struct.__name__ + r" \{(.*?)\}", TEXT,
                              re.DOTALL)[1]
