@@ -14,7 +14,7 @@ import threading
 import time
 
 import numpy as np
-from mlserver_process import CORF, ONNXRUNTIME, Server
+from loopback import CORF, ONNXRUNTIME, Server
 
 TURNS = 4
 

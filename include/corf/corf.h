@@ -17,6 +17,8 @@
  * otherwise.
  *
  * Sessions and executables may be used from several threads at once; options may not.
+ *
+ * Longer than 500 lines because programs include one header, which is the reference as well.
  */
 #include <stddef.h>
 #include <stdint.h>

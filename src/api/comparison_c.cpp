@@ -212,13 +212,14 @@ corf_error* corf_session_reduce(corf_session* session, const corf_tensor* inputs
                    corf::session::Session& opened = *session->session;
                    CORF_ASSIGN(const auto matched,
                                corf::session::match(opened.inputs(), "input", inputs, num_inputs));
-                   CORF_ASSIGN(const auto shapes, opened.shapes_of(matched));
+                   CORF_ASSIGN(const auto given, opened.shapes_of(matched));
+                   CORF_ASSIGN(const auto shapes, corf::session::resolve(opened.inputs(), given));
                    CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(opened));
-                   CORF_ASSIGN(const auto resolved,
-                               corf::session::resolve(opened.inputs(), shapes));
+                   const auto values = opened.decide(shapes, matched);
                    CORF_ASSIGN(const auto found,
-                               corf::driver::reduce(compiler->model(), borrow(matched),
-                                                    compiler->options(resolved, opened.threads())));
+                               corf::driver::reduce(
+                                   compiler->model(), borrow(opened.taken_by(values, matched)),
+                                   compiler->options(shapes, opened.threads(), values)));
                    if (found) CORF_RETURN_IF_ERROR(write_reproduction(*found, folder));
                    *num_nodes = found ? found->num_nodes : 0;
                    return {};

@@ -54,6 +54,7 @@ class Reduction {
         values_(std::move(values)),
         options_(options) {
     options_.shapes.clear();
+    options_.values.clear();
     options_.plan_text.reset();
     options_.plan_cache_dir.clear();
     for (size_t i = 0; i < nodes_.size(); ++i) {
@@ -208,7 +209,7 @@ Result<std::optional<Reproduction>> reduce(const onnx::Model& model,
                                            const std::vector<Tensor>& inputs,
                                            const CompileOptions& options) {
   return within_budget({}, options.cancellation, [&]() -> Result<std::optional<Reproduction>> {
-    CORF_ASSIGN(const graph::Graph graph, onnx::import(model, options.shapes));
+    CORF_ASSIGN(const graph::Graph graph, onnx::import(model, options.shapes, options.values));
     CORF_ASSIGN(onnx::KnownValues values, evaluate_values(graph, inputs, options));
     return Reduction(model, std::move(values), options).run();
   });

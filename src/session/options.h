@@ -20,7 +20,7 @@ struct Options {
   std::optional<Isa> isa;     // default: the best of this machine
   std::string plan = "auto";  // or unfused, fused
   std::optional<std::string> force_plan;
-  std::string plan_cache_dir;                    // empty: none
+  std::string plan_cache_dir;  // empty: none
   bool tune_anew = false;
   std::map<std::string, std::string> constants;  // input: its values
   bool winograd = true;

@@ -11,7 +11,7 @@ import numpy as np
 from corf_command import CommandTest, linear_model
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "serving"))
-from mlserver_process import CORF, ONNXRUNTIME, Server  # noqa: E402
+from loopback import CORF, ONNXRUNTIME, Server  # noqa: E402
 
 X = np.array([[1, 0, 2], [-1, -1, -1]], np.float32)
 Y = np.array([[11.5, 0], [0, 0]], np.float32)
