@@ -61,9 +61,11 @@ class LibraryTest(unittest.TestCase):
         for struct in structs:
             body = re.search(r"typedef struct " + struct.__name__ + r" \{(.*?)\}", TEXT,
                              re.DOTALL)[1]
-            fields = [(" ".join(re.sub(r"\w+$", "", text.strip()).split()),
-                       re.search(r"(\w+)$", text.strip())[1])
-                      for text in body.split(";") if text.strip()]
+            fields = []
+            for text in filter(None, map(str.strip, body.split(";"))):
+                # "size_t a, b": a type, and one name or several.
+                written, names = re.fullmatch(r"(.*?)((?:\w+, )*\w+)", text, re.DOTALL).groups()
+                fields += [(" ".join(written.split()), name) for name in names.split(", ")]
             self.assertEqual([name for name, _ in struct._fields_], [name for _, name in fields])
             for (name, declared), (written, _) in zip(struct._fields_, fields):
                 self.check_type(declared, written, f"{struct.__name__}.{name}")
