@@ -24,7 +24,8 @@ corf_error* corf_machine_create(int threads, const char* isa, corf_machine** mac
     CORF_RETURN_IF_ERROR(options.set("threads", std::to_string(threads)));
     if (isa != nullptr && *isa != 0) CORF_RETURN_IF_ERROR(options.set("isa", isa));
     const int cpus = corf::runtime::available_cpus();
-    const int workers = options.threads == 0 ? cpus : std::min(options.threads, cpus);
+    const int workers =
+        options.workers.threads == 0 ? cpus : std::min(options.workers.threads, cpus);
     const corf::Machine measured =
         corf::calibrated_machine(workers, options.isa.value_or(corf::best_isa()));
     const std::string folder = corf::CalibrateOptions::default_cache_dir();
