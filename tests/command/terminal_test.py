@@ -30,9 +30,9 @@ class TerminalTest(CommandTest):
         drawn = re.findall(r"tuning \[[# ]*\] (\d+) %  (\d+) s left at most  "
                            r"(\d+) kernels measured, 0 known, now (\w+)", text)
         self.assertTrue(drawn, text)
-        for share, left_s, count, _ in drawn:
+        for share, left_s, _, _ in drawn:
             self.assertAlmostEqual(float(left_s), 6 * (1 - float(share) / 100), delta=0.6)
-            self.assertGreater(int(count), 0)
+        self.assertGreater(int(drawn[-1][2]), 0)
         self.assertIn("\x1b[K", text.rpartition(", now ")[2])  # erased in the end
 
     def test_nothing_is_drawn_elsewhere(self):
