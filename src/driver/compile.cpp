@@ -59,6 +59,7 @@ std::string spills_in_words(const loop::Program& program, std::string_view assem
 
 rewrite::WinogradOptions winograd_options(const Machine& machine) {
   rewrite::WinogradOptions options;
+  options.threads = machine.threads;
   auto points_to_stream = [&](double weight_bytes, double share_of_bandwidth, double fallback) {
     if (machine.fma_gflops_all <= 0 || machine.dram_gbps_all <= 0) return fallback;
     const double operations = 2;  // with each weight

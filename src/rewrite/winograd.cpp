@@ -11,6 +11,7 @@
 #include "rewrite/remove_dead_nodes.h"
 #include "support/assert.h"
 #include "support/checked.h"
+#include "support/tasks.h"
 
 namespace corf::rewrite {
 using graph::Compute;
@@ -122,13 +123,17 @@ void transform_block(const Taps& w, const WinogradMatrices& matrices, int64_t pl
 }
 
 /// U[a,b,c,o] = sum_ij G[a,i] G[b,j] w[o,c,i,j].
-Tensor transformed_weights(const Tensor& weights, const WinogradMatrices& matrices) {
+Tensor transformed_weights(const Tensor& weights, const WinogradMatrices& matrices, int threads) {
   const int64_t outputs = weights.shape()[0], channels = weights.shape()[1], t = matrices.t;
   Tensor result(DType::kF32, {t, t, channels, outputs});
   const float* const w = weights.data<float>();
-  Taps taps = {};
-  for (int64_t begin = 0; begin < outputs; begin += kOutputs) {
+  // A thread is begun for no less than it transforms in some hundred microseconds.
+  constexpr int64_t kFiltersOfThread = int64_t{1} << 13;
+  threads = static_cast<int>(std::min<int64_t>(threads, outputs * channels / kFiltersOfThread));
+  for_each_task(threads, ceil_div(outputs, kOutputs), [&](size_t block, size_t) {
+    const int64_t begin = static_cast<int64_t>(block) * kOutputs;
     const int64_t count = std::min(kOutputs, outputs - begin);
+    Taps taps = {};
     for (int64_t c = 0; c < channels; ++c) {
       for (int64_t o = 0; o < count; ++o) {
         const float* const own = w + ((begin + o) * channels + c) * kTaps * kTaps;
@@ -137,7 +142,7 @@ Tensor transformed_weights(const Tensor& weights, const WinogradMatrices& matric
       transform_block(taps, matrices, channels * outputs, count,
                       result.data<float>() + c * outputs + begin);
     }
-  }
+  });
   return result;
 }
 
@@ -181,7 +186,7 @@ class ProductSum {
 /// One convolution as the three operators.
 class Expansion {
  public:
-  Expansion(Graph& graph, const Node& node, const Convolution& conv, int m)
+  Expansion(Graph& graph, const Node& node, const Convolution& conv, int m, int threads)
       : graph_(graph),
         node_(node),
         conv_(conv),
@@ -189,6 +194,7 @@ class Expansion {
         matrices_(winograd_matrices(m)),
         m_(m),
         t_(matrices_.t),
+        threads_(threads),
         tile_rows_(ceil_div(conv.shape.height, m)),
         tile_columns_(ceil_div(conv.shape.width, m)) {}
 
@@ -198,8 +204,8 @@ class Expansion {
         graph_.values[node_.inputs[conv_.contraction.weights]].name + ".winograd";
     a_ = graph_.add_constant(node_.name + ".A", float_tensor({m_, t_}, matrices_.a));
     b_ = graph_.add_constant(node_.name + ".B", float_tensor({t_, t_}, matrices_.b));
-    u_ = graph_.add_constant(weights,
-                             transformed_weights(conv_.contraction.weights_tensor, matrices_));
+    u_ = graph_.add_constant(
+        weights, transformed_weights(conv_.contraction.weights_tensor, matrices_, threads_));
     return result(products(tiles(x)));
   }
 
@@ -246,6 +252,7 @@ class Expansion {
   const WinogradShape shape_;
   const WinogradMatrices matrices_;
   int64_t m_, t_;
+  int threads_;
   int64_t tile_rows_, tile_columns_;
   ValueId a_ = -1, b_ = -1, u_ = -1;
 };
@@ -259,7 +266,7 @@ bool rewrite_convolution(Rebuild& rebuild, const Node& old_node, const WinogradO
   const int m = options.output_tile ? options.output_tile(conv->shape)
                                     : default_output_tile(conv->shape, options);
   if (m == 0) return false;
-  rebuild.replace(old_node.outputs[0], Expansion(graph, node, *conv, m).run());
+  rebuild.replace(old_node.outputs[0], Expansion(graph, node, *conv, m, options.threads).run());
   return true;
 }
 

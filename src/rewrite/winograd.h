@@ -34,6 +34,7 @@ struct WinogradOptions {
   Contractions vectors;
   /// Where there is a matrix unit: of convolutions that have channels enough to fill it.
   std::optional<Contractions> matrix_unit;
+  int threads = 1;  // that may transform weights
 };
 
 /// The tile with the least estimated work, where that is less than the direct convolution's; none
