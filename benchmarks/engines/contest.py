@@ -33,7 +33,8 @@ def add_arguments(parser, engines):
     parser.add_argument("--corf", type=pathlib.Path, default=REPOSITORY / "build" / "corf")
     parser.add_argument("--engines", nargs="+", default=engines, choices=[*PLANS, *PEERS])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--isa", choices=["sse2", "avx2", "avx512", "amx"],
+    parser.add_argument("--isa", choices=["sse2", "avx2", "avx2vnni", "avx512", "avx512vnni",
+                                             "amx"],
                         help="of corf's code; the peers choose for themselves")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--min-time", type=float, default=1.0, metavar="SECONDS",

@@ -11,11 +11,24 @@ struct IsaTraits {
   Isa isa = Isa::kSse2;
 
   std::string_view cpu() const {
-    return isa >= Isa::kAvx512 ? "x86-64-v4" : isa == Isa::kAvx2 ? "x86-64-v3" : "x86-64";
+    return isa >= Isa::kAvx512 ? "x86-64-v4" : isa >= Isa::kAvx2 ? "x86-64-v3" : "x86-64";
   }
   /// What the instruction set has beyond the CPU's name.
-  std::string_view features() const { return has_matrix_unit() ? "+amx-tile,+amx-bf16" : ""; }
-  int f32_lanes() const { return isa >= Isa::kAvx512 ? 16 : isa == Isa::kAvx2 ? 8 : 4; }
+  std::string_view features() const {
+    switch (isa) {
+      case Isa::kAvx2Vnni:
+        return "+avxvnni";
+      case Isa::kAvx512Vnni:
+        return "+avx512vnni";
+      case Isa::kAmx:
+        return "+avx512vnni,+amx-tile,+amx-bf16";
+      default:
+        return "";
+    }
+  }
+  /// Products of four bytes by four, added up to an i32 (vpdpbusd).
+  bool has_byte_products() const { return corf::has_byte_products(isa); }
+  int f32_lanes() const { return isa >= Isa::kAvx512 ? 16 : isa >= Isa::kAvx2 ? 8 : 4; }
   bool has_matrix_unit() const { return isa == Isa::kAmx; }
   bool has_fma() const { return isa != Isa::kSse2; }
   /// Rounding instructions (SSE4.1); without them LLVM would call the C library.
@@ -27,7 +40,7 @@ struct IsaTraits {
   /// Whether vectors of elements of this size are loaded under a mask at full speed, and stored
   /// under one at all.
   bool has_masks(int64_t elem_bytes) const {
-    return isa >= Isa::kAvx512 || (isa == Isa::kAvx2 && elem_bytes >= 4);
+    return isa >= Isa::kAvx512 || (isa >= Isa::kAvx2 && elem_bytes >= 4);
   }
 };
 

@@ -1,4 +1,7 @@
+#include <llvm/IR/Instructions.h>
 #include <llvm/IR/Intrinsics.h>
+#include <llvm/IR/IntrinsicsX86.h>
+#include <optional>
 
 #include "codegen/scalar_ops.h"
 #include "codegen/value_types.h"
@@ -15,6 +18,41 @@ using llvm::Intrinsic::ID;
 namespace {
 
 bool is_rounded(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
+
+/// The number that a constant is in all lanes.
+std::optional<double> number_of(Value* value) {
+  auto* constant = llvm::dyn_cast<Constant>(value);
+  if (constant && constant->getType()->isVectorTy()) constant = constant->getSplatValue();
+  auto* number = llvm::dyn_cast_or_null<ConstantFP>(constant);
+  if (!number || !number->getType()->isFloatTy()) return std::nullopt;
+  return number->getValueAPF().convertToFloat();
+}
+
+/// Of min(max(x, low), high), as ScalarOps writes it: a constant and what it is compared with.
+struct Clip {
+  double bound = 0;
+  Value* value = nullptr;
+};
+std::optional<Clip> clip_of(Value* value, llvm::CmpInst::Predicate wanted) {
+  auto* select = llvm::dyn_cast<llvm::SelectInst>(value);
+  auto* wins = select ? llvm::dyn_cast<llvm::FCmpInst>(select->getCondition()) : nullptr;
+  if (!wins || wins->getPredicate() != wanted) return std::nullopt;
+  const std::optional<double> bound = number_of(wins->getOperand(0));
+  if (!bound || select->getTrueValue() != wins->getOperand(0) ||
+      select->getFalseValue() != wins->getOperand(1)) {
+    return std::nullopt;
+  }
+  return Clip{*bound, wins->getOperand(1)};
+}
+
+/// Whether the value is clipped to what the byte type holds (or is NaN).
+bool is_clipped(Value* value, DType to) {
+  const bool is_signed = to == DType::kI8;
+  const auto high = clip_of(value, llvm::CmpInst::FCMP_OLT);
+  if (!high || high->bound > (is_signed ? 127 : 255)) return false;
+  const auto low = clip_of(high->value, llvm::CmpInst::FCMP_OGT);
+  return low && low->bound >= (is_signed ? -128 : 0);
+}
 
 Value* splat_integer(Value* like, int64_t value) {
   return ConstantInt::get(like->getType(), static_cast<uint64_t>(value), true);
@@ -36,6 +74,9 @@ Value* ScalarOps::cast(Value* value, DType from, DType to) {
     if (to == DType::kBool) {
       return builder_.CreateFCmpUNE(value, Constant::getNullValue(value->getType()));
     }
+    if (from == DType::kF32 && (to == DType::kU8 || to == DType::kI8) && is_clipped(value, to)) {
+      if (Value* wide = to_i32(value)) return builder_.CreateTrunc(wide, type);
+    }
     const ID id = is_signed_integer(to) ? llvm::Intrinsic::fptosi_sat : llvm::Intrinsic::fptoui_sat;
     return builder_.CreateIntrinsic(id, {type, value->getType()}, {value});
   }
@@ -49,6 +90,28 @@ Value* ScalarOps::cast(Value* value, DType from, DType to) {
   }
   return is_signed_integer(from) ? builder_.CreateSExtOrTrunc(value, type)
                                  : builder_.CreateZExtOrTrunc(value, type);
+}
+
+/// A vector of f32 within i32 or NaN, of which the smallest i32 becomes, whose bytes but the
+/// highest are zeros; null for numbers of lanes that no instruction takes.
+Value* ScalarOps::to_i32(Value* value) {
+  const int lanes = num_lanes(value->getType());
+  Type* type = with_lanes(builder_.getInt32Ty(), lanes);
+  switch (lanes) {
+    case 16: {
+      constexpr uint32_t kAsTheModeSays = 4;
+      return builder_.CreateIntrinsic(
+          type, llvm::Intrinsic::x86_avx512_mask_cvttps2dq_512,
+          {value, Constant::getNullValue(type), builder_.getInt16(0xffff),
+           builder_.getInt32(kAsTheModeSays)});
+    }
+    case 8:
+      return builder_.CreateIntrinsic(type, llvm::Intrinsic::x86_avx_cvtt_ps2dq_256, {value});
+    case 4:
+      return builder_.CreateIntrinsic(type, llvm::Intrinsic::x86_sse2_cvttps2dq, {value});
+    default:
+      return nullptr;
+  }
 }
 
 Constant* ScalarOps::constant(DType dtype, double f64, int64_t i64) {

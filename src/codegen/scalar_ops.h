@@ -55,6 +55,7 @@ class ScalarOps {
   /// call(a, b) for each active lane.
   llvm::Value* by_lane(llvm::Value* a, llvm::Value* b, int active_lanes,
                        const std::function<llvm::Value*(llvm::Value*, llvm::Value*)>& call);
+  llvm::Value* to_i32(llvm::Value* value);
   llvm::Value* round_to(llvm::Value* value, DType dtype);
   llvm::Value* narrow(llvm::Value* f32, DType dtype);
   llvm::Value* widen(llvm::Value* bits, DType dtype);

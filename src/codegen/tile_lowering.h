@@ -74,6 +74,7 @@ class TileLowering {
   /// buffers, something else that is worth sharing.
   struct SharedKey {
     static constexpr int kSplat = -1, kConjunction = -2, kRepeatedPair = -3;
+    static constexpr int kFourBytes = -4;  // as `active`
     int buffer = 0;
     llvm::Value* base = nullptr;
     int64_t constant = 0;
@@ -100,6 +101,11 @@ class TileLowering {
   bool is_table(loop::Register reg) const;
   bool serves_all_pieces(loop::Register reg);
   std::optional<double> coefficient(loop::Register reg, const Point& point) const;
+  // Sums of products of bytes (tile_bytes.cpp).
+  int byte_axis(const loop::TileUpdate& update, const RegisterState& acc, loop::AxisSet over) const;
+  void accumulate_bytes(const loop::TileUpdate& update, const RegisterState& acc, int axis,
+                        const std::vector<Point>& order, Values& sums);
+  llvm::Value* four_bytes(loop::Register reg, const Point& point, int piece);
   void accumulate_lanes(const loop::TileUpdate& update, llvm::Value*& acc, const Point& point);
 
   // Registers (tile_lowering.cpp).

@@ -165,6 +165,11 @@ void TileLowering::execute(const loop::TileUpdate& update) {
   const AxisSet over = info_.axes_of(update.over), extra_axes = unrolled(over);
   const std::vector<Point> order = update_order(update, acc.axes, extra_axes);
   auto values = std::make_shared<Values>(*acc.values);
+  if (const int axis = byte_axis(update, acc, extra_axes); axis >= 0) {
+    accumulate_bytes(update, acc, axis, order, *values);
+    acc.values = std::move(values);
+    return;
+  }
 
   auto argument = [&](Register reg, const Point& point, int piece) {
     const DType dtype = registers_[static_cast<size_t>(reg)].dtype;

@@ -114,7 +114,7 @@ class NestCycles {
       work.count *= count;
       work.vectors = double(all) / count;
     }
-    work.steps /= work.lane_steps;
+    work.steps /= work.lane_steps * double(schedule_.byte_steps);
     return work;
   }
 

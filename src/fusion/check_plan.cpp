@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "fusion/byte_steps.h"
 #include "fusion/lane_steps.h"
 #include "fusion/matrix.h"
 #include "fusion/resolve.h"
@@ -243,6 +244,7 @@ Status check_nest_schedule(const Nest& nest, const StorageView& storage,
                            const NestSchedule& schedule) {
   CORF_RETURN_IF_ERROR(check_schedule(nest, schedule));
   CORF_RETURN_IF_ERROR(check_matrix(nest, storage, schedule));
+  CORF_RETURN_IF_ERROR(check_byte_steps(nest, storage, schedule));
   return check_lane_steps(nest, storage, schedule);
 }
 

@@ -220,13 +220,22 @@ int addition_to_sum(const Nest& nest) {
       return -1;
     }
     const NestOp& other = nest.ops[op.args[op.args[0] == nest.reduce_op ? 1 : 0]];
-    if (!is_loaded_once(other) || other.dtype != op.dtype || !is_float(op.dtype)) return -1;
+    if (!is_loaded_once(other) || other.dtype != op.dtype) return -1;
+    if (!is_float(op.dtype) && op.dtype != DType::kI32) return -1;
     addition = number;
   }
   for (const Nest::Store& store : nest.stores) {
     if (store.op == nest.reduce_op) return -1;
   }
   return addition;
+}
+
+/// A factor of a product: bytes may be widened on their way.
+const NestOp& factor_load(const Nest& nest, int factor) {
+  const NestOp& op = nest.ops[factor];
+  if (op.kind != NestOp::Kind::kApply || op.op != graph::ScalarOp::kCast) return op;
+  const NestOp& source = nest.ops[op.args[0]];
+  return source.kind == NestOp::Kind::kLoad && size_bytes(source.dtype) == 1 ? source : op;
 }
 
 }  // namespace
@@ -237,7 +246,7 @@ std::optional<Contraction> find_contraction(const Nest& nest) {
   if (product.kind != NestOp::Kind::kApply || product.op != graph::ScalarOp::kMul) {
     return std::nullopt;
   }
-  const NestOp &lhs = nest.ops[product.args[0]], &rhs = nest.ops[product.args[1]];
+  const NestOp &lhs = factor_load(nest, product.args[0]), &rhs = factor_load(nest, product.args[1]);
   if (lhs.kind != NestOp::Kind::kLoad || rhs.kind != NestOp::Kind::kLoad) return std::nullopt;
   return Contraction{{lhs.access, rhs.access}, addition_to_sum(nest)};
 }

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <set>
 
+#include "fusion/byte_steps.h"
 #include "fusion/storage.h"
 #include "support/checked.h"
 
@@ -316,8 +317,10 @@ void spread_over_cache_sets(Shape& extents, const DimOrder& order, DType dtype) 
 
 int summed_dimension(const Compute& compute, const graph::Operand& operand) {
   const std::vector<index::Axis>& axes = compute.space.axes;
+  // Instructions take four bytes side by side.
+  const int64_t least = compute.body.result_dtype() == DType::kI32 ? kByteSteps : kManyChannels;
   for (int axis = compute.space.num_parallel(); axis < static_cast<int>(axes.size()); ++axis) {
-    if (axes[axis].extent < kManyChannels) continue;
+    if (axes[axis].extent < least) continue;
     for (size_t d = 0; d < operand.map.exprs.size(); ++d) {
       if (operand.map.exprs[d].is_variable(axis)) return static_cast<int>(d);
     }

@@ -148,7 +148,7 @@ Status check_tile(const Nest& nest, const NestSchedule& schedule) {
   constexpr int64_t kMostPoints = 65536, kMostExtent = 4096;
   constexpr int64_t kMostCount = int64_t{1} << 31, kMostPartitions = 65536;
   if (schedule.vector_tile < 1 || schedule.reduction_unroll < 1 || schedule.partitions < 1 ||
-      schedule.lane_steps < 1) {
+      schedule.lane_steps < 1 || schedule.byte_steps < 1) {
     return misfit("extents and counts must be positive");
   }
   if (schedule.partitions > kMostPartitions || schedule.block_tiles > kMostCount) {

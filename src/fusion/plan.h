@@ -23,6 +23,8 @@ struct NestSchedule {
   /// Steps of the innermost reduction loop that a vector takes at once, [lane][step]
   /// (fusion/lane_steps.h): where the vector axis alone leaves lanes empty.
   int64_t lane_steps = 1;
+  /// Steps of the innermost reduction loop that one instruction adds up (fusion/byte_steps.h).
+  int64_t byte_steps = 1;
   struct TiledAxis {
     int axis = 0;
     int64_t extent = 1;

@@ -60,10 +60,12 @@ std::string print_schedule(const ScheduledNest& scheduled) {
     tile.push_back(fmt::format("{} {}", axis_name(nest, tiled.axis), tiled.extent));
   }
   return fmt::format(
-      "  schedule {}vector {} {}{} tile {} unroll {} reduce {} steps {} prefetch {} order {} block "
+      "  schedule {}vector {} {}{}{} tile {} unroll {} reduce {} steps {} prefetch {} order {} "
+      "block "
       "{} {} split {} {}\n",
       s.matrix ? fmt::format("matrix {} ", s.matrix) : "", axis_name(nest, s.vector_axis),
       s.vector_tile, s.lane_steps > 1 ? fmt::format(" beside {}", s.lane_steps) : "",
+      s.byte_steps > 1 ? fmt::format(" bytes {}", s.byte_steps) : "",
       tile.empty() ? "-" : fmt::format("{}", fmt::join(tile, ", ")),
       axis_list(nest, s.unrolled_reductions), axis_list(nest, s.reduction_order),
       s.reduction_unroll, to_string(s.prefetch), axis_list(nest, s.parallel_order),
@@ -252,6 +254,7 @@ class PlanParser {
     s.vector_axis = optional_axis(nest);
     s.vector_tile = scanner_.integer("lanes");
     if (scanner_.accept("beside")) s.lane_steps = scanner_.integer("steps");
+    if (scanner_.accept("bytes")) s.byte_steps = scanner_.integer("steps");
     scanner_.expect("tile");
     if (!scanner_.accept("-")) {
       do {

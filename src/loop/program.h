@@ -82,8 +82,10 @@ struct TileAccumulator {
 };
 /// acc = combine(acc, a), or acc + a * b when b is given (kSum only). Repeated over the axes
 /// `over`, in ascending order, whether or not an argument varies along them: a sum over n points of
-/// one value is n times that value. The accumulator has none of them; an axis that an argument has
-/// is the accumulator's or one of them. Where a factor is a table, its zeros are skipped.
+/// one value is n times that value. Arguments of narrower types become numbers of the accumulator's
+/// type first: an i32 takes products of bytes, each exact. The accumulator has none of them; an
+/// axis that an argument has is the accumulator's or one of them. Where a factor is a table, its
+/// zeros are skipped.
 struct TileUpdate {
   Register acc = 0;
   Reduction reduction = Reduction::kSum;

@@ -32,7 +32,7 @@ PackedOperand::PackedOperand(const fusion::Nest& nest, const fusion::NestSchedul
     unrolled_steps_ *= nest.axes[axis].extent;
   }
   for (int axis : inner_) inner_size_ *= nest.axes[axis].extent;
-  if (!inner_.empty()) lane_steps_ = schedule.lane_steps;
+  if (!inner_.empty()) lane_steps_ = std::max(schedule.lane_steps, schedule.byte_steps);
   std::string key = std::to_string(access_.root) + "/" + std::to_string(vector_tile_) + "/" +
                     std::to_string(nest.axes[vector_axis_].extent) + "/" +
                     std::to_string(lane_steps_);

@@ -9,7 +9,7 @@ namespace corf::lower {
 /// A constant operand rearranged into the order in which its kernel reads it:
 /// [other parallel axes][tile of the vector axis][reduction axes][lane], the last tile as long as
 /// what is left, or, where lanes are summed up, filled with zeros. With lane steps the last of the
-/// reduction axes is cut: [its blocks][lane][step].
+/// reduction axes is cut: [its blocks][lane][step]. So it is with steps of bytes.
 class PackedOperand {
  public:
   PackedOperand(const fusion::Nest& nest, const fusion::NestSchedule& schedule, int load,

@@ -193,6 +193,7 @@ int64_t TileEmitter::reduction_extent(int axis) const {
 
 int64_t TileEmitter::reduction_step(int axis) const {
   if (is_beside(axis)) return part_->lane_steps;
+  if (takes_bytes(axis)) return schedule_.byte_steps;
   return axis == schedule_.vector_axis ? schedule_.vector_tile : 1;
 }
 
@@ -270,6 +271,7 @@ void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
   const int64_t step = reduction_step(axis);
   Expr lane = lanes && lane_variable_ >= 0 ? Expr::variable(lane_variable_) : Expr(0);
   if (is_beside(axis)) lane = mod(Expr::variable(lane_variable_), Expr(step));
+  if (takes_bytes(axis)) lane = Expr::variable(byte_variable_);
   const int64_t whole = extent / step * step;
   const Expr end = in_part && !part_->equal ? part_->range.end - origin : Expr(whole);
   auto scoped = [&](const std::function<void()>& emit_body) {
@@ -291,7 +293,7 @@ void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
     const bool known = lo.is_constant() && hi.is_constant();
     loop.unroll = innermost && known ? schedule_.reduction_unroll : 1;
     const Expr first = origin + start + Expr::variable(loop.var);
-    if (is_beside(axis)) first_beside_ = first;
+    if (is_beside(axis) || takes_bytes(axis)) first_beside_ = first;
     if (lanes) base_[axis] = first;
     point_[axis] = first + lane;
     scoped([&] { reduction_loops(level + 1, loop.body); });
@@ -334,6 +336,7 @@ std::vector<int> TileEmitter::summed_variables() const {
   for (int axis : schedule_.unrolled_reductions) {
     if (tile_axis_[axis] >= 0) summed.push_back(tile_axis_[axis]);
   }
+  if (schedule_.byte_steps > 1) summed.push_back(byte_variable_);
   return summed;
 }
 
@@ -343,6 +346,13 @@ void TileEmitter::update(std::vector<TileStmt>& out) {
   const loop::Reduction reduction = reduction_of(nest_.combiner);
   if (is_arg()) {
     update_arg(out);
+    return;
+  }
+  if (schedule_.byte_steps > 1) {
+    // The update widens the bytes.
+    const auto bytes = [&](int factor) { return emit(nest_.ops[factor].args[0], out); };
+    const Register a = bytes(body.args[0]), b = bytes(body.args[1]);
+    out.push_back(loop::TileUpdate{accumulator_, reduction, a, b, summed_variables()});
     return;
   }
   const bool product = nest_.combiner == Combiner::kSum && !limit_ && is_float(body.dtype) &&

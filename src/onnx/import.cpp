@@ -278,6 +278,7 @@ Status Importer::check_sizes(const NodeImport& context, size_t first_node,
 
 Result<bool> Importer::fold(NodeImport& context, size_t first_node, size_t first_value) {
   if (context.has_imported_bodies()) return false;  // node by node, they may read other values
+  if (context.is_left_to_rewriting()) return false;
   for (int i = 0; i < context.num_inputs(); ++i) {
     if (context.has(i) && context.known(context.input(i)) == nullptr) return false;
   }

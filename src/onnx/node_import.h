@@ -93,6 +93,9 @@ class NodeImport {
   void import_bodies_with(BodyImport import) { body_import_ = std::move(import); }
   /// Whether a graph's node is part of a body, and has been named.
   bool is_of_body(size_t node) const;
+  /// The node is imported as it is though all of its inputs are known: rewriting looks at it first.
+  void leave_to_rewriting() { is_left_to_rewriting_ = true; }
+  bool is_left_to_rewriting() const { return is_left_to_rewriting_; }
   bool has_imported_bodies() const { return !bodies_.empty(); }
 
   int num_outputs() const { return proto_.output_size(); }
@@ -132,6 +135,7 @@ class NodeImport {
   std::function<void(ValueId)> await_;
   std::vector<std::pair<size_t, size_t>> bodies_;  // ranges of the graph's nodes
   bool is_speculative_ = false;
+  bool is_left_to_rewriting_ = false;
 };
 
 /// Inputs of the graph that a value follows from.

@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include "graph/evaluate.h"
+#include "rewrite/quantization.h"
 #include "rewrite/rebuild.h"
 #include "rewrite/remove_dead_nodes.h"
+#include "rewrite/simplify_bodies.h"
 #include "rewrite/structure.h"
 #include "support/checked.h"
 
@@ -83,7 +85,16 @@ bool is_worth_folding(const Graph& graph, const Node& node, const std::vector<bo
 
 }  // namespace
 
-Result<Graph> fold_constants(const Graph& graph) {
+namespace {
+
+/// The node as it would read the new values.
+Node mapped_node(const Rebuild& rebuild, const Node& node) {
+  Node result = node;
+  result.inputs = rebuild.mapped(node.inputs);
+  return result;
+}
+
+Graph fold(const Graph& graph, bool dequantizations) {
   const std::vector<bool> by_routine = read_by_routines(graph);
   int64_t left_bytes = total_limit(graph);
   Graph folded = rebuild(graph, [&](Rebuild& rebuild, const Node& node) {
@@ -93,6 +104,9 @@ Result<Graph> fold_constants(const Graph& graph) {
       const Tensor* tensor = constant_tensor(rebuild.graph(), rebuild.mapped(input));
       if (!tensor) return false;
       inputs.push_back(*tensor);
+    }
+    if (!dequantizations && dequantizes_constant(rebuild.graph(), mapped_node(rebuild, node))) {
+      return false;
     }
     // A reshaped constant shares its bytes.
     const auto* view = std::get_if<graph::View>(&node.op);
@@ -116,6 +130,20 @@ Result<Graph> fold_constants(const Graph& graph) {
     return true;
   });
   return without_dead_nodes(folded);
+}
+
+}  // namespace
+
+Result<Graph> fold_constants(const Graph& graph) { return fold(graph, true); }
+
+Result<Graph> fold_all_but_dequantizations(const Graph& graph) { return fold(graph, false); }
+
+Result<Graph> fold_dequantizations(const Graph& graph) {
+  const bool any = std::any_of(graph.nodes.begin(), graph.nodes.end(),
+                               [&](const Node& node) { return dequantizes_constant(graph, node); });
+  if (!any) return graph;
+  CORF_ASSIGN(Graph folded, fold_constants(graph));
+  return simplify_bodies(folded);
 }
 
 }  // namespace corf::rewrite

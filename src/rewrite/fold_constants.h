@@ -27,5 +27,9 @@ struct FoldLimits {
 /// what is beyond the limits, and opaque routines without a reference.
 /// Test: tests/rewrite/fold_constants_test.cpp
 Result<graph::Graph> fold_constants(const graph::Graph& graph);
+/// The same without what dequantises constant bytes, which products of integers read as they are.
+Result<graph::Graph> fold_all_but_dequantizations(const graph::Graph& graph);
+/// What that has left.
+Result<graph::Graph> fold_dequantizations(const graph::Graph& graph);
 
 }  // namespace corf::rewrite

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "graph/scalar_cost.h"
+#include "rewrite/quantization.h"
 #include "rewrite/rebuild.h"
 #include "rewrite/simplify_bodies.h"
 #include "rewrite/simplify_body.h"
@@ -101,6 +102,19 @@ bool is_epilogue(const Graph& graph, const Node& node, const Compute& compute) {
   return false;
 }
 
+/// Computed in each of its readers: they read bytes then.
+bool is_dequantization(const Graph& graph, ValueId value) {
+  return match_dequantization(graph, graph.producer(value)).has_value();
+}
+
+bool continues_integer_sum(const Graph& graph, const Node& node) {
+  return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId input) {
+    const Compute* source = producing_compute(graph, input);
+    return source && source->combiner == graph::Combiner::kSum &&
+           source->body.result_dtype() == DType::kI32;
+  });
+}
+
 bool merge_one(Rebuild& rebuild, Compute& consumer, std::vector<ValueId>& inputs, std::string& name,
                std::string& origin, const Demand& demand) {
   const Graph& graph = rebuild.graph();
@@ -108,12 +122,18 @@ bool merge_one(Rebuild& rebuild, Compute& consumer, std::vector<ValueId>& inputs
     const ValueId input = inputs[i];
     const Compute* producer = producing_compute(graph, input);
     if (!producer || !is_elementwise(*producer) || consumer.operands[i].guarded ||
-        rebuild.num_readers(input) != 1 || std::count(inputs.begin(), inputs.end(), input) != 1 ||
+        (rebuild.num_readers(input) != 1 && !is_dequantization(graph, input)) ||
+        std::count(inputs.begin(), inputs.end(), input) != 1 ||
         consumer.space.num_points() > producer->space.num_points()) {
       continue;
     }
     const Node& node = graph.producer(input);
     if (consumer.combiner != graph::Combiner::kNone && is_epilogue(graph, node, *producer)) {
+      continue;
+    }
+    // What makes bytes of sums of bytes stays with them, even where a view of it is read.
+    if (!reads_own_point(consumer.operands[i], graph.values[input].shape, consumer.space) &&
+        continues_integer_sum(graph, node)) {
       continue;
     }
     std::optional<Compute> merged = with_producer(consumer, static_cast<int>(i), *producer);

@@ -5,18 +5,22 @@
 #include <fmt/format.h>
 
 #include "graph/text.h"
+#include "rewrite/byte_tables.h"
+#include "rewrite/cancel_quantizations.h"
 #include "rewrite/divide_after_products.h"
 #include "rewrite/eliminate_common_subexpressions.h"
 #include "rewrite/fold_batch_norm.h"
 #include "rewrite/fold_constants.h"
 #include "rewrite/fold_empty_values.h"
 #include "rewrite/fold_views_into_operands.h"
+#include "rewrite/integer_contractions.h"
 #include "rewrite/merge_branches.h"
 #include "rewrite/merge_elementwise.h"
 #include "rewrite/merge_views.h"
 #include "rewrite/multiply_by_inverse_roots.h"
 #include "rewrite/remove_dead_nodes.h"
 #include "rewrite/remove_identities.h"
+#include "rewrite/requantize.h"
 #include "rewrite/simplify_bodies.h"
 #include "rewrite/sum_rows_first.h"
 #include "rewrite/widen_halves.h"
@@ -32,12 +36,16 @@ const std::vector<Pass>& passes() {
       {"remove_dead_nodes", remove_dead_nodes},
       // First, so that no other pass meets a half inside of the graph.
       {"widen_halves", widen_halves},
-      {"fold_constants", fold_constants},
+      // Weights stay bytes until products of integers have been found.
+      {"fold_constants", fold_all_but_dequantizations},
       {"simplify_bodies", simplify_bodies},
       {"remove_identities", remove_identities},
       {"merge_views", merge_views},
       {"fold_views_into_operands", fold_views_into_operands},
       {"eliminate_common_subexpressions", eliminate_common_subexpressions},
+      {"cancel_quantizations", cancel_quantizations},
+      {"integer_contractions", integer_contractions},
+      {"fold_dequantizations", fold_dequantizations},
       // While a batch-norm is a node of its own.
       {"fold_batch_norm", fold_batch_norm},
       // While a sum is a node of its own.
@@ -45,6 +53,8 @@ const std::vector<Pass>& passes() {
       {"multiply_by_inverse_roots", multiply_by_inverse_roots},
       {"divide_after_products", divide_after_products},
       {"merge_elementwise", merge_elementwise},
+      {"requantize", requantize},
+      {"byte_tables", byte_tables},
       {"remove_identities", remove_identities},
       {"eliminate_common_subexpressions", eliminate_common_subexpressions},
       {"sum_rows_first", sum_rows_first},

@@ -98,7 +98,10 @@ class LoopChooser : ScheduleStep {
     const auto roles = factors();
     if (v < 0 || nest_.axes[v].reduction || !roles) return;
     const int along = roles->along;
-    if (!is_packed(nest_, storage_, along, v) || schedule_.lane_steps > 1) return;
+    if (!is_packed(nest_, storage_, along, v) || schedule_.lane_steps > 1 ||
+        schedule_.byte_steps > 1) {
+      return;
+    }
     double tiles = 1;  // that share a panel
     const auto& order = schedule_.parallel_order;
     for (size_t i = order.size(); i-- > 0 && order[i] != v;) {

@@ -3,6 +3,7 @@
 #include <limits>
 #include <optional>
 
+#include "fusion/byte_steps.h"
 #include "fusion/lane_steps.h"
 #include "graph/scalar_cost.h"
 #include "search/schedule_step.h"
@@ -321,6 +322,10 @@ class TileChooser : ScheduleStep {
         }
       }
     };
+    const std::vector<int> reductions = ordered_reductions();
+    const bool bytes = !reductions.empty() && schedule_.unrolled_reductions.empty() &&
+                       fusion::takes_byte_steps(nest_, storage_, v, reductions.back());
+    if (bytes) schedule_.byte_steps = fusion::kByteSteps;
     const int64_t most_steps = points > 1 && may_take_steps(v) ? fusion::kLaneSteps : 1;
     for (int64_t steps = 1; steps <= most_steps; ++steps) {
       const int64_t most = std::min<int64_t>(vector_ops(extent(v) * steps), 12);
@@ -365,7 +370,7 @@ class TileChooser : ScheduleStep {
   double outer_product_cost(const OuterProductTile& tile, int p, int q) const {
     const auto steps = double(tile.lane_steps);
     const int64_t all_vectors = vector_ops(extent(schedule_.vector_axis) * tile.lane_steps);
-    const double k = reduction_points() / steps;
+    const double k = reduction_points() / steps / double(schedule_.byte_steps);
     const double panel_bytes = k * double(tile.vectors * machine_.vector_bytes());
     // A panel that does not stay in the first level is read from the second by every tile.
     const double far_load = panel_bytes > double(machine_.l1_bytes) / 2 ? 0.3 : 0;
@@ -377,7 +382,7 @@ class TileChooser : ScheduleStep {
           const double loads = double(vectors + rows * outer);
           // Eight independent sums hide the latency of an FMA at two a cycle.
           // As many loads as FMAs keep the two from overlapping fully.
-          double per_step = std::max({fmas, 1.12 * loads, 8.0}) + 0.05 * loads;
+          double per_step = std::max({fmas * product_slots(), 1.12 * loads, 8.0}) + 0.05 * loads;
           per_step += far_load * double(vectors);
           double stores = p >= 0 ? store_slots(vectors, rows) * double(outer) : fmas;
           stores /= steps;
@@ -389,6 +394,10 @@ class TileChooser : ScheduleStep {
     });
     return cost / balance_with(tile, p, q);
   }
+
+  /// Of a product with its addition, in those of an f32's. Where CPUs do products of bytes twice as
+  /// fast, loads bind; where they do not, tiles that load little are as good as others.
+  double product_slots() const { return schedule_.byte_steps > 1 ? 0.5 : 1; }
 
   /// Where memory runs along axis p the tile is transposed in registers.
   int64_t count_transposed_stores(int p) const {

@@ -113,7 +113,8 @@ std::string calibration_file(const Machine& machine, const std::string& cache_di
       cpu += '_';
     }
   }
-  return cache_dir + "/calibration-" + cpu + "-" + std::string(to_string(machine.isa)) + "-" +
+  return cache_dir + "/calibration-" + cpu + "-" +
+         std::string(to_string(without_byte_products(machine.isa))) + "-" +
          std::to_string(machine.threads) + ".json";
 }
 

@@ -142,8 +142,10 @@ CalibrationKernels calibration_kernels(Isa isa) {
       return {multiply_add_avx512, 2 * 16 * kAccumulators512, sum_avx512, multiply_matrices_amx,
               kProductsAmx};
     case Isa::kAvx512:
+    case Isa::kAvx512Vnni:
       return {multiply_add_avx512, 2 * 16 * kAccumulators512, sum_avx512};
     case Isa::kAvx2:
+    case Isa::kAvx2Vnni:
       return {multiply_add_avx2, 2 * 8 * kAccumulators256, sum_avx2};
     case Isa::kSse2:
       break;

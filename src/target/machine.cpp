@@ -42,14 +42,19 @@ Isa detect_best_isa() {
   const CpuidRegisters extended = cpuid(7);
   const bool avx2 = bit(extended.ebx, 5);
   if (!avx2 || (state & kYmmState) != kYmmState) return Isa::kSse2;
+  const bool avx_vnni = bit(cpuid(7, 1).eax, 4);
   const bool f = bit(extended.ebx, 16), dq = bit(extended.ebx, 17), bw = bit(extended.ebx, 30),
              vl = bit(extended.ebx, 31);
-  if (!f || !dq || !bw || !vl || (state & kZmmState) != kZmmState) return Isa::kAvx2;
+  if (!f || !dq || !bw || !vl || (state & kZmmState) != kZmmState) {
+    return avx_vnni ? Isa::kAvx2Vnni : Isa::kAvx2;
+  }
+  const bool has_avx512_vnni = bit(extended.ecx, 11);
   const bool tiles = bit(extended.edx, 24), bf16 = bit(extended.edx, 22);
-  if (tiles && bf16 && (state & kTileState) == kTileState && may_use_matrix_unit()) {
+  if (tiles && bf16 && has_avx512_vnni && (state & kTileState) == kTileState &&
+      may_use_matrix_unit()) {
     return Isa::kAmx;
   }
-  return Isa::kAvx512;
+  return has_avx512_vnni ? Isa::kAvx512Vnni : Isa::kAvx512;
 }
 
 std::string cpu_brand() {
@@ -93,8 +98,12 @@ std::string_view to_string(Isa isa) {
       return "sse2";
     case Isa::kAvx2:
       return "avx2";
+    case Isa::kAvx2Vnni:
+      return "avx2vnni";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvx512Vnni:
+      return "avx512vnni";
     case Isa::kAmx:
       return "amx";
   }
@@ -113,7 +122,12 @@ Isa best_isa() {
   return best;
 }
 
-bool has_isa(Isa isa) { return isa <= best_isa(); }
+bool has_isa(Isa isa) {
+  // Beside the widest: a CPU with the wide vectors need not have the narrow products of bytes.
+  static const bool has_avx_vnni = bit(cpuid(7, 1).eax, 4);
+  if (isa == Isa::kAvx2Vnni && !has_avx_vnni) return false;
+  return isa <= best_isa();
+}
 
 double Machine::cycle_ns() const { return 4.0 * double(f32_lanes()) / fma_gflops_core; }
 

@@ -7,13 +7,25 @@
 
 namespace corf {
 
-/// kAmx: kAvx512 and a matrix unit for bfloat16, with which products of f32 factors are taken in
-/// three parts each (fusion/matrix.h).
-enum class Isa : uint8_t { kSse2, kAvx2, kAvx512, kAmx };
-constexpr Isa kIsas[] = {Isa::kSse2, Isa::kAvx2, Isa::kAvx512, Isa::kAmx};
+/// The vnni sets multiply four bytes by four and add them up in one instruction. kAmx: kAvx512Vnni
+/// and a matrix unit for bfloat16, with which products of f32 factors are taken in three parts each
+/// (fusion/matrix.h).
+enum class Isa : uint8_t { kSse2, kAvx2, kAvx2Vnni, kAvx512, kAvx512Vnni, kAmx };
+constexpr Isa kIsas[] = {Isa::kSse2,   Isa::kAvx2,       Isa::kAvx2Vnni,
+                         Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAmx};
 
-std::string_view to_string(Isa isa);  // "sse2", "avx2", "avx512", "amx"
+/// "sse2", "avx2", "avx2vnni", "avx512", "avx512vnni", "amx"
+std::string_view to_string(Isa isa);
 std::optional<Isa> parse_isa(std::string_view text);
+/// Whether the instruction set has products of bytes.
+constexpr bool has_byte_products(Isa isa) {
+  return isa == Isa::kAvx2Vnni || isa >= Isa::kAvx512Vnni;
+}
+/// That without products of bytes: f32 code is the same.
+constexpr Isa without_byte_products(Isa isa) {
+  if (isa == Isa::kAvx2Vnni) return Isa::kAvx2;
+  return isa == Isa::kAvx512Vnni ? Isa::kAvx512 : isa;
+}
 /// The widest that CPU and operating system offer (avx512 needs f, bw, dq, vl; avx2 needs fma).
 /// Asks the operating system to let this process use the matrix unit where there is one.
 Isa best_isa();
@@ -26,10 +38,11 @@ struct Machine {
   int64_t l1_bytes = 32 << 10, l2_bytes = 1 << 20, l3_bytes = 8 << 20;  // of a core; l3 shared
   std::string cpu_name;
 
-  int vector_bytes() const { return isa >= Isa::kAvx512 ? 64 : isa == Isa::kAvx2 ? 32 : 16; }
+  int vector_bytes() const { return isa >= Isa::kAvx512 ? 64 : isa >= Isa::kAvx2 ? 32 : 16; }
   int num_vector_registers() const { return isa >= Isa::kAvx512 ? 32 : 16; }
   int f32_lanes() const { return vector_bytes() / 4; }
   bool has_matrix_unit() const { return isa == Isa::kAmx; }
+  bool has_byte_products() const { return corf::has_byte_products(isa); }
 
   // Measured by calibrate(): one core alone, and `threads` cores together.
   double fma_gflops_core = 0, fma_gflops_all = 0;

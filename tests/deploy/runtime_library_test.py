@@ -32,6 +32,8 @@ def instruction_sets():
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         flags = set(re.search("^flags.*", file.read(), re.MULTILINE)[0].split())
     needed = {"sse2": {"sse2"}, "avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512vl"},
+              "avx2vnni": {"avx2", "fma", "avx_vnni"},
+              "avx512vnni": {"avx512f", "avx512vl", "avx512_vnni"},
               "amx": {"amx_tile", "amx_bf16"}}
     return [isa for isa, needs in needed.items() if needs <= flags]
 

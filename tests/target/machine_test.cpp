@@ -41,7 +41,11 @@ TEST(Isa, BestIsWhatTheKernelLists) {
   EXPECT_EQ(has_isa(Isa::kAvx2), avx2);
   EXPECT_TRUE(has_isa(Isa::kSse2));
   if (has_isa(Isa::kAmx)) return;
-  EXPECT_EQ(best_isa(), avx512 ? Isa::kAvx512 : avx2 ? Isa::kAvx2 : Isa::kSse2);
+  EXPECT_EQ(has_isa(Isa::kAvx2Vnni), avx2 && has("avx_vnni"));
+  EXPECT_EQ(has_isa(Isa::kAvx512Vnni), avx512 && has("avx512_vnni"));
+  EXPECT_EQ(without_byte_products(best_isa()), avx512 ? Isa::kAvx512
+                                               : avx2 ? Isa::kAvx2
+                                                      : Isa::kSse2);
 }
 
 TEST(Machine, DescribesTheIsaAskedFor) {
