@@ -22,6 +22,9 @@ double ns_since(Clock::time_point start) {
   return std::chrono::duration<double, std::nano>(Clock::now() - start).count();
 }
 
+constexpr int64_t kPageBytes = 4096;
+constexpr int64_t kMostBytes = int64_t{1} << 50;  // more than there is, and 1,024 times it fits
+
 constexpr int kNanByte = 0xff;  // four or eight of them are a NaN
 
 bool guard_pages_by_environment() {
@@ -42,11 +45,13 @@ struct ResolvedStep {
 };
 
 /// Memory of one run and the addresses of every step's buffers in it. Those of the caller's arrays
-/// are filled in when the run starts.
+/// are filled in when the run starts, those in the arena where that has moved since the last one.
 struct RunMemory {
-  Pages arena;
-  std::vector<Pages> guarded;  // with guard pages: one for each buffer instead of the arena
-  std::vector<Pages> scratch;  // of each worker
+  Pages pages;  // the team's while it runs: the arena, then the scratch memory of each worker
+  std::byte* arena = nullptr;
+  std::vector<std::byte*> scratch;        // of each worker
+  std::vector<Pages> guarded;             // with guard pages: one for each buffer, and
+  std::vector<Pages> guarded_scratch;     // one for each worker
   std::vector<PreparedRoutine> routines;  // they have memory of their own
   std::vector<void*> pointers;
 };
@@ -100,7 +105,8 @@ struct Executable::State {
   std::byte* unguarded_constant(const BufferPlace& place);
   Result<std::unique_ptr<RunMemory>> make_memory();
   Status prepare_routines(RunMemory& memory) const;
-  Status add_scratch(RunMemory& memory, int workers) const;
+  Status guard_scratch(RunMemory& memory, int workers) const;
+  Status find_room(RunMemory& memory, int workers) const;
   Result<std::unique_ptr<RunMemory>> take_memory(int workers);
   void give_back(std::unique_ptr<RunMemory> memory);
   Status run(Crew& crew, std::span<const void* const> inputs, std::span<void* const> outputs,
@@ -156,7 +162,7 @@ void Run::run_step(const ResolvedStep& step, const Worker& worker) {
   const int64_t partitions = step.kernel->partitions, workers = worker.count;
   // A single one is worker 0's.
   const int64_t end = ceil_div(partitions * (worker.number + 1), workers);
-  std::byte* own_scratch = memory.scratch[worker.number].data();
+  std::byte* own_scratch = memory.scratch[worker.number];
   for (int64_t p = ceil_div(partitions * worker.number, workers); p < end; ++p) {
     if (scratch_nan_bytes > 0) std::memset(own_scratch, kNanByte, scratch_nan_bytes);
     step.function(&kernel_context(), pointers, step.kernel->params.data(), p, own_scratch);
@@ -290,8 +296,6 @@ Result<std::unique_ptr<RunMemory>> Executable::State::make_memory() {
       }
       memory->guarded.push_back(std::move(pages));
     }
-  } else {
-    CORF_ASSIGN(memory->arena, map_pages(spec.arena_bytes));
   }
   for (const int buffer : buffer_of_pointer) {
     const BufferPlace& place = spec.buffers[buffer];
@@ -300,8 +304,6 @@ Result<std::unique_ptr<RunMemory>> Executable::State::make_memory() {
       address = constant(buffer);
     } else if (guard_pages) {
       address = memory->guarded[buffer].data();
-    } else if (place.kind == BufferPlace::Kind::kArena) {
-      address = memory->arena.data() + place.offset_bytes;
     }
     memory->pointers.push_back(address);
   }
@@ -329,11 +331,32 @@ Status Executable::State::prepare_routines(RunMemory& memory) const {
   return {};
 }
 
-Status Executable::State::add_scratch(RunMemory& memory, int workers) const {
-  while (static_cast<int>(memory.scratch.size()) < workers) {
-    const int64_t size = round_up(std::min(spec.scratch_bytes, INT64_MAX / 2), kBufferAlignment);
-    CORF_ASSIGN(Pages pages, guard_pages ? map_guarded_pages(size) : map_pages(size));
-    memory.scratch.push_back(std::move(pages));
+Status Executable::State::guard_scratch(RunMemory& memory, int workers) const {
+  const int64_t size_bytes = round_up(std::min(spec.scratch_bytes, kMostBytes), kBufferAlignment);
+  while (static_cast<int>(memory.guarded_scratch.size()) < workers) {
+    CORF_ASSIGN(Pages pages, map_guarded_pages(size_bytes));
+    memory.scratch.push_back(pages.data());
+    memory.guarded_scratch.push_back(std::move(pages));
+  }
+  return {};
+}
+
+/// The arena and the workers' scratch memory, each at the beginning of a page.
+Status Executable::State::find_room(RunMemory& memory, int workers) const {
+  const int64_t arena_bytes = round_up(std::min(spec.arena_bytes, kMostBytes), kPageBytes);
+  const int64_t scratch_bytes = round_up(std::min(spec.scratch_bytes, kMostBytes), kPageBytes);
+  CORF_ASSIGN(memory.pages, team->memory().take(arena_bytes + workers * scratch_bytes));
+  std::byte* const base = memory.pages.data();
+  memory.scratch.clear();
+  for (int worker = 0; worker < workers; ++worker) {
+    memory.scratch.push_back(base + arena_bytes + worker * scratch_bytes);
+  }
+  if (base == memory.arena) return {};
+  memory.arena = base;
+  for (size_t i = 0; i < buffer_of_pointer.size(); ++i) {
+    const BufferPlace& place = spec.buffers[buffer_of_pointer[i]];
+    if (place.kind != BufferPlace::Kind::kArena) continue;
+    memory.pointers[i] = base + place.offset_bytes;
   }
   return {};
 }
@@ -350,11 +373,12 @@ Result<std::unique_ptr<RunMemory>> Executable::State::take_memory(int workers) {
   if (memory == nullptr) {
     CORF_ASSIGN(memory, make_memory());
   }
-  CORF_RETURN_IF_ERROR(add_scratch(*memory, workers));
+  CORF_RETURN_IF_ERROR(guard_pages ? guard_scratch(*memory, workers) : find_room(*memory, workers));
   return memory;
 }
 
 void Executable::State::give_back(std::unique_ptr<RunMemory> memory) {
+  if (!guard_pages) team->memory().give_back(std::move(memory->pages));
   const std::lock_guard lock(pool_mutex);
   pool.push_back(std::move(memory));
 }

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <mutex>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -51,6 +52,25 @@ Result<Pages> map_pages(int64_t size_bytes) {
   }
   pages.data_ = reinterpret_cast<std::byte*>(address);
   return pages;
+}
+
+Result<Pages> PagesPool::take(int64_t size_bytes) {
+  Pages pages;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!free_.empty()) {
+      pages = std::move(free_.back());
+      free_.pop_back();
+    }
+  }
+  if (pages.capacity_bytes() >= size_bytes) return pages;
+  pages = Pages();  // before there are larger ones
+  return map_pages(size_bytes);
+}
+
+void PagesPool::give_back(Pages pages) {
+  const std::lock_guard lock(mutex_);
+  free_.push_back(std::move(pages));
 }
 
 Result<Pages> map_guarded_pages(int64_t size_bytes) {

@@ -2,7 +2,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <utility>
+#include <vector>
 
+#include "support/at_fork.h"
 #include "support/result.h"
 
 namespace corf::runtime {
@@ -21,6 +23,10 @@ class Pages {
   }
 
   std::byte* data() const { return data_; }
+  /// From data() on.
+  int64_t capacity_bytes() const {
+    return data_ == nullptr ? 0 : static_cast<std::byte*>(base_) + mapped_bytes_ - data_;
+  }
   /// Makes it read-only until it is given back.
   void forbid_writes();
 
@@ -39,5 +45,19 @@ Result<Pages> map_pages(int64_t size_bytes);
 /// `size_bytes` that end where an inaccessible page begins; hence aligned only as the size is.
 /// Errors: kOutOfMemory.
 Result<Pages> map_guarded_pages(int64_t size_bytes);
+
+/// Memory that runs have one after the other: as much as the largest of them needs, as many times
+/// as runs have gone side by side.
+class PagesPool {
+ public:
+  /// At least `size_bytes`, as map_pages gives them, with whatever the last one has left there.
+  /// Errors: kOutOfMemory.
+  Result<Pages> take(int64_t size_bytes);
+  void give_back(Pages pages);
+
+ private:
+  BriefMutex mutex_;
+  std::vector<Pages> free_;
+};
 
 }  // namespace corf::runtime

@@ -1,6 +1,7 @@
 #pragma once
 #include <memory>
 
+#include "runtime/pages.h"
 #include "runtime/worker_pool.h"
 #include "support/result.h"
 
@@ -32,6 +33,8 @@ class Team {
 
   /// Workers of a run at most.
   int size() const { return share_.most_workers; }
+  /// Of the runs.
+  PagesPool& memory() { return memory_; }
 
   /// Calls body(crew) when there are workers, for one alone or for as many as a run has, perhaps on
   /// another thread; returns when it has ended. What it throws is thrown here.
@@ -47,6 +50,7 @@ class Team {
   Team(std::shared_ptr<WorkerPool> pool, int most_workers, int streams);
   std::shared_ptr<WorkerPool> pool_;
   PoolShare share_;
+  PagesPool memory_;
 };
 
 /// CPUs that this process may use: affinity mask and cgroup quota; at least 1.
