@@ -139,6 +139,46 @@ TEST_P(ExecutableWithTeam, ConcurrentRunsHaveTheirOwnMemory) {
   EXPECT_EQ(wrong, std::vector<int>(4));
 }
 
+/// Executables of one team run in the same memory, larger ones and smaller ones.
+TEST(ExecutablesOfATeam, TakeTurnsInItsMemory) {
+  const auto team = Team::create({.threads = 2, .own_workers = true}).take();
+  const auto small = Executable::load(mirror_spec(), team).take();
+  ExecutableSpec spec = running_sums_spec();
+  spec.arena_bytes = int64_t{4} << 20;
+  spec.buffers[1].offset_bytes = spec.arena_bytes - round_up(kBytes, kBufferAlignment);
+  const auto large = Executable::load(std::move(spec), team).take();
+  std::atomic<int> num_wrong = 0;
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 3; ++caller) {
+    callers.emplace_back([&, caller] {
+      for (int run = 0; run < 30; ++run) {
+        const auto x = make_input(static_cast<float>(100 * caller + run));
+        if (run_on(*small, x) != expected_mirror(x)) ++num_wrong;
+        if (run_on(*large, x) != running_sums_of(x)) ++num_wrong;
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(num_wrong, 0);
+}
+
+TEST(PagesPool, HandsOutAgainWhatIsLargeEnough) {
+  PagesPool pool;
+  Pages pages = pool.take(10'000).take();
+  std::byte* const first = pages.data();
+  ASSERT_GE(pages.capacity_bytes(), 10'000);
+  pool.give_back(std::move(pages));
+  pages = pool.take(5'000).take();
+  EXPECT_EQ(pages.data(), first);
+  Pages others = pool.take(5'000).take();
+  EXPECT_NE(others.data(), first) << "those are in use";
+  pool.give_back(std::move(pages));
+  pages = pool.take(1 << 20).take();
+  ASSERT_GE(pages.capacity_bytes(), 1 << 20);
+  pages.data()[(1 << 20) - 1] = std::byte{1};
+  EXPECT_FALSE(pool.take(int64_t{1} << 60).ok());
+}
+
 /// Runs side by side, with as many workers as there happen to be: the arena is each run's own, and
 /// so is what a routine keeps between its steps.
 TEST(ExecutableInStreams, RunsHaveTheirOwnMemory) {
