@@ -20,6 +20,14 @@ foreach(sanitizer ${CORF_SANITIZE})
   target_compile_options(corf_options INTERFACE -fsanitize=${sanitizer} -fno-omit-frame-pointer)
   target_link_options(corf_options INTERFACE -fsanitize=${sanitizer})
 endforeach()
+if("fuzzer-no-link" IN_LIST CORF_SANITIZE)
+  # What an execution costs decides how many there are. Operands of comparisons say nothing about
+  # bytes that only choose between things (tests/fuzz/choices.h). The first report ends the process,
+  # so that code need not go on behind one. Null pointers and objects that are gone are noticed by
+  # AddressSanitizer where they are used.
+  target_compile_options(corf_options INTERFACE -fno-sanitize-recover=all -fno-sanitize=null,vptr
+                         -fno-sanitize-coverage=trace-cmp,indirect-calls,stack-depth)
+endif()
 
 function(corf_folder name)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp

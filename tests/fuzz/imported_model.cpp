@@ -28,21 +28,22 @@ Finding look_at(const graph::Graph& graph, std::string_view stage) {
 }
 
 ImportedModel imported_model(Choices& choices, const ModelChoices& how, Finding& finding) {
+  std::optional<Result<graph::Graph>> last;  // of the nodes that were taken
   const TryNode try_node =
       [&](const onnx_proto::ModelProto& model,
           const onnx_proto::NodeProto& node) -> std::optional<std::vector<ModelValue>> {
-    onnx_proto::ModelProto with_node = model;
-    *with_node.mutable_graph()->add_node() = node;
-    for (const std::string& output : node.output()) {
-      with_node.mutable_graph()->add_output()->set_name(output);
+    auto graph = import_proto(model);
+    if (!graph) {
+      if (finding.empty()) finding = look_at(graph.error());
+      return std::nullopt;
     }
-    auto graph = import_proto(with_node);
-    if (graph) return outputs_of(*graph, node);
-    if (finding.empty()) finding = look_at(graph.error());
-    return std::nullopt;
+    auto outputs = outputs_of(*graph, node);
+    if (outputs) last = std::move(graph);
+    return outputs;
   };
   onnx_proto::ModelProto proto = random_model(choices, how, try_node);
-  return {proto, import_proto(proto)};
+  if (!last) last = import_proto(proto);
+  return {std::move(proto), std::move(*last)};
 }
 
 }  // namespace corf::fuzz

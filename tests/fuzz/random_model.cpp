@@ -41,10 +41,7 @@ class RandomModel {
   onnx_proto::ModelProto make(const TryNode& try_node) {
     const size_t nodes = 1 + choices_.below(how_.most_nodes);
     for (size_t i = 0; i < nodes && !choices_.at_end(); ++i) add_node(try_node);
-    auto& graph = *model_.mutable_graph();
-    // Every value that a node makes, so that none is dropped as unused.
-    for (const ModelValue& value : made_) add_output(value);
-    if (made_.empty() && graph.node_size() == 0) add_output(input());
+    if (made_.empty()) add_output(input().name);
     return std::move(model_);
   }
 
@@ -75,10 +72,7 @@ class RandomModel {
     for (int64_t extent : value.shape) tensor.mutable_shape()->add_dim()->set_dim_value(extent);
   }
 
-  void add_output(const ModelValue& value) {
-    auto& info = *model_.mutable_graph()->add_output();
-    info.set_name(value.name);
-  }
+  void add_output(const std::string& name) { model_.mutable_graph()->add_output()->set_name(name); }
 
   std::string new_name() { return "v" + std::to_string(count_++); }
 
@@ -424,8 +418,10 @@ class RandomModel {
     if (odd() && node.input_size() > 0) node.set_input(0, "");
     const size_t num_outputs = 1 + choices_.below(static_cast<size_t>(op.outputs));
     for (size_t i = 0; i < num_outputs; ++i) node.add_output(new_name());
+    // Every value that a node makes is an output, so that none is dropped as unused.
+    *model_.mutable_graph()->add_node() = node;
+    for (const std::string& output : node.output()) add_output(output);
     if (auto outputs = try_node(model_, node)) {
-      *model_.mutable_graph()->add_node() = node;
       for (ModelValue& value : *outputs) {
         values_.push_back(value);
         made_.push_back(std::move(value));

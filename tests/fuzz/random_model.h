@@ -18,8 +18,8 @@ struct ModelValue {
   Shape shape;
 };
 
-/// The model with one more node, as its outputs come out; nullopt: it is refused, and the node is
-/// left out.
+/// The model with one more node, its last one: what the node makes; nullopt: it is refused, and the
+/// node is left out.
 using TryNode = std::function<std::optional<std::vector<ModelValue>>(
     const onnx_proto::ModelProto& model, const onnx_proto::NodeProto& node)>;
 
@@ -31,7 +31,8 @@ struct ModelChoices {
 };
 
 /// A model of a few nodes over the importer's operators: random types, shapes with extents of 0 and
-/// 1, attributes that mostly fit. The last node that was tried may be one that was refused.
+/// 1, attributes that mostly fit. It is the last one of those that `try_node` took; if it took
+/// none, a model without nodes.
 onnx_proto::ModelProto random_model(Choices& choices, const ModelChoices& how,
                                     const TryNode& try_node);
 
