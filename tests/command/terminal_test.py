@@ -64,7 +64,8 @@ class SuggestionTest(CommandTest):
 class DoctorTest(CommandTest):
     def test_json(self):
         result = json.loads(self.check_succeeds("doctor", "--json"))
-        self.assertIn(result["isa"], ("sse2", "avx2", "avx512", "amx"))
+        self.assertIn(result["isa"],
+                      ("sse2", "avx2", "avx2vnni", "avx512", "avx512vnni", "amx"))
         self.assertTrue(result["compiler"].startswith("LLVM "))
         self.assertEqual(result["version"], corf("--version").stdout.strip())
         self.assertEqual(result["cpus_allowed"], len(os.sched_getaffinity(0)))
