@@ -114,6 +114,45 @@ CORF_API void corf_array_free(corf_array* array);
 /* Valid as long as the array. */
 CORF_API corf_tensor corf_array_tensor(const corf_array* array);
 
+/* What a value is, or is declared to be. */
+typedef enum corf_kind {
+  CORF_NOTHING = 0, /* an optional without an element */
+  CORF_TENSOR = 1,
+  CORF_STRINGS = 2, /* a tensor of strings */
+  CORF_SEQUENCE = 3,
+  CORF_OPTIONAL = 4, /* declared so; its values are of the other kinds */
+  CORF_KIND_RANGE = 0x7fffffff
+} corf_kind;
+
+/* A tensor, strings, a sequence of values, or nothing. Nobody changes what it holds. */
+typedef struct corf_value corf_value;
+/* Nothing. */
+CORF_API corf_error* corf_value_create(corf_value** value);
+/* A copy; the name does not count. */
+CORF_API corf_error* corf_value_of_tensor(const corf_tensor* tensor, corf_value** value);
+/* Copies of texts, row by row, of `sizes_bytes[i]` bytes each. */
+CORF_API corf_error* corf_value_of_strings(size_t rank, const int64_t* extents,
+                                           const char* const* texts, const size_t* sizes_bytes,
+                                           size_t num_texts, corf_value** value);
+/* Of items that it shares; they may be freed. */
+CORF_API corf_error* corf_value_of_sequence(const corf_value* const* items, size_t num_items,
+                                            corf_value** value);
+/* A message as ONNX's backend tests keep them in .pb files: of a tensor (CORF_TENSOR or
+ * CORF_STRINGS), a sequence or an optional. */
+CORF_API corf_error* corf_value_parse_onnx(const void* bytes, size_t size_bytes, corf_kind kind,
+                                           corf_value** value);
+CORF_API void corf_value_free(corf_value* value);
+CORF_API corf_kind corf_value_kind(const corf_value* value);
+/* A tensor, or extents without data of strings; valid as long as the value. */
+CORF_API corf_error* corf_value_tensor(const corf_value* value, corf_tensor* tensor);
+/* Items of a sequence, or strings. 0 for a value of another kind. */
+CORF_API size_t corf_value_num_items(const corf_value* value);
+/* A new value. Errors: CORF_INVALID_ARGUMENT where there is no such item. */
+CORF_API corf_error* corf_value_item(const corf_value* value, size_t position, corf_value** item);
+/* A string of `*size_bytes`, with a zero byte behind; valid as long as the value. */
+CORF_API corf_error* corf_value_string(const corf_value* value, size_t position, const char** text,
+                                       size_t* size_bytes);
+
 /* Extents of the input `name`; or, with rank 1, the value of the symbolic dimension `name`. */
 typedef struct corf_shape {
   const char* name;
@@ -286,6 +325,27 @@ CORF_API corf_error* corf_session_deciding_inputs(corf_session* session, const c
 CORF_API corf_error* corf_session_run(corf_session* session, const corf_tensor* inputs,
                                       size_t num_inputs, const corf_tensor* outputs,
                                       size_t num_outputs);
+
+/* The operators that no shapes and no values would make the session run, a line for each with the
+ * reason and their number; "" if there are none. */
+CORF_API corf_error* corf_session_refused_operators(corf_session* session, char** lines);
+
+/* CORF_TENSOR for most models' inputs and outputs; 0 where there is none. */
+CORF_API corf_kind corf_session_input_kind(const corf_session* session, size_t position);
+CORF_API corf_kind corf_session_output_kind(const corf_session* session, size_t position);
+
+/*
+ * As corf_session_run for any model: one whose shapes depend on data, or whose values are not
+ * tensors, is run piece by piece. `inputs` are in the model's order; `outputs` receives as many new
+ * values as the model has outputs, which the caller frees.
+ * Errors: as of corf_session_run; CORF_INVALID_ARGUMENT too naming a node that does not admit a
+ * value.
+ */
+CORF_API corf_error* corf_session_run_values(corf_session* session, const corf_value* const* inputs,
+                                             size_t num_inputs, corf_value** outputs,
+                                             size_t num_outputs);
+/* 1 once the model has been run piece by piece: there is no executable for its shapes. */
+CORF_API int corf_session_runs_in_pieces(const corf_session* session);
 
 /* The pipeline up to `stage` as text: graph, mapping, plan, costs, loop, llvm or asm.
  * Errors: CORF_UNSUPPORTED as of corf_session_compile; with dimensions left open, for the nodes

@@ -162,6 +162,84 @@ class Array {
   std::vector<Line> lines_;
 };
 
+/// A tensor, strings, a sequence of values, or nothing. Copies are the same one.
+class Value {
+ public:
+  explicit Value(corf_value* value) : value_(value, corf_value_free) {}
+  explicit Value(const Array& array) {
+    const corf_tensor view = array.view();
+    corf_value* value = nullptr;
+    detail::check(corf_value_of_tensor(&view, &value));
+    value_ = {value, corf_value_free};
+  }
+  static Value of_strings(const Extents& extents, const std::vector<std::string>& texts) {
+    std::vector<const char*> pointers;
+    std::vector<size_t> sizes;
+    for (const std::string& text : texts) {
+      pointers.push_back(text.data());
+      sizes.push_back(text.size());
+    }
+    corf_value* value = nullptr;
+    detail::check(corf_value_of_strings(extents.size(), extents.data(), pointers.data(),
+                                        sizes.data(), texts.size(), &value));
+    return Value(value);
+  }
+  static Value of_sequence(const std::vector<Value>& items) {
+    std::vector<const corf_value*> pointers;
+    for (const Value& item : items) pointers.push_back(item.get());
+    corf_value* value = nullptr;
+    detail::check(corf_value_of_sequence(pointers.data(), pointers.size(), &value));
+    return Value(value);
+  }
+  static Value parse_onnx(const std::string& bytes, corf_kind kind) {
+    corf_value* value = nullptr;
+    detail::check(corf_value_parse_onnx(bytes.data(), bytes.size(), kind, &value));
+    return Value(value);
+  }
+
+  corf_kind kind() const { return corf_value_kind(value_.get()); }
+  /// Of a tensor or strings.
+  Extents extents() const {
+    const corf_tensor view = tensor();
+    return Extents(view.extents, view.extents + view.rank);
+  }
+  /// A copy of the tensor.
+  Array array(std::string name = "") const {
+    const corf_tensor view = tensor();
+    Array array(std::move(name), view.dtype, Extents(view.extents, view.extents + view.rank));
+    if (array.size_bytes() > 0) std::memcpy(array.bytes(), view.data, array.size_bytes());
+    return array;
+  }
+  std::vector<std::string> strings() const {
+    std::vector<std::string> texts;
+    const char* text = nullptr;
+    size_t size_bytes = 0;
+    for (size_t i = 0; i < corf_value_num_items(value_.get()); ++i) {
+      detail::check(corf_value_string(value_.get(), i, &text, &size_bytes));
+      texts.emplace_back(text, size_bytes);
+    }
+    return texts;
+  }
+  std::vector<Value> items() const {
+    std::vector<Value> result;
+    corf_value* item = nullptr;
+    for (size_t i = 0; i < corf_value_num_items(value_.get()); ++i) {
+      detail::check(corf_value_item(value_.get(), i, &item));
+      result.emplace_back(item);
+    }
+    return result;
+  }
+  const corf_value* get() const { return value_.get(); }
+
+ private:
+  corf_tensor tensor() const {
+    corf_tensor view = {};
+    detail::check(corf_value_tensor(value_.get(), &view));
+    return view;
+  }
+  std::shared_ptr<corf_value> value_;
+};
+
 /// The folder that option executable_cache calls "default".
 inline std::string executable_cache_folder() {
   char* folder = nullptr;
@@ -460,9 +538,44 @@ class Session {
     return names;
   }
 
-  /// Compiles for the inputs where that has not been done, and runs.
+  /// Operators that no shapes and no values would make it run, a line for each; "" if none.
+  std::string refused_operators() {
+    char* text = nullptr;
+    detail::check(corf_session_refused_operators(session_.get(), &text));
+    const detail::Owned<char, corf_string_free> owned(text);
+    return text;
+  }
+
+  corf_kind input_kind(size_t position) const {
+    return corf_session_input_kind(session_.get(), position);
+  }
+  corf_kind output_kind(size_t position) const {
+    return corf_session_output_kind(session_.get(), position);
+  }
+
+  /// Any model, piece by piece where its shapes depend on data or its values are not tensors.
+  std::vector<Value> run_values(const std::vector<Value>& inputs) {
+    std::vector<const corf_value*> in;
+    for (const Value& input : inputs) in.push_back(input.get());
+    std::vector<corf_value*> out(corf_session_num_outputs(session_.get()));
+    detail::check(
+        corf_session_run_values(session_.get(), in.data(), in.size(), out.data(), out.size()));
+    return std::vector<Value>(out.begin(), out.end());
+  }
+
+  /// Compiles for the inputs where that has not been done, and runs; a model whose shapes depend on
+  /// data is run piece by piece.
   std::vector<Array> run(const std::vector<Array>& inputs) {
-    std::vector<Array> results = compile_for(inputs).make_outputs();
+    std::optional<Executable> executable;
+    if (corf_session_runs_in_pieces(session_.get()) == 0) {
+      try {
+        executable.emplace(compile_for(inputs));
+      } catch (const Exception& exception) {
+        if (exception.code() != CORF_UNSUPPORTED && exception.code() != CORF_INVALID_MODEL) throw;
+      }
+    }
+    if (!executable) return run_in_pieces(inputs);
+    std::vector<Array> results = executable->make_outputs();
     const std::vector<corf_tensor> in = views(inputs), out = views(results);
     detail::check(corf_session_run(session_.get(), in.data(), in.size(), out.data(), out.size()));
     return results;
@@ -546,6 +659,25 @@ class Session {
   }
 
  private:
+  std::vector<Array> run_in_pieces(const std::vector<Array>& inputs) {
+    std::vector<Value> values;
+    for (const Declaration& declared : this->inputs()) {
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        const bool is_it =
+            inputs[i].name().empty() ? i == values.size() : inputs[i].name() == declared.name;
+        if (!is_it) continue;
+        values.emplace_back(inputs[i]);
+        break;
+      }
+    }
+    const std::vector<Value> results = run_values(values);
+    std::vector<Array> arrays;
+    const std::vector<Declaration> declared = outputs();
+    for (size_t i = 0; i < results.size(); ++i)
+      arrays.push_back(results[i].array(declared[i].name));
+    return arrays;
+  }
+
   static std::vector<corf_shape> to_list(const Shapes& shapes) {
     std::vector<corf_shape> list;
     for (const auto& [name, extents] : shapes) {

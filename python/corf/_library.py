@@ -81,6 +81,12 @@ FALLIBLE = {
     "corf_session_metadata_at": (c_void_p, c_size_t, POINTER(c_char_p), POINTER(c_char_p)),
     "corf_session_operator_at": (c_void_p, c_size_t, POINTER(c_char_p), POINTER(c_int64)),
     "corf_session_compile": (c_void_p, *_SHAPES, _OBJECT_OUT),
+    "corf_session_refused_operators": (c_void_p, _TEXT_OUT),
+    "corf_session_run_values": (c_void_p, POINTER(c_void_p), c_size_t, POINTER(c_void_p), c_size_t),
+    "corf_value_of_tensor": (POINTER(corf_tensor), _OBJECT_OUT),
+    "corf_value_tensor": (c_void_p, POINTER(corf_tensor)),
+    "corf_value_item": (c_void_p, c_size_t, _OBJECT_OUT),
+    "corf_value_string": (c_void_p, c_size_t, POINTER(c_char_p), POINTER(c_size_t)),
     "corf_session_inspect": (c_void_p, c_char_p, *_SHAPES, _TEXT_OUT),
     "corf_session_tune": (c_void_p, *_SHAPES, c_double, PROGRESS, c_void_p, POINTER(corf_tuning),
                           c_size_t),
@@ -113,6 +119,9 @@ ANSWERING = {
     "corf_session_threads": (c_int, (c_void_p,)),
     "corf_explanation_free": (None, (c_void_p,)),
     "corf_explanation_num_groups": (c_size_t, (c_void_p,)),
+    "corf_value_free": (None, (c_void_p,)),
+    "corf_value_kind": (c_int, (c_void_p,)),
+    "corf_value_num_items": (c_size_t, (c_void_p,)),
     "corf_executable_num_inputs": (c_size_t, (c_void_p,)),
     "corf_executable_num_outputs": (c_size_t, (c_void_p,)),
     "corf_profile_free": (None, (c_void_p,)),
@@ -233,6 +242,35 @@ def to_tensors(infos: Sequence[TensorInfo], arrays: Sequence[np.ndarray]) -> tup
     return list_, len(arrays)
 
 
+_TENSOR, _STRINGS, _SEQUENCE = 1, 2, 3  # corf_kind
+
+
+def _to_python(value: int | None) -> Any:
+    """An array, a list of what a sequence holds, or None; strings as an array of objects."""
+    kind, raw = LIBRARY.corf_value_kind(value), corf_tensor()
+    if kind == _SEQUENCE:
+        items = []
+        for i in range(LIBRARY.corf_value_num_items(value)):
+            item = c_void_p()
+            call("corf_value_item", value, i, byref(item))
+            items.append(_to_python(item.value))
+            LIBRARY.corf_value_free(item)
+        return items
+    if kind not in (_TENSOR, _STRINGS):
+        return None
+    call("corf_value_tensor", value, byref(raw))
+    shape = [raw.extents[i] for i in range(raw.rank)]
+    if kind == _TENSOR:
+        array = np.empty(shape, NUMPY_TYPES[raw.dtype])
+        ctypes.memmove(array.ctypes.data, raw.data, array.nbytes)
+        return array
+    text, size, texts = c_char_p(), c_size_t(), []
+    for i in range(LIBRARY.corf_value_num_items(value)):
+        call("corf_value_string", value, i, byref(text), byref(size))
+        texts.append(decode(text.value or b""))
+    return np.array(texts, object).reshape(shape)
+
+
 class Session:
     """A corf_session. `model`: a path, or a model's bytes (external data in `directory`)."""
 
@@ -288,6 +326,32 @@ class Session:
         address = c_void_p()
         call("corf_session_compile", self._address, *to_shapes(shapes), byref(address))
         return Executable(address.value or 0, constants)
+
+    def run_values(self, infos: Sequence[TensorInfo], arrays: Sequence[np.ndarray]) -> list[Any]:
+        """The outputs of a run piece by piece, as _to_python gives them."""
+        outputs = (c_void_p * LIBRARY.corf_session_num_outputs(self._address))()
+        inputs = (c_void_p * len(arrays))()
+        try:
+            tensors, _ = to_tensors(infos, arrays)
+            for i in range(len(arrays)):
+                value = c_void_p()
+                call("corf_value_of_tensor", byref(tensors[i]), byref(value))
+                inputs[i] = value.value
+            call("corf_session_run_values", self._address, inputs, len(inputs), outputs,
+                 len(outputs))
+            return [_to_python(output) for output in outputs]
+        finally:
+            for one in [*inputs, *outputs]:
+                LIBRARY.corf_value_free(one)
+
+    def refused_operators(self) -> str:
+        """Those that no shapes and no values would make it run, one on each line."""
+        text = c_void_p()
+        call("corf_session_refused_operators", self._address, byref(text))
+        try:
+            return decode(ctypes.string_at(text.value or 0))
+        finally:
+            LIBRARY.corf_string_free(text)
 
     def inspect(self, stage: str, shapes: Shapes | None) -> str:
         text = c_void_p()

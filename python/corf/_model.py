@@ -120,6 +120,10 @@ class LoadedModel:
             self._executables.move_to_end(key)
             return executable
 
+    def run_in_pieces(self, arrays: Sequence[np.ndarray]) -> list[Any]:
+        """The outputs of a model that cannot be compiled as a whole: its shapes depend on data."""
+        return self.session.run_values(self.inputs, arrays)
+
     def _compile(self, arrays: Sequence[np.ndarray], shapes: tuple,
                  constants: tuple) -> tuple[Executable, tuple]:
         by_name = dict(zip(self.names, shapes))

@@ -9,7 +9,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 import numpy as np
 
 from corf import _report
-from corf._errors import InvalidArgument
+from corf._errors import InvalidArgument, InvalidModel, Unsupported
 from corf._library import Executable, Shapes, TensorInfo
 from corf._model import LoadedModel, to_options, to_source
 from corf._model_notes import read_notes
@@ -82,6 +82,7 @@ class InferenceSession:
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
         # The executable of the last run: most programs go on with the same shapes.
         self._latest: Executable | None = None
+        self._in_pieces = False
         if all(isinstance(extent, int) for info in self._inputs for extent in info.shape) \
                 and all(info.has_shape for info in model.inputs):
             self._latest = self._first_executable()
@@ -92,7 +93,12 @@ class InferenceSession:
             return None
         arrays = [np.empty([int(str(extent)) for extent in arg.shape], info.dtype)
                   for arg, info in zip(self._inputs, self._model.inputs)]
-        return self._model.executable(arrays)
+        try:
+            return self._model.executable(arrays)
+        except Unsupported:
+            if self._model.session.refused_operators():
+                raise
+            return None  # what else is in the way depends on data
 
     def _bound(self, info: TensorInfo) -> NodeArg:
         extents = self._options.extents()
@@ -115,11 +121,26 @@ class InferenceSession:
         latest = self._latest
         results = latest.run(input_feed) if latest is not None else None
         if results is None:
-            executable, arrays = self._prepare(input_feed)
+            results = self._run_anew(input_feed)
+        return results if not output_names else [results[i] for i in self._positions(output_names)]
+
+    def _run_anew(self, input_feed: Mapping[str, Any]) -> list[Any]:
+        """With an executable for these inputs, or piece by piece where there can be none."""
+        if not self._in_pieces:
+            try:
+                executable, arrays = self._prepare(input_feed)
+            except (InvalidModel, Unsupported):
+                results = self._run_in_pieces(input_feed)
+                self._in_pieces = True
+                return results
             results = executable.run(arrays)
             if results is None:
                 raise InvalidArgument("the inputs do not fit the model compiled for them")
-        return results if not output_names else [results[i] for i in self._positions(output_names)]
+            return results
+        return self._run_in_pieces(input_feed)
+
+    def _run_in_pieces(self, input_feed: Mapping[str, Any]) -> list[Any]:
+        return self._model.run_in_pieces(self._model.arrays(self._to_arrays(input_feed)))
 
     def run_into(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any],
                  outputs: Sequence[np.ndarray]) -> None:
@@ -138,12 +159,15 @@ class InferenceSession:
             executable.run_into(arrays, given)
 
     def _prepare(self, input_feed: Mapping[str, Any]) -> tuple[Executable, dict[str, np.ndarray]]:
-        feed = {name: value.numpy() if isinstance(value, OrtValue) else value
-                for name, value in input_feed.items()}
-        arrays = self._model.arrays(feed)
+        arrays = self._model.arrays(self._to_arrays(input_feed))
         executable = self._model.executable(arrays)
         self._latest = executable
         return executable, dict(zip(self._model.names, arrays))
+
+    @staticmethod
+    def _to_arrays(input_feed: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value.numpy() if isinstance(value, OrtValue) else value
+                for name, value in input_feed.items()}
 
     def _positions(self, names: Sequence[str]) -> list[int]:
         try:

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include "api/model_compiler.h"
+#include "host/refused.h"
 
 using corf::ErrorCode;
 using corf::make_error;
@@ -39,6 +40,15 @@ corf_error* corf_session_deciding_inputs(corf_session* session, const corf_shape
         *names = copy_text(fmt::format("{}", fmt::join(found, "\n")));
         return {};
       });
+}
+
+corf_error* corf_session_refused_operators(corf_session* session, char** lines) {
+  return guarded({{session, "session"}, {lines, "lines"}}, [&]() -> Status {
+    CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(*session->session));
+    const auto refused = corf::host::refused_operators(compiler->model());
+    *lines = copy_text(fmt::format("{}", fmt::join(refused, "\n")));
+    return {};
+  });
 }
 
 corf_error* corf_session_inspect(corf_session* session, const char* stage, const corf_shape* shapes,

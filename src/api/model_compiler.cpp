@@ -4,6 +4,7 @@
 #include <malloc.h>
 
 #include "driver/executable_cache.h"
+#include "host/program.h"
 
 namespace corf::api {
 namespace {
@@ -95,17 +96,60 @@ Result<session::CompiledSpec> ModelCompiler::compile_unfused(const session::Shap
   return compile_model(*model_, unfused);
 }
 
-Result<std::shared_ptr<session::Session>> open_session(std::shared_ptr<const onnx::Model> model,
-                                                       const session::Options& options,
-                                                       std::optional<std::string> identity) {
+namespace {
+
+std::vector<corf_kind> kinds_of(const std::vector<onnx::ModelTensor>& tensors) {
+  std::vector<corf_kind> kinds;
+  for (const onnx::ModelTensor& tensor : tensors) {
+    switch (tensor.kind) {
+      case onnx::ValueKind::kTensor:
+        kinds.push_back(CORF_TENSOR);
+        break;
+      case onnx::ValueKind::kStrings:
+        kinds.push_back(CORF_STRINGS);
+        break;
+      case onnx::ValueKind::kSequence:
+        kinds.push_back(CORF_SEQUENCE);
+        break;
+      case onnx::ValueKind::kOptional:
+        kinds.push_back(CORF_OPTIONAL);
+        break;
+    }
+  }
+  return kinds;
+}
+
+/// `team`: null for one of the session's own.
+Result<std::shared_ptr<session::Session>> open(std::shared_ptr<const onnx::Model> model,
+                                               const session::Options& options,
+                                               std::optional<std::string> identity,
+                                               std::shared_ptr<runtime::Team> team) {
   session::Description description;
   description.inputs = declare(model->inputs());
   description.outputs = declare(model->outputs());
+  description.input_kinds = kinds_of(model->inputs());
+  description.output_kinds = kinds_of(model->outputs());
   description.metadata = model->metadata();
   description.opset = model->opset();
   for (const auto& entry : model->operator_counts()) description.operators.push_back(entry);
   auto compiler = std::make_shared<ModelCompiler>(std::move(model), options, std::move(identity));
-  return session::Session::create(std::move(compiler), std::move(description), options);
+  return session::Session::create(std::move(compiler), std::move(description), options,
+                                  std::move(team));
+}
+
+}  // namespace
+
+Result<std::shared_ptr<session::Session>> open_session(std::shared_ptr<const onnx::Model> model,
+                                                       const session::Options& options,
+                                                       std::optional<std::string> identity) {
+  CORF_ASSIGN(auto session, open(model, options, std::move(identity), nullptr));
+  const auto open_part = [options,
+                          team = session->team()](std::shared_ptr<const onnx::Model> part) {
+    return open(std::move(part), options, std::nullopt, team);
+  };
+  CORF_ASSIGN(auto program, host::make_program(std::move(model), open_part));
+  session->set_piece_runner(std::move(program));
+  return session;
 }
 
 Result<const ModelCompiler*> compiler_of(const session::Session& session) {

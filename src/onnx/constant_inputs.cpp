@@ -85,6 +85,10 @@ Status make_inputs_constant(Model::State& state, const InputConstants& constants
                         "a constant is given for '{}', which is no input; there are {}", name,
                         fmt::join(names, ", "));
     }
+    if (input->kind != ValueKind::kTensor) {
+      return make_error(ErrorCode::kInvalidArgument, "input '{}' is {} and cannot be a constant",
+                        name, in_words(input->kind));
+    }
     CORF_ASSIGN(Tensor tensor, parse_constant(*input, text));
     state.initializers.emplace(name, std::move(tensor));
     state.inputs.erase(input);

@@ -7,6 +7,7 @@
 
 #include "graph/evaluate.h"
 #include "onnx/bind_shape.h"
+#include "onnx/block.h"
 #include "onnx/check_model.h"
 #include "onnx/compose.h"
 #include "onnx/importer.h"
@@ -28,6 +29,11 @@ constexpr int64_t kMaxFoldedElems = 1 << 16;
 /// Of a node, whose name becomes part of many others.
 constexpr size_t kMostNameBytes = 512;
 
+bool has_body(const NodeProto& node) {
+  return std::any_of(node.attribute().begin(), node.attribute().end(),
+                     [](const auto& attribute) { return attribute.has_g(); });
+}
+
 /// No machine lives to see the end of more.
 constexpr double kMaxSteps = 0x1p60;
 
@@ -39,6 +45,7 @@ Result<Graph> Importer::run() {
   CORF_RETURN_IF_ERROR(add_inputs());
   const std::vector<bool> live = find_live_nodes(state_);
   for (size_t i = 0; i < state_.nodes.size(); ++i) {
+    current_node_ = i;
     if (live[i]) CORF_RETURN_IF_ERROR(import_node(state_.nodes[i], names_of_nodes_[i]));
   }
   for (const ModelTensor& output : state_.outputs) report_if_unavailable(output.name);
@@ -95,6 +102,11 @@ Status Importer::add_inputs() {
   std::unordered_set<std::string> bindable;
   std::map<std::string, int64_t> symbols;  // as the inputs' shapes bind them
   for (const ModelTensor& input : state_.inputs) {
+    if (input.kind != ValueKind::kTensor) {
+      return make_error(ErrorCode::kUnsupported,
+                        "input '{}' is {}: such models are run on values, piece by piece",
+                        input.name, in_words(input.kind));
+    }
     CORF_ASSIGN(Shape shape, bind_shape(input, bindings_));
     bindable.insert(input.name);
     for (size_t i = 0; i < input.dims.size(); ++i) {
@@ -135,7 +147,13 @@ Result<ValueId> Importer::add_input(const ModelTensor& input, const Shape& shape
   return graph_.add_constant(name, value);
 }
 
-void Importer::await(ValueId value) {
+void Importer::note_obstacle() {
+  if (!first_obstacle_) first_obstacle_ = current_node_;
+}
+
+void Importer::await(ValueId value, NodeImport::Bind bind) {
+  note_obstacle();
+  if (bind == NodeImport::Bind::kNever) return;
   for (const ValueId input : inputs_behind(graph_, value)) {
     if (may_decide_shapes(graph_.values[input])) awaited_inputs_.insert(graph_.values[input].name);
   }
@@ -148,7 +166,7 @@ NodeImport Importer::context_of(const ModelNode& node, const std::string& name, 
       [this, opset = node.opset](const auto& body, const std::vector<ValueId>& body_inputs) {
         return import_body(body, opset, body_inputs);
       });
-  context.await_with([this](ValueId value) { await(value); });
+  context.await_with([this](ValueId value, NodeImport::Bind bind) { await(value, bind); });
   return context;
 }
 
@@ -206,6 +224,7 @@ Status Importer::import_node(const ModelNode& node, const std::string& name) {
   look_at_budget();
   Status status =
       import_with(*find_operator(proto.domain(), proto.op_type(), node.opset), context, proto);
+  if (!status.ok() && has_body(proto)) note_obstacle();
   if (!status.ok() && status.error().code == ErrorCode::kUnsupported) {
     return give_up(proto, status.error().message);
   }
@@ -412,17 +431,40 @@ Result<graph::Graph> import(const Model& model, const ShapeBindings& shapes,
   }
 }
 
+namespace {
+
+/// After an import that fails; nullopt after one that does not, or for want of memory.
+template <typename Read>
+auto after_failed_import(const Model& model, const ShapeBindings& shapes,
+                         const ValueBindings& values, Read&& read) {
+  Importer importer(model.state(), shapes, values);
+  std::optional<decltype(read(importer))> result;
+  try {
+    if (!importer.run().ok()) result = read(importer);
+  } catch (const std::bad_alloc&) {
+    return result;
+  } catch (const std::length_error&) {
+    return result;
+  }
+  return result;
+}
+
+}  // namespace
+
 std::vector<std::string> find_deciding_inputs(const Model& model, const ShapeBindings& shapes,
                                               const ValueBindings& values) {
-  Importer importer(model.state(), shapes, values);
-  try {
-    if (importer.run().ok()) return {};
-  } catch (const std::bad_alloc&) {
-    return {};
-  } catch (const std::length_error&) {
-    return {};
-  }
-  return {importer.awaited_inputs().begin(), importer.awaited_inputs().end()};
+  const auto found = after_failed_import(model, shapes, values, [](const Importer& importer) {
+    return std::vector<std::string>(importer.awaited_inputs().begin(),
+                                    importer.awaited_inputs().end());
+  });
+  return found.value_or(std::vector<std::string>());
+}
+
+std::optional<size_t> find_obstacle(const Model& part, const ShapeBindings& shapes,
+                                    const ValueBindings& values) {
+  const auto found = after_failed_import(
+      part, shapes, values, [](const Importer& importer) { return importer.first_obstacle(); });
+  return found.value_or(std::nullopt);
 }
 
 }  // namespace corf::onnx

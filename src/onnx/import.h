@@ -15,11 +15,15 @@ struct SymbolicDim {
   int64_t extent = -1;  // -1: symbolic
   std::string symbol;
 };
+/// What the model declares a value to be. Only tensors have an element type and dimensions here.
+enum class ValueKind : uint8_t { kTensor, kStrings, kSequence, kOptional };
+std::string_view in_words(ValueKind kind);
 struct ModelTensor {
   std::string name;
   DType dtype = DType::kF32;
   std::vector<SymbolicDim> dims;
   bool has_rank = true;  // false: the model declares no shape
+  ValueKind kind = ValueKind::kTensor;
 };
 
 /// A parsed model file: symbolic dimensions kept, weights where they were read to.

@@ -47,7 +47,7 @@ Status Importer::import_if(const ModelNode& node, const std::string& name) {
   CORF_ASSIGN(Values else_values, import_branch_apart(*else_branch, node));
   for (int i = 0; i < proto.output_size(); ++i) {
     if (!then_values[i] || !else_values[i]) {  // unavailable, and reported
-      await(*condition);
+      await(*condition, NodeImport::Bind::kIfSmall);
       continue;
     }
     CORF_RETURN_IF_ERROR(select_output(node, name, i, {condition, then_values[i], else_values[i]}));
@@ -63,7 +63,7 @@ Result<Importer::Values> Importer::import_branch_apart(const onnx_proto::GraphPr
   --branches_apart_;
   if (!status.ok()) {
     const std::string& condition = node.proto->input(0);
-    await(outside.at(condition));
+    await(outside.at(condition), NodeImport::Bind::kIfSmall);
     return make_error(status.error().code,
                       "{} (a branch of {}; both branches are compiled, for its condition depends "
                       "on {})",

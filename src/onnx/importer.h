@@ -22,6 +22,9 @@ class Importer {
   Result<graph::Graph> run();
   /// Of the run: inputs whose values were missing (find_deciding_inputs).
   const std::set<std::string>& awaited_inputs() const { return awaited_inputs_; }
+  /// Of the run: the first of the model's nodes that lacked a value, or that has a body and could
+  /// not be imported.
+  std::optional<size_t> first_obstacle() const { return first_obstacle_; }
 
  private:
   /// The model's own names come first; the parts of decompositions take what is left.
@@ -49,8 +52,10 @@ class Importer {
   void forget_values(std::unordered_map<std::string, ValueId> outside);
   /// The body's initialisers and nodes, their values by name in `values_`.
   Status import_body_nodes(const onnx_proto::GraphProto& body, int64_t opset);
-  /// Notes the inputs that the value follows from, if they may decide shapes.
-  void await(ValueId value);
+  /// Notes that the current node lacks a value, with the inputs that it follows from, if they may
+  /// decide shapes and the model is to be compiled for each of their values.
+  void await(ValueId value, NodeImport::Bind bind);
+  void note_obstacle();
   /// What an operator's import function sees of the node.
   NodeImport context_of(const ModelNode& node, const std::string& name, Values inputs);
   /// Notes why the node cannot be imported, unless that has been said already.
@@ -86,6 +91,8 @@ class Importer {
   UniqueNames node_names_;
   UniqueNames value_names_;
   std::set<std::string> awaited_inputs_;
+  size_t current_node_ = 0;  // of the model's
+  std::optional<size_t> first_obstacle_;
   int branches_apart_ = 0;  // that are being imported though they may not be chosen
 };
 

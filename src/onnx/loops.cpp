@@ -116,7 +116,8 @@ Status import_scan(NodeImport& node) {
 Result<bool> is_true(const NodeImport& node, ValueId condition) {
   const Tensor* known = node.known(condition);
   if (known != nullptr && known->num_elems() == 1) return known->at_i64(0) != 0;
-  return node.unsupported("how often it runs depends on {}", node.describe_awaited(condition));
+  return node.unsupported("how often it runs depends on {}",
+                          node.describe_awaited(condition, NodeImport::Bind::kNever));
 }
 
 /// The body gets the step's number, the condition and what is carried from step to step; it gives
@@ -127,9 +128,14 @@ Status import_loop(NodeImport& node) {
   }
   int64_t most = kMaxSteps + 1;
   if (node.has(0)) {
+    if (node.known(node.input(0)) == nullptr) {
+      return node.depends_on_data(0, "number of steps", NodeImport::Bind::kNever);
+    }
     CORF_ASSIGN(const auto trips, node.known_ints(0, "number of steps"));
     if (trips.size() != 1) return node.invalid("its number of steps is not one number");
     most = trips[0];
+    // Without a condition there is no end before that.
+    if (!node.has(1)) CORF_RETURN_IF_ERROR(check_steps(node, std::max<int64_t>(most, 0)));
   }
   std::vector<ValueId> carried;
   for (int i = 2; i < node.num_inputs(); ++i) {

@@ -49,10 +49,18 @@ Result<ModelTensor> read_value_info(const ValueInfoProto& info, std::string_view
     return make_error(ErrorCode::kInvalidModel, "model {} '{}' has no type", kind, tensor.name);
   }
   if (type.value_case() != TypeProto::kTensorType) {
+    tensor.has_rank = false;
+    tensor.kind =
+        type.value_case() == TypeProto::kOptionalType ? ValueKind::kOptional : ValueKind::kSequence;
+    if (type.has_sequence_type() || type.has_optional_type()) return tensor;
     return make_error(ErrorCode::kUnsupported,
-                      "model {} '{}' is a sequence, map, optional or sparse tensor; only dense "
-                      "tensors are supported",
-                      kind, tensor.name);
+                      "model {} '{}' is a map or a sparse tensor, which corf does not have", kind,
+                      tensor.name);
+  }
+  if (type.tensor_type().elem_type() == onnx_proto::TensorProto::STRING) {
+    tensor.has_rank = false;
+    tensor.kind = ValueKind::kStrings;
+    return tensor;
   }
   auto dtype = dtype_from_onnx(type.tensor_type().elem_type());
   if (!dtype) {
@@ -259,6 +267,20 @@ Result<std::shared_ptr<const Model>> make_model(std::shared_ptr<ModelStorage> st
 }
 
 }  // namespace
+
+std::string_view in_words(ValueKind kind) {
+  switch (kind) {
+    case ValueKind::kTensor:
+      return "a tensor";
+    case ValueKind::kStrings:
+      return "a tensor of strings";
+    case ValueKind::kSequence:
+      return "a sequence";
+    case ValueKind::kOptional:
+      return "an optional";
+  }
+  return "";
+}
 
 std::string describe(const onnx_proto::NodeProto& node) {
   if (!node.name().empty()) return fmt::format("node '{}' ({})", node.name(), node.op_type());

@@ -58,13 +58,13 @@ Result<std::vector<double>> NodeImport::known_floats(int input, std::string_view
   return values;
 }
 
-Error NodeImport::depends_on_data(int input, std::string_view what) const {
+Error NodeImport::depends_on_data(int input, std::string_view what, Bind bind) const {
   return unsupported("its {} (input {}) depends on {}", what, input,
-                     describe_awaited(inputs_[input].value()));
+                     describe_awaited(inputs_[input].value(), bind));
 }
 
-std::string NodeImport::describe_awaited(ValueId value) const {
-  if (await_) await_(value);
+std::string NodeImport::describe_awaited(ValueId value, Bind bind) const {
+  if (await_) await_(value, bind);
   return describe_data(graph, value);
 }
 

@@ -31,6 +31,10 @@ class NodeImport {
 
   graph::Graph& graph;
 
+  /// kIfSmall: scalars and short lists may be bound to their values, the model compiled for each.
+  /// kNever: they are data, as what a loop's number of steps or a selection follows from.
+  enum class Bind : uint8_t { kIfSmall, kNever };
+
   /// A node of a branch that may not be the one that counts: nothing in it may fail a run.
   bool is_speculative() const { return is_speculative_; }
   void set_speculative(bool speculative) { is_speculative_ = speculative; }
@@ -60,9 +64,9 @@ class NodeImport {
   Result<std::vector<double>> known_floats(int input, std::string_view what) const;
   /// kUnsupported: what input `input` holds ("shape", "axes") would have to be known. Names the
   /// model's inputs that it follows from, and the option that makes them constants.
-  Error depends_on_data(int input, std::string_view what) const;
-  /// As the other: "its axes depend on ". Only what would have to be known is described so.
-  std::string describe_awaited(ValueId value) const;
+  Error depends_on_data(int input, std::string_view what, Bind bind = Bind::kIfSmall) const;
+  /// Of describe_data, for a value that would have to be known.
+  std::string describe_awaited(ValueId value, Bind bind = Bind::kIfSmall) const;
 
   bool has_attribute(std::string_view name) const { return find(name) != nullptr; }
   int64_t int_attribute(std::string_view name, int64_t otherwise);
@@ -87,7 +91,8 @@ class NodeImport {
   /// The attribute's graph; null if there is none.
   const onnx_proto::GraphProto* body(std::string_view attribute) const;
   /// Told of values that would have to be known, before the import function returns its error.
-  void await_with(std::function<void(ValueId)> await) { await_ = std::move(await); }
+  using Await = std::function<void(ValueId, Bind)>;
+  void await_with(Await await) { await_ = std::move(await); }
   using BodyImport = std::function<Result<std::vector<ValueId>>(const onnx_proto::GraphProto&,
                                                                 const std::vector<ValueId>&)>;
   void import_bodies_with(BodyImport import) { body_import_ = std::move(import); }
@@ -132,7 +137,7 @@ class NodeImport {
   ExternalData& external_;
   Status attribute_status_;
   BodyImport body_import_;
-  std::function<void(ValueId)> await_;
+  Await await_;
   std::vector<std::pair<size_t, size_t>> bodies_;  // ranges of the graph's nodes
   bool is_speculative_ = false;
   bool is_left_to_rewriting_ = false;

@@ -46,7 +46,9 @@ Status import_compress(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(2));
   ValueId x = node.input(0);
   const Tensor* condition = node.known(node.input(1));
-  if (condition == nullptr) return node.depends_on_data(1, "condition");
+  if (condition == nullptr) {
+    return node.depends_on_data(1, "condition", NodeImport::Bind::kNever);
+  }
   std::vector<int64_t> selected;
   for (int64_t i = 0; i < condition->num_elems(); ++i) {
     if (condition->at_i64(i) != 0) selected.push_back(i);

@@ -164,7 +164,9 @@ Status import_eye_like(NodeImport& node) {
 Status import_non_zero(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(1));
   const Tensor* x = node.known(node.input(0));
-  if (x == nullptr) return node.depends_on_data(0, "output's shape");
+  if (x == nullptr) {
+    return node.depends_on_data(0, "output's shape", NodeImport::Bind::kNever);
+  }
   std::vector<int64_t> positions;
   for (int64_t i = 0; i < x->num_elems(); ++i) {
     if (x->at_f64(i) != 0) positions.push_back(i);

@@ -13,8 +13,11 @@ Session::Session(Description description, const Options& options,
     : description_(std::move(description)), team_(std::move(team)), cache_(options.cache_size) {}
 
 Result<std::shared_ptr<Session>> Session::create(std::shared_ptr<const Compiler> compiler,
-                                                 Description description, const Options& options) {
-  CORF_ASSIGN(auto team, runtime::Team::create(options.workers));
+                                                 Description description, const Options& options,
+                                                 std::shared_ptr<runtime::Team> team) {
+  if (team == nullptr) {
+    CORF_ASSIGN(team, runtime::Team::create(options.workers));
+  }
   std::shared_ptr<Session> session(new Session(std::move(description), options, std::move(team)));
   session->compiler_ = std::move(compiler);
   return session;

@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <map>
 #include <memory>
 #include <set>
@@ -12,6 +13,7 @@
 #include "session/options.h"
 #include "session/recently_used.h"
 #include "session/shapes.h"
+#include "session/value.h"
 #include "support/at_fork.h"
 
 namespace corf::session {
@@ -48,6 +50,7 @@ class Compiler {
 /// What a model says of itself.
 struct Description {
   DeclaredTensors inputs, outputs;
+  std::vector<corf_kind> input_kinds, output_kinds;  // empty: all are tensors
   std::map<std::string, std::string> metadata;
   int64_t opset = 0;                                       // 0: not known
   std::vector<std::pair<std::string, int64_t>> operators;  // how often each occurs
@@ -57,8 +60,10 @@ struct Description {
 /// for the values of those inputs that decide shapes.
 class Session {
  public:
+  /// `team`: null for one of its own.
   static Result<std::shared_ptr<Session>> create(std::shared_ptr<const Compiler> compiler,
-                                                 Description description, const Options& options);
+                                                 Description description, const Options& options,
+                                                 std::shared_ptr<runtime::Team> team = nullptr);
   /// Of a model that was compiled ahead of time, for the shapes that it was compiled for.
   static Result<std::shared_ptr<Session>> create(runtime::ExecutableSpec spec,
                                                  const Options& options);
@@ -69,6 +74,15 @@ class Session {
   const DeclaredTensors& inputs() const { return description_.inputs; }
   const DeclaredTensors& outputs() const { return description_.outputs; }
   int threads() const { return team_->size(); }
+  const std::shared_ptr<runtime::Team>& team() const { return team_; }
+
+  /// What runs the model where it cannot be compiled as a whole.
+  void set_piece_runner(std::shared_ptr<PieceRunner> runner) { piece_runner_ = std::move(runner); }
+  /// Whether it was that in the last run on values.
+  bool runs_in_pieces() const { return runs_in_pieces_; }
+  /// One value for each input and output, in order, whatever the model needs for it.
+  /// Errors: as of compile; kInvalidArgument naming the input that does not fit.
+  Result<std::vector<Value>> run(const std::vector<Value>& inputs);
 
   /// From the cache, or compiled. Threads that ask for shapes that are being compiled wait.
   Result<std::shared_ptr<CompiledModel>> compile(const ShapeBindings& bindings);
@@ -96,6 +110,7 @@ class Session {
                                                  const ValueBindings& values);
   /// Those of `inputs` that decide shapes, as far as is known.
   ValueBindings deciding_values(const std::vector<const corf_tensor*>& inputs);
+  Status check_values(const std::vector<Value>& inputs) const;
   /// Whether there are any that were not known to.
   bool learn_deciding_inputs(const ShapeBindings& shapes, const ValueBindings& values);
 
@@ -107,7 +122,13 @@ class Session {
   BriefMutex cache_mutex_;
   RecentlyUsed<CompiledModel> cache_;
   std::set<std::string> deciding_inputs_;  // under cache_mutex_
+  std::shared_ptr<PieceRunner> piece_runner_;
+  std::atomic<bool> runs_in_pieces_ = false;
 };
+
+/// The outputs of a run on one array for each of the session's inputs, for which `compiled` is.
+Result<std::vector<Tensor>> run(CompiledModel& compiled, const Session& session,
+                                const std::vector<const corf_tensor*>& inputs);
 
 /// Runs on one array for each input and output of `compiled`, in order.
 /// Errors: kInvalidArgument naming the input or output that does not fit.

@@ -68,6 +68,23 @@ std::vector<std::string> deciding_inputs(Session& session, const Shapes& shapes)
   }
 }
 
+/// Whether the error is one for which a model is run piece by piece, and not refused.
+bool runs_in_pieces(Session& session, const Exception& error) {
+  if (error.code() != CORF_UNSUPPORTED) return false;
+  const std::string why = error.what();
+  for (const char* reason : {"depends on", "the operator is not supported", "piece by piece"}) {
+    if (why.find(reason) != std::string::npos) return session.refused_operators().empty();
+  }
+  return false;
+}
+
+Support in_pieces(const std::string& why) {
+  return {std::nullopt,
+          "Every operator is known. The model cannot be compiled as a whole: it is run piece by "
+          "piece. What is in the way:\n" +
+              why};
+}
+
 /// With open shapes the model is tried with some extents: what is missing whatever they are shows.
 Support find_support(Session& session, const std::vector<Declaration>& inputs,
                      const Shapes& shapes) {
@@ -84,6 +101,7 @@ Support find_support(Session& session, const std::vector<Declaration>& inputs,
                     "Without them:\n{}",
                     list, error->what())};
   }
+  if (runs_in_pieces(session, *error)) return in_pieces(error->what());
   if (error->code() == CORF_UNSUPPORTED) return {false, error->what()};
   if (!has_open_shape(inputs, shapes) || error->code() != CORF_INVALID_ARGUMENT) throw *error;
   std::string missing;
@@ -96,6 +114,7 @@ Support find_support(Session& session, const std::vector<Declaration>& inputs,
                                         "Other extents may change that: give yours with --shape.",
                                         extent)};
     }
+    if (runs_in_pieces(session, *why)) return in_pieces(why->what());
     if (why->code() == CORF_UNSUPPORTED && missing.empty()) {
       missing = fmt::format("{}\n(with the open dimensions at {}; --shape gives others)",
                             why->what(), extent);

@@ -1,0 +1,226 @@
+#include "host/graph_runner.h"
+
+#include "host/routines.h"
+#include "session/tensor_views.h"
+
+namespace corf::host {
+
+namespace {
+
+/// Of one block, one behind the other.
+constexpr int kMostCuts = 4096;
+
+}  // namespace
+
+using onnx::describe;
+using onnx::ModelNode;
+using onnx::names_read;
+
+GraphRunner::GraphRunner(onnx::Block block, const OpenPart& open_part) : named_(std::move(block)) {
+  std::unordered_set<std::string> outputs(named_.block.outputs.begin(), named_.block.outputs.end());
+  root_ = std::make_unique<Segment>(named_, open_part, 0, named_.block.nodes.size(),
+                                    std::move(outputs));
+}
+GraphRunner::~GraphRunner() = default;
+
+Result<std::vector<Value>> GraphRunner::run(std::vector<Value> inputs, const Scope* around) {
+  if (inputs.size() != block().inputs.size()) {
+    return make_error(ErrorCode::kInvalidModel, "a body takes {} values and is given {}",
+                      block().inputs.size(), inputs.size());
+  }
+  Scope scope(named_, around);
+  for (size_t i = 0; i < inputs.size(); ++i) scope.set(block().inputs[i], std::move(inputs[i]));
+  CORF_RETURN_IF_ERROR(root_->run(scope));
+  std::vector<Value> outputs;
+  for (const std::string& name : block().outputs) {
+    CORF_ASSIGN(Value output, scope.find(name));
+    outputs.push_back(std::move(output));
+  }
+  return outputs;
+}
+
+Segment::Segment(const NamedBlock& named, const OpenPart& open_part, size_t begin, size_t end,
+                 std::unordered_set<std::string> outputs, int depth)
+    : named_(named),
+      open_part_(open_part),
+      begin_(begin),
+      end_(end),
+      depth_(depth),
+      outputs_(std::move(outputs)) {}
+
+Status Segment::run(Scope& scope) {
+  // Along the segments behind each cut, of which there may be many.
+  for (Segment* segment = this; segment != nullptr;) {
+    CORF_ASSIGN(const auto pieces, segment->run_until_cut(scope));
+    segment = pieces ? pieces->after.get() : nullptr;
+  }
+  return {};
+}
+
+Result<std::shared_ptr<const Segment::Pieces>> Segment::run_until_cut(Scope& scope) {
+  if (begin_ == end_) return std::shared_ptr<const Pieces>();
+  std::shared_ptr<const Pieces> pieces;
+  std::shared_ptr<const Part> part;
+  {
+    std::scoped_lock lock(mutex_);
+    if (!part_ && !pieces_) CORF_RETURN_IF_ERROR(prepare(scope));
+    pieces = pieces_;
+    part = part_;
+  }
+  if (!pieces) {
+    CORF_ASSIGN(pieces, run_part(*part, scope));
+  }
+  if (!pieces) return pieces;
+  CORF_RETURN_IF_ERROR(pieces->before->run(scope));
+  if (pieces->node) CORF_RETURN_IF_ERROR(pieces->node->run(scope));
+  return pieces;
+}
+
+Status Segment::prepare(const Scope& scope) {
+  if (depth_ > kMostCuts) {
+    return make_error(ErrorCode::kUnsupported,
+                      "the model has to be cut at more than {} nodes; "
+                      "the next is {}",
+                      kMostCuts, describe(*node(begin_).proto));
+  }
+  for (size_t i = begin_; i < end_; ++i) {
+    const auto names = names_read(*node(i).proto);
+    const bool on_host = is_host_only(*node(i).proto) ||
+                         std::any_of(names.begin(), names.end(), [&](const auto& name) {
+                           return !name.empty() && scope.is_no_tensor(name);
+                         });
+    if (!on_host) continue;
+    pieces_ = std::make_shared<const Pieces>(cut(i, true));
+    return {};
+  }
+  CORF_ASSIGN(Part part, make_part(scope));
+  part_ = std::make_shared<const Part>(std::move(part));
+  return {};
+}
+
+std::unordered_set<std::string> Segment::defined_by(size_t begin, size_t end) const {
+  std::unordered_set<std::string> defined;
+  for (size_t i = begin; i < end; ++i) {
+    for (const std::string& name : node(i).proto->output()) {
+      if (!name.empty()) defined.insert(name);
+    }
+  }
+  return defined;
+}
+
+Result<Segment::Part> Segment::make_part(const Scope& scope) const {
+  Part part;
+  const auto defined = defined_by(begin_, end_);
+  std::unordered_set<std::string> seen;
+  std::vector<onnx::ModelTensor> inputs;
+  for (size_t i = begin_; i < end_; ++i) {
+    for (const std::string& name : names_read(*node(i).proto)) {
+      if (name.empty() || defined.contains(name) || !seen.insert(name).second ||
+          scope.find_constant(name) != nullptr) {
+        continue;
+      }
+      CORF_ASSIGN(const Value value, scope.find(name));
+      onnx::ModelTensor input;
+      input.name = name;
+      input.dtype = value.tensor()->dtype();
+      input.has_rank = false;
+      inputs.push_back(input);
+      part.inputs.push_back(name);
+    }
+  }
+  for (size_t i = begin_; i < end_; ++i) {
+    for (const std::string& name : node(i).proto->output()) {
+      if (!name.empty() && outputs_.contains(name)) part.outputs.push_back(name);
+    }
+  }
+  part.model = onnx::make_part(
+      named_.block, std::span(named_.block.nodes).subspan(begin_, end_ - begin_), std::move(inputs),
+      part.outputs, [&](const std::string& name) { return scope.find_constant(name); });
+  CORF_ASSIGN(part.session, open_part_(part.model));
+  return part;
+}
+
+Segment::Pieces Segment::cut(size_t position, bool on_host) const {
+  const size_t next = on_host ? position + 1 : position;
+  std::unordered_set<std::string> read = outputs_;  // behind the segment before
+  for (size_t i = position; i < end_; ++i) {
+    for (const std::string& name : names_read(*node(i).proto)) read.insert(name);
+  }
+  Pieces pieces;
+  pieces.before =
+      std::make_unique<Segment>(named_, open_part_, begin_, position, std::move(read), depth_ + 1);
+  if (on_host) {
+    pieces.node = std::make_unique<HostNode>(named_.block, node(position), open_part_);
+  }
+  pieces.after = std::make_unique<Segment>(named_, open_part_, next, end_, outputs_, depth_ + 1);
+  return pieces;
+}
+
+Result<std::shared_ptr<const Segment::Pieces>> Segment::run_part(const Part& part, Scope& scope) {
+  const std::shared_ptr<const Pieces> none;
+  if (part.outputs.empty()) return none;
+  std::vector<Tensor> inputs;
+  for (const std::string& name : part.inputs) {
+    CORF_ASSIGN(const Value value, scope.find(name));
+    if (value.tensor() == nullptr) {
+      return make_error(ErrorCode::kUnsupported, "value '{}' is {} after it was a tensor", name,
+                        value.described());
+    }
+    inputs.push_back(*value.tensor());
+  }
+  const session::TensorViews views(inputs);
+  const auto compiled = part.session->compile(views.pointers());
+  if (!compiled.ok()) {
+    const auto pieces = cut_at_obstacle(views.pointers());
+    if (!pieces) return compiled.error();
+    return pieces;
+  }
+  CORF_ASSIGN(std::vector<Tensor> outputs,
+              session::run(**compiled, *part.session, views.pointers()));
+  for (size_t i = 0; i < outputs.size(); ++i) scope.set(part.outputs[i], std::move(outputs[i]));
+  return none;
+}
+
+std::shared_ptr<const Segment::Pieces> Segment::cut_at_obstacle(
+    const std::vector<const corf_tensor*>& inputs) {
+  std::scoped_lock lock(mutex_);
+  if (pieces_) return pieces_;
+  const auto given = part_->session->shapes_of(inputs);
+  if (!given.ok()) return nullptr;
+  const auto obstacle =
+      onnx::find_obstacle(*part_->model, *given, part_->session->decide(*given, inputs));
+  if (!obstacle) return nullptr;
+  const size_t position = begin_ + *obstacle;
+  // A segment that begins with a node that the host cannot carry out is as small as can be.
+  const bool on_host = is_host_operator(*node(position).proto);
+  if (position == begin_ && !on_host) return nullptr;
+  pieces_ = std::make_shared<const Pieces>(cut(position, on_host));
+  return pieces_;
+}
+
+namespace {
+
+class Program final : public session::PieceRunner {
+ public:
+  Program(onnx::Block block, OpenPart open_part)
+      : open_part_(std::move(open_part)), graph_(std::move(block), open_part_) {}
+
+  Result<std::vector<Value>> run(const std::vector<Value>& inputs) override {
+    return graph_.run(inputs, nullptr);
+  }
+
+ private:
+  const OpenPart open_part_;
+  GraphRunner graph_;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<session::PieceRunner>> make_program(std::shared_ptr<const onnx::Model> model,
+                                                           OpenPart open_part) {
+  CORF_ASSIGN(onnx::Block block, onnx::main_block(std::move(model)));
+  return std::shared_ptr<session::PieceRunner>(
+      std::make_shared<Program>(std::move(block), std::move(open_part)));
+}
+
+}  // namespace corf::host

@@ -1,0 +1,261 @@
+// Operators whose results are as large as their inputs' values make them.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "host/routines.h"
+
+namespace corf::host {
+namespace {
+
+std::vector<int64_t> positions_of_nonzeros(const Tensor& x) {
+  std::vector<int64_t> positions;
+  for (int64_t i = 0; i < x.num_elems(); ++i) {
+    const bool is_set = is_float(x.dtype()) ? x.at_f64(i) != 0 : x.at_i64(i) != 0;
+    if (is_set) positions.push_back(i);
+  }
+  return positions;
+}
+
+/// Coordinates of the elements that differ from zero, a column for each.
+Result<Values> run_non_zero(const Call& call) {
+  CORF_ASSIGN(const Tensor x, call.tensor(0));
+  const std::vector<int64_t> positions = positions_of_nonzeros(x);
+  const auto rank = static_cast<int64_t>(x.shape().size());
+  const auto count = static_cast<int64_t>(positions.size());
+  const std::vector<int64_t> strides = row_major_strides(x.shape());
+  Tensor result(DType::kI64, {rank, count});
+  auto* to = result.data<int64_t>();
+  for (int64_t d = 0; d < rank; ++d) {
+    for (const int64_t position : positions) *to++ = position / strides[d] % x.shape()[d];
+  }
+  return Values{result};
+}
+
+/// Tensors and strings.
+Result<Value> elements(const Call& call, size_t i) {
+  if (call.input(i).tensor() != nullptr || call.input(i).strings() != nullptr) {
+    return call.input(i);
+  }
+  return call.invalid("its input {} is {}", i, call.input(i).described());
+}
+
+Value flat(const Value& value) { return reshaped(value, {num_elems(shape_of(value))}); }
+
+/// The parts of an axis, or elements, that a condition selects.
+Result<Values> run_compress(const Call& call) {
+  CORF_ASSIGN(Value x, elements(call, 0));
+  CORF_ASSIGN(const Tensor condition, call.tensor(1));
+  const std::vector<int64_t> selected = positions_of_nonzeros(condition);
+  int axis = 0;
+  if (call.has_attribute("axis")) {
+    CORF_ASSIGN(axis, call.axis(call.int_attribute("axis", 0), shape_of(x).size()));
+  } else {
+    x = flat(x);
+  }
+  if (!selected.empty() && selected.back() >= shape_of(x)[axis]) {
+    return call.bad_value("its condition selects element {} of {}", selected.back(),
+                          shape_of(x)[axis]);
+  }
+  return Values{rows(x, axis, selected)};
+}
+
+/// Compares parts of an axis, element after element; NaNs are equal and come last.
+class Parts {
+ public:
+  Parts(const Value& value, int axis) : value_(value) {
+    const Shape& shape = shape_of(value);
+    extent_ = shape[axis];
+    inner_ = num_elems({shape.begin() + axis + 1, shape.end()});
+    outer_ = num_elems({shape.begin(), shape.begin() + axis});
+  }
+  int64_t count() const { return extent_; }
+  int compare(int64_t a, int64_t b) const {
+    for (int64_t o = 0; o < outer_; ++o) {
+      for (int64_t i = 0; i < inner_; ++i) {
+        const int order = compare_elements(at(o, a) + i, at(o, b) + i);
+        if (order != 0) return order;
+      }
+    }
+    return 0;
+  }
+
+ private:
+  int64_t at(int64_t outer, int64_t part) const { return (outer * extent_ + part) * inner_; }
+  template <typename T>
+  static int order_of(const T& a, const T& b) {
+    return a < b ? -1 : b < a ? 1 : 0;
+  }
+  int compare_elements(int64_t a, int64_t b) const {
+    if (const Strings* strings = value_.strings()) {
+      return order_of(strings->elems[a], strings->elems[b]);
+    }
+    const Tensor& tensor = *value_.tensor();
+    if (tensor.dtype() == DType::kU64) {
+      return order_of(static_cast<uint64_t>(tensor.at_i64(a)),
+                      static_cast<uint64_t>(tensor.at_i64(b)));
+    }
+    if (!is_float(tensor.dtype())) return order_of(tensor.at_i64(a), tensor.at_i64(b));
+    const double x = tensor.at_f64(a), y = tensor.at_f64(b);
+    if (std::isnan(x) || std::isnan(y)) return order_of(std::isnan(x), std::isnan(y));
+    return order_of(x, y);
+  }
+
+  const Value& value_;
+  int64_t extent_ = 0, outer_ = 1, inner_ = 1;
+};
+
+/// The distinct parts of an axis, or elements: themselves, where each occurs first, which of them
+/// stands at each place, and how often each occurs.
+Result<Values> run_unique(const Call& call) {
+  CORF_ASSIGN(Value x, elements(call, 0));
+  int axis = 0;
+  if (call.has_attribute("axis")) {
+    CORF_ASSIGN(axis, call.axis(call.int_attribute("axis", 0), shape_of(x).size()));
+  } else {
+    x = flat(x);
+  }
+  const Parts parts(x, axis);
+  std::vector<int64_t> order(parts.count());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return parts.compare(a, b) < 0; });
+  std::vector<int64_t> first, counts, which(parts.count());
+  for (size_t i = 0; i < order.size(); ++i) {
+    if (i == 0 || parts.compare(order[i - 1], order[i]) != 0) {
+      first.push_back(order[i]);
+      counts.push_back(0);
+    }
+    ++counts.back();
+    which[order[i]] = static_cast<int64_t>(first.size()) - 1;
+  }
+  if (call.int_attribute("sorted", 1) == 0) {
+    std::vector<int64_t> by_place(first.size()), place(first.size());
+    std::iota(by_place.begin(), by_place.end(), 0);
+    std::sort(by_place.begin(), by_place.end(),
+              [&](int64_t a, int64_t b) { return first[a] < first[b]; });
+    std::vector<int64_t> first_then, counts_then;
+    for (size_t i = 0; i < by_place.size(); ++i) {
+      place[by_place[i]] = static_cast<int64_t>(i);
+      first_then.push_back(first[by_place[i]]);
+      counts_then.push_back(counts[by_place[i]]);
+    }
+    for (int64_t& entry : which) entry = place[entry];
+    first = std::move(first_then);
+    counts = std::move(counts_then);
+  }
+  const Shape count = {static_cast<int64_t>(first.size())};
+  return Values{rows(x, axis, first), integers(count, first), integers({parts.count()}, which),
+                integers(count, counts)};
+}
+
+/// An axis-parallel box.
+struct Box {
+  double y1 = 0, x1 = 0, y2 = 0, x2 = 0;
+  double area() const { return (y2 - y1) * (x2 - x1); }
+};
+
+Box read_box(const Tensor& boxes, int64_t number, bool is_centred) {
+  double v[4];
+  for (int i = 0; i < 4; ++i) v[i] = boxes.at_f64(4 * number + i);
+  if (is_centred) {  // x, y, width, height
+    return {v[1] - v[3] / 2, v[0] - v[2] / 2, v[1] + v[3] / 2, v[0] + v[2] / 2};
+  }
+  return {std::min(v[0], v[2]), std::min(v[1], v[3]), std::max(v[0], v[2]), std::max(v[1], v[3])};
+}
+
+bool overlap_by_more(const Box& a, const Box& b, double threshold) {
+  const double height = std::min(a.y2, b.y2) - std::max(a.y1, b.y1);
+  const double width = std::min(a.x2, b.x2) - std::max(a.x1, b.x1);
+  if (!(height > 0) || !(width > 0) || !(a.area() > 0) || !(b.area() > 0)) return false;
+  const double both = height * width;
+  return both / (a.area() + b.area() - both) > threshold;
+}
+
+struct Suppression {
+  int64_t most = 0;
+  double iou_threshold = 0;
+  std::optional<double> score_threshold;
+};
+
+Result<std::optional<double>> one_number(const Call& call, size_t i) {
+  if (!call.has(i)) return std::optional<double>();
+  CORF_ASSIGN(const Tensor held, call.tensor(i));
+  if (held.num_elems() == 0) return std::optional<double>();
+  if (held.num_elems() != 1) return call.bad_value("its input {} is not one number", i);
+  return std::optional<double>(held.at_f64(0));
+}
+
+/// Boxes of one class, by falling score, that overlap none selected before by too much.
+std::vector<int64_t> select_boxes(const std::vector<Box>& boxes, const Tensor& scores,
+                                  int64_t offset, const Suppression& suppression) {
+  std::vector<int64_t> candidates;
+  for (size_t i = 0; i < boxes.size(); ++i) {
+    const double score = scores.at_f64(offset + static_cast<int64_t>(i));
+    const bool counts =
+        suppression.score_threshold ? score > *suppression.score_threshold : !std::isnan(score);
+    if (counts) candidates.push_back(static_cast<int64_t>(i));
+  }
+  std::stable_sort(candidates.begin(), candidates.end(), [&](int64_t a, int64_t b) {
+    return scores.at_f64(offset + a) > scores.at_f64(offset + b);
+  });
+  std::vector<int64_t> selected;
+  for (const int64_t candidate : candidates) {
+    if (static_cast<int64_t>(selected.size()) >= suppression.most) break;
+    const bool is_free = std::none_of(selected.begin(), selected.end(), [&](int64_t other) {
+      return overlap_by_more(boxes[candidate], boxes[other], suppression.iou_threshold);
+    });
+    if (is_free) selected.push_back(candidate);
+  }
+  return selected;
+}
+
+/// Boxes [batch, boxes, 4], scores [batch, classes, boxes]: rows of batch, class and box.
+Result<Values> run_non_max_suppression(const Call& call) {
+  CORF_ASSIGN(const Tensor boxes, call.tensor(0));
+  CORF_ASSIGN(const Tensor scores, call.tensor(1));
+  const Shape &b = boxes.shape(), &s = scores.shape();
+  if (b.size() != 3 || s.size() != 3 || b[2] != 4 || b[0] != s[0] || b[1] != s[2]) {
+    return call.bad_value("boxes {} do not fit scores {}", to_string(b), to_string(s));
+  }
+  if (!is_float(boxes.dtype()) || !is_float(scores.dtype())) {
+    return call.invalid("boxes and scores are {} and {}, not floats", call.input(0).described(),
+                        call.input(1).described());
+  }
+  Suppression suppression;
+  CORF_ASSIGN(const auto most, one_number(call, 2));
+  CORF_ASSIGN(const auto iou_threshold, one_number(call, 3));
+  CORF_ASSIGN(suppression.score_threshold, one_number(call, 4));
+  suppression.most =
+      static_cast<int64_t>(std::clamp(most.value_or(0), 0.0, static_cast<double>(b[1])));
+  suppression.iou_threshold = iou_threshold.value_or(0);
+  std::vector<int64_t> found;
+  const int64_t batches = b[1] == 0 || s[1] == 0 ? 0 : b[0];
+  for (int64_t batch = 0; batch < batches; ++batch) {
+    std::vector<Box> of_batch;
+    for (int64_t i = 0; i < b[1]; ++i) {
+      of_batch.push_back(
+          read_box(boxes, batch * b[1] + i, call.int_attribute("center_point_box", 0) != 0));
+    }
+    for (int64_t c = 0; c < s[1]; ++c) {
+      for (const int64_t box :
+           select_boxes(of_batch, scores, (batch * s[1] + c) * s[2], suppression)) {
+        found.insert(found.end(), {batch, c, box});
+      }
+    }
+  }
+  return Values{integers({static_cast<int64_t>(found.size()) / 3, 3}, found)};
+}
+
+constexpr RoutineEntry kRoutines[] = {
+    {"Compress", run_compress},
+    {"NonMaxSuppression", run_non_max_suppression, true},
+    {"NonZero", run_non_zero},
+    {"Unique", run_unique, true},
+};
+
+}  // namespace
+
+std::span<const RoutineEntry> selection_routines() { return kRoutines; }
+
+}  // namespace corf::host

@@ -1,0 +1,60 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace corf::session {
+
+/// A tensor of strings, row by row.
+struct Strings {
+  Shape shape;
+  std::vector<std::string> elems;
+};
+
+/// What a model takes or gives. Copies share what they hold, which nobody changes.
+class Value {
+ public:
+  using Sequence = std::vector<Value>;
+
+  Value() = default;  // nothing: an optional without an element
+  Value(Tensor tensor) : held_(std::move(tensor)) {}
+  Value(Strings strings) : held_(std::make_shared<const Strings>(std::move(strings))) {}
+  Value(Sequence items) : held_(std::make_shared<const Sequence>(std::move(items))) {}
+
+  bool is_nothing() const { return std::holds_alternative<std::monostate>(held_); }
+  /// Null for a value of another kind.
+  const Tensor* tensor() const { return std::get_if<Tensor>(&held_); }
+  const Strings* strings() const { return pointee<Strings>(); }
+  const Sequence* sequence() const { return pointee<Sequence>(); }
+  /// "f32 2x3", "strings 4", "a sequence of 3", "nothing", for messages.
+  std::string described() const;
+
+ private:
+  template <typename T>
+  const T* pointee() const {
+    const auto* shared = std::get_if<std::shared_ptr<const T>>(&held_);
+    return shared != nullptr ? shared->get() : nullptr;
+  }
+  std::variant<std::monostate, Tensor, std::shared_ptr<const Strings>,
+               std::shared_ptr<const Sequence>>
+      held_;
+};
+
+/// Runs a model piece by piece: one whose shapes depend on data, or whose values are not tensors.
+/// It is handed to a session, as the compiler is.
+class PieceRunner {
+ public:
+  virtual ~PieceRunner() = default;
+  /// One value for each of the model's inputs and outputs, in order.
+  /// Errors: as of compiling, and kInvalidArgument naming the node that does not admit a value.
+  virtual Result<std::vector<Value>> run(const std::vector<Value>& inputs) = 0;
+};
+
+}  // namespace corf::session
+
+struct corf_value {
+  corf::session::Value value;
+};
