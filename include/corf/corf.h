@@ -121,6 +121,7 @@ typedef enum corf_kind {
   CORF_STRINGS = 2, /* a tensor of strings */
   CORF_SEQUENCE = 3,
   CORF_OPTIONAL = 4, /* declared so; its values are of the other kinds */
+  CORF_NARROW = 5,   /* a tensor of elements of 8 bits or less that corf does not compute in */
   CORF_KIND_RANGE = 0x7fffffff
 } corf_kind;
 
@@ -143,8 +144,11 @@ CORF_API corf_error* corf_value_parse_onnx(const void* bytes, size_t size_bytes,
                                            corf_value** value);
 CORF_API void corf_value_free(corf_value* value);
 CORF_API corf_kind corf_value_kind(const corf_value* value);
-/* A tensor, or extents without data of strings; valid as long as the value. */
+/* A tensor, or extents without data of strings; of CORF_NARROW a byte for each element, CORF_U8,
+ * with the element's bits in the lowest. Valid as long as the value. */
 CORF_API corf_error* corf_value_tensor(const corf_value* value, corf_tensor* tensor);
+/* Of CORF_NARROW: the element type as TensorProto.data_type numbers it; 0 for another kind. */
+CORF_API int corf_value_narrow_type(const corf_value* value);
 /* Items of a sequence, or strings. 0 for a value of another kind. */
 CORF_API size_t corf_value_num_items(const corf_value* value);
 /* A new value. Errors: CORF_INVALID_ARGUMENT where there is no such item. */
@@ -331,8 +335,8 @@ CORF_API corf_error* corf_session_run(corf_session* session, const corf_tensor* 
 CORF_API corf_error* corf_session_refused_operators(corf_session* session, char** lines);
 
 /* CORF_TENSOR for most models' inputs and outputs; 0 where there is none. */
-CORF_API corf_kind corf_session_input_kind(const corf_session* session, size_t position);
-CORF_API corf_kind corf_session_output_kind(const corf_session* session, size_t position);
+CORF_API corf_kind corf_session_input_kind(const corf_session* session, size_t place);
+CORF_API corf_kind corf_session_output_kind(const corf_session* session, size_t place);
 
 /*
  * As corf_session_run for any model: one whose shapes depend on data, or whose values are not

@@ -203,7 +203,8 @@ class Value {
     const corf_tensor view = tensor();
     return Extents(view.extents, view.extents + view.rank);
   }
-  /// A copy of the tensor.
+  int narrow_type() const { return corf_value_narrow_type(value_.get()); }
+  /// A copy of the tensor; of narrow elements a byte for each.
   Array array(std::string name = "") const {
     const corf_tensor view = tensor();
     Array array(std::move(name), view.dtype, Extents(view.extents, view.extents + view.rank));

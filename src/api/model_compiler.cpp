@@ -114,6 +114,9 @@ std::vector<corf_kind> kinds_of(const std::vector<onnx::ModelTensor>& tensors) {
       case onnx::ValueKind::kOptional:
         kinds.push_back(CORF_OPTIONAL);
         break;
+      case onnx::ValueKind::kNarrow:
+        kinds.push_back(CORF_NARROW);
+        break;
     }
   }
   return kinds;

@@ -98,6 +98,7 @@ const Shape& shape_of(const Value& value) {
   static const Shape scalar;
   if (const Tensor* tensor = value.tensor()) return tensor->shape();
   if (const Strings* strings = value.strings()) return strings->shape;
+  if (const session::Narrow* narrow = value.narrow()) return narrow->codes.shape();
   return scalar;
 }
 

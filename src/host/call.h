@@ -61,6 +61,13 @@ class Call {
   const Values& inputs_;
 };
 
+/// A node's only output; braces would take a sequence for the list of outputs.
+inline Values only(Value value) {
+  Values outputs;
+  outputs.push_back(std::move(value));
+  return outputs;
+}
+
 /// Tensors and strings, whose elements are only moved.
 const Shape& shape_of(const Value& value);
 /// Parts of an axis in the order of `indices`, which lie inside of it.

@@ -44,8 +44,9 @@ class HostNode {
   Result<std::vector<Value>> run_loop(const std::vector<Value>& inputs, const Scope& scope);
   Result<std::vector<Value>> run_scan(const std::vector<Value>& inputs, const Scope& scope);
   Result<std::vector<Value>> run_sequence_map(const std::vector<Value>& inputs, const Scope& scope);
-  /// An operator that only moves elements, on strings: it is compiled for their positions.
-  Result<std::vector<Value>> run_on_strings(const std::vector<Value>& inputs);
+  /// An operator that only moves elements, on strings, compiled for their positions, or on narrow
+  /// ones, compiled for their bytes.
+  Result<std::vector<Value>> run_on_positions(const std::vector<Value>& inputs);
 
   const onnx::Block& block_;
   const onnx::ModelNode node_;

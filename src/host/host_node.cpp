@@ -96,9 +96,10 @@ Result<std::vector<Value>> HostNode::run_node(const std::vector<Value>& inputs,
   if (op == "SequenceMap") return run_sequence_map(inputs, scope);
   const Call call(block_, *node_.proto, inputs);
   if (const Routine routine = find_routine(*node_.proto)) return routine(call);
-  const bool has_strings = std::any_of(
-      inputs.begin(), inputs.end(), [](const Value& input) { return input.strings() != nullptr; });
-  if (has_strings && only_moves_elements(op)) return run_on_strings(inputs);
+  const bool has_others = std::any_of(inputs.begin(), inputs.end(), [](const Value& input) {
+    return input.strings() != nullptr || input.narrow() != nullptr;
+  });
+  if (has_others && only_moves_elements(op)) return run_on_positions(inputs);
   for (const Value& input : inputs) {
     if (input.tensor() != nullptr || input.is_nothing()) continue;
     return make_error(ErrorCode::kUnsupported, "{}, opset {}: it is not supported for {}",
@@ -297,8 +298,9 @@ Result<std::vector<Value>> HostNode::run_sequence_map(const std::vector<Value>& 
   return Values(std::make_move_iterator(results.begin()), std::make_move_iterator(results.end()));
 }
 
-Result<std::vector<Value>> HostNode::run_on_strings(const std::vector<Value>& inputs) {
+Result<std::vector<Value>> HostNode::run_on_positions(const std::vector<Value>& inputs) {
   std::vector<std::string> elems;  // of all inputs, by position
+  std::optional<int> narrow_type;  // of elements that stand for themselves
   std::vector<Tensor> positions;
   std::vector<onnx::ModelTensor> declared;
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -314,6 +316,9 @@ Result<std::vector<Value>> HostNode::run_on_strings(const std::vector<Value>& in
         elems.push_back(strings->elems[k]);
       }
       positions.push_back(numbers);
+    } else if (const session::Narrow* narrow = inputs[i].narrow()) {
+      narrow_type = narrow->type;
+      positions.push_back(narrow->codes);
     } else if (inputs[i].tensor() != nullptr) {
       positions.push_back(*inputs[i].tensor());
     } else {
@@ -343,6 +348,10 @@ Result<std::vector<Value>> HostNode::run_on_strings(const std::vector<Value>& in
     outputs.emplace_back();
     if (name.empty()) continue;
     const Tensor& numbers = moved[next++];
+    if (narrow_type) {
+      outputs.back() = session::Narrow{*narrow_type, numbers};
+      continue;
+    }
     Strings strings{numbers.shape(), {}};
     for (int64_t k = 0; k < numbers.num_elems(); ++k) {
       const int64_t position = numbers.at_i64(k);

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "host/narrow.h"
 #include "host/scope.h"
 
 namespace corf::host {
@@ -16,6 +17,7 @@ using Owner = std::shared_ptr<const void>;
 
 Result<Value> to_value(const TensorProto& proto, const Owner& owner) {
   if (proto.data_type() == TensorProto::STRING) return read_strings(proto, "tensor");
+  if (is_narrow(proto.data_type())) return read_narrow(proto, "tensor");
   onnx::ExternalData no_files({});
   CORF_ASSIGN(Tensor tensor, onnx::read_tensor(proto, owner, no_files, "tensor"));
   return Value(std::move(tensor));
@@ -62,6 +64,7 @@ Result<Value> parse_value(const void* bytes, size_t size_bytes, corf_kind kind) 
   switch (kind) {
     case CORF_TENSOR:
     case CORF_STRINGS:
+    case CORF_NARROW:
       return parse<TensorProto>(bytes, size_bytes);
     case CORF_SEQUENCE:
       return parse<SequenceProto>(bytes, size_bytes);

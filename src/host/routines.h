@@ -15,6 +15,10 @@ struct RoutineEntry {
 std::span<const RoutineEntry> selection_routines();
 std::span<const RoutineEntry> sequence_routines();
 std::span<const RoutineEntry> string_routines();
+std::span<const RoutineEntry> narrow_routines();
+
+/// Cast between types of numbers, those that are only stored among them.
+Result<Value> cast_numbers(const Call& call);
 
 /// Null if there is none.
 Routine find_routine(const onnx_proto::NodeProto& node);

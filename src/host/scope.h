@@ -21,6 +21,9 @@ struct NamedBlock {
 /// Errors: kInvalidModel if shape and strings disagree.
 Result<Value> read_strings(const onnx_proto::TensorProto& proto, const std::string& what);
 
+/// A byte for each element. Errors: kInvalidModel if shape and bytes disagree.
+Result<Value> read_narrow(const onnx_proto::TensorProto& proto, const std::string& what);
+
 /// A tensor or strings. `what` names it in messages. Errors: as of onnx::read_tensor.
 Result<Value> read_value(const onnx::Block& block, const onnx_proto::TensorProto& proto,
                          const std::string& what);

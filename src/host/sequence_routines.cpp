@@ -6,9 +6,11 @@
 namespace corf::host {
 namespace {
 
-Result<Values> run_sequence_construct(const Call& call) { return Values{call.inputs()}; }
+Result<Values> run_sequence_construct(const Call& call) {
+  return only(Value(Value::Sequence(call.inputs())));
+}
 
-Result<Values> run_sequence_empty(const Call&) { return Values{Value::Sequence()}; }
+Result<Values> run_sequence_empty(const Call&) { return only(Value(Value::Sequence())); }
 
 /// A position in a sequence, counted from the end if negative; up to `count` itself where an item
 /// is put in.
@@ -36,7 +38,7 @@ Result<Values> run_sequence_insert(const Call& call) {
   if (!call.has(1)) return call.invalid("input 1 is missing");
   Value::Sequence longer = *items;
   longer.insert(longer.begin() + at, call.input(1));
-  return Values{std::move(longer)};
+  return only(Value(std::move(longer)));
 }
 
 Result<Values> run_sequence_erase(const Call& call) {
@@ -49,7 +51,7 @@ Result<Values> run_sequence_erase(const Call& call) {
   }
   Value::Sequence shorter = *items;
   shorter.erase(shorter.begin() + at);
-  return Values{std::move(shorter)};
+  return only(Value(std::move(shorter)));
 }
 
 Result<Values> run_sequence_length(const Call& call) {
@@ -131,7 +133,7 @@ Result<Values> run_split_to_sequence(const Call& call) {
     }
     parts.push_back(std::move(part));
   }
-  return Values{std::move(parts)};
+  return only(Value(std::move(parts)));
 }
 
 /// An optional is its element, or nothing.

@@ -216,6 +216,10 @@ Result<Values> run_cast(const Call& call) {
     }
     return Values{result};
   }
+  if (to != onnx_proto::TensorProto::STRING) {
+    CORF_ASSIGN(Value numbers, cast_numbers(call));
+    return Values{std::move(numbers)};
+  }
   CORF_ASSIGN(const Tensor x, call.tensor(0));
   Strings result{x.shape(), {}};
   for (int64_t i = 0; i < x.num_elems(); ++i) result.elems.push_back(in_words(x, i));

@@ -14,8 +14,12 @@ bool is_constant(const NodeProto& node) {
          node.input_size() == 0 && node.output_size() == 1 && node.attribute_size() == 1;
 }
 
+bool is_other(const TensorProto& proto) {
+  return proto.data_type() == TensorProto::STRING || is_stored_type(proto.data_type());
+}
+
 void add_constant(Block& block, const std::string& name, const TensorProto& proto) {
-  if (proto.data_type() == TensorProto::STRING) block.string_constants.emplace(name, &proto);
+  if (is_other(proto)) block.other_constants.emplace(name, &proto);
   const Model::State& state = block.model->state();
   auto tensor =
       read_tensor(proto, state.storage, *state.external, fmt::format("constant '{}'", name));
@@ -67,9 +71,7 @@ Result<Block> main_block(std::shared_ptr<const Model> model) {
   for (const ModelTensor& output : state.outputs) block.outputs.push_back(output.name);
   block.constants = state.initializers;
   for (const auto& proto : state.storage->proto.graph().initializer()) {
-    if (proto.data_type() == TensorProto::STRING) {
-      block.string_constants.emplace(proto.name(), &proto);
-    }
+    if (is_other(proto)) block.other_constants.emplace(proto.name(), &proto);
   }
   const std::vector<bool> live = find_live_nodes(state);
   for (size_t i = 0; i < state.nodes.size(); ++i) {

@@ -17,8 +17,8 @@ struct Block {
   std::vector<std::string> inputs, outputs;
   /// Initialisers and what Constant nodes hold, or why a value cannot be used.
   std::unordered_map<std::string, Result<Tensor>> constants;
-  /// Those that are strings.
-  std::unordered_map<std::string, const onnx_proto::TensorProto*> string_constants;
+  /// Those that are strings, or of types that are only stored.
+  std::unordered_map<std::string, const onnx_proto::TensorProto*> other_constants;
 };
 
 Result<Block> main_block(std::shared_ptr<const Model> model);

@@ -16,7 +16,7 @@ struct SymbolicDim {
   std::string symbol;
 };
 /// What the model declares a value to be. Only tensors have an element type and dimensions here.
-enum class ValueKind : uint8_t { kTensor, kStrings, kSequence, kOptional };
+enum class ValueKind : uint8_t { kTensor, kStrings, kSequence, kOptional, kNarrow };
 std::string_view in_words(ValueKind kind);
 struct ModelTensor {
   std::string name;

@@ -63,6 +63,11 @@ Result<ModelTensor> read_value_info(const ValueInfoProto& info, std::string_view
     return tensor;
   }
   auto dtype = dtype_from_onnx(type.tensor_type().elem_type());
+  if (!dtype && is_stored_type(type.tensor_type().elem_type())) {
+    tensor.has_rank = false;
+    tensor.kind = ValueKind::kNarrow;
+    return tensor;
+  }
   if (!dtype) {
     auto code =
         type.tensor_type().elem_type() == 0 ? ErrorCode::kInvalidModel : ErrorCode::kUnsupported;
@@ -278,6 +283,8 @@ std::string_view in_words(ValueKind kind) {
       return "a sequence";
     case ValueKind::kOptional:
       return "an optional";
+    case ValueKind::kNarrow:
+      return "a tensor of elements of 8 bits or less";
   }
   return "";
 }

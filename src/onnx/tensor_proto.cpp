@@ -124,12 +124,19 @@ std::optional<DType> dtype_from_onnx(int data_type) {
   }
 }
 
+bool is_stored_type(int data_type) {
+  constexpr int kInt2 = 26;  // the last of them
+  return data_type >= TensorProto::FLOAT8E4M3FN && data_type <= kInt2;
+}
+
 std::string onnx_type_name(int data_type) {
   static constexpr const char* kNames[] = {
-      "undefined",      "float",      "uint8",          "int8",       "uint16",   "int16",
-      "int32",          "int64",      "string",         "bool",       "float16",  "double",
-      "uint32",         "uint64",     "complex64",      "complex128", "bfloat16", "float8e4m3fn",
-      "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz", "uint4",      "int4",     "float4e2m1"};
+      "undefined",      "float",    "uint8",        "int8",           "uint16",
+      "int16",          "int32",    "int64",        "string",         "bool",
+      "float16",        "double",   "uint32",       "uint64",         "complex64",
+      "complex128",     "bfloat16", "float8e4m3fn", "float8e4m3fnuz", "float8e5m2",
+      "float8e5m2fnuz", "uint4",    "int4",         "float4e2m1",     "float8e8m0",
+      "uint2",          "int2"};
   if (data_type < 0 || data_type >= static_cast<int>(std::size(kNames))) {
     return fmt::format("type {}", data_type);
   }

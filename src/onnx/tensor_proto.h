@@ -13,6 +13,9 @@ namespace corf::onnx {
 /// corf's element type for TensorProto.data_type; nullopt for strings, complex numbers and the
 /// types below 16 bits that are not integers of 8 bits.
 std::optional<DType> dtype_from_onnx(int data_type);
+/// Types of 8 bits and less that are read and written but not computed in: 8- and 4-bit floats, 4-
+/// and 2-bit integers.
+bool is_stored_type(int data_type);
 /// "float", "int64", ... as ONNX names them; "type 99" if unknown.
 std::string onnx_type_name(int data_type);
 

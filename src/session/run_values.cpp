@@ -11,6 +11,8 @@ bool fits(corf_kind declared, const Value& value) {
       return value.tensor() != nullptr;
     case CORF_STRINGS:
       return value.strings() != nullptr;
+    case CORF_NARROW:
+      return value.narrow() != nullptr;
     case CORF_SEQUENCE:
       return value.sequence() != nullptr;
     default:

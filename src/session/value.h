@@ -14,6 +14,13 @@ struct Strings {
   std::vector<std::string> elems;
 };
 
+/// A tensor of elements of 8 bits or less that are only stored: a byte for each, with its bits in
+/// the lowest. `type`: as TensorProto.data_type.
+struct Narrow {
+  int type = 0;
+  Tensor codes;  // u8
+};
+
 /// What a model takes or gives. Copies share what they hold, which nobody changes.
 class Value {
  public:
@@ -21,12 +28,14 @@ class Value {
 
   Value() = default;  // nothing: an optional without an element
   Value(Tensor tensor) : held_(std::move(tensor)) {}
+  Value(Narrow narrow) : held_(std::move(narrow)) {}
   Value(Strings strings) : held_(std::make_shared<const Strings>(std::move(strings))) {}
   Value(Sequence items) : held_(std::make_shared<const Sequence>(std::move(items))) {}
 
   bool is_nothing() const { return std::holds_alternative<std::monostate>(held_); }
   /// Null for a value of another kind.
   const Tensor* tensor() const { return std::get_if<Tensor>(&held_); }
+  const Narrow* narrow() const { return std::get_if<Narrow>(&held_); }
   const Strings* strings() const { return pointee<Strings>(); }
   const Sequence* sequence() const { return pointee<Sequence>(); }
   /// "f32 2x3", "strings 4", "a sequence of 3", "nothing", for messages.
@@ -38,7 +47,7 @@ class Value {
     const auto* shared = std::get_if<std::shared_ptr<const T>>(&held_);
     return shared != nullptr ? shared->get() : nullptr;
   }
-  std::variant<std::monostate, Tensor, std::shared_ptr<const Strings>,
+  std::variant<std::monostate, Tensor, Narrow, std::shared_ptr<const Strings>,
                std::shared_ptr<const Sequence>>
       held_;
 };

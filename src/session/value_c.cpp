@@ -104,13 +104,15 @@ corf_kind corf_value_kind(const corf_value* value) {
   return answered(CORF_NOTHING, {value}, [&] {
     if (value->value.tensor() != nullptr) return CORF_TENSOR;
     if (value->value.strings() != nullptr) return CORF_STRINGS;
+    if (value->value.narrow() != nullptr) return CORF_NARROW;
     return value->value.sequence() != nullptr ? CORF_SEQUENCE : CORF_NOTHING;
   });
 }
 
 corf_error* corf_value_tensor(const corf_value* value, corf_tensor* tensor) {
   return guarded({{value, "value"}, {tensor, "tensor"}}, [&]() -> Status {
-    if (const Tensor* held = value->value.tensor()) {
+    const auto* narrow = value->value.narrow();
+    if (const Tensor* held = narrow != nullptr ? &narrow->codes : value->value.tensor()) {
       *tensor = {"", corf::session::to_c(held->dtype()), held->shape().size(), held->shape().data(),
                  const_cast<std::byte*>(held->bytes())};
       return {};
@@ -121,6 +123,13 @@ corf_error* corf_value_tensor(const corf_value* value, corf_tensor* tensor) {
     }
     return make_error(ErrorCode::kInvalidArgument, "the value is {}, no tensor",
                       value->value.described());
+  });
+}
+
+int corf_value_narrow_type(const corf_value* value) {
+  return answered(0, {value}, [&] {
+    const auto* narrow = value->value.narrow();
+    return narrow != nullptr ? narrow->type : 0;
   });
 }
 
@@ -158,17 +167,17 @@ corf_error* corf_value_string(const corf_value* value, size_t position, const ch
   });
 }
 
-corf_kind corf_session_input_kind(const corf_session* session, size_t position) {
+corf_kind corf_session_input_kind(const corf_session* session, size_t place) {
   return answered(CORF_NOTHING, {session}, [&] {
     const auto& description = session->session->description();
-    return kind_at(description.input_kinds, position, description.inputs.size());
+    return kind_at(description.input_kinds, place, description.inputs.size());
   });
 }
 
-corf_kind corf_session_output_kind(const corf_session* session, size_t position) {
+corf_kind corf_session_output_kind(const corf_session* session, size_t place) {
   return answered(CORF_NOTHING, {session}, [&] {
     const auto& description = session->session->description();
-    return kind_at(description.output_kinds, position, description.outputs.size());
+    return kind_at(description.output_kinds, place, description.outputs.size());
   });
 }
 

@@ -22,7 +22,7 @@ INVALID_ARGUMENT = 3
 # What the header says may be null.
 MAY_BE_NULL = {"cancellation", "context", "directory", "progress"}
 MAY_BE_NULL_IN = {("corf_session_load", "options"), ("corf_session_load_bytes", "options"),
-                  ("corf_machine_create", "isa")}
+                  ("corf_machine_create", "isa"), ("corf_value_of_strings", "extents")}
 # Objects whose functions answer with a struct, which ctypes has to be told of.
 STRUCTS = {"corf_tensor"}
 
@@ -134,6 +134,9 @@ class World:
             self.path = str(model).encode()
         else:
             self.path = os.environ["CORF_TEST_COMPILED"].encode()
+        self.texts, self.sizes = (ctypes.c_char_p * 1)(b"a"), (ctypes.c_size_t * 1)(1)
+        self.value = library.make("corf_value_of_strings", 0, None, ctypes.addressof(self.texts),
+                                  ctypes.addressof(self.sizes), 1)
         self.session = library.make("corf_session_load", self.path, None)
         self.executable = library.make("corf_session_compile", self.session, None, 0)
         self.profile = library.make("corf_executable_run_profiled", self.executable,

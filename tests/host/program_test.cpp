@@ -181,7 +181,7 @@ TEST(Program, SelectsBoxes) {
 
 TEST(Program, CarriesSequencesAndStrings) {
   ModelBuilder builder;
-  builder.input("x", {"n", 2}).ints("one", {1});
+  builder.input("x", {"n", 2}).initializer("one", ints({}, {1}));
   builder.node("SplitToSequence", {"x", "one"}, {"rows"})
       .initializer("last", ints({}, {-1}))
       .node("SequenceAt", {"rows", "last"}, {"row"})

@@ -36,6 +36,14 @@ def reshaped_by_input():
                       [value("y", ["a", "b"])])
 
 
+def positions_of_nonzeros():
+    """y = the positions of x's elements that differ from zero: as many as the data say."""
+    return make_model([helper.make_node("NonZero", ["x"], ["where"]),
+                       helper.make_node("Reshape", ["where", "flat"], ["y"])],
+                      [value("x", [4])], [value("y", ["k"], TensorProto.INT64)],
+                      [constant("flat", np.array([-1]))])
+
+
 def branch_by_input():
     """y = x + 1 where rate is 16000, else the first two elements of x: branches of two shapes."""
     then = helper.make_graph([helper.make_node("Add", ["x", "one"], ["then_y"])], "then", [],

@@ -170,6 +170,13 @@ std::string value_difference(const Value& actual, const Value& expected,
   if (actual.kind() == CORF_TENSOR) {
     return difference(actual.array(), expected.array(), tolerance.relative, tolerance.absolute);
   }
+  if (actual.kind() == CORF_NARROW) {
+    if (actual.narrow_type() != expected.narrow_type()) {
+      return fmt::format("has element type {} instead of {}", actual.narrow_type(),
+                         expected.narrow_type());
+    }
+    return difference(actual.array(), expected.array(), 0, 0);
+  }
   if (actual.kind() == CORF_STRINGS) {
     const bool same =
         actual.extents() == expected.extents() && actual.strings() == expected.strings();
