@@ -150,8 +150,7 @@ Result<std::shared_ptr<session::Session>> open_session(std::shared_ptr<const onn
                           team = session->team()](std::shared_ptr<const onnx::Model> part) {
     return open(std::move(part), options, std::nullopt, team);
   };
-  CORF_ASSIGN(auto program, host::make_program(std::move(model), open_part));
-  session->set_piece_runner(std::move(program));
+  session->set_piece_runner(host::make_program(std::move(model), open_part));
   return session;
 }
 

@@ -200,27 +200,38 @@ std::shared_ptr<const Segment::Pieces> Segment::cut_at_obstacle(
 
 namespace {
 
+/// Nothing is made before the first run: most models never need it.
 class Program final : public session::PieceRunner {
  public:
-  Program(onnx::Block block, OpenPart open_part)
-      : open_part_(std::move(open_part)), graph_(std::move(block), open_part_) {}
+  Program(std::shared_ptr<const onnx::Model> model, OpenPart open_part)
+      : model_(std::move(model)), open_part_(std::move(open_part)) {}
 
   Result<std::vector<Value>> run(const std::vector<Value>& inputs) override {
-    return graph_.run(inputs, nullptr);
+    CORF_ASSIGN(GraphRunner * graph, graph_of_model());
+    return graph->run(inputs, nullptr);
   }
 
  private:
+  Result<GraphRunner*> graph_of_model() {
+    std::scoped_lock lock(mutex_);
+    if (!graph_) {
+      CORF_ASSIGN(onnx::Block block, onnx::main_block(model_));
+      graph_ = std::make_unique<GraphRunner>(std::move(block), open_part_);
+    }
+    return graph_.get();
+  }
+
+  const std::shared_ptr<const onnx::Model> model_;
   const OpenPart open_part_;
-  GraphRunner graph_;
+  std::mutex mutex_;
+  std::unique_ptr<GraphRunner> graph_;  // under mutex_
 };
 
 }  // namespace
 
-Result<std::shared_ptr<session::PieceRunner>> make_program(std::shared_ptr<const onnx::Model> model,
-                                                           OpenPart open_part) {
-  CORF_ASSIGN(onnx::Block block, onnx::main_block(std::move(model)));
-  return std::shared_ptr<session::PieceRunner>(
-      std::make_shared<Program>(std::move(block), std::move(open_part)));
+std::shared_ptr<session::PieceRunner> make_program(std::shared_ptr<const onnx::Model> model,
+                                                   OpenPart open_part) {
+  return std::make_shared<Program>(std::move(model), std::move(open_part));
 }
 
 }  // namespace corf::host

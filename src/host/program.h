@@ -22,7 +22,7 @@ using OpenPart = std::function<Result<std::shared_ptr<session::Session>>(
 /// the node that is in the way, once and for all. A node that needs a value of the pieces before it
 /// (the shape of a Reshape) begins a segment, which is compiled for each such value. Test:
 /// tests/host/program_test.cpp
-Result<std::shared_ptr<session::PieceRunner>> make_program(std::shared_ptr<const onnx::Model> model,
-                                                           OpenPart open_part);
+std::shared_ptr<session::PieceRunner> make_program(std::shared_ptr<const onnx::Model> model,
+                                                   OpenPart open_part);
 
 }  // namespace corf::host
