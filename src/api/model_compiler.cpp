@@ -23,6 +23,9 @@ session::DeclaredTensors declare(const std::vector<onnx::ModelTensor>& tensors) 
     }
     declared.push_back(
         std::make_unique<session::DeclaredTensor>(tensor.name, tensor.dtype, std::move(shape)));
+    if (tensor.kind != onnx::ValueKind::kTensor) {
+      declared.back()->set_other_kind(std::string(onnx::in_words(tensor.kind)));
+    }
   }
   return declared;
 }

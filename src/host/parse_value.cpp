@@ -60,19 +60,14 @@ Result<Value> parse(const void* bytes, size_t size_bytes) {
 
 }  // namespace
 
-Result<Value> parse_value(const void* bytes, size_t size_bytes, corf_kind kind) {
+Result<Value> parse_value(const void* bytes, size_t size_bytes, onnx::ValueKind kind) {
   switch (kind) {
-    case CORF_TENSOR:
-    case CORF_STRINGS:
-    case CORF_NARROW:
-      return parse<TensorProto>(bytes, size_bytes);
-    case CORF_SEQUENCE:
+    case onnx::ValueKind::kSequence:
       return parse<SequenceProto>(bytes, size_bytes);
-    case CORF_OPTIONAL:
+    case onnx::ValueKind::kOptional:
       return parse<OptionalProto>(bytes, size_bytes);
     default:
-      return make_error(ErrorCode::kInvalidArgument, "{} is no kind of a message",
-                        static_cast<int>(kind));
+      return parse<TensorProto>(bytes, size_bytes);
   }
 }
 

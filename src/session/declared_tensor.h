@@ -41,6 +41,9 @@ class DeclaredTensor {
   const std::vector<std::string>& symbols() const { return symbols_; }
   /// False: the model declares no shape, and any fits.
   bool has_shape() const { return has_shape_; }
+  /// What the model declares in a tensor's place ("a sequence"); "" for a tensor.
+  const std::string& other_kind() const { return other_kind_; }
+  void set_other_kind(std::string words) { other_kind_ = std::move(words); }
   corf_tensor_info info() const;
   /// Whether an array of `shape` can stand here: symbolic dimensions take any extent.
   bool admits(const Shape& shape) const;
@@ -55,6 +58,7 @@ class DeclaredTensor {
   std::vector<std::string> symbols_;
   std::vector<const char*> symbol_pointers_;
   bool has_shape_ = true;
+  std::string other_kind_;
 };
 
 using DeclaredTensors = std::vector<std::unique_ptr<DeclaredTensor>>;

@@ -65,6 +65,12 @@ Status bind_from_input(const DeclaredTensor& input, const Shape& shape, Symbols&
 }
 
 Error left_open(const DeclaredTensor& input) {
+  if (!input.other_kind().empty()) {
+    return make_error(ErrorCode::kUnsupported,
+                      "input '{}' is {}: the model has no executable, and is run on values, piece "
+                      "by piece (corf_session_run_values)",
+                      input.name(), input.other_kind());
+  }
   Shape example = input.has_shape() ? input.extents() : Shape{1, 3, 224, 224};
   for (int64_t& extent : example) extent = std::max<int64_t>(extent, 1);
   return make_error(

@@ -144,15 +144,18 @@ def structures(corpus):
     model("graph-input-of-undefined-type",
           edited(lambda m: m.graph.input[0].type.tensor_type.ClearField("elem_type")),
           "'x' has element type undefined")
-    for number, name in ((8, "string"), (14, "complex64"), (17, "float8"), (99, "type 99"),
-                         (-1, "type -1"), (22, "int4")):
+    for number, says in ((8, "is a tensor of strings"), (14, "has element type complex64"),
+                         (17, "is a tensor of elements of 8 bits or less"),
+                         (22, "is a tensor of elements of 8 bits or less"),
+                         (99, "has element type type 99"), (-1, "has element type type -1")):
         model(f"graph-input-of-type-{number}", edited(
             lambda m, n=number: setattr(m.graph.input[0].type.tensor_type, "elem_type", n)),
-            f"'x' has element type {name}")
-    for kind in ("sequence_type", "map_type", "optional_type"):
+            f"'x' {says}")
+    for kind, says in (("sequence_type", "a sequence"), ("map_type", "a map"),
+                       ("optional_type", "an optional")):
         model(f"graph-input-{kind}", edited(
             lambda m, k=kind: getattr(m.graph.input[0].type, k).SetInParent()),
-            "'x' is a sequence, map")
+            f"'x' is {says}")
     model("graph-output-of-other-type",
           simple([relu(name="subject")], outputs=[value("y", [2], TensorProto.INT64)]),
           "subject.*f32.*int64")

@@ -310,7 +310,7 @@ def bad_nodes():
         first = inputs[0]
         if isinstance(first, tuple):
             yield (f"{operator}-of-strings", operator,
-                   changed(operator, {0: of(STRING, *first[1])}), "element type string")
+                   changed(operator, {0: of(STRING, *first[1])}), "tensor of strings")
         for number, (change, says) in enumerate(FAULTS.get(operator, [])):
             if says is not None:
                 yield f"{operator}-fault-{number}", operator, changed(operator, change), says

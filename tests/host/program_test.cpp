@@ -15,7 +15,7 @@ std::shared_ptr<session::Session> open(const ModelBuilder& builder) {
   auto model = builder.parse();
   EXPECT_TRUE(model.ok()) << model.error().message;
   session::Options options;
-  options.threads = 1;
+  options.workers.threads = 1;
   auto opened = api::open_session(*model, options);
   EXPECT_TRUE(opened.ok());
   return *opened;
