@@ -11,7 +11,7 @@ HEADER = (pathlib.Path(__file__).parents[2] / "include" / "corf" / "corf.h").rea
 TEXT = re.sub(r"/\*.*?\*/", "", HEADER, flags=re.DOTALL)
 FUNCTION = re.compile(r"CORF_API\s+([^;(]+?)(\w+)\(((?:[^()]|\([^()]*\))*)\);")
 SCALARS = {"int": ctypes.c_int, "corf_dtype": ctypes.c_int, "corf_code": ctypes.c_int,
-           "size_t": ctypes.c_size_t, "int64_t": ctypes.c_int64, "double": ctypes.c_double,
+           "corf_kind": ctypes.c_int, "size_t": ctypes.c_size_t, "int64_t": ctypes.c_int64, "double": ctypes.c_double,
            "const char*": ctypes.c_char_p, "void": None}
 
 
