@@ -4,7 +4,7 @@ import json
 import unittest
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from corf_command import CommandTest, corf, linear_model, make_model, value
 
