@@ -87,15 +87,39 @@ corf_comparison::Value difference(const std::string& name, const Tensor& actual,
   return value;
 }
 
-Result<corf_comparison> compare_with_unfused(corf::session::Session& session,
-                                             const std::vector<const corf_tensor*>& inputs,
-                                             const corf::session::ShapeBindings& shapes) {
-  CORF_ASSIGN(const auto compiled, session.compile(inputs));
+/// What a caller compares a session's model on.
+struct Given {
+  std::vector<const corf_tensor*> inputs;  // as the session declares them
+  corf::session::ShapeBindings shapes;
+};
+
+Result<Given> given_to(corf::session::Session& session, const corf_tensor* inputs,
+                       size_t num_inputs) {
+  Given given;
+  CORF_ASSIGN(given.inputs, corf::session::match(session.inputs(), "input", inputs, num_inputs));
+  CORF_ASSIGN(const auto shapes, session.shapes_of(given.inputs));
+  CORF_ASSIGN(given.shapes, corf::session::resolve(session.inputs(), shapes));
+  return given;
+}
+
+/// f(model, inputs, options) of the driver.
+template <typename Function>
+auto call_driver(corf::session::Session& session, const Given& given, const Function& f)
+    -> decltype(f(std::declval<const corf::onnx::Model&>(), std::vector<Tensor>(),
+                  corf::driver::CompileOptions())) {
+  CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(session));
+  const auto values = session.decide(given.shapes, given.inputs);
+  return f(compiler->model(), borrow(session.taken_by(values, given.inputs)),
+           compiler->options(given.shapes, session.threads(), values));
+}
+
+Result<corf_comparison> compare_with_unfused(corf::session::Session& session, const Given& given) {
+  CORF_ASSIGN(const auto compiled, session.compile(given.inputs));
   CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(session));
   CORF_ASSIGN(auto unfused_spec,
-              compiler->compile_unfused(shapes, compiled->values, session.threads()));
+              compiler->compile_unfused(given.shapes, compiled->values, session.threads()));
   CORF_ASSIGN(const auto unfused, session.load(std::move(unfused_spec)));
-  const auto taken = session.taken_by(compiled->values, inputs);
+  const auto taken = session.taken_by(compiled->values, given.inputs);
   CORF_ASSIGN(const auto actual, run(*compiled, taken));
   CORF_ASSIGN(const auto reference, run(*unfused, taken));
   corf_comparison comparison;
@@ -105,14 +129,8 @@ Result<corf_comparison> compare_with_unfused(corf::session::Session& session,
   return comparison;
 }
 
-Result<corf_comparison> compare_with_evaluate(corf::session::Session& session,
-                                              const std::vector<const corf_tensor*>& inputs,
-                                              const corf::session::ShapeBindings& shapes) {
-  CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(session));
-  const auto values = session.decide(shapes, inputs);
-  CORF_ASSIGN(const auto compared,
-              corf::driver::compare(compiler->model(), borrow(session.taken_by(values, inputs)),
-                                    compiler->options(shapes, session.threads(), values)));
+Result<corf_comparison> compare_with_evaluate(corf::session::Session& session, const Given& given) {
+  CORF_ASSIGN(const auto compared, call_driver(session, given, corf::driver::compare));
   corf_comparison comparison;
   for (const ComparedValue& value : compared.outputs) {
     comparison.outputs.push_back(to_value(value));
@@ -156,17 +174,13 @@ corf_error* corf_session_compare(corf_session* session, corf_reference reference
        needed_array(inputs, num_inputs, "inputs")},
       [&]() -> Status {
         corf::session::Session& opened = *session->session;
-        CORF_ASSIGN(const auto matched,
-                    corf::session::match(opened.inputs(), "input", inputs, num_inputs));
-        CORF_ASSIGN(const auto given, opened.shapes_of(matched));
-        CORF_ASSIGN(const auto shapes, corf::session::resolve(opened.inputs(), given));
+        CORF_ASSIGN(const auto given, given_to(opened, inputs, num_inputs));
         if (reference != CORF_REFERENCE_EVALUATE && reference != CORF_REFERENCE_UNFUSED) {
           return make_error(ErrorCode::kInvalidArgument, "{} is no reference",
                             static_cast<int>(reference));
         }
-        auto result = reference == CORF_REFERENCE_EVALUATE
-                          ? compare_with_evaluate(opened, matched, shapes)
-                          : compare_with_unfused(opened, matched, shapes);
+        auto result = reference == CORF_REFERENCE_EVALUATE ? compare_with_evaluate(opened, given)
+                                                           : compare_with_unfused(opened, given);
         if (!result.ok()) return result.error();
         *comparison = new corf_comparison(result.take());
         return {};
@@ -210,16 +224,8 @@ corf_error* corf_session_reduce(corf_session* session, const corf_tensor* inputs
                   needed_array(inputs, num_inputs, "inputs")},
                  [&]() -> Status {
                    corf::session::Session& opened = *session->session;
-                   CORF_ASSIGN(const auto matched,
-                               corf::session::match(opened.inputs(), "input", inputs, num_inputs));
-                   CORF_ASSIGN(const auto given, opened.shapes_of(matched));
-                   CORF_ASSIGN(const auto shapes, corf::session::resolve(opened.inputs(), given));
-                   CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(opened));
-                   const auto values = opened.decide(shapes, matched);
-                   CORF_ASSIGN(const auto found,
-                               corf::driver::reduce(
-                                   compiler->model(), borrow(opened.taken_by(values, matched)),
-                                   compiler->options(shapes, opened.threads(), values)));
+                   CORF_ASSIGN(const auto given, given_to(opened, inputs, num_inputs));
+                   CORF_ASSIGN(const auto found, call_driver(opened, given, corf::driver::reduce));
                    if (found) CORF_RETURN_IF_ERROR(write_reproduction(*found, folder));
                    *num_nodes = found ? found->num_nodes : 0;
                    return {};

@@ -88,18 +88,19 @@ struct Scatter {
   std::vector<int64_t> rows;  // where the rows behind the axis begin in data
 };
 
-/// The scatter as a routine. `scatter_share`: (Run) does what is one worker's, and returns the
-/// position of the first index that is outside, or FirstOutside::kNone; `extent_at` tells the
-/// extent that the index at a position is held against.
+/// One worker's share of a run.
 struct Run {
   const void* indices;
   const void* updates;
   void* out;
   const Worker& worker;
 };
-template <typename ScatterShare, typename ExtentAt>
-PreparedRoutine as_routine(const Scatter& scatter, int64_t num_updates, ScatterShare scatter_share,
-                           ExtentAt extent_at) {
+
+/// Kind: a Scatter with share<T>(Run), which does what is one worker's and returns the position of
+/// the first index that is outside, or FirstOutside::kNone, and extent_at(position), which that
+/// index is held against.
+template <typename Kind>
+PreparedRoutine as_routine(const Kind& scatter, int64_t num_updates) {
   auto outside = std::make_shared<FirstOutside>();
   auto run = [=](std::span<const void* const> inputs, std::span<void* const> outputs,
                  const Worker& worker) -> Status {
@@ -112,12 +113,15 @@ PreparedRoutine as_routine(const Scatter& scatter, int64_t num_updates, ScatterS
                   static_cast<size_t>(copied.end - copied.first));
     }
     worker.barrier();
-    outside->lower_to(scatter_share(Run{inputs[1], inputs[2], outputs[0], worker}));
+    const Run share{inputs[1], inputs[2], outputs[0], worker};
+    outside->lower_to(visit_dtype(scatter.dtype, [&]<typename T>(std::type_identity<T>) {
+      return scatter.template share<T>(share);
+    }));
     worker.barrier();
     const int64_t position = outside->get();
     if (position == FirstOutside::kNone) return {};
     return index_out_of_range(IndexReader(scatter.index_dtype, inputs[1])[position],
-                              extent_at(position));
+                              scatter.extent_at(position));
   };
   if (num_updates >= kMinShared) return PreparedRoutine(std::move(run));
   return PreparedRoutine([run = std::move(run)](std::span<const void* const> inputs,
@@ -145,6 +149,7 @@ struct ScatterAlongAxis : Scatter {
   Shape outer_shape;
   std::vector<int64_t> outer_strides;  // of data
 
+  int64_t extent_at(int64_t) const { return extent; }
   int64_t outer_offset(int64_t number) const {
     int64_t offset = 0;
     for (size_t d = outer_shape.size(); d-- > 0; number /= outer_shape[d]) {
@@ -187,6 +192,10 @@ struct ScatterSlices : Scatter {
   int64_t points = 0;
   Shape extents;
   std::vector<int64_t> strides;  // of these coordinates, in slices
+
+  int64_t extent_at(int64_t position) const {
+    return extents[position % static_cast<int64_t>(extents.size())];
+  }
 
   template <typename T>
   int64_t share(const Run& at) const {
@@ -270,14 +279,7 @@ Result<PreparedRoutine> prepare_scatter_elements(RoutineCall call) {
   scatter.stride = strides[axis];
   const int64_t updates = num_elems(indices.shape);
   if (updates > 0) find_runs(data.shape, indices.shape, axis, scatter);
-  return as_routine(
-      scatter, updates,
-      [scatter](const Run& run) {
-        return visit_dtype(scatter.dtype, [&]<typename T>(std::type_identity<T>) {
-          return scatter.share<T>(run);
-        });
-      },
-      [extent = scatter.extent](int64_t) { return extent; });
+  return as_routine(scatter, updates);
 }
 
 /// Inputs: data, indices (i32 or i64; the last dimension holds coordinates), updates. Output: data
@@ -299,16 +301,7 @@ Result<PreparedRoutine> prepare_scatter_nd(RoutineCall call) {
   scatter.extents = Shape(data.shape.begin(), data.shape.begin() + depth);
   scatter.strides = row_major_strides(scatter.extents);
   scatter.run = num_elems(Shape(data.shape.begin() + depth, data.shape.end()));
-  return as_routine(
-      scatter, num_elems(expected),
-      [scatter](const Run& run) {
-        return visit_dtype(scatter.dtype, [&]<typename T>(std::type_identity<T>) {
-          return scatter.share<T>(run);
-        });
-      },
-      [extents = scatter.extents](int64_t position) {
-        return extents[position % static_cast<int64_t>(extents.size())];
-      });
+  return as_routine(scatter, num_elems(expected));
 }
 
 }  // namespace corf::runtime
