@@ -15,6 +15,13 @@ using onnx_proto::AttributeProto;
 using onnx_proto::NodeProto;
 using onnx_proto::TensorProto;
 
+bool is_large(const Shape& shape) {
+  constexpr double kMostElems = 8192;
+  double elems = 1;
+  for (int64_t extent : shape) elems *= double(extent);
+  return elems > kMostElems;
+}
+
 constexpr int64_t kExtents[] = {1, 2, 3, 4, 5, 8, 1, 2, 3, 6, 7, 16, 9, 17, 33, 0};
 
 std::vector<std::string_view> split(std::string_view text, char separator) {
@@ -83,10 +90,10 @@ class RandomModel {
     return value;
   }
 
-  /// A constant or, as often, an input.
+  /// A constant or, as often, an input. What odd numbers have made large is always an input.
   std::string tensor(int type, Shape extents, bool constant) {
     const ModelValue value{new_name(), type, std::move(extents)};
-    if (!constant) {
+    if (!constant || is_large(value.shape)) {
       describe(*model_.mutable_graph()->add_input(), value, true);
     } else {
       TensorProto& proto = *model_.mutable_graph()->add_initializer();
@@ -459,14 +466,13 @@ class RandomModel {
 
 std::optional<std::vector<ModelValue>> outputs_of(const graph::Graph& graph,
                                                   const NodeProto& node) {
-  constexpr int64_t kMostElems = 8192;
   std::vector<ModelValue> values;
   for (size_t i = 0; i < graph.outputs.size(); ++i) {
     const std::string& name = graph.output_names[i];
     if (std::find(node.output().begin(), node.output().end(), name) == node.output().end())
       continue;
     const graph::Value& value = graph.values[graph.outputs[i]];
-    if (num_elems(value.shape) > kMostElems) return std::nullopt;
+    if (is_large(value.shape)) return std::nullopt;
     int type = TensorProto::FLOAT;
     while (onnx::dtype_from_onnx(type) != value.dtype) ++type;
     values.push_back({name, type, value.shape});
