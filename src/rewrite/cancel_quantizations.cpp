@@ -60,10 +60,31 @@ bool is_maximum(const Compute& compute) {
          (!compute.operands[0].guarded || std::isinf(compute.operands[0].padding));
 }
 
-/// The bytes of `value` quantised that way; -1 where that takes more than moving bytes. What has to
-/// be made is made if `make` is set, else -2 stands for it.
-ValueId bytes_of(Rebuild& rebuild, ValueId value, const Quantization& wanted, bool make) {
+/// `value` quantised as a whole by that node.
+ValueId quantized(Graph& graph, ValueId value, const Node& quantization) {
+  Compute compute = std::get<Compute>(quantization.op);
+  const Shape& shape = graph.values[value].shape;
+  compute.space = {};
+  for (size_t d = 0; d < shape.size(); ++d) {
+    compute.space.axes.push_back(
+        {"d" + std::to_string(d), shape[d], index::AxisKind::kParallel});
+  }
+  compute.operands[0].map = index::IndexMap::identity(static_cast<int>(shape.size()));
+  return graph.add_compute(quantization.name, std::move(compute), {value}, quantization.origin);
+}
+
+/// What makes bytes of a value's elements, wherever these are read.
+struct Wanted {
+  const Node& node;
+  Quantization quantization;
+};
+
+/// The bytes of `value` quantised that way; -1 where that takes more than moving bytes, or
+/// quantising the parts of a concatenation (`is_part`) in its place. What has to be made is made if
+/// `make` is set, else -2 stands for it.
+ValueId bytes_of(Rebuild& rebuild, ValueId value, const Wanted& all, bool make, bool is_part) {
   Graph& graph = rebuild.graph();
+  const Quantization& wanted = all.quantization;
   if (const auto source = source_of(graph, value, wanted)) {
     if (!make) return source->bytes;
     const Node dequantization = graph.producer(value);
@@ -73,12 +94,17 @@ ValueId bytes_of(Rebuild& rebuild, ValueId value, const Quantization& wanted, bo
   const Node node = graph.producer(value);
   const auto* view = std::get_if<graph::View>(&node.op);
   const auto* compute = std::get_if<Compute>(&node.op);
-  if (view && std::holds_alternative<graph::Pad>(*view)) return -1;
-  if (!view && !(compute && is_maximum(*compute))) return -1;
-  if (rebuild.num_readers(value) > 1) return -1;
+  const bool moves = view ? !std::holds_alternative<graph::Pad>(*view)
+                          : compute && is_maximum(*compute);
+  if (!moves || rebuild.num_readers(value) > 1) {
+    if (!is_part) return -1;
+    return make ? quantized(graph, value, all.node) : -2;
+  }
+  // Bytes are less to move, and what makes a part makes bytes of it at once.
+  const bool has_parts = view && std::holds_alternative<graph::Concat>(*view);
   std::vector<ValueId> inputs;
   for (const ValueId input : node.inputs) {
-    const ValueId bytes = bytes_of(rebuild, input, wanted, make);
+    const ValueId bytes = bytes_of(rebuild, input, all, make, has_parts);
     if (bytes == -1) return -1;
     inputs.push_back(bytes);
   }
@@ -95,20 +121,21 @@ ValueId bytes_of(Rebuild& rebuild, ValueId value, const Quantization& wanted, bo
 }
 
 bool cancel(Rebuild& rebuild, const Node& node) {
-  const auto wanted = match_quantization(node);
-  if (!wanted) return false;
+  const auto quantization_of_node = match_quantization(node);
+  if (!quantization_of_node) return false;
+  const Wanted wanted{node, *quantization_of_node};
   const ValueId input = rebuild.mapped(node.inputs[0]);
-  if (bytes_of(rebuild, input, *wanted, false) == -1) return false;
+  if (bytes_of(rebuild, input, wanted, false, false) == -1) return false;
   const auto& quantization = std::get<Compute>(node.op);
   Graph& graph = rebuild.graph();
   // Read at once where nothing is between the two.
-  if (const auto source = source_of(graph, input, *wanted)) {
+  if (const auto source = source_of(graph, input, wanted.quantization)) {
     const index::IndexMap map = index::compose(source->map, quantization.operands[0].map);
     rebuild.replace(node.outputs[0],
                     moved_bytes(graph, source->bytes, map, quantization.space, node));
     return true;
   }
-  const ValueId bytes = bytes_of(rebuild, input, *wanted, true);
+  const ValueId bytes = bytes_of(rebuild, input, wanted, true, false);
   rebuild.replace(node.outputs[0], moved_bytes(graph, bytes, quantization.operands[0].map,
                                                quantization.space, node));
   return true;

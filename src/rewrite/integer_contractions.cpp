@@ -277,9 +277,11 @@ class Rewriter {
     const int channels = summed_channels(match);
     const bool in_f32 = channels < 0;
     std::optional<int64_t> padded_channels;
+    bool has_few = false;
     if (channels >= 0 && old.space.axes[channels].extent % kStepsAtOnce != 0) {
       const int64_t extent = old.space.axes[channels].extent;
-      if (extent >= kFewChannels || extent < kStepsAtOnce - 1 || !is_direct) return std::nullopt;
+      has_few = extent < kFewChannels;
+      if (has_few && (extent < kStepsAtOnce - 1 || !is_direct)) return std::nullopt;
       padded_channels = round_up(extent, kStepsAtOnce);
       terms = terms / extent * *padded_channels;
     }
@@ -292,16 +294,21 @@ class Rewriter {
     Operand& x_operand = sum.operands[match.x];
     if (!is_direct) x_operand.map = index::compose(x_read.map, x_operand.map);
     ValueId x = x_bytes;
+    const bool is_shifted = graph.values[x].dtype == DType::kI8 && !in_f32;
+    const double zero_point =
+        (known_zero ? match.x_from.zero_point.values[0] : 0) + (is_shifted ? 128 : 0);
     if (padded_channels) {
-      if (!pad_channels(graph, match, channels, *padded_channels, sum, x, *weights)) {
+      if (has_few) {
+        if (!pad_channels(graph, match, channels, *padded_channels, sum, x, *weights)) {
+          return std::nullopt;
+        }
+      } else if (!read_more_channels(match, channels, *padded_channels, zero_point, sum,
+                                     *weights)) {
         return std::nullopt;
       }
     }
-    const bool is_shifted = graph.values[x].dtype == DType::kI8 && !in_f32;
     if (is_shifted) x = bytes_.as_u8(graph, x);
-    const double zero_point =
-        (known_zero ? match.x_from.zero_point.values[0] : 0) + (is_shifted ? 128 : 0);
-    if (x_operand.guarded) x_operand.padding = zero_point;
+    if (old.operands[match.x].guarded) x_operand.padding = zero_point;
     if (channels >= 0) x = side_by_side(graph, x, x_operand.map, sum.space, channels);
 
     const DType x_dtype = graph.values[x].dtype, dtype = in_f32 ? DType::kF32 : DType::kI32;
@@ -340,6 +347,22 @@ class Rewriter {
     Tensor result(DType::kF32, bytes.shape());
     for (int64_t i = 0; i < bytes.num_elems(); ++i) result.set_f64(i, bytes.at_f64(i));
     return result;
+  }
+
+  /// Reads channels past the last one, of which the weights are zero: what lies there are margins.
+  static bool read_more_channels(const Match& match, int axis, int64_t channels, double zero_point,
+                                 Compute& sum, Tensor& weights) {
+    Operand& x = sum.operands[match.x];
+    if (x.guarded && zero_point != 0) return false;
+    const auto& exprs = match.w_operand().map.exprs;
+    const auto at = std::find_if(exprs.begin(), exprs.end(),
+                                 [&](const Expr& expr) { return expr.is_variable(axis); });
+    if (at == exprs.end()) return false;
+    x.guarded = true;
+    x.padding = 0;
+    weights = rewrite::with_channels(weights, static_cast<size_t>(at - exprs.begin()), channels);
+    sum.space.axes[axis].extent = channels;
+    return true;
   }
 
   bool pad_channels(Graph& graph, const Match& match, int axis, int64_t channels, Compute& sum,
