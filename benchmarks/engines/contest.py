@@ -34,7 +34,7 @@ def add_arguments(parser, engines):
     parser.add_argument("--engines", nargs="+", default=engines, choices=[*PLANS, *PEERS])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--isa", choices=["sse2", "avx2", "avx2vnni", "avx512", "avx512vnni",
-                                             "amx"],
+                                             "avx512bf16", "amx"],
                         help="of corf's code; the peers choose for themselves")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--min-time", type=float, default=1.0, metavar="SECONDS",

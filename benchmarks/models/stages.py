@@ -73,7 +73,7 @@ def parse(argv):
     parser.add_argument("--corf", type=pathlib.Path, default=REPOSITORY / "build" / "corf")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--isa", choices=["sse2", "avx2", "avx2vnni", "avx512",
-                                             "avx512vnni", "amx"])
+                                             "avx512vnni", "avx512bf16", "amx"])
     parser.add_argument("--shape", action="append", default=[], metavar="NAME=1x3x224x224")
     parser.add_argument("--min-time", type=float, default=0.5, metavar="SECONDS")
     parser.add_argument("--below", action="store_true", help="list only stages below their bar")

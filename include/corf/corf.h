@@ -183,7 +183,7 @@ CORF_API void corf_options_free(corf_options* options);
  *               own: the session's, as always where it asks for more than there are CPUs
  *                                                 "shared"
  * "isa"         sse2, avx2, avx2vnni, avx512,     the widest of the machine
- *               avx512vnni, amx
+ *               avx512vnni, avx512bf16, amx
  * "plan"        auto: what corf_session_tune has found, else by prediction; unfused: every operator
  *               alone; fused: all in one kernel that can be, be it slower (to test fusion)
  * "plan_cache"  folder of tuned plans; empty: none are looked for

@@ -20,14 +20,20 @@ struct IsaTraits {
         return "+avxvnni";
       case Isa::kAvx512Vnni:
         return "+avx512vnni";
+      case Isa::kAvx512Bf16:
+        return "+avx512vnni,+avx512bf16,+avx512vbmi";
       case Isa::kAmx:
-        return "+avx512vnni,+amx-tile,+amx-bf16";
+        return "+avx512vnni,+avx512bf16,+avx512vbmi,+amx-tile,+amx-bf16";
       default:
         return "";
     }
   }
   /// Products of four bytes by four, added up to an i32 (vpdpbusd).
   bool has_byte_products() const { return corf::has_byte_products(isa); }
+  /// Products of two bfloat16 numbers by two, added up to an f32 (vdpbf16ps).
+  bool has_bf16_products() const { return corf::has_bf16_products(isa); }
+  /// Looks into tables of 128 bytes in two registers (vpermi2b).
+  bool has_byte_tables() const { return corf::has_byte_tables(isa); }
   int f32_lanes() const { return isa >= Isa::kAvx512 ? 16 : isa >= Isa::kAvx2 ? 8 : 4; }
   bool has_matrix_unit() const { return isa == Isa::kAmx; }
   bool has_fma() const { return isa != Isa::kSse2; }

@@ -171,6 +171,10 @@ class TileLowering {
   llvm::Value* load_transposed(RegisterState& state, const loop::TileLoad& load, Point point,
                                int piece, int axis);
 
+  // Tables of bytes in registers (tile_byte_tables.cpp).
+  llvm::Value* look_up_bytes(const Offset& offset, const loop::TileLoad& load, const Point& point,
+                             int piece);
+
   // Memory in pairs of neighbours (tile_pairs.cpp).
   bool repeats_pair(const Offset& offset, int buffer, const Point& point, int piece);
   llvm::Value* load_repeated_pair(int buffer, const Address& address, const Piece& piece,

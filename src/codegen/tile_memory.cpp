@@ -207,10 +207,10 @@ Value* TileLowering::compute_load(RegisterState& state, const loop::TileLoad& lo
   auto* padding = llvm::cast<llvm::Constant>(ops_.to_memory(
       ops_.constant(dtype, load.padding, graph::saturated(load.padding, dtype)), dtype));
   const Condition where = condition(load.guards, point, piece);
-  Value* result = nullptr;
+  Value* result = piece < 0 ? nullptr : look_up_bytes(state.offset, load, point, piece);
   if (where.never) {
     result = padding;
-  } else {
+  } else if (!result) {
     const Location location = locate(state.offset, load.buffer, point, piece);
     const Piece* part = piece < 0 ? nullptr : &pieces_[static_cast<size_t>(piece)];
     if (!part) {

@@ -30,8 +30,9 @@
 namespace corf::rewrite {
 using graph::Graph;
 
-const std::vector<Pass>& passes() {
-  static const std::vector<Pass> list = {
+std::vector<Pass> passes(const RewriteOptions& options) {
+  const double look = options.has_byte_tables ? kInstructionsOfQuickLook : kInstructionsOfLook;
+  return {
       {"fold_empty_values", fold_empty_values},
       {"remove_dead_nodes", remove_dead_nodes},
       // First, so that no other pass meets a half inside of the graph.
@@ -54,12 +55,11 @@ const std::vector<Pass>& passes() {
       {"divide_after_products", divide_after_products},
       {"merge_elementwise", merge_elementwise},
       {"requantize", requantize},
-      {"byte_tables", byte_tables},
+      {"byte_tables", [=](const Graph& graph) { return byte_tables(graph, look); }},
       {"remove_identities", remove_identities},
       {"eliminate_common_subexpressions", eliminate_common_subexpressions},
       {"sum_rows_first", sum_rows_first},
   };
-  return list;
 }
 
 namespace {
@@ -75,8 +75,9 @@ Status dump(const std::string& directory, size_t number, const std::string& pass
 
 Result<Graph> rewrite(Graph graph, const RewriteOptions& options) {
   std::string before = options.dump_dir.empty() ? "" : graph::to_string(graph);
-  for (size_t i = 0; i < passes().size(); ++i) {
-    const Pass& pass = passes()[i];
+  const std::vector<Pass> all = passes(options);
+  for (size_t i = 0; i < all.size(); ++i) {
+    const Pass& pass = all[i];
     const auto start = std::chrono::steady_clock::now();
     CORF_ASSIGN(graph, pass.run(graph));
     if (options.time_passes) {

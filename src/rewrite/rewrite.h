@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -10,17 +11,18 @@ namespace corf::rewrite {
 /// A named pass from graph to graph. Each pass has a header of its own and a golden test.
 struct Pass {
   std::string name;
-  Result<graph::Graph> (*run)(const graph::Graph&);
+  std::function<Result<graph::Graph>(const graph::Graph&)> run;
 };
 
-/// The passes in the order in which they run.
-const std::vector<Pass>& passes();
-
 struct RewriteOptions {
+  bool has_byte_tables = false;  // the machine looks into tables of bytes quickly
   bool verify_each = false;
   bool time_passes = false;
   std::string dump_dir;  // one numbered file for each pass that changed something
 };
+/// The passes in the order in which they run.
+std::vector<Pass> passes(const RewriteOptions& options);
+
 Result<graph::Graph> rewrite(graph::Graph graph, const RewriteOptions& options = {});
 
 }  // namespace corf::rewrite

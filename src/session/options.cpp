@@ -88,7 +88,8 @@ Status Options::set(std::string_view key, std::string_view value) {
     if (!parsed) {
       return make_error(
           ErrorCode::kInvalidArgument,
-          "option isa: '{}' is not one of sse2, avx2, avx2vnni, avx512, avx512vnni, amx", value);
+          "option isa: '{}' is not one of sse2, avx2, avx2vnni, avx512, avx512vnni, avx512bf16, amx",
+          value);
     }
     if (!has_isa(*parsed)) {
       return make_error(ErrorCode::kInvalidArgument,

@@ -143,6 +143,7 @@ CalibrationKernels calibration_kernels(Isa isa) {
               kProductsAmx};
     case Isa::kAvx512:
     case Isa::kAvx512Vnni:
+    case Isa::kAvx512Bf16:
       return {multiply_add_avx512, 2 * 16 * kAccumulators512, sum_avx512};
     case Isa::kAvx2:
     case Isa::kAvx2Vnni:

@@ -49,12 +49,14 @@ Isa detect_best_isa() {
     return avx_vnni ? Isa::kAvx2Vnni : Isa::kAvx2;
   }
   const bool has_avx512_vnni = bit(extended.ecx, 11);
+  if (!has_avx512_vnni) return Isa::kAvx512;
+  const bool vbmi = bit(extended.ecx, 1), vector_bf16 = bit(cpuid(7, 1).eax, 5);
+  if (!vbmi || !vector_bf16) return Isa::kAvx512Vnni;
   const bool tiles = bit(extended.edx, 24), bf16 = bit(extended.edx, 22);
-  if (tiles && bf16 && has_avx512_vnni && (state & kTileState) == kTileState &&
-      may_use_matrix_unit()) {
+  if (tiles && bf16 && (state & kTileState) == kTileState && may_use_matrix_unit()) {
     return Isa::kAmx;
   }
-  return has_avx512_vnni ? Isa::kAvx512Vnni : Isa::kAvx512;
+  return Isa::kAvx512Bf16;
 }
 
 std::string cpu_brand() {
@@ -104,6 +106,8 @@ std::string_view to_string(Isa isa) {
       return "avx512";
     case Isa::kAvx512Vnni:
       return "avx512vnni";
+    case Isa::kAvx512Bf16:
+      return "avx512bf16";
     case Isa::kAmx:
       return "amx";
   }

@@ -7,24 +7,38 @@
 
 namespace corf {
 
-/// The vnni sets multiply four bytes by four and add them up in one instruction. kAmx: kAvx512Vnni
-/// and a matrix unit for bfloat16, with which products of f32 factors are taken in three parts each
+/// The vnni sets multiply four bytes by four and add them up in one instruction. kAvx512Bf16: of
+/// bfloat16 numbers two by two as well, and tables of 256 bytes are looked into from registers
+/// (AVX512-BF16, AVX512-VBMI: Zen 4, Sapphire Rapids and later). kAmx: kAvx512Bf16 and a matrix
+/// unit for bfloat16, with which products of f32 factors are taken in three parts each
 /// (fusion/matrix.h).
-enum class Isa : uint8_t { kSse2, kAvx2, kAvx2Vnni, kAvx512, kAvx512Vnni, kAmx };
-constexpr Isa kIsas[] = {Isa::kSse2,   Isa::kAvx2,       Isa::kAvx2Vnni,
-                         Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAmx};
+enum class Isa : uint8_t {
+  kSse2,
+  kAvx2,
+  kAvx2Vnni,
+  kAvx512,
+  kAvx512Vnni,
+  kAvx512Bf16,
+  kAmx
+};
+constexpr Isa kIsas[] = {Isa::kSse2,       Isa::kAvx2,       Isa::kAvx2Vnni, Isa::kAvx512,
+                         Isa::kAvx512Vnni, Isa::kAvx512Bf16, Isa::kAmx};
 
-/// "sse2", "avx2", "avx2vnni", "avx512", "avx512vnni", "amx"
+/// "sse2", "avx2", "avx2vnni", "avx512", "avx512vnni", "avx512bf16", "amx"
 std::string_view to_string(Isa isa);
 std::optional<Isa> parse_isa(std::string_view text);
 /// Whether the instruction set has products of bytes.
 constexpr bool has_byte_products(Isa isa) {
   return isa == Isa::kAvx2Vnni || isa >= Isa::kAvx512Vnni;
 }
+/// Whether the instruction set has products of bfloat16 numbers in vectors, and looks into tables
+/// of bytes in registers.
+constexpr bool has_bf16_products(Isa isa) { return isa >= Isa::kAvx512Bf16; }
+constexpr bool has_byte_tables(Isa isa) { return isa >= Isa::kAvx512Bf16; }
 /// That without products of bytes: f32 code is the same.
 constexpr Isa without_byte_products(Isa isa) {
   if (isa == Isa::kAvx2Vnni) return Isa::kAvx2;
-  return isa == Isa::kAvx512Vnni ? Isa::kAvx512 : isa;
+  return isa == Isa::kAvx512Vnni || isa == Isa::kAvx512Bf16 ? Isa::kAvx512 : isa;
 }
 /// The widest that CPU and operating system offer (avx512 needs f, bw, dq, vl; avx2 needs fma).
 /// Asks the operating system to let this process use the matrix unit where there is one.

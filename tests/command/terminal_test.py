@@ -65,7 +65,7 @@ class DoctorTest(CommandTest):
     def test_json(self):
         result = json.loads(self.check_succeeds("doctor", "--json"))
         self.assertIn(result["isa"],
-                      ("sse2", "avx2", "avx2vnni", "avx512", "avx512vnni", "amx"))
+                      ("sse2", "avx2", "avx2vnni", "avx512", "avx512vnni", "avx512bf16", "amx"))
         self.assertTrue(result["compiler"].startswith("LLVM "))
         self.assertEqual(result["version"], corf("--version").stdout.strip())
         self.assertEqual(result["cpus_allowed"], len(os.sched_getaffinity(0)))

@@ -34,6 +34,7 @@ def instruction_sets():
     needed = {"sse2": {"sse2"}, "avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512vl"},
               "avx2vnni": {"avx2", "fma", "avx_vnni"},
               "avx512vnni": {"avx512f", "avx512vl", "avx512_vnni"},
+              "avx512bf16": {"avx512f", "avx512_vnni", "avx512_bf16", "avx512vbmi"},
               "amx": {"amx_tile", "amx_bf16"}}
     return [isa for isa, needs in needed.items() if needs <= flags]
 

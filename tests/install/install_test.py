@@ -144,10 +144,10 @@ class InstallTest(unittest.TestCase):
 
     def test_bash_completion(self):
         self.assertEqual(self.complete("corf", "com"), ["compare", "compile"])
-        sets = ["avx2", "avx2vnni", "avx512", "avx512vnni"]
+        sets = ["avx2", "avx2vnni", "avx512", "avx512bf16", "avx512vnni"]
         self.assertEqual(self.complete("corf", "run", "--isa", "av"), sets)
         self.assertEqual(self.complete("corf", "run", "--isa", "=", "av"), sets)
-        self.assertEqual(len(self.complete("corf", "run", "--isa", "=")), 6)
+        self.assertEqual(len(self.complete("corf", "run", "--isa", "=")), 7)
         self.assertEqual(self.complete("corf", "bench", "--prof"), ["--profile"])
         self.assertEqual(self.complete("corf", "run", "--prof"), [])
         self.assertEqual(self.complete("corf", "compare", "--reference", ""),
@@ -164,7 +164,7 @@ class InstallTest(unittest.TestCase):
         options = run("zsh", "-fc", "_arguments() { print -rl -- \"$@\"; state=arguments; }; "
                       f"words=(run); source {script}")
         self.assertIn("--isa=[Instruction set instead of the machine's widest]"
-                      ":TEXT:(sse2 avx2 avx2vnni avx512 avx512vnni amx)\n", options)
+                      ":TEXT:(sse2 avx2 avx2vnni avx512 avx512vnni avx512bf16 amx)\n", options)
 
 
 if __name__ == "__main__":

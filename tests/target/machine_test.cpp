@@ -42,7 +42,9 @@ TEST(Isa, BestIsWhatTheKernelLists) {
   EXPECT_TRUE(has_isa(Isa::kSse2));
   if (has_isa(Isa::kAmx)) return;
   EXPECT_EQ(has_isa(Isa::kAvx2Vnni), avx2 && has("avx_vnni"));
-  EXPECT_EQ(has_isa(Isa::kAvx512Vnni), avx512 && has("avx512_vnni"));
+  const bool vnni = avx512 && has("avx512_vnni");
+  EXPECT_EQ(has_isa(Isa::kAvx512Vnni), vnni);
+  EXPECT_EQ(has_isa(Isa::kAvx512Bf16), vnni && has("avx512_bf16") && has("avx512vbmi"));
   EXPECT_EQ(without_byte_products(best_isa()), avx512 ? Isa::kAvx512
                                                : avx2 ? Isa::kAvx2
                                                       : Isa::kSse2);
