@@ -142,10 +142,11 @@ class NestBuilder {
       if (!operand || !operand->guarded) continue;
       auto range = known_bounds(coordinate, ranges_);
       if (range && range->lo >= 0 && range->hi < shape[d]) continue;
-      if (range && operand->padding == 0 && place.has_margins() &&
+      if (range && place.has_margins() &&
+          operand->padding == static_cast<double>(place.margin_value) &&
           -range->lo <= place.margin_before[d] &&
           range->hi - (shape[d] - 1) <= place.margin_after[d]) {
-        if (index::to_linear(coordinate).is_affine()) {
+        if (place.margin_value == 0 && index::to_linear(coordinate).is_affine()) {
           access.zeros.push_back({coordinate, 0, shape[d]});
         }
         continue;

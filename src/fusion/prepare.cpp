@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "fusion/order.h"
+#include "fusion/storage.h"
 #include "graph/without_dead_nodes.h"
 #include "support/unique_names.h"
 
@@ -152,7 +153,8 @@ class Preparer {
         order.push_back(dimension);
       }
       const bool no_margins =
-          operand.guarded && operand.padding == 0 && !can_have_margins(source_, value);
+          operand.guarded && fills_margins(operand.padding, source_.values[value].dtype) &&
+          !can_have_margins(source_, value);
       const bool across = vector_axis >= 0 && dimension < 0 &&
                           compute.space.axes[vector_axis].extent >= kManyChannels;
       if (no_margins && across) {

@@ -19,6 +19,13 @@ using index::Interval;
 
 struct Margins {
   std::vector<int64_t> before, after;
+  int64_t value = 0;
+
+  bool any() const {
+    const auto is_some = [](int64_t extent) { return extent > 0; };
+    return std::any_of(before.begin(), before.end(), is_some) ||
+           std::any_of(after.begin(), after.end(), is_some);
+  }
 };
 
 /// A value that lies inside of a concatenation's storage.
@@ -101,7 +108,7 @@ class StoragePlanner {
     }
   }
 
-  /// Zero padding that consumers read around each value.
+  /// Padding that consumers read around each value: what the first of them reads.
   void find_margins() {
     margins_.resize(graph_.values.size());
     for (size_t v = 0; v < graph_.values.size(); ++v) {
@@ -116,10 +123,14 @@ class StoragePlanner {
       for (size_t i = 0; i < node.inputs.size(); ++i) {
         const graph::Operand& operand = compute->operands[i];
         ValueId value = node.inputs[i];
-        if (!operand.guarded || operand.padding != 0) continue;
-        const bool placed =
-            is_compute(value) || is_concat(value) || is_pad(value) || is_constant(value);
-        if (!placed) continue;
+        if (!operand.guarded || !fills_margins(operand.padding, graph_.values[value].dtype)) {
+          continue;
+        }
+        const auto padding = static_cast<int64_t>(operand.padding);
+        const bool placed = is_compute(value) || is_concat(value) || is_pad(value) ||
+                            (is_constant(value) && padding == 0);
+        if (!placed || (margins_[value].any() && margins_[value].value != padding)) continue;
+        margins_[value].value = padding;
         for (size_t d = 0; d < operand.map.exprs.size(); ++d) {
           if (!index::to_linear(operand.map.exprs[d]).is_affine()) continue;
           Interval range = index::bounds(operand.map.exprs[d], ranges);
@@ -175,7 +186,11 @@ class StoragePlanner {
     return true;
   }
 
+  /// A part whose margins hold something else has none: its readers are guarded.
   void merge_margins(ValueId into, ValueId part, int axis) {
+    if (!margins_[part].any()) return;
+    if (!margins_[into].any()) margins_[into].value = margins_[part].value;
+    if (margins_[into].value != margins_[part].value) return;
     for (size_t d = 0; d < margins_[into].before.size(); ++d) {
       if (static_cast<int>(d) == axis) continue;
       margins_[into].before[d] = std::max(margins_[into].before[d], margins_[part].before[d]);
@@ -211,6 +226,7 @@ class StoragePlanner {
     storage.strides = dense_strides(extents, orders_[value]);
     storage.margin_before = margins.before;
     storage.margin_after = margins.after;
+    storage.margin_value = margins.value;
     storage.offset = 0;
     for (size_t d = 0; d < extents.size(); ++d) {
       storage.offset += margins.before[d] * storage.strides[d];
@@ -326,6 +342,12 @@ class StoragePlanner {
 };
 
 }  // namespace
+
+bool fills_margins(double padding, DType dtype) {
+  if (padding == 0) return true;
+  if (dtype == DType::kU8) return padding > 0 && padding <= 255;
+  return dtype == DType::kI8 && padding >= -128 && padding <= 127;
+}
 
 bool Storage::has_margins() const {
   auto positive = [](int64_t margin) { return margin > 0; };

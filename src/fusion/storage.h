@@ -6,13 +6,14 @@
 namespace corf::fusion {
 
 /// Where a value's elements lie: element (i0, i1, ...) is at offset + sum(strides[d] * id) of the
-/// buffer that `root` owns. Margins are zero-filled elements around the value along a dimension, so
-/// that consumers with padding need no guard.
+/// buffer that `root` owns. Margins are elements around the value along a dimension that hold one
+/// number, zero but for bytes, so that consumers with padding need no guard.
 struct Storage {
   int root = -1;
   int64_t offset = 0;
   std::vector<int64_t> strides;
   std::vector<int64_t> margin_before, margin_after;
+  int64_t margin_value = 0;
   /// Of a ring whose rows stay where they are while it turns: coordinate i along turning_dim counts
   /// as i mod turning_rows. -1: no dimension does.
   int turning_dim = -1;
@@ -51,6 +52,9 @@ struct StoragePlan {
 /// that a kernel's vectors run along becomes the innermost. Everything else is row-major.
 /// Source: design section 3 "Layout", "Views".
 StoragePlan plan_storage(const graph::Graph& graph);
+
+/// Whether margins can hold what an operand of that type reads around a value.
+bool fills_margins(double padding, DType dtype);
 
 /// Strides that look at the same elements under another shape, or nullopt if that takes a copy.
 std::optional<std::vector<int64_t>> reshape_strides(const Shape& from,

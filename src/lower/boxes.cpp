@@ -91,11 +91,11 @@ Stmt box_loops(const Box& box, int64_t partitions, KernelBuilder& builder, const
 
 }  // namespace
 
-Stmt zero_box(const Box& box, int64_t partitions, KernelBuilder& builder) {
+Stmt fill_box(const Box& box, int64_t value, int64_t partitions, KernelBuilder& builder) {
   return box_loops(box, partitions, builder, [&](const Expr& address, const auto&, auto& out) {
-    loop::Register zero = builder.new_register();
-    out.push_back(loop::TileLet{zero, box.dtype, loop::TileConstant{}});
-    out.push_back(loop::TileStore{box.buffer, address, {}, zero});
+    loop::Register filling = builder.new_register();
+    out.push_back(loop::TileLet{filling, box.dtype, loop::TileConstant{.i64 = value}});
+    out.push_back(loop::TileStore{box.buffer, address, {}, filling});
   });
 }
 

@@ -26,9 +26,9 @@ struct Box {
   DType dtype = DType::kF32;
 };
 
-/// Stores zeros, in vectors along the dimension of stride 1. With several partitions each zeroes
-/// its part of the longest other dimension.
-loop::Stmt zero_box(const Box& box, int64_t partitions, KernelBuilder& builder);
+/// Stores a number, of floats zero, in vectors along the dimension of stride 1. With several
+/// partitions each fills its part of the longest other dimension.
+loop::Stmt fill_box(const Box& box, int64_t value, int64_t partitions, KernelBuilder& builder);
 
 /// Copies the elements of the box to the same coordinates of another place, whose ranges do not
 /// count.

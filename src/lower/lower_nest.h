@@ -22,7 +22,7 @@ std::vector<loop::Stmt> nest_loops(const fusion::Nest& nest, const fusion::NestS
                                    const ReductionPart* part = nullptr,
                                    const PackedParts* packed = nullptr);
 
-/// Zeroes the margins around `value`, split among `partitions`.
+/// Fills the margins around `value`, split among `partitions`.
 std::vector<loop::Stmt> zero_margins(graph::ValueId value, int64_t partitions,
                                      KernelBuilder& builder);
 

@@ -230,7 +230,7 @@ class StripLowering {
           if (!is_shared(ring, i)) box.ranges[i] = BoxRange::fixed(0, shape[i]);
         }
         box.ranges[d] = side;
-        result.push_back(zero_box(box, 1, builder_));
+        result.push_back(fill_box(box, place.margin_value, 1, builder_));
       }
     }
     return result;
@@ -434,11 +434,11 @@ class StripLowering {
     Box box = whole(ring);
     if (place.margin_before[d] > 0) {
       box.ranges[d] = {first - front, min(Expr(0), needed) - front, ring.rows};
-      result.push_back(zero_box(box, 1, builder_));
+      result.push_back(fill_box(box, place.margin_value, 1, builder_));
     }
     if (place.margin_after[d] > 0) {
       box.ranges[d] = {max(Expr(stage.rows), first) - front, needed - front, ring.rows};
-      result.push_back(zero_box(box, 1, builder_));
+      result.push_back(fill_box(box, place.margin_value, 1, builder_));
     }
     return result;
   }

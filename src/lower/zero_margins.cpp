@@ -29,7 +29,7 @@ std::vector<loop::Stmt> zero_margins(graph::ValueId value, int64_t partitions,
     for (const BoxRange& side : sides) {
       if (side.length <= 0) continue;
       box.ranges[d] = side;
-      result.push_back(zero_box(box, partitions, builder));
+      result.push_back(fill_box(box, storage.margin_value, partitions, builder));
     }
   }
   return result;

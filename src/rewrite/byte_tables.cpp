@@ -25,52 +25,75 @@ bool is_byte(DType dtype) { return dtype == DType::kU8 || dtype == DType::kI8; }
 
 int last(const ScalarBody& body) { return static_cast<int>(body.nodes.size()) - 1; }
 
-/// The body's nodes that its result needs if `byte` is known, `byte` left out; nullopt where these
-/// read anything else.
-std::optional<std::vector<int>> nodes_behind(const ScalarBody& body, int byte) {
+/// The nodes that node `result` needs if node `byte` is known, in order, without that one; nullopt
+/// where these read anything else.
+std::optional<std::vector<int>> nodes_between(const ScalarBody& body, int byte, int result) {
   std::vector<bool> needed(body.nodes.size(), false);
-  needed.back() = true;
-  std::vector<int> behind;
-  for (int id = last(body); id >= 0; --id) {
+  needed[result] = true;
+  std::vector<int> between;
+  for (int id = result; id >= 0; --id) {
     if (!needed[id] || id == byte) continue;
     const ScalarNode& node = body.nodes[id];
     if (node.op == ScalarOp::kOperand || node.op == ScalarOp::kIndex) return std::nullopt;
-    behind.push_back(id);
+    between.push_back(id);
     for (const int arg : node.args) {
       if (arg >= 0) needed[arg] = true;
     }
   }
   if (!needed[byte]) return std::nullopt;
-  std::reverse(behind.begin(), behind.end());
-  return behind;
+  std::reverse(between.begin(), between.end());
+  return between;
 }
 
-/// A body that is a function of one byte in the end.
+/// Node `result` as a body of operand 0, which node `byte` is; nullopt where it reads more.
+std::optional<ScalarBody> function_of(const ScalarBody& body, int byte, int result) {
+  const auto between = nodes_between(body, byte, result);
+  if (!between) return std::nullopt;
+  ScalarBody function;
+  std::vector<int> map(body.nodes.size(), -1);
+  map[byte] = function.operand(0, body.nodes[byte].dtype);
+  for (const int old : *between) {
+    ScalarNode moved = body.nodes[old];
+    for (int& arg : moved.args) {
+      if (arg >= 0) arg = map[arg];
+    }
+    map[old] = static_cast<int>(function.nodes.size());
+    function.nodes.push_back(moved);
+  }
+  return function;
+}
+
+/// A body that is a function of one byte in the end: node `byte`, what of it is looked up, and what
+/// is made of that, if anything is.
 struct Split {
-  int byte = -1;     // the node
-  ScalarBody after;  // of operand 0, the byte
+  int byte = -1;
+  ScalarBody looked_up;
+  std::optional<ScalarBody> after;
 };
-std::optional<Split> split(const ScalarBody& body, double fewest_instructions) {
-  for (int id = 0; id < last(body); ++id) {
-    const ScalarNode& node = body.nodes[id];
-    if (!is_byte(node.dtype) || (node.op != ScalarOp::kCast && node.op != ScalarOp::kOperand)) {
-      continue;
+
+bool makes_byte(const ScalarNode& node) {
+  return is_byte(node.dtype) && (node.op == ScalarOp::kCast || node.op == ScalarOp::kOperand);
+}
+
+/// `quick`: what a look for a byte takes, in instructions; one for anything else takes
+/// kInstructionsOfLook.
+std::optional<Split> split(const ScalarBody& body, double quick) {
+  const int result = last(body);
+  for (int byte = 0; byte < result; ++byte) {
+    if (!makes_byte(body.nodes[byte])) continue;
+    auto whole = function_of(body, byte, result);
+    if (!whole) continue;
+    // Tables of bytes are short: what is dequantised in the end is better computed.
+    for (int end = result; end > byte; --end) {
+      if (!makes_byte(body.nodes[end])) continue;
+      auto after = end == result ? std::nullopt : function_of(body, end, result);
+      auto looked_up = function_of(body, byte, end);
+      if ((end != result && !after) || !looked_up) continue;
+      if (graph::num_instructions(*looked_up) < quick) break;
+      return Split{byte, std::move(*looked_up), std::move(after)};
     }
-    const auto behind = nodes_behind(body, id);
-    if (!behind) continue;
-    Split result{id, {}};
-    std::vector<int> map(body.nodes.size(), -1);
-    map[id] = result.after.operand(0, node.dtype);
-    for (const int old : *behind) {
-      ScalarNode moved = body.nodes[old];
-      for (int& arg : moved.args) {
-        if (arg >= 0) arg = map[arg];
-      }
-      map[old] = static_cast<int>(result.after.nodes.size());
-      result.after.nodes.push_back(moved);
-    }
-    if (graph::num_instructions(result.after) < fewest_instructions) return std::nullopt;
-    return result;
+    if (graph::num_instructions(*whole) < kInstructionsOfLook) return std::nullopt;
+    return Split{byte, std::move(*whole), std::nullopt};
   }
   return std::nullopt;
 }
@@ -113,16 +136,16 @@ std::pair<ValueId, graph::Operand> bytes_of(Rebuild& rebuild, const Node& node,
 
 class Tables {
  public:
-  explicit Tables(double fewest_instructions) : fewest_instructions_(fewest_instructions) {}
+  explicit Tables(double quick) : quick_(quick) {}
 
   bool visit(Rebuild& rebuild, const Node& node) const {
     const auto* compute = std::get_if<Compute>(&node.op);
     if (!compute || !is_elementwise(*compute)) return false;
     if (compute->space.num_points() < 4 * kBytes) return false;
-    const auto found = split(compute->body, fewest_instructions_);
+    const auto found = split(compute->body, quick_);
     if (!found) return false;
     const DType dtype = compute->body.nodes[found->byte].dtype;
-    const std::optional<Tensor> values = values_of(found->after, dtype);
+    const std::optional<Tensor> values = values_of(found->looked_up, dtype);
     if (!values) return false;
     const auto [bytes, operand] = bytes_of(rebuild, node, *compute, found->byte);
     if (operand.guarded) return false;
@@ -135,19 +158,26 @@ class Tables {
     look.operands.push_back({{{dtype == DType::kI8 ? byte + index::Expr(128) : byte}}});
     look.operands.push_back(operand);
     look.body.operand(0, values->dtype());
-    rebuild.replace(node.outputs[0],
-                    graph.add_compute(node.name, std::move(look), {table, bytes}, node.origin));
+    ValueId result = graph.add_compute(node.name, std::move(look), {table, bytes}, node.origin);
+    if (found->after) {
+      Compute after;
+      after.space = compute->space;
+      after.operands.push_back({index::IndexMap::identity(num_axes)});
+      after.body = *found->after;
+      result = graph.add_compute(node.name + "/of_byte", std::move(after), {result}, node.origin);
+    }
+    rebuild.replace(node.outputs[0], result);
     return true;
   }
 
  private:
-  double fewest_instructions_;
+  double quick_;  // instructions of a look for a byte
 };
 
 }  // namespace
 
-Result<Graph> byte_tables(const Graph& graph, double fewest_instructions) {
-  const Tables tables(fewest_instructions);
+Result<Graph> byte_tables(const Graph& graph, double instructions_of_byte) {
+  const Tables tables(instructions_of_byte);
   return rebuild(graph,
                  [&](Rebuild& rebuild, const Node& node) { return tables.visit(rebuild, node); });
 }

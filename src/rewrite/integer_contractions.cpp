@@ -302,13 +302,12 @@ class Rewriter {
         if (!pad_channels(graph, match, channels, *padded_channels, sum, x, *weights)) {
           return std::nullopt;
         }
-      } else if (!read_more_channels(match, channels, *padded_channels, zero_point, sum,
-                                     *weights)) {
+      } else if (!read_more_channels(match, channels, *padded_channels, sum, *weights)) {
         return std::nullopt;
       }
     }
     if (is_shifted) x = bytes_.as_u8(graph, x);
-    if (old.operands[match.x].guarded) x_operand.padding = zero_point;
+    if (x_operand.guarded) x_operand.padding = zero_point;
     if (channels >= 0) x = side_by_side(graph, x, x_operand.map, sum.space, channels);
 
     const DType x_dtype = graph.values[x].dtype, dtype = in_f32 ? DType::kF32 : DType::kI32;
@@ -350,16 +349,14 @@ class Rewriter {
   }
 
   /// Reads channels past the last one, of which the weights are zero: what lies there are margins.
-  static bool read_more_channels(const Match& match, int axis, int64_t channels, double zero_point,
-                                 Compute& sum, Tensor& weights) {
+  static bool read_more_channels(const Match& match, int axis, int64_t channels, Compute& sum,
+                                 Tensor& weights) {
     Operand& x = sum.operands[match.x];
-    if (x.guarded && zero_point != 0) return false;
     const auto& exprs = match.w_operand().map.exprs;
     const auto at = std::find_if(exprs.begin(), exprs.end(),
                                  [&](const Expr& expr) { return expr.is_variable(axis); });
     if (at == exprs.end()) return false;
     x.guarded = true;
-    x.padding = 0;
     weights = rewrite::with_channels(weights, static_cast<size_t>(at - exprs.begin()), channels);
     sum.space.axes[axis].extent = channels;
     return true;

@@ -77,6 +77,8 @@ class Division {
   bool is_sum(int id) const {
     const ScalarNode& node = at(id);
     if (node.op == ScalarOp::kCast) return at(node.args[0]).dtype == DType::kI32;
+    // Its correction by the zero point.
+    if (node.op == ScalarOp::kAdd && is_constant(node.args[1])) return is_sum(node.args[0]);
     if (node.op != ScalarOp::kOperand) return false;
     const Compute* source = producing_compute(graph_, inputs_[node.index]);
     return source && source->combiner == graph::Combiner::kSum;

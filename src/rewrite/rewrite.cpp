@@ -56,6 +56,8 @@ std::vector<Pass> passes(const RewriteOptions& options) {
       {"merge_elementwise", merge_elementwise},
       {"requantize", requantize},
       {"byte_tables", [=](const Graph& graph) { return byte_tables(graph, look); }},
+      // What is made of a look belongs to its readers, which then read bytes.
+      {"merge_elementwise", merge_elementwise},
       {"remove_identities", remove_identities},
       {"eliminate_common_subexpressions", eliminate_common_subexpressions},
       {"sum_rows_first", sum_rows_first},

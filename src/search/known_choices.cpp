@@ -116,9 +116,10 @@ std::string RunWords::facts(graph::ValueId id) const {
   const graph::Value& value = graph_.values[id];
   const fusion::Storage& place = storage_.values[id];
   const fusion::Root& root = storage_.roots[place.root];
-  return fmt::format("{} {} at {} {} margins {} {} in {} {} {} {} shared {} {}",
+  return fmt::format("{} {} at {} {} margins {} {} of {} in {} {} {} {} shared {} {}",
                      static_cast<int>(value.dtype), value.shape, place.offset, place.strides,
-                     place.margin_before, place.margin_after, static_cast<int>(root.kind),
+                     place.margin_before, place.margin_after, place.margin_value,
+                     static_cast<int>(root.kind),
                      root.size_elems, static_cast<int>(root.dtype), root.value == id,
                      cache_.values_of[place.root].size(), static_cast<bool>(cache_.is_output[id]));
 }
