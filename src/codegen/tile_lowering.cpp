@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <llvm/IR/Constants.h>
+#include <llvm/IR/InlineAsm.h>
 
 #include "codegen/tile_uses.h"
 #include "codegen/value_types.h"
@@ -351,13 +352,26 @@ Value* TileLowering::compute_reduction(const RegisterState& state, const loop::T
   return result;
 }
 
+/// The value where instruction selection cannot see how it was made. LLVM 22 takes sums of lanes of
+/// products of u8 and i8 with vpdpbusd and mistakes which factor is which.
+/// Test: Tile.SumsLanesOfProductsOfBytes
+Value* TileLowering::opaque(Value* vector, DType dtype) {
+  constexpr int kFewestLanes = 4;
+  if (dtype != DType::kI32 || !f_.isa.has_byte_products()) return vector;
+  llvm::Type* type = vector->getType();
+  if (num_lanes(type) < kFewestLanes) return vector;
+  auto* signature = llvm::FunctionType::get(type, {type}, /*isVarArg=*/false);
+  return builder_.CreateCall(
+      signature, llvm::InlineAsm::get(signature, "", "=x,0", /*hasSideEffects=*/false), {vector});
+}
+
 /// Pieces of equal width lane by lane, then halves onto each other: the same order every time.
 Value* TileLowering::reduce_lanes(const RegisterState& arg, const SharedValues& snapshot,
                                   const loop::TileReduce& reduce, const Point& point) {
   std::map<int, Value*, std::greater<>> by_width;
   for (size_t p = 0; p < pieces_.size(); ++p) {
     const Piece& part = pieces_[p];
-    Value* vector = read(reduce.arg, snapshot, point, static_cast<int>(p));
+    Value* vector = opaque(read(reduce.arg, snapshot, point, static_cast<int>(p)), arg.dtype);
     if (part.active < part.lanes) {
       auto* neutral = llvm::ConstantVector::getSplat(
           llvm::ElementCount::getFixed(static_cast<unsigned>(part.lanes)),

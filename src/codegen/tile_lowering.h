@@ -121,6 +121,7 @@ class TileLowering {
   llvm::Value* compute_index(const RegisterState& state, const Point& point, int piece);
   llvm::Value* compute_reduction(const RegisterState& state, const loop::TileReduce& reduce,
                                  const Point& point, int piece);
+  llvm::Value* opaque(llvm::Value* vector, DType dtype);
   llvm::Value* reduce_lanes(const RegisterState& arg, const SharedValues& snapshot,
                             const loop::TileReduce& reduce, const Point& point);
   int64_t slot(const RegisterState& state, const Point& point, int piece) const;

@@ -152,9 +152,9 @@ class Preparer {
         order.erase(std::find(order.begin(), order.end(), dimension));
         order.push_back(dimension);
       }
-      const bool no_margins =
-          operand.guarded && fills_margins(operand.padding, source_.values[value].dtype) &&
-          !can_have_margins(source_, value);
+      const bool no_margins = operand.guarded &&
+                              fills_margins(operand.padding, source_.values[value].dtype) &&
+                              !can_have_margins(source_, value);
       const bool across = vector_axis >= 0 && dimension < 0 &&
                           compute.space.axes[vector_axis].extent >= kManyChannels;
       if (no_margins && across) {

@@ -12,6 +12,9 @@ namespace corf::graph {
 /// that has no reference.
 struct EvaluateOptions {
   bool round_to_dtype = false;
+  /// Element-wise operators round after each operation, as code in their types does: quantised
+  /// models depend on how a number next to a tie is rounded.
+  bool round_operations = false;
   /// Fails with kInternal if any sum's partial sum of absolute values reaches 2^24: the exact
   /// tier's condition (design section 5).
   bool assert_exact_f32 = false;

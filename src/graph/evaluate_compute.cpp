@@ -66,7 +66,8 @@ class Walk {
         line_axis_(line_axis),
         absolute_(absolute),
         output_(output),
-        body_(compute.body, options.round_to_dtype),
+        body_(compute.body, options.round_to_dtype,
+              options.round_operations && compute.combiner == Combiner::kNone),
         at_(plan.axes.size()),
         values_(plan.num_axes + plan.operands.size()),
         columns_(plan.operands.size(), BlockColumn(kBlockElems)) {

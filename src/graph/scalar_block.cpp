@@ -116,8 +116,11 @@ double round_float(DType dtype, double value) {
   }
 }
 
-ScalarBlock::ScalarBlock(const ScalarBody& body, bool round_casts)
-    : body_(body), round_casts_(round_casts), columns_(body.nodes.size()) {
+ScalarBlock::ScalarBlock(const ScalarBody& body, bool round_casts, bool round_operations)
+    : body_(body),
+      round_casts_(round_casts),
+      round_operations_(round_operations),
+      columns_(body.nodes.size()) {
   for (size_t i = 0; i < columns_.size(); ++i) {
     const ScalarNode& node = body.nodes[i];
     Lane constant;
@@ -163,6 +166,8 @@ void ScalarBlock::run(int64_t num_points) {
       default:
         if (is_float(node.dtype)) {
           run_float(node, out, num_points);
+          if (!round_operations_) break;
+          for (int64_t p = 0; p < num_points; ++p) out[p].f = round_float(node.dtype, out[p].f);
         } else {
           run_integer(node, out, num_points);
         }
@@ -184,6 +189,8 @@ void ScalarBlock::run_cast(const ScalarNode& node, Lane* out, int64_t n) {
   } else {
     for (int64_t p = 0; p < n; ++p) out[p].f = static_cast<double>(a[p].i);
   }
+  if (!round_operations_ || !is_float(to)) return;
+  for (int64_t p = 0; p < n; ++p) out[p].f = round_float(to, out[p].f);
 }
 
 void ScalarBlock::run_compare(const ScalarNode& node, Lane* out, int64_t n) {

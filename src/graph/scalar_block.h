@@ -26,7 +26,8 @@ double round_float(DType dtype, double value);
 class ScalarBlock {
  public:
   /// `round_casts`: casts between float types round, as when the model runs in its own types.
-  ScalarBlock(const ScalarBody& body, bool round_casts);
+  /// `round_operations`: each operation does.
+  ScalarBlock(const ScalarBody& body, bool round_casts, bool round_operations = false);
 
   Lane* column(int node) { return columns_[node].data(); }
   void run(int64_t num_points);
@@ -39,7 +40,7 @@ class ScalarBlock {
   void run_cast(const ScalarNode& node, Lane* out, int64_t n);
 
   const ScalarBody& body_;
-  bool round_casts_;
+  bool round_casts_, round_operations_;
   std::vector<BlockColumn> columns_;
 };
 

@@ -73,6 +73,12 @@ Status verify_scalar(const Graph& graph, const Node& node, const Compute& comput
   return fault.empty() ? Status() : wrong(fault);
 }
 
+/// What integers of that type can be.
+Interval numbers_of(DType dtype) {
+  if (dtype == DType::kU8) return {0, UINT8_MAX};
+  return dtype == DType::kI8 ? Interval{INT8_MIN, INT8_MAX} : Interval{kLowest, kHighest};
+}
+
 Status verify_operand(const Graph& graph, const Node& node, const Compute& compute, size_t number,
                       bool has_points) {
   const Operand& operand = compute.operands[number];
@@ -84,7 +90,7 @@ Status verify_operand(const Graph& graph, const Node& node, const Compute& compu
   }
   std::vector<Interval> ranges;
   for (const index::Axis& axis : compute.space.axes) ranges.push_back({0, axis.extent - 1});
-  for (size_t j = 0; j < compute.operands.size(); ++j) ranges.push_back({kLowest, kHighest});
+  for (const ValueId held : node.inputs) ranges.push_back(numbers_of(graph.values[held].dtype));
   for (size_t d = 0; d < value.shape.size(); ++d) {
     std::vector<bool> used;
     collect_variables(operand.map.exprs[d], used);

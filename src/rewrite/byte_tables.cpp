@@ -110,8 +110,8 @@ std::optional<Tensor> values_of(const ScalarBody& body, DType dtype) {
   all.body = body;
   const ValueId input = graph.add_input("bytes", dtype, {kBytes});
   const ValueId result = graph.add_compute("values", std::move(all), {input});
-  auto values =
-      graph::evaluate_node(graph, graph.producer(result), {bytes}, {.round_to_dtype = true});
+  auto values = graph::evaluate_node(graph, graph.producer(result), {bytes},
+                                     {.round_to_dtype = true, .round_operations = true});
   if (!values.ok()) return std::nullopt;
   return (*values)[0];
 }
@@ -141,7 +141,7 @@ class Tables {
   bool visit(Rebuild& rebuild, const Node& node) const {
     const auto* compute = std::get_if<Compute>(&node.op);
     if (!compute || !is_elementwise(*compute)) return false;
-    if (compute->space.num_points() < 4 * kBytes) return false;
+    if (compute->space.num_points() < kBytes) return false;
     const auto found = split(compute->body, quick_);
     if (!found) return false;
     const DType dtype = compute->body.nodes[found->byte].dtype;

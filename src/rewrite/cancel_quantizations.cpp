@@ -66,8 +66,7 @@ ValueId quantized(Graph& graph, ValueId value, const Node& quantization) {
   const Shape& shape = graph.values[value].shape;
   compute.space = {};
   for (size_t d = 0; d < shape.size(); ++d) {
-    compute.space.axes.push_back(
-        {"d" + std::to_string(d), shape[d], index::AxisKind::kParallel});
+    compute.space.axes.push_back({"d" + std::to_string(d), shape[d], index::AxisKind::kParallel});
   }
   compute.operands[0].map = index::IndexMap::identity(static_cast<int>(shape.size()));
   return graph.add_compute(quantization.name, std::move(compute), {value}, quantization.origin);
@@ -94,8 +93,8 @@ ValueId bytes_of(Rebuild& rebuild, ValueId value, const Wanted& all, bool make, 
   const Node node = graph.producer(value);
   const auto* view = std::get_if<graph::View>(&node.op);
   const auto* compute = std::get_if<Compute>(&node.op);
-  const bool moves = view ? !std::holds_alternative<graph::Pad>(*view)
-                          : compute && is_maximum(*compute);
+  const bool moves =
+      view ? !std::holds_alternative<graph::Pad>(*view) : compute && is_maximum(*compute);
   if (!moves || rebuild.num_readers(value) > 1) {
     if (!is_part) return -1;
     return make ? quantized(graph, value, all.node) : -2;

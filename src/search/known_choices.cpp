@@ -119,9 +119,9 @@ std::string RunWords::facts(graph::ValueId id) const {
   return fmt::format("{} {} at {} {} margins {} {} of {} in {} {} {} {} shared {} {}",
                      static_cast<int>(value.dtype), value.shape, place.offset, place.strides,
                      place.margin_before, place.margin_after, place.margin_value,
-                     static_cast<int>(root.kind),
-                     root.size_elems, static_cast<int>(root.dtype), root.value == id,
-                     cache_.values_of[place.root].size(), static_cast<bool>(cache_.is_output[id]));
+                     static_cast<int>(root.kind), root.size_elems, static_cast<int>(root.dtype),
+                     root.value == id, cache_.values_of[place.root].size(),
+                     static_cast<bool>(cache_.is_output[id]));
 }
 
 namespace {

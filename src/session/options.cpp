@@ -86,10 +86,10 @@ Status Options::set(std::string_view key, std::string_view value) {
   } else if (key == "isa") {
     const auto parsed = parse_isa(value);
     if (!parsed) {
-      return make_error(
-          ErrorCode::kInvalidArgument,
-          "option isa: '{}' is not one of sse2, avx2, avx2vnni, avx512, avx512vnni, avx512bf16, amx",
-          value);
+      return make_error(ErrorCode::kInvalidArgument,
+                        "option isa: '{}' is not one of sse2, avx2, avx2vnni, avx512, avx512vnni, "
+                        "avx512bf16, amx",
+                        value);
     }
     if (!has_isa(*parsed)) {
       return make_error(ErrorCode::kInvalidArgument,

@@ -12,15 +12,7 @@ namespace corf {
 /// (AVX512-BF16, AVX512-VBMI: Zen 4, Sapphire Rapids and later). kAmx: kAvx512Bf16 and a matrix
 /// unit for bfloat16, with which products of f32 factors are taken in three parts each
 /// (fusion/matrix.h).
-enum class Isa : uint8_t {
-  kSse2,
-  kAvx2,
-  kAvx2Vnni,
-  kAvx512,
-  kAvx512Vnni,
-  kAvx512Bf16,
-  kAmx
-};
+enum class Isa : uint8_t { kSse2, kAvx2, kAvx2Vnni, kAvx512, kAvx512Vnni, kAvx512Bf16, kAmx };
 constexpr Isa kIsas[] = {Isa::kSse2,       Isa::kAvx2,       Isa::kAvx2Vnni, Isa::kAvx512,
                          Isa::kAvx512Vnni, Isa::kAvx512Bf16, Isa::kAmx};
 

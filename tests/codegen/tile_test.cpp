@@ -362,5 +362,54 @@ kernel running(x: f32[160], y: f32[20] mut, z: f32[20] mut) partition part param
   }
 }
 
+TEST(Tile, SumsLanesOfProductsOfBytes) {
+  for (const int lanes : {4, 8, 16, 20, 32}) {
+    const loop::Kernel kernel = parse(fmt::format(R"(
+kernel dot(x: u8[{0}], w: i8[{0}], y: i32[1] mut) partition part {{
+  tile (k: {0} vector) {{
+    %x = load u8 x[k]
+    %xi = cast i32 %x
+    %w = load i8 w[k]
+    %wi = cast i32 %w
+    %xw = mul i32 %xi, %wi
+    %y = reduce sum i32 %xw over k
+    store y[0] = %y
+  }}
+}})",
+                                                  lanes));
+    KernelRun run{kernel, {Tensor(DType::kU8, {lanes}), Tensor(DType::kI8, {lanes})}, {}};
+    for (int i = 0; i < lanes; ++i) {
+      run.inputs[0].set_i64(i, 255 - i);
+      run.inputs[1].set_i64(i, i % 2 == 0 ? -128 + i : 127 - i);
+    }
+    expect_as_interpreted(run);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(Tile, LooksBytesUpInTables) {
+  for (const char* index : {"u8", "i8"}) {
+    for (const int lanes : {5, 16, 64, 100}) {
+      const loop::Kernel kernel = parse(fmt::format(R"(
+kernel look(table: i8[256], x: {0}[{1}], y: i8[{1}] mut) partition part {{
+  tile (c: {1} vector) {{
+    %x = load {0} x[c]
+    bind at = %x
+    %y = load i8 table[at + {2}]
+    store y[c] = %y
+  }}
+}})",
+                                                    index, lanes, index[0] == 'i' ? 128 : 0));
+      KernelRun run{kernel, {Tensor(DType::kI8, {256}), Tensor(kernel.buffers[1].dtype, {lanes})}};
+      for (int i = 0; i < 256; ++i) run.inputs[0].set_i64(i, (i * 37 + 11) % 256 - 128);
+      for (int i = 0; i < lanes; ++i) {
+        run.inputs[1].set_i64(i, (i * 91 + 5) % 256 - (index[0] == 'i' ? 128 : 0));
+      }
+      expect_as_interpreted(run);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace corf::codegen

@@ -39,7 +39,8 @@ void expect_equal_bits(uint32_t seed, Isa isa, int threads, int& integer_product
   ASSERT_TRUE(rewritten) << rewritten.error().message << graph::to_string(network.graph());
   for (const graph::Node& node : rewritten->nodes) integer_products += is_integer_product(node);
   const Graph& reference = exact ? network.graph() : *rewritten;
-  auto expected = graph::evaluate(reference, {network.input()}, {.round_to_dtype = true});
+  auto expected = graph::evaluate(reference, {network.input()},
+                                  {.round_to_dtype = true, .round_operations = true});
   ASSERT_TRUE(expected) << expected.error().message;
   auto spec = test::compile(*rewritten, isa, threads);
   ASSERT_TRUE(spec) << spec.error().message << graph::to_string(*rewritten);

@@ -21,7 +21,8 @@ TEST(QuantizedNetworks, AreWhatTheModelSaysInEveryPlan) {
   for (uint32_t seed = 0; seed < kNetworks; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     const test::RandomQuantizedNetwork network(2 * seed, /*exact=*/true);
-    auto expected = graph::evaluate(network.graph(), {network.input()}, {.round_to_dtype = true});
+    auto expected = graph::evaluate(network.graph(), {network.input()},
+                                    {.round_to_dtype = true, .round_operations = true});
     ASSERT_TRUE(expected) << expected.error().message;
     auto rewritten = rewrite::rewrite(network.graph(), {});
     ASSERT_TRUE(rewritten) << rewritten.error().message;

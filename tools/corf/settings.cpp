@@ -51,7 +51,8 @@ void add_machine_options_to(CLI::App& app, int& threads, std::string& isa, std::
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.add_option("--isa", isa, "Instruction set instead of the machine's widest")
-      ->check(CLI::IsMember({"sse2", "avx2", "avx2vnni", "avx512", "avx512vnni", "avx512bf16", "amx"}));
+      ->check(
+          CLI::IsMember({"sse2", "avx2", "avx2vnni", "avx512", "avx512vnni", "avx512bf16", "amx"}));
   app.add_option(
          "--plan", plan,
          "auto: tuned if `corf tune` was run, else predicted; unfused: every operator alone; "
