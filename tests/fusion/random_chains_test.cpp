@@ -200,7 +200,7 @@ TEST_P(RandomChains, InterpretedStripsGiveTheReferencesBits) {
               static_cast<long long>(coverage.stored_rings),
               static_cast<long long>(coverage.chunks));
   if (GetParam() == Form::kChain) {
-    EXPECT_GT(on_matrix_unit * 20, chains);
+    EXPECT_GT(on_matrix_unit * 24, chains);  // it is one of seven instruction sets
     EXPECT_GT(coverage.chunks, 0);
   } else {
     EXPECT_GT(coverage.sinks, 0);

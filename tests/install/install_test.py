@@ -144,7 +144,7 @@ class InstallTest(unittest.TestCase):
 
     def test_bash_completion(self):
         self.assertEqual(self.complete("corf", "com"), ["compare", "compile"])
-        sets = ["avx2", "avx2vnni", "avx512", "avx512bf16", "avx512vnni"]
+        sets = ["avx2", "avx2vnni", "avx512", "avx512vnni", "avx512bf16"]
         self.assertEqual(self.complete("corf", "run", "--isa", "av"), sets)
         self.assertEqual(self.complete("corf", "run", "--isa", "=", "av"), sets)
         self.assertEqual(len(self.complete("corf", "run", "--isa", "=")), 7)
