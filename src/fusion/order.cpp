@@ -319,11 +319,11 @@ int summed_dimension(const Compute& compute, const graph::Operand& operand) {
   const std::vector<index::Axis>& axes = compute.space.axes;
   // Instructions take four bytes side by side.
   const int64_t least = compute.body.result_dtype() == DType::kI32 ? kByteSteps : kManyChannels;
-  for (int axis = compute.space.num_parallel(); axis < static_cast<int>(axes.size()); ++axis) {
-    if (axes[axis].extent < least) continue;
-    for (size_t d = 0; d < operand.map.exprs.size(); ++d) {
-      if (operand.map.exprs[d].is_variable(axis)) return static_cast<int>(d);
-    }
+  for (int d = static_cast<int>(operand.map.exprs.size()) - 1; d >= 0; --d) {
+    const int axis = axis_of(operand.map.exprs[d]);
+    const bool summed =
+        axis >= compute.space.num_parallel() && axis < static_cast<int>(axes.size());
+    if (summed && axes[axis].extent >= least) return d;
   }
   return -1;
 }

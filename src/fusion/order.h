@@ -14,7 +14,8 @@ using DimOrder = std::vector<int>;
 /// Sums over fewer elements than that gain nothing from having them side by side.
 constexpr int64_t kManyChannels = 16;
 
-/// The dimension of the operand that is a long reduction axis, or -1.
+/// The dimension of the operand that is a long reduction axis, or -1; of several, as heads and what
+/// each of them has, the innermost.
 int summed_dimension(const graph::Compute& compute, const graph::Operand& operand);
 
 /// The dimension order of every value: a weighted sum's result has the axis innermost that its

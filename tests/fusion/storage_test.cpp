@@ -1,4 +1,5 @@
 #include "fusion/prepare.h"
+#include "rewrite/rewrite.h"
 #include "tests/fusion/networks.h"
 
 namespace corf::fusion {
@@ -55,6 +56,31 @@ TEST(PlanStorage, JoinedValuesLieAsTheirReadersWish) {
   const ValueId sum = add(g, "sum", x, conv(g, "c1", x, 24, 1));
   finish(g, {conv(g, "c2", sum, 16, 3)});
   EXPECT_EQ(plan_storage(g).values[sum].strides[1], 1);
+}
+
+/// Behind attention: the rows of a head stay rows, however many heads a projection sums over.
+TEST(PlanStorage, RowsOfHeadsStayRowsWhereHeadsAreSummedToo) {
+  constexpr int64_t kHeads = 24, kTokens = 49, kRow = 32;
+  Graph g;
+  const ValueId weights = g.add_input("weights", DType::kF32, {kHeads, kTokens, kTokens});
+  const ValueId values = g.add_input("values", DType::kF32, {kHeads, kTokens, kRow});
+  const ValueId rows = relu(g, "rows", graph::matmul(g, "product", weights, values));
+  const ValueId w = g.add_constant("w", Tensor(DType::kF32, {kHeads * kRow, 64}));
+  const ValueId turned =
+      g.add_view("turned", graph::Transpose{{1, 0, 2}}, {rows}, {kTokens, kHeads, kRow});
+  const ValueId wide = g.add_view("wide", graph::Reshape{}, {turned}, {kTokens, kHeads * kRow});
+  finish(g, {graph::matmul(g, "projection", wide, w)});
+  const auto rewritten = rewrite::rewrite(std::move(g), {});
+  ASSERT_TRUE(rewritten);
+  const Graph prepared = prepare(*rewritten);
+  const StoragePlan plan = plan_storage(prepared);
+  bool found = false;
+  for (size_t v = 0; v < plan.values.size(); ++v) {
+    if (prepared.values[v].name != "rows") continue;
+    found = true;
+    EXPECT_EQ(plan.values[v].strides.back(), 1);
+  }
+  EXPECT_TRUE(found);
 }
 
 TEST(PlanStorage, WritesRowMajorOutputsInPlace) {
