@@ -47,6 +47,23 @@ bool converts(const Graph& graph, const Node& node) {
   return false;
 }
 
+/// Whether the node picks elements by an index that it reads: one at a time, where vectors read a
+/// constant.
+bool gathers(const Node& node) {
+  const auto* compute = std::get_if<graph::Compute>(&node.op);
+  if (!compute) return false;
+  const auto num_axes = static_cast<int>(compute->space.axes.size());
+  const auto num_operands = static_cast<int>(compute->operands.size());
+  for (const graph::Operand& operand : compute->operands) {
+    for (const index::Expr& expr : operand.map.exprs) {
+      for (int i = 0; i < num_operands; ++i) {
+        if (index::depends_on(expr, num_axes + i)) return true;
+      }
+    }
+  }
+  return false;
+}
+
 int64_t result_bytes(const Graph& graph, const Node& node) {
   int64_t bytes = 0;
   for (ValueId output : node.outputs) bytes += size_bytes(graph.values[output]);
@@ -70,7 +87,7 @@ bool is_worth_folding(const Graph& graph, const Node& node, const std::vector<bo
   for (ValueId input : node.inputs) input_bytes += size_bytes(graph.values[input]);
   if (output_bytes <= kLimits.small_bytes && input_bytes <= kLimits.result_bytes) return true;
   if (converts(graph, node)) return output_bytes <= kLimits.converted_bytes;
-  if (output_bytes > 2 * input_bytes) return false;
+  if (output_bytes > 2 * input_bytes && !gathers(node)) return false;
   if (const auto* compute = std::get_if<graph::Compute>(&node.op)) {
     int64_t points = 1;
     for (const index::Axis& axis : compute->space.axes) {

@@ -23,9 +23,9 @@ struct FoldLimits {
 /// Replaces nodes whose inputs are all constants by their value, as graph::evaluate_node gives it.
 /// Weights that a model keeps in a compact type and dequantises or casts become constants of the
 /// type that its products read. Left alone: results that are large and have many more elements than
-/// what they are made of (broadcasts), large views that only index maps read (a routine has none),
-/// what is beyond the limits, and opaque routines without a reference.
-/// Test: tests/rewrite/fold_constants_test.cpp
+/// what they are made of (broadcasts, unless elements are picked by an index), large views that
+/// only index maps read (a routine has none), what is beyond the limits, and opaque routines
+/// without a reference. Test: tests/rewrite/fold_constants_test.cpp
 Result<graph::Graph> fold_constants(const graph::Graph& graph);
 /// The same without what dequantises constant bytes, which products of integers read as they are.
 Result<graph::Graph> fold_all_but_dequantizations(const graph::Graph& graph);

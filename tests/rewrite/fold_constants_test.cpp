@@ -76,6 +76,24 @@ TEST(FoldConstants, LeavesSumsOfSmallConstantsThatGrow) {
   EXPECT_EQ(count_nodes<graph::Compute>(apply(fold_constants, graph)), 2);
 }
 
+/// The bias of attention by relative position: a small table, picked from for each pair of tokens.
+TEST(FoldConstants, PicksFromConstantTablesOnce) {
+  constexpr int64_t kTokens = 64, kHeads = 8;
+  Graph graph;
+  Tensor index(DType::kI64, {kTokens, kTokens});
+  for (int64_t i = 0; i < kTokens * kTokens; ++i) {
+    index.set_i64(i, i / kTokens - i % kTokens + kTokens - 1);
+  }
+  const auto table = graph.add_constant("table", random_tensor({kHeads, 2 * kTokens - 1}, 1));
+  const auto bias =
+      graph::gather(graph, "bias", table, graph.add_constant("index", std::move(index)), 1);
+  const auto x = graph.add_input("x", DType::kF32, {kHeads, kTokens, kTokens});
+  set_output(graph, binary(graph, ScalarOp::kAdd, x, bias));
+  const Graph after = apply(fold_constants, graph);
+  EXPECT_EQ(count_nodes<graph::Compute>(after), 1);
+  expect_same_results(graph, after, 0);
+}
+
 TEST(FoldConstants, SharesTheBytesOfReshapedConstants) {
   Graph graph;
   const Tensor large = random_tensor({1 << 10, 1 << 10}, 3);
