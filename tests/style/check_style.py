@@ -1,7 +1,7 @@
 """Checks how the sources are written.
 
 Usage: check_style.py text|format|tidy REPOSITORY [--build FOLDER]
-  text    names and lengths of files, spaces at the ends of lines
+  text    names and lengths of files, spaces at the ends of lines, marks of unfinished merges
   format  clang-format-22 would change nothing
   tidy    clang-tidy-22 finds nothing; needs a configured build
 Exits with 77 where the tool is not installed.
@@ -50,6 +50,18 @@ def check_text(repository):
     return faults
 
 
+def check_merges(repository):
+    """No file holds the marks that git puts around what it could not merge."""
+    folders = [repository / name for name in (*ROOTS, "docs", "scripts", "cmake", ".ci")]
+    paths = [path for folder in folders for path in folder.rglob("*")] + list(repository.glob("*"))
+    faults = []
+    for path in sorted(path for path in paths if path.is_file()):
+        for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+            if line.startswith((b"<<<<<<< ", b">>>>>>> ")):
+                faults.append(f"{path.relative_to(repository)}:{number}: an unfinished merge")
+    return faults
+
+
 def find_tool(name):
     tool = shutil.which(name)
     if tool is None:
@@ -89,7 +101,7 @@ def main():
     parser.add_argument("--build", type=pathlib.Path)
     arguments = parser.parse_args()
     if arguments.what == "text":
-        faults = check_text(arguments.repository)
+        faults = check_text(arguments.repository) + check_merges(arguments.repository)
     elif arguments.what == "format":
         faults = check_format(arguments.repository)
     else:
