@@ -4,6 +4,6 @@
 namespace corf::graph {
 
 /// The graph without nodes and values that no output depends on; its inputs stay.
-Graph without_dead_nodes(const Graph& graph);
+Graph without_dead_nodes(Graph graph);
 
 }  // namespace corf::graph

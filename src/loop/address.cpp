@@ -3,6 +3,29 @@
 #include <algorithm>
 
 namespace corf::loop {
+namespace {
+
+/// At each point of the box, the last axis fastest, its coordinates times `strides`, summed up.
+template <typename Number>
+std::vector<Number> sums_at_points(const TileInfo& info, AxisSet box,
+                                   const std::vector<int64_t>& strides) {
+  const auto num_points = static_cast<size_t>(info.num_points(box));
+  if (num_points == 0) return {};
+  std::vector<Number> sums;
+  sums.reserve(num_points);
+  sums.push_back(0);
+  for (size_t axis = strides.size(); axis-- > 0;) {
+    if (!(box >> axis & 1)) continue;
+    const size_t num_inner = sums.size();
+    for (int64_t at = 1; at < info.extents[axis]; ++at) {
+      const auto outer = static_cast<Number>(at * strides[axis]);
+      for (size_t i = 0; i < num_inner; ++i) sums.push_back(outer + sums[i]);
+    }
+  }
+  return sums;
+}
+
+}  // namespace
 
 Address::Address(const Expr& expr) : expr_(expr) {
   const index::Linear linear = index::to_linear(expr);
@@ -33,12 +56,7 @@ Address::Address(const Expr& expr, const TileInfo& info, AxisSet box) : Address(
   }
   if (per_point_) return;
   terms_ = std::move(outer);
-  differences_.reserve(info.num_points(box));
-  for_each_point(info, box, [&](const std::vector<int64_t>& at) {
-    int64_t difference = 0;
-    for (size_t i = 0; i < at.size(); ++i) difference += strides[i] * at[i];
-    differences_.push_back(difference);
-  });
+  differences_ = sums_at_points<int64_t>(info, box, strides);
   if (differences_.empty()) return;
   const auto [least, greatest] = std::minmax_element(differences_.begin(), differences_.end());
   least_ = *least;
@@ -60,14 +78,7 @@ std::vector<int32_t> projection(const TileInfo& info, AxisSet from, AxisSet to) 
     strides[i] = stride;
     stride *= info.extents[i];
   }
-  std::vector<int32_t> numbers;
-  numbers.reserve(info.num_points(from));
-  for_each_point(info, from, [&](const std::vector<int64_t>& at) {
-    int64_t number = 0;
-    for (size_t i = 0; i < at.size(); ++i) number += strides[i] * at[i];
-    numbers.push_back(static_cast<int32_t>(number));
-  });
-  return numbers;
+  return sums_at_points<int32_t>(info, from, strides);
 }
 
 }  // namespace corf::loop

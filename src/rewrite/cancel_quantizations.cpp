@@ -142,7 +142,7 @@ bool cancel(Rebuild& rebuild, const Node& node) {
 
 }  // namespace
 
-Result<Graph> cancel_quantizations(const Graph& graph) {
+Result<Graph> cancel_quantizations(Graph graph) {
   return without_dead_nodes(rebuild(graph, cancel));
 }
 

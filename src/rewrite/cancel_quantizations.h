@@ -8,6 +8,6 @@ namespace corf::rewrite {
 /// results are the same to the bit: (q - z) * s / s is within two roundings of an integer below
 /// 512, and the order of numbers is that of their bytes.
 /// Test: tests/driver/quantized_graphs_test.cpp
-Result<graph::Graph> cancel_quantizations(const graph::Graph& graph);
+Result<graph::Graph> cancel_quantizations(graph::Graph graph);
 
 }  // namespace corf::rewrite

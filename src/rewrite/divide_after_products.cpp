@@ -188,8 +188,8 @@ bool divide_later(Rebuild& rebuild, const Node& node) {
 
 }  // namespace
 
-Result<Graph> divide_after_products(const Graph& graph) {
-  return rebuild(rebuild_until_stable(graph, divide_later), multiply_by_inverse);
+Result<Graph> divide_after_products(Graph graph) {
+  return rebuild(rebuild_until_stable(std::move(graph), divide_later), multiply_by_inverse);
 }
 
 }  // namespace corf::rewrite

@@ -8,6 +8,6 @@ namespace corf::rewrite {
 /// elements; (x V) (1 / s) where many of them have one divisor. Source: T. Dao et al.,
 /// "FlashAttention", 2022, section 3.1, which normalises at the end too. A softmax that no product
 /// takes over is multiplied by 1 / s. Test: tests/rewrite/divide_after_products_test.cpp
-Result<graph::Graph> divide_after_products(const graph::Graph& graph);
+Result<graph::Graph> divide_after_products(graph::Graph graph);
 
 }  // namespace corf::rewrite

@@ -101,7 +101,7 @@ class Key {
 
 }  // namespace
 
-Result<Graph> eliminate_common_subexpressions(const Graph& graph) {
+Result<Graph> eliminate_common_subexpressions(Graph graph) {
   std::unordered_map<std::string, ValueId> first;
   return without_dead_nodes(rebuild(graph, [&](Rebuild& rebuild, const Node& node) {
     if (node.outputs.size() != 1) return false;

@@ -220,8 +220,8 @@ bool fold_into_consumer(Rebuild& rebuild, const Node& old_node) {
 
 }  // namespace
 
-Result<Graph> fold_batch_norm(const Graph& graph) {
-  return rebuild_until_stable(graph, [](Rebuild& rebuild, const Node& node) {
+Result<Graph> fold_batch_norm(Graph graph) {
+  return rebuild_until_stable(std::move(graph), [](Rebuild& rebuild, const Node& node) {
     return fold_affine(rebuild, node) || fold_into_consumer(rebuild, node);
   });
 }

@@ -9,6 +9,6 @@ namespace corf::rewrite {
 /// where x is not padded or t is 0. Two such functions in a row become one. Views between the two
 /// are passed through.
 /// Test: tests/rewrite/fold_batch_norm_test.cpp
-Result<graph::Graph> fold_batch_norm(const graph::Graph& graph);
+Result<graph::Graph> fold_batch_norm(graph::Graph graph);
 
 }  // namespace corf::rewrite

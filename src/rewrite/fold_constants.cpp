@@ -111,7 +111,7 @@ Node mapped_node(const Rebuild& rebuild, const Node& node) {
   return result;
 }
 
-Graph fold(const Graph& graph, bool dequantizations) {
+Graph fold(Graph graph, bool dequantizations) {
   const std::vector<bool> by_routine = read_by_routines(graph);
   int64_t left_bytes = total_limit(graph);
   Graph folded = rebuild(graph, [&](Rebuild& rebuild, const Node& node) {
@@ -146,21 +146,21 @@ Graph fold(const Graph& graph, bool dequantizations) {
     }
     return true;
   });
-  return without_dead_nodes(folded);
+  return without_dead_nodes(std::move(folded));
 }
 
 }  // namespace
 
-Result<Graph> fold_constants(const Graph& graph) { return fold(graph, true); }
+Result<Graph> fold_constants(Graph graph) { return fold(std::move(graph), true); }
 
-Result<Graph> fold_all_but_dequantizations(const Graph& graph) { return fold(graph, false); }
+Result<Graph> fold_all_but_dequantizations(Graph graph) { return fold(std::move(graph), false); }
 
-Result<Graph> fold_dequantizations(const Graph& graph) {
+Result<Graph> fold_dequantizations(Graph graph) {
   const bool any = std::any_of(graph.nodes.begin(), graph.nodes.end(),
                                [&](const Node& node) { return dequantizes_constant(graph, node); });
   if (!any) return graph;
-  CORF_ASSIGN(Graph folded, fold_constants(graph));
-  return simplify_bodies(folded);
+  CORF_ASSIGN(Graph folded, fold_constants(std::move(graph)));
+  return simplify_bodies(std::move(folded));
 }
 
 }  // namespace corf::rewrite

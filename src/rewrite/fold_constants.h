@@ -26,10 +26,10 @@ struct FoldLimits {
 /// what they are made of (broadcasts, unless elements are picked by an index), large views that
 /// only index maps read (a routine has none), what is beyond the limits, and opaque routines
 /// without a reference. Test: tests/rewrite/fold_constants_test.cpp
-Result<graph::Graph> fold_constants(const graph::Graph& graph);
+Result<graph::Graph> fold_constants(graph::Graph graph);
 /// The same without what dequantises constant bytes, which products of integers read as they are.
-Result<graph::Graph> fold_all_but_dequantizations(const graph::Graph& graph);
+Result<graph::Graph> fold_all_but_dequantizations(graph::Graph graph);
 /// What that has left.
-Result<graph::Graph> fold_dequantizations(const graph::Graph& graph);
+Result<graph::Graph> fold_dequantizations(graph::Graph graph);
 
 }  // namespace corf::rewrite

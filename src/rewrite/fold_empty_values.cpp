@@ -205,6 +205,6 @@ class EmptyFolder {
 
 }  // namespace
 
-Result<Graph> fold_empty_values(const Graph& graph) { return EmptyFolder().run(graph); }
+Result<Graph> fold_empty_values(Graph graph) { return EmptyFolder().run(graph); }
 
 }  // namespace corf::rewrite

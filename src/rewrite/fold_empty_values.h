@@ -12,6 +12,6 @@ namespace corf::rewrite {
 /// Errors: kInvalidModel, naming the node, where an element of an empty tensor is asked for (a
 /// Gather from it, the position of its greatest element).
 /// Test: tests/rewrite/fold_empty_values_test.cpp
-Result<graph::Graph> fold_empty_values(const graph::Graph& graph);
+Result<graph::Graph> fold_empty_values(graph::Graph graph);
 
 }  // namespace corf::rewrite

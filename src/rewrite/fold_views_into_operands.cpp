@@ -146,7 +146,7 @@ bool fold_node(Rebuild& rebuild, const Node& node) {
 
 }  // namespace
 
-Result<Graph> fold_views_into_operands(const Graph& graph) {
+Result<Graph> fold_views_into_operands(Graph graph) {
   return without_dead_nodes(rebuild(graph, fold_node));
 }
 

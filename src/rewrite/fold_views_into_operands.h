@@ -9,6 +9,6 @@ namespace corf::rewrite {
 /// Reduction axes are split where that makes the map affine. So K^T of attention, the split into
 /// heads, their joining, keys that several heads share and channel shuffles cost nothing. The view
 /// itself stays for its other readers. Test: tests/rewrite/fold_views_into_operands_test.cpp
-Result<graph::Graph> fold_views_into_operands(const graph::Graph& graph);
+Result<graph::Graph> fold_views_into_operands(graph::Graph graph);
 
 }  // namespace corf::rewrite

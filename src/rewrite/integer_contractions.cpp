@@ -448,7 +448,7 @@ class Rewriter {
 
 }  // namespace
 
-Result<Graph> integer_contractions(const Graph& graph) {
+Result<Graph> integer_contractions(Graph graph) {
   Rewriter rewriter;
   return without_dead_nodes(rebuild(
       graph, [&](Rebuild& rebuild, const Node& node) { return rewriter.visit(rebuild, node); }));

@@ -14,6 +14,6 @@ namespace corf::rewrite {
 /// differ from their zero point by more than an i8 holds, sums that i32 might not hold, and
 /// channels that are not pairs of pairs, unless they are few and the model's input has them.
 /// Test: tests/driver/quantized_graphs_test.cpp
-Result<graph::Graph> integer_contractions(const graph::Graph& graph);
+Result<graph::Graph> integer_contractions(graph::Graph graph);
 
 }  // namespace corf::rewrite

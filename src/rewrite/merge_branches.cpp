@@ -412,8 +412,8 @@ bool merge_summands(Rebuild& rebuild, const Node& node) {
 
 }  // namespace
 
-Result<Graph> merge_branches(const Graph& graph) {
-  return rebuild_until_stable(graph, merge_summands);
+Result<Graph> merge_branches(Graph graph) {
+  return rebuild_until_stable(std::move(graph), merge_summands);
 }
 
 }  // namespace corf::rewrite

@@ -19,6 +19,6 @@ namespace corf::rewrite {
 /// many terms itself: the bound of the error, with inputs of one magnitude, is at most twice as
 /// large. Where an element is infinite, infinities of two branches that cancel to NaN may be one.
 /// Test: tests/rewrite/merge_branches_test.cpp
-Result<graph::Graph> merge_branches(const graph::Graph& graph);
+Result<graph::Graph> merge_branches(graph::Graph graph);
 
 }  // namespace corf::rewrite

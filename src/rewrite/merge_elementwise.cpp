@@ -157,8 +157,8 @@ bool merge_one(Rebuild& rebuild, Compute& consumer, std::vector<ValueId>& inputs
   return false;
 }
 
-Graph merge_into(const Graph& graph, bool reductions) {
-  return rebuild_until_stable(graph, [=](Rebuild& rebuild, const Node& node) {
+Graph merge_into(Graph graph, bool reductions) {
+  return rebuild_until_stable(std::move(graph), [=](Rebuild& rebuild, const Node& node) {
     const auto* compute = std::get_if<Compute>(&node.op);
     if (!compute || !may_take_producers(*compute)) return false;
     if (!reductions && compute->combiner != graph::Combiner::kNone) return false;
@@ -178,9 +178,9 @@ Graph merge_into(const Graph& graph, bool reductions) {
 
 }  // namespace
 
-Result<Graph> merge_elementwise(const Graph& graph) {
+Result<Graph> merge_elementwise(Graph graph) {
   // Element-wise chains first: only whole ones tell whether they are a reduction's epilogue.
-  return merge_into(merge_into(graph, false), true);
+  return merge_into(merge_into(std::move(graph), false), true);
 }
 
 }  // namespace corf::rewrite

@@ -8,6 +8,6 @@ namespace corf::rewrite {
 /// become one node, and the square of a variance part of its sum. Names of merged nodes are joined
 /// by '+'.
 /// Test: tests/rewrite/merge_elementwise_test.cpp
-Result<graph::Graph> merge_elementwise(const graph::Graph& graph);
+Result<graph::Graph> merge_elementwise(graph::Graph graph);
 
 }  // namespace corf::rewrite

@@ -186,8 +186,8 @@ class Simplifier {
 
 }  // namespace
 
-Result<Graph> merge_views(const Graph& graph) {
-  return rebuild_until_stable(graph, [](Rebuild& rebuild, const Node& node) {
+Result<Graph> merge_views(Graph graph) {
+  return rebuild_until_stable(std::move(graph), [](Rebuild& rebuild, const Node& node) {
     const auto* view = std::get_if<View>(&node.op);
     if (!view) return false;
     const ValueId output = node.outputs[0];

@@ -7,6 +7,6 @@ namespace corf::rewrite {
 /// concatenations along the same axis; a transpose that only moves extents of 1 becomes a reshape,
 /// a slice that stays within one part of a concatenation reads that part.
 /// Test: tests/rewrite/merge_views_test.cpp
-Result<graph::Graph> merge_views(const graph::Graph& graph);
+Result<graph::Graph> merge_views(graph::Graph graph);
 
 }  // namespace corf::rewrite

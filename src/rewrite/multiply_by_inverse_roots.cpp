@@ -81,8 +81,8 @@ bool multiply_node(Rebuild& rebuild, const Node& node) {
 
 }  // namespace
 
-Result<Graph> multiply_by_inverse_roots(const Graph& graph) {
-  return rebuild_until_stable(graph, multiply_node);
+Result<Graph> multiply_by_inverse_roots(Graph graph) {
+  return rebuild_until_stable(std::move(graph), multiply_node);
 }
 
 }  // namespace corf::rewrite

@@ -22,6 +22,8 @@ Rebuild::Rebuild(const Graph& old) : old_(old), map_(old.values.size(), -1) {
   }
   for (ValueId value : old.outputs) ++old_readers_[value];
   graph_.output_names = old.output_names;
+  graph_.nodes.reserve(old.nodes.size());
+  graph_.values.reserve(old.values.size());
 }
 
 std::vector<ValueId> Rebuild::mapped(const std::vector<ValueId>& old_values) const {
@@ -92,15 +94,14 @@ Graph rebuild(const Graph& graph, const Visit& visit) {
   return rebuild.finish();
 }
 
-Graph rebuild_until_stable(const Graph& graph, const Visit& visit) {
-  Graph current = graph;
+Graph rebuild_until_stable(Graph graph, const Visit& visit) {
   for (;;) {
-    Rebuild rebuild(current);
-    for (const Node& node : current.nodes) {
+    Rebuild rebuild(graph);
+    for (const Node& node : graph.nodes) {
       if (!visit(rebuild, node)) rebuild.copy(node);
     }
-    if (!rebuild.changed()) return current;
-    current = without_dead_nodes(rebuild.finish());
+    if (!rebuild.changed()) return graph;
+    graph = without_dead_nodes(rebuild.finish());
   }
 }
 

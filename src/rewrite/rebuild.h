@@ -60,7 +60,7 @@ class Rebuild {
 using Visit = std::function<bool(Rebuild&, const graph::Node&)>;
 graph::Graph rebuild(const graph::Graph& graph, const Visit& visit);
 /// Again and again, dead nodes removed between, until nothing changes.
-graph::Graph rebuild_until_stable(const graph::Graph& graph, const Visit& visit);
+graph::Graph rebuild_until_stable(graph::Graph graph, const Visit& visit);
 
 /// "a+b", each part once: the name of a node that does the work of both. Of long names, a.
 std::string joined_name(const std::string& a, const std::string& b);

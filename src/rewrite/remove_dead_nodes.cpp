@@ -2,8 +2,8 @@
 
 namespace corf::rewrite {
 
-Result<graph::Graph> remove_dead_nodes(const graph::Graph& graph) {
-  return without_dead_nodes(graph);
+Result<graph::Graph> remove_dead_nodes(graph::Graph graph) {
+  return without_dead_nodes(std::move(graph));
 }
 
 }  // namespace corf::rewrite

@@ -9,7 +9,7 @@ using graph::Graph;
 using graph::Node;
 using graph::ValueId;
 
-Result<Graph> remove_identities(const Graph& graph) {
+Result<Graph> remove_identities(Graph graph) {
   return without_dead_nodes(rebuild(graph, [](Rebuild& rebuild, const Node& node) {
     const auto* compute = std::get_if<graph::Compute>(&node.op);
     if (!compute || !is_elementwise(*compute)) return false;

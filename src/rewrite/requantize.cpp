@@ -179,6 +179,6 @@ bool visit(Rebuild& rebuild, const Node& node) {
 
 }  // namespace
 
-Result<Graph> requantize(const Graph& graph) { return without_dead_nodes(rebuild(graph, visit)); }
+Result<Graph> requantize(Graph graph) { return without_dead_nodes(rebuild(graph, visit)); }
 
 }  // namespace corf::rewrite

@@ -9,6 +9,6 @@ namespace corf::rewrite {
 /// are exact, so that what is rounded to even is nearer to the exact value than in the model.
 /// After element-wise nodes have been merged.
 /// Test: tests/driver/quantized_graphs_test.cpp
-Result<graph::Graph> requantize(const graph::Graph& graph);
+Result<graph::Graph> requantize(graph::Graph graph);
 
 }  // namespace corf::rewrite

@@ -81,7 +81,7 @@ Result<Graph> rewrite(Graph graph, const RewriteOptions& options) {
   for (size_t i = 0; i < all.size(); ++i) {
     const Pass& pass = all[i];
     const auto start = std::chrono::steady_clock::now();
-    CORF_ASSIGN(graph, pass.run(graph));
+    CORF_ASSIGN(graph, pass.run(std::move(graph)));
     if (options.time_passes) {
       const std::chrono::duration<double, std::milli> elapsed =
           std::chrono::steady_clock::now() - start;

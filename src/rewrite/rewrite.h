@@ -11,7 +11,7 @@ namespace corf::rewrite {
 /// A named pass from graph to graph. Each pass has a header of its own and a golden test.
 struct Pass {
   std::string name;
-  std::function<Result<graph::Graph>(const graph::Graph&)> run;
+  std::function<Result<graph::Graph>(graph::Graph)> run;
 };
 
 struct RewriteOptions {

@@ -190,7 +190,7 @@ void tidy_operands(Compute& compute, std::vector<ValueId>& inputs) {
   inputs = std::move(kept);
 }
 
-Result<Graph> simplify_bodies(const Graph& graph) {
+Result<Graph> simplify_bodies(Graph graph) {
   return without_dead_nodes(rebuild(graph, simplify_node));
 }
 

@@ -11,7 +11,7 @@ namespace corf::rewrite {
 /// extents of 1, so that a per-channel constant is a vector. Operands that are read twice alike
 /// become one, unused ones vanish.
 /// Test: tests/rewrite/simplify_bodies_test.cpp
-Result<graph::Graph> simplify_bodies(const graph::Graph& graph);
+Result<graph::Graph> simplify_bodies(graph::Graph graph);
 
 /// Merges equal operands, drops unused ones and numbers them in the order of their first use. Only
 /// for nodes whose maps read axes alone.

@@ -124,6 +124,8 @@ bool split_sum(Rebuild& rebuild, const Node& node) {
 
 }  // namespace
 
-Result<Graph> sum_rows_first(const Graph& graph) { return rebuild_until_stable(graph, split_sum); }
+Result<Graph> sum_rows_first(Graph graph) {
+  return rebuild_until_stable(std::move(graph), split_sum);
+}
 
 }  // namespace corf::rewrite

@@ -297,7 +297,7 @@ class Widening {
 
 }  // namespace
 
-Result<Graph> widen_halves(const Graph& graph) {
+Result<Graph> widen_halves(Graph graph) {
   const bool has_halves = std::any_of(graph.values.begin(), graph.values.end(),
                                       [](const Value& value) { return is_half(value.dtype); });
   return has_halves ? Widening(graph).run() : graph;

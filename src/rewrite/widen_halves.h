@@ -18,6 +18,6 @@ namespace corf::rewrite {
 ///   rounds to integers or takes remainders, or by TopK. All readers of such a value see it
 ///   rounded.
 /// Test: tests/rewrite/widen_halves_test.cpp
-Result<graph::Graph> widen_halves(const graph::Graph& graph);
+Result<graph::Graph> widen_halves(graph::Graph graph);
 
 }  // namespace corf::rewrite
