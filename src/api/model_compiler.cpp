@@ -63,6 +63,7 @@ driver::CompileOptions ModelCompiler::options(const session::ShapeBindings& shap
   options.plan_cache_dir = options_.plan_cache_dir;
   options.winograd = options_.winograd;
   options.dump_dir = options_.dump_dir;
+  options.known_shapes = known_shapes_;
   return options;
 }
 

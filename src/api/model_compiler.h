@@ -40,6 +40,8 @@ class ModelCompiler final : public session::Compiler {
   std::shared_ptr<const onnx::Model> model_;
   session::Options options_;
   std::optional<std::string> identity_;
+  const std::shared_ptr<driver::KnownShapes> known_shapes_ =
+      std::make_shared<driver::KnownShapes>();
 };
 
 /// A session that compiles `model`. `identity`: as of ModelCompiler.

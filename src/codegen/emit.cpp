@@ -9,23 +9,23 @@
 #include <llvm/Transforms/Utils/Cloning.h>
 #include <new>
 #include <optional>
-#include <span>
 
 #include "codegen/kernel_lowering.h"
 #include "codegen/module_compiler.h"
 #include "codegen/object_image.h"
+#include "loop/renumber.h"
 #include "support/budget.h"
 #include "support/tasks.h"
 
 namespace corf::codegen {
 namespace {
 
-/// Modules have a fixed number of kernels, so that the image does not depend on the threads.
-constexpr size_t kKernelsPerModule = 4;
-
-struct ModuleOutput {
-  std::string object, llvm_ir, assembly;
+struct KernelOutput {
+  KnownCode::Object object;
+  std::string llvm_ir, assembly;
 };
+
+constexpr char kSymbol[] = "kernel";
 
 /// Keeps LLVM's errors instead of ending the program.
 class Diagnostics : public llvm::DiagnosticHandler {
@@ -44,8 +44,6 @@ class Diagnostics : public llvm::DiagnosticHandler {
   std::string& words_;
 };
 
-std::string function_name(size_t kernel) { return "kernel_" + std::to_string(kernel); }
-
 /// LLVM cannot be interrupted: a module for which the time will not do is not begun. Throws
 /// OverBudget.
 void check_time_for(const llvm::Module& module) {
@@ -61,23 +59,21 @@ void check_time_for(const llvm::Module& module) {
 struct ModuleInWork {
   llvm::LLVMContext context;
   std::string complaints;
-  llvm::Module module{"kernels", context};
+  llvm::Module module{"kernel", context};
 };
 
-Result<ModuleOutput> compile_in(ModuleInWork& work, ModuleCompiler& compiler,
-                                std::span<const loop::Kernel> kernels, size_t first_number,
-                                const EmitOptions& options) {
+Result<KernelOutput> compile_in(ModuleInWork& work, ModuleCompiler& compiler,
+                                const loop::Kernel& kernel, const EmitOptions& options,
+                                const std::string& symbol) {
   const IsaTraits isa{options.isa};
   llvm::Module& module = work.module;
   work.context.setDiagnosticHandler(std::make_unique<Diagnostics>(work.complaints));
   compiler.prepare(module);
-  for (size_t i = 0; i < kernels.size(); ++i) {
-    lower_kernel(kernels[i], isa, function_name(first_number + i), module);
-  }
+  lower_kernel(kernel, isa, symbol, module);
   check_time_for(module);
   compiler.set_attributes(module);
   CORF_RETURN_IF_ERROR(compiler.optimize(module, options.verify_llvm));
-  ModuleOutput output;
+  KernelOutput output;
   if (options.llvm_ir) {
     llvm::raw_string_ostream out(output.llvm_ir);
     module.print(out, nullptr);
@@ -86,19 +82,20 @@ Result<ModuleOutput> compile_in(ModuleInWork& work, ModuleCompiler& compiler,
     auto copy = llvm::CloneModule(module);
     CORF_ASSIGN(output.assembly, compiler.assembly(*copy));
   }
-  CORF_ASSIGN(output.object, compiler.object(module));
+  CORF_ASSIGN(std::string object, compiler.object(module));
+  output.object = std::make_shared<const std::string>(std::move(object));
   if (!work.complaints.empty()) {
     return make_error(ErrorCode::kInternal, "LLVM reports: {}", work.complaints);
   }
   return output;
 }
 
-Result<ModuleOutput> compile_module(std::span<const loop::Kernel> kernels, size_t first_number,
-                                    const EmitOptions& options) {
+Result<KernelOutput> compile_kernel(const loop::Kernel& kernel, const EmitOptions& options,
+                                    const std::string& symbol) {
   CORF_ASSIGN(auto compiler, ModuleCompiler::create(IsaTraits{options.isa}));
   auto work = std::make_unique<ModuleInWork>();
   try {
-    return compile_in(*work, *compiler, kernels, first_number, options);
+    return compile_in(*work, *compiler, kernel, options, symbol);
   } catch (const std::bad_alloc&) {
     // LLVM knows no exceptions: what one has passed through is left alone for good.
     compiler.release();
@@ -107,33 +104,53 @@ Result<ModuleOutput> compile_module(std::span<const loop::Kernel> kernels, size_
   }
 }
 
+/// What is known of the kernel, or its new code.
+Result<KernelOutput> code_of(const loop::Kernel& kernel, const EmitOptions& options) {
+  if (options.known == nullptr) return compile_kernel(kernel, options, kSymbol);
+  const std::string key = std::string(to_string(options.isa)) + loop::anonymous_text(kernel);
+  if (KnownCode::Object object = options.known->find(key)) return KernelOutput{object, "", ""};
+  CORF_ASSIGN(KernelOutput output, compile_kernel(kernel, options, kSymbol));
+  options.known->insert(key, output.object);
+
+  return output;
+}
+
 }  // namespace
 
+KnownCode::Object KnownCode::find(const std::string& key) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = objects_.find(key);
+  return found == objects_.end() ? nullptr : found->second;
+}
+
+void KnownCode::insert(const std::string& key, Object object) {
+  const std::lock_guard lock(mutex_);
+  if (bytes_ > kMostBytes) {
+    objects_.clear();
+    bytes_ = 0;
+  }
+  bytes_ += key.size() + object->size();
+  objects_.emplace(key, std::move(object));
+}
+
 Result<runtime::Image> emit(const std::vector<loop::Kernel>& kernels, const EmitOptions& options) {
-  const size_t num_modules = (kernels.size() + kKernelsPerModule - 1) / kKernelsPerModule;
-  auto part = [&](size_t module) {
-    return std::span(kernels).subspan(
-        module * kKernelsPerModule,
-        std::min(kKernelsPerModule, kernels.size() - module * kKernelsPerModule));
-  };
-  std::vector<std::optional<Result<ModuleOutput>>> outputs(num_modules);
-  for_each_task(options.threads, num_modules, [&](size_t module, size_t) {
-    outputs[module] = compile_module(part(module), module * kKernelsPerModule, options);
+  const bool is_printed = options.llvm_ir || options.assembly;
+  std::vector<std::optional<Result<KernelOutput>>> outputs(kernels.size());
+  for_each_task(options.threads, kernels.size(), [&](size_t i, size_t) {
+    // Text of several kernels has a name for each.
+    outputs[i] = is_printed ? compile_kernel(kernels[i], options, "kernel_" + std::to_string(i))
+                            : code_of(kernels[i], options);
   });
   runtime::Image image;
   image.isa = std::string(to_string(options.isa));
-  for (size_t m = 0; m < num_modules; ++m) {
-    CORF_ASSIGN(const ModuleOutput output, std::move(*outputs[m]));
-    std::vector<std::string> names;
-    for (size_t i = 0; i < part(m).size(); ++i) {
-      names.push_back(function_name(m * kKernelsPerModule + i));
-    }
-    CORF_RETURN_IF_ERROR(append_object(output.object, names, image));
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    CORF_ASSIGN(const KernelOutput output, std::move(*outputs[i]));
+    const std::string symbol = is_printed ? "kernel_" + std::to_string(i) : kSymbol;
+    CORF_RETURN_IF_ERROR(append_object(*output.object, {symbol}, image));
     if (options.llvm_ir) *options.llvm_ir += output.llvm_ir;
     if (options.assembly) *options.assembly += output.assembly;
+    image.entries.back().name = kernels[i].name;
   }
-  // Kernels' own names may repeat or hold any character: symbols are numbers.
-  for (size_t i = 0; i < kernels.size(); ++i) image.entries[i].name = kernels[i].name;
   return image;
 }
 

@@ -1,18 +1,40 @@
 #pragma once
+#include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "loop/program.h"
 #include "runtime/image.h"
+#include "support/at_fork.h"
 #include "support/result.h"
 #include "target/machine.h"
 
 namespace corf::codegen {
 
+/// Code of kernels, by their text and all else that it depends on: what has been generated once is
+/// not generated again. Threads may share it.
+class KnownCode {
+ public:
+  using Object = std::shared_ptr<const std::string>;  // an ELF object with one function
+
+  /// Null if there is none.
+  Object find(const std::string& key) const;
+  void insert(const std::string& key, Object object);
+
+ private:
+  /// What is held then is forgotten before more is kept.
+  static constexpr size_t kMostBytes = 64 << 20;
+  mutable BriefMutex mutex_;
+  std::unordered_map<std::string, Object> objects_;
+  size_t bytes_ = 0;
+};
+
 struct EmitOptions {
   Isa isa = Isa::kSse2;
   bool verify_llvm = true;
   int threads = 1;                  // kernels are independent modules: generated side by side
+  KnownCode* known = nullptr;       // asked before a kernel's code is generated
   std::string* llvm_ir = nullptr;   // receives the optimised LLVM IR
   std::string* assembly = nullptr;  // receives the assembly
 };

@@ -34,8 +34,9 @@ int threads_of(const CompileOptions& options) {
 
 namespace {
 
-codegen::EmitOptions emit_options(const Pipeline& pipeline) {
+codegen::EmitOptions emit_options(const Pipeline& pipeline, KnownShapes* known = nullptr) {
   codegen::EmitOptions options;
+  if (known != nullptr) options.known = &known->code;
   options.isa = pipeline.machine.isa;
   options.threads = std::min(runtime::available_cpus(), 4);
   return options;
@@ -96,6 +97,25 @@ std::optional<fusion::FusionPlan> tuned_plan(const Pipeline& pipeline,
   log().warn("the tuned plan {} does not fit and is left aside: {}", printable(file),
              shortened(printable(plan.error().message), 400));
   return std::nullopt;
+}
+
+loop::Program parameterized(loop::Program program, KnownShapes* known) {
+  if (known == nullptr) return loop::parameterize(std::move(program));
+  const std::lock_guard lock(known->kernels_mutex);
+  return loop::parameterize(std::move(program), &known->kernels);
+}
+
+/// The plan that is predicted to be the fastest. Near shapes that are known, of those that fuse
+/// what is fused there.
+fusion::FusionPlan predicted_plan(const Pipeline& pipeline, KnownShapes* known) {
+  const search::GroupTime time = prediction(pipeline.graph, pipeline.machine);
+  if (known == nullptr) return search::find_plan(pipeline.graph, pipeline.machine, time);
+  const auto near = known->plans.near(pipeline.graph);
+  fusion::FusionPlan plan =
+      near ? search::find_plan_among(pipeline.graph, pipeline.machine, time, *near)
+           : search::find_plan(pipeline.graph, pipeline.machine, time);
+  known->plans.add(pipeline.graph, plan, /*in_full=*/!near);
+  return plan;
 }
 
 /// Errors: kUnsupported if the plan needs more than the instruction set has.
@@ -183,8 +203,7 @@ Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage l
   } else if (std::optional<fusion::FusionPlan> tuned = tuned_plan(pipeline, options)) {
     pipeline.plan = std::move(*tuned);
   } else {
-    pipeline.plan = search::find_plan(pipeline.graph, pipeline.machine,
-                                      prediction(pipeline.graph, pipeline.machine));
+    pipeline.plan = predicted_plan(pipeline, options.known_shapes.get());
   }
   dump.stage("plan", [&] { return print_plan(pipeline); });
   if (options.verify_each) CORF_RETURN_IF_ERROR(fusion::verify_plan(pipeline.graph, pipeline.plan));
@@ -194,15 +213,16 @@ Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage l
               lower::lower(pipeline.graph, pipeline.plan, pipeline.machine.threads));
   dump.stage("lower", [&] { return loop::to_string(program); });
   if (options.verify_each) CORF_RETURN_IF_ERROR(loop::verify(program));
-  pipeline.program = loop::parameterize(loop::share_kernels(std::move(program)));
+  pipeline.program =
+      parameterized(loop::share_kernels(std::move(program)), options.known_shapes.get());
   dump.stage("share_kernels", [&] { return loop::to_string(pipeline.program); });
   if (options.verify_each) CORF_RETURN_IF_ERROR(loop::verify(pipeline.program));
   return {};
 }
 
-Result<runtime::ExecutableSpec> generate(Pipeline pipeline) {
+Result<runtime::ExecutableSpec> generate(Pipeline pipeline, KnownShapes* known) {
   CORF_ASSIGN(runtime::Image image,
-              codegen::emit(pipeline.program.kernels, emit_options(pipeline)));
+              codegen::emit(pipeline.program.kernels, emit_options(pipeline, known)));
   return make_spec(std::move(pipeline), std::move(image));
 }
 
@@ -212,7 +232,7 @@ Result<Compiled> compile(const onnx::Model& model, const CompileOptions& options
   CORF_ASSIGN(compiled.spec,
               within_budget_of(model, options, [&]() -> Result<runtime::ExecutableSpec> {
                 CORF_ASSIGN(Pipeline pipeline, run_pipeline(model, options, Stage::kLlvm));
-                return generate(std::move(pipeline));
+                return generate(std::move(pipeline), options.known_shapes.get());
               }));
   const std::chrono::duration<double, std::milli> elapsed =
       std::chrono::steady_clock::now() - start;

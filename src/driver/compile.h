@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "driver/known_shapes.h"
 #include "onnx/import.h"
 #include "runtime/executable.h"
 #include "support/budget.h"
@@ -31,6 +32,8 @@ struct CompileOptions {
   bool winograd = true;  // for the convolutions where it is estimated to be faster
   /// Plans that `tune` found, by graph and machine; nothing is read or written if empty.
   std::string plan_cache_dir;
+  /// What compiling this model for other shapes has left, and leaves; null: all is made anew.
+  std::shared_ptr<KnownShapes> known_shapes;
   Limits limits;  // of one compilation; what is unset follows from the model's size
   std::shared_ptr<const Cancellation> cancellation;
   bool verify_each = false;

@@ -32,8 +32,8 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
 Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage last);
 
 /// Code generation and memory: what runs. A pipeline that is moved here gives its constants back
-/// one by one, so that large ones are not there twice.
-Result<runtime::ExecutableSpec> generate(Pipeline pipeline);
+/// one by one, so that large ones are not there twice. `known`: null, or where code is kept.
+Result<runtime::ExecutableSpec> generate(Pipeline pipeline, KnownShapes* known = nullptr);
 
 /// Program and image -> what runs. Names inputs and outputs as the graph does.
 Result<runtime::ExecutableSpec> make_spec(Pipeline pipeline, runtime::Image image);

@@ -1,14 +1,35 @@
 #pragma once
+#include <memory>
+
 #include "loop/program.h"
 
 namespace corf::loop {
 
+/// What kernels of some programs have become, so that those of later programs become the same where
+/// they differ in parameters only. Not synchronised.
+class KnownKernels {
+ public:
+  KnownKernels();
+  ~KnownKernels();
+
+ private:
+  friend Program parameterize(Program program, KnownKernels* known);
+  struct Families;
+  std::unique_ptr<Families> families_;
+};
+
 /// Merges kernels that differ only in integers that need not be known when code is generated, by
 /// making those that differ parameters, bound by the calls: constants in the bounds of serial loops
-/// (divisors apart), and in offsets the constant term and the coefficients of variables other than
-/// tile axes. Extents and coefficients of tile axes, steps, guards' limits and the bounds of short
-/// loops inside of tiles (which are better unrolled) stay constants. Scratch takes the largest
-/// size. Equal kernels are merged on the way. Test: tests/loop/parameterize_test.cpp
-Program parameterize(Program program);
+/// (divisors apart), and in offsets the constant term, the coefficients of variables other than
+/// tile axes, and what is constant in terms that are the same for all lanes. Extents and
+/// coefficients of tile axes, steps, guards' limits and the bounds of short loops inside of tiles
+/// (which are better unrolled) stay constants. Scratch takes the largest size. Equal kernels are
+/// merged on the way.
+///
+/// With `known`, a kernel becomes one of an earlier program where that can do the same with other
+/// parameters. There divisors may be parameters too, coefficients of tile axes where no loop is
+/// inside of the tile, and it does not matter how loops are unrolled.
+/// Test: tests/loop/parameterize_test.cpp, tests/driver/known_shapes_test.cpp
+Program parameterize(Program program, KnownKernels* known = nullptr);
 
 }  // namespace corf::loop

@@ -233,16 +233,18 @@ class NestLowering {
     return result;
   }
 
-  /// A loop over the axis' whole tiles, and the tile that is left over.
+  /// A loop over the axis' whole tiles, and the tile that is left over; or loops over tiles of two
+  /// extents.
   void for_tiles(int axis, const std::function<std::vector<Stmt>()>& body,
                  std::vector<Stmt>& result) {
     const int64_t extent = nest_.axes[axis].extent, size = tile_of(axis);
     const int64_t full = extent / size, rest = extent % size;
     const Range range = range_of(axis);
-    auto section = [&](const Expr& lo, const Expr& hi, int64_t tile_size) {
+    auto section = [&](const Expr& lo, const Expr& hi, int64_t tile_size, int64_t step,
+                       int64_t start) {
       extent_[axis] = tile_size;
       if (lo.is_constant() && hi.is_constant() && hi.constant() - lo.constant() == 1) {
-        base_[axis] = Expr(lo.constant() * size);
+        base_[axis] = Expr(lo.constant() * step + start);
         for (Stmt& stmt : body()) result.push_back(std::move(stmt));
         return;
       }
@@ -250,16 +252,31 @@ class NestLowering {
       loop.var = builder_.new_variable(nest_.axes[axis].name);
       loop.lo = lo;
       loop.hi = hi;
-      base_[axis] = Expr::variable(loop.var) * Expr(size);
+      base_[axis] = Expr::variable(loop.var) * Expr(step) + Expr(start);
       loop.body = body();
       result.push_back(std::move(loop));
     };
     if (rest == 0) {
-      section(range.lo, range.hi, size);
+      section(range.lo, range.hi, size, size, 0);
       return;
     }
-    if (full > 0) section(range.lo, min(range.hi, Expr(full)), size);
-    section(max(range.lo, Expr(full)), range.hi, rest);
+    if (full > 0 && is_evened_out(axis)) {
+      // As many tiles, the first ones a point longer than the others.
+      const int64_t tiles = full + 1, shorter = extent / tiles, longer = extent % tiles;
+      if (longer > 0) section(range.lo, min(range.hi, Expr(longer)), shorter + 1, shorter + 1, 0);
+      section(max(range.lo, Expr(longer)), range.hi, shorter, shorter, longer);
+      return;
+    }
+    if (full > 0) section(range.lo, min(range.hi, Expr(full)), size, size, 0);
+    section(max(range.lo, Expr(full)), range.hi, rest, size, 0);
+  }
+
+  /// Whether tiles of an axis that they do not divide are of nearly equal extents: the code of few
+  /// extents serves many shapes. Others count on where tiles begin.
+  bool is_evened_out(int axis) const {
+    return schedule_.matrix == 0 && axis != schedule_.vector_axis &&
+           axis != schedule_.partition_axis && axis != schedule_.block_axis &&
+           ranges_.find(axis) == ranges_.end();
   }
 
   /// Of the matrix unit, for one block: its lines are split, all of them or some channels at a

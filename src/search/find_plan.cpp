@@ -31,11 +31,12 @@ struct State {
 class Fusing {
  public:
   Fusing(const graph::Graph& graph, const Machine& machine, const GroupTime& time,
-         const MeasuredTime& measured, FusionPlan unfused, size_t most_stages)
+         const MeasuredTime& measured, FusionPlan unfused, size_t most_stages,
+         std::optional<std::vector<KnownRun>> among = std::nullopt)
       : machine_(machine),
         time_(time),
         measured_(measured),
-        options_{most_stages, measured ? kMeasuredStrips : 1, !measured},
+        options_{most_stages, measured ? kMeasuredStrips : 1, !measured, std::move(among)},
         unfused_(unfused),
         plan_(std::move(unfused)) {
     last_reader_.assign(plan_.storage.roots.size(), 0);
@@ -79,7 +80,8 @@ class Fusing {
     }
     plan_.groups.assign(std::make_move_iterator(groups.rbegin()),
                         std::make_move_iterator(groups.rend()));
-    explain_cuts(predicted);
+    plan_.cuts.clear();  // those of the unfused plan, which was searched for its splits
+    if (!options_.among) explain_cuts(predicted);
     return std::move(plan_);
   }
 
@@ -157,7 +159,6 @@ class Fusing {
   /// Puts down what the search knows of running the kernels on both sides of each cut as one.
   /// `predicted`: the best times of the first groups of the unfused plan.
   void explain_cuts(const std::vector<double>& predicted) {
-    plan_.cuts.clear();  // those of the unfused plan, which was searched for its splits
     size_t position = 0;
     for (size_t g = 0; g + 1 < plan_.groups.size(); ++g) {
       position += std::max<size_t>(1, plan_.groups[g].stages.size());
@@ -219,6 +220,25 @@ class Fusing {
   std::vector<std::unique_ptr<RunFinder>> finders_;  // by worker
 };
 
+/// Where the known groups lie in the unfused plan; nothing of those that it lacks.
+std::vector<KnownRun> positions_of(const std::vector<KnownGroup>& known, const graph::Graph& graph,
+                                   const FusionPlan& unfused) {
+  std::map<std::string, size_t> position;
+  for (size_t i = 0; i < unfused.groups.size(); ++i) {
+    for (const fusion::Stage& stage : unfused.groups[i].stages) {
+      position.emplace(graph.nodes[stage.nodes.front()].name, i);
+    }
+  }
+  std::vector<KnownRun> found;
+  for (const KnownGroup& group : known) {
+    const auto first = position.find(group.first), last = position.find(group.last);
+    if (first == position.end() || last == position.end()) continue;
+    if (last->second + 1 != first->second + group.num_stages) continue;
+    found.push_back({{first->second, last->second + 1}, &group});
+  }
+  return found;
+}
+
 }  // namespace
 
 FusionPlan find_unfused_plan(const graph::Graph& graph, const Machine& machine,
@@ -240,6 +260,14 @@ FusionPlan find_plan(const graph::Graph& graph, const Machine& machine, const Gr
   // What is measured alone says nothing of who wrote the operands.
   FusionPlan unfused = find_unfused_plan(graph, machine, measured ? time : nullptr);
   return Fusing(graph, machine, time, measured, std::move(unfused), kMaxStages).run();
+}
+
+FusionPlan find_plan_among(const graph::Graph& graph, const Machine& machine, const GroupTime& time,
+                           const std::vector<KnownGroup>& known) {
+  FusionPlan unfused = find_unfused_plan(graph, machine, time);
+  std::vector<KnownRun> among = positions_of(known, graph, unfused);
+  return Fusing(graph, machine, time, nullptr, std::move(unfused), kMaxStages, std::move(among))
+      .run();
 }
 
 }  // namespace corf::search

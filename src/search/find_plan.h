@@ -1,9 +1,11 @@
 #pragma once
 #include <functional>
 #include <optional>
+#include <vector>
 
 #include "fusion/plan.h"
 #include "fusion/split_span.h"
+#include "search/known_groups.h"
 #include "target/machine.h"
 
 namespace corf::search {
@@ -37,5 +39,16 @@ fusion::FusionPlan find_unfused_plan(const graph::Graph& graph, const Machine& m
 /// decide. Source: design section 4 "Network level".
 fusion::FusionPlan find_plan(const graph::Graph& graph, const Machine& machine,
                              const GroupTime& time, const MeasuredTime& measured = nullptr);
+
+/// What a known kernel may take longer than one that is found for the very extents: kernels that
+/// are alike share their code.
+constexpr double kWorthSharing = 1.02;
+
+/// As find_plan, but only runs of stages that are one kernel in plans of graphs that differ in some
+/// extents are tried as one. Kernels are carried out as they are there where that is predicted to
+/// take at most kWorthSharing times as long as what is found anew; the first in the list comes
+/// first.
+fusion::FusionPlan find_plan_among(const graph::Graph& graph, const Machine& machine,
+                                   const GroupTime& time, const std::vector<KnownGroup>& known);
 
 }  // namespace corf::search

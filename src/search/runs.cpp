@@ -12,12 +12,13 @@ using fusion::GroupPlan;
 
 Runs RunFinder::before(size_t end) {
   Runs runs;
-  for (GroupPlan& group : ways_alone(unfused_.groups[end - 1])) {
+  for (GroupPlan& group : ways_alone(end - 1)) {
     const double time = group.nests.empty() ? 0 : search_.time(unfused_.storage, group, {});
     runs.segments.push_back(segment_of(end - 1, std::move(group), time));
   }
   for (size_t first = end - 1; first-- > 0 && end - first <= options_.most_stages;) {
     if (!is_compute(first) || !is_compute(end - 1)) break;
+    if (options_.among && known_as({first, end}).empty()) continue;
     if (!is_related(first, end)) break;
     ++runs.effort.num_runs;
     StripChoice choice = fuse({first, end}, runs.effort);
@@ -25,6 +26,7 @@ Runs RunFinder::before(size_t end) {
       runs.refused = Run{first, end};
       break;
     }
+    prefer_known({first, end}, choice);
     for (TimedGroup& strips : choice.best) {
       runs.tried.push_back({{first, end}, kLeastGain * strips.time});
       runs.segments.push_back(segment_of(first, std::move(strips.group), kLeastGain * strips.time));
@@ -34,7 +36,9 @@ Runs RunFinder::before(size_t end) {
 }
 
 /// As it is in the unfused plan, and with other axes shared out among the workers.
-std::vector<GroupPlan> RunFinder::ways_alone(const GroupPlan& group) const {
+std::vector<GroupPlan> RunFinder::ways_alone(size_t number) const {
+  if (std::optional<GroupPlan> known = known_alone(number)) return {std::move(*known)};
+  const GroupPlan& group = unfused_.groups[number];
   std::vector<GroupPlan> ways{group};
   if (!options_.other_splits || group.nests.size() != 1) return ways;
   const auto& [nest, schedule] = group.nests[0];
@@ -69,6 +73,39 @@ Segment RunFinder::segment_of(size_t first, GroupPlan group, double time) const 
 
 bool RunFinder::is_compute(size_t i) const {
   return unfused_.groups[i].kind == fusion::GroupKind::kCompute;
+}
+
+std::vector<const KnownGroup*> RunFinder::known_as(const Run& run) const {
+  std::vector<const KnownGroup*> known;
+  if (!options_.among) return known;
+  for (const KnownRun& other : *options_.among) {
+    if (other.first == run.first && other.end == run.end) known.push_back(other.group);
+  }
+  return known;
+}
+
+std::optional<GroupPlan> RunFinder::known_alone(size_t number) const {
+  const GroupPlan& found = unfused_.groups[number];
+  if (found.nests.empty()) return std::nullopt;
+  std::optional<double> most;
+  for (const KnownGroup* known : known_as({number, number + 1})) {
+    auto group = alone_as(*known, found);
+    if (!group) continue;
+    if (!most) most = kWorthSharing * search_.time(unfused_.storage, found, {});
+    if (search_.time(unfused_.storage, *group, {}) <= *most) return group;
+  }
+  return std::nullopt;
+}
+
+void RunFinder::prefer_known(const Run& run, StripChoice& choice) {
+  if (choice.best.empty()) return;
+  for (const KnownGroup* known : known_as(run)) {
+    const TimedGroup& found = choice.best.front();
+    auto group = in_strips_as(search_, *known, join(run), found.group.walk->schedule);
+    if (!group || group->time > kWorthSharing * found.time) continue;
+    choice.best.front() = std::move(*group);
+    return;
+  }
 }
 
 bool RunFinder::is_related(size_t first, size_t end) const {

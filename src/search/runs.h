@@ -34,10 +34,16 @@ struct Runs {
   fusion::SearchEffort effort;
 };
 
+/// A run that is one kernel in another plan.
+struct KnownRun : Run {
+  const KnownGroup* group = nullptr;
+};
+
 struct RunOptions {
   size_t most_stages = 1;
-  size_t num_best = 1;       // strips of each run
-  bool other_splits = true;  // of what runs alone, too
+  size_t num_best = 1;                           // strips of each run
+  bool other_splits = true;                      // of what runs alone, too
+  std::optional<std::vector<KnownRun>> among{};  // only these are tried as one kernel
 };
 
 /// Finds the runs of one unfused plan's groups. Each worker has its own; they share what is known.
@@ -61,12 +67,16 @@ class RunFinder {
   std::string why_apart(const Run& run) { return search::why_apart(search_, join(run)); }
 
  private:
-  std::vector<fusion::GroupPlan> ways_alone(const fusion::GroupPlan& group) const;
+  std::vector<fusion::GroupPlan> ways_alone(size_t number) const;
   Segment segment_of(size_t first, fusion::GroupPlan group, double time) const;
   StripChoice fuse(const Run& run, fusion::SearchEffort& effort);
   std::optional<StripChoice> as_known(const KnownChoice& known, const fusion::GroupPlan& joined);
   fusion::GroupPlan join(const Run& run) const;
   bool is_compute(size_t i) const;
+  std::vector<const KnownGroup*> known_as(const Run& run) const;
+  std::optional<fusion::GroupPlan> known_alone(size_t number) const;
+  /// Puts the known way to carry the run out in the place of the best one, if it is as good.
+  void prefer_known(const Run& run, StripChoice& choice);
 
   const Machine& machine_;
   const RunOptions options_;

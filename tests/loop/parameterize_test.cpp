@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "loop/interpret.h"
+#include "loop/renumber.h"
 #include "loop/share_kernels.h"
 #include "tests/loop/programs.h"
 
@@ -95,6 +96,25 @@ TEST(Parameterize, OnlyWhatDiffersBecomesAParameter) {
   EXPECT_EQ(std::get<KernelCall>(merged.steps[0]).params, std::vector<int64_t>{20});
   EXPECT_EQ(std::get<KernelCall>(merged.steps[1]).params, std::vector<int64_t>{30});
   expect_same(program, merged, inputs_of(layers));
+}
+
+TEST(Parameterize, KernelsOfLaterProgramsBecomeThoseOfEarlierOnes) {
+  KnownKernels known;
+  const auto merged = [&](const Layer& layer) {
+    const Program program = dense_block({layer});
+    const Program result = parameterize(program, &known);
+    expect_same(program, result, inputs_of({layer}));
+    return result.kernels.at(0);
+  };
+  EXPECT_EQ(merged({10, 20, 64, 5, 4}).num_params, 0);
+  EXPECT_EQ(merged({10, 20, 64, 5, 4}).num_params, 0);
+  const Kernel second = merged({10, 30, 64, 5, 4});
+  EXPECT_EQ(second.num_params, 1);
+  EXPECT_EQ(anonymous_text(merged({10, 25, 64, 5, 4})), anonymous_text(second));
+  // Another start: one more parameter, with which the next ones are the same.
+  const Kernel third = merged({10, 25, 64, 9, 4});
+  EXPECT_EQ(third.num_params, 2);
+  EXPECT_EQ(anonymous_text(merged({10, 40, 64, 2, 4})), anonymous_text(third));
 }
 
 TEST(Parameterize, TileExtentsAndShortLoopsStayConstant) {

@@ -1,0 +1,177 @@
+#include "loop/lift_literals.h"
+
+#include <algorithm>
+#include <cctype>
+#include <fmt/format.h>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "loop/renumber.h"
+
+namespace corf::loop {
+namespace {
+
+std::string identifier_from(std::string_view text) {
+  std::string out;
+  for (char c : text) out += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+  return out.empty() || std::isdigit(static_cast<unsigned char>(out[0])) ? "b" + out : out;
+}
+
+class Lifting {
+ public:
+  explicit Lifting(const Kernel& kernel)
+      : first_literal_(static_cast<int>(kernel.var_names.size())), result_{kernel, {}, {}} {
+    lift(result_.kernel.body);
+    const auto num_literals = static_cast<int>(result_.literals.size());
+    std::vector<int> new_ids;
+    for (int var = 0; var < first_literal_; ++var) {
+      new_ids.push_back(var <= kernel.num_params ? var : var + num_literals);
+    }
+    for (int i = 0; i < num_literals; ++i) {
+      new_ids.push_back(1 + kernel.num_params + i);
+      // No identifier: those that stay are named in the end.
+      result_.kernel.var_names.push_back(fmt::format("?{}", i));
+    }
+    result_.kernel = renumber_variables(result_.kernel, new_ids);
+    result_.kernel.num_params += num_literals;
+  }
+  Lifted take() { return std::move(result_); }
+
+ private:
+  // A loop inside of a tile with at most so many iterations is left to be unrolled.
+  static constexpr int64_t kShortLoop = 16;
+
+  Expr literal(int64_t value, std::string name, bool costs = false) {
+    result_.literals.push_back({value, std::move(name), costs});
+    return Expr::variable(first_literal_ + static_cast<int>(result_.literals.size()) - 1);
+  }
+  const std::string& var_name(int var) const { return result_.kernel.var_names[var]; }
+
+  Expr lift_divisor(const Expr& e, const std::string& name) {
+    return e.is_constant() ? literal(e.constant(), name, /*costs=*/true) : e;
+  }
+
+  Expr lift_bound(const Expr& e, const std::string& name) {
+    switch (e.kind()) {
+      case index::ExprKind::kConstant:
+        return literal(e.constant(), name);
+      case index::ExprKind::kVariable:
+        return e;
+      case index::ExprKind::kAdd:
+        return lift_bound(e.lhs(), name) + lift_bound(e.rhs(), name);
+      case index::ExprKind::kMul:
+        if (is_tile_variable(e.lhs()) || is_tile_variable(e.rhs())) return e;
+        return lift_bound(e.lhs(), name) * lift_bound(e.rhs(), name);
+      case index::ExprKind::kMin:
+        return min(lift_bound(e.lhs(), name), lift_bound(e.rhs(), name));
+      case index::ExprKind::kMax:
+        return max(lift_bound(e.lhs(), name), lift_bound(e.rhs(), name));
+      case index::ExprKind::kFloorDiv:
+        return floor_div(lift_bound(e.lhs(), name), lift_divisor(e.rhs(), name));
+      case index::ExprKind::kMod:
+        return mod(lift_bound(e.lhs(), name), lift_divisor(e.rhs(), name));
+    }
+    return e;
+  }
+
+  bool is_tile_variable(const Expr& e) const {
+    return e.kind() == index::ExprKind::kVariable && tile_variables_.count(e.variable_id()) > 0;
+  }
+  bool varies_by_lane(const Expr& e) const {
+    return std::any_of(lane_variables_.begin(), lane_variables_.end(),
+                       [&](int var) { return index::depends_on(e, var); });
+  }
+
+  /// Lifts what is constant in the terms that are not linear in one variable.
+  Expr lift_rest(const Expr& e, const std::string& name) {
+    if (e.kind() == index::ExprKind::kAdd) {
+      return lift_rest(e.lhs(), name) + lift_rest(e.rhs(), name);
+    }
+    return varies_by_lane(e) ? e : lift_bound(e, name);
+  }
+
+  Expr lift_offset(const Expr& e, int buffer) {
+    const Kernel& kernel = result_.kernel;
+    const auto num_buffers = static_cast<int>(kernel.buffers.size());
+    const std::string name =
+        identifier_from(buffer < num_buffers ? kernel.buffers[buffer].name
+                                             : kernel.scratch[buffer - num_buffers].name);
+    const index::Linear linear = index::to_linear(e);
+    Expr sum = lift_rest(linear.rest, name + "_stride");
+    for (const auto& [var, coefficient] : linear.coefficients) {
+      const Expr v = Expr::variable(var);
+      // In a loop each point of the axis would occupy a register with its address.
+      const bool stays =
+          lane_variables_.count(var) || (in_tile_loop_ && tile_variables_.count(var));
+      sum = sum + (stays ? Expr(coefficient) * v
+                         : literal(coefficient, name + "_" + var_name(var) + "_stride",
+                                   /*costs=*/tile_variables_.count(var) > 0) *
+                               v);
+    }
+    return sum + literal(linear.constant, name + "_start");
+  }
+
+  template <typename L>
+  void lift_bounds(L& loop) {
+    loop.lo = lift_bound(loop.lo, var_name(loop.var) + "_first");
+    loop.hi = lift_bound(loop.hi, var_name(loop.var) + "_end");
+  }
+
+  void lift(std::vector<Stmt>& body) {
+    for (Stmt& stmt : body) {
+      if (auto* loop = std::get_if<For>(&stmt)) {
+        lift_bounds(*loop);
+        lift(loop->body);
+        continue;
+      }
+      Tile& tile = std::get<Tile>(stmt);
+      tile_variables_.clear();
+      lane_variables_.clear();
+      for (const TileAxis& axis : tile.axes) {
+        tile_variables_.insert(axis.var);
+        if (axis.vector) lane_variables_.insert(axis.var);
+      }
+      lift(tile.body);
+    }
+  }
+  void lift(std::vector<TileStmt>& body) {
+    for (TileStmt& stmt : body) {
+      if (auto* loop = std::get_if<TileLoop>(&stmt)) {
+        if (!is_short(*loop)) lift_bounds(*loop);
+        result_.unrolls.push_back(loop->unroll);
+        const bool was_in_loop = std::exchange(in_tile_loop_, true);
+        lift(loop->body);
+        in_tile_loop_ = was_in_loop;
+      } else if (auto* store = std::get_if<TileStore>(&stmt)) {
+        store->offset = lift_offset(store->offset, store->buffer);
+      } else if (auto* prefetch = std::get_if<TilePrefetch>(&stmt)) {
+        prefetch->offset = lift_offset(prefetch->offset, prefetch->buffer);
+      } else if (auto* bind = std::get_if<TileBind>(&stmt)) {
+        tile_variables_.insert(bind->var);
+        lane_variables_.insert(bind->var);
+      } else if (auto* let = std::get_if<TileLet>(&stmt)) {
+        if (auto* load = std::get_if<TileLoad>(&let->value)) {
+          load->offset = lift_offset(load->offset, load->buffer);
+        }
+      }
+    }
+  }
+  static bool is_short(const TileLoop& loop) {
+    if (!loop.lo.is_constant() || !loop.hi.is_constant()) return false;
+    const int64_t extent = loop.hi.constant() - loop.lo.constant();
+    return extent <= std::max<int64_t>(kShortLoop, loop.unroll);
+  }
+
+  int first_literal_;
+  Lifted result_;
+  bool in_tile_loop_ = false;
+  std::set<int> tile_variables_;
+  std::set<int> lane_variables_;  // of these, those that may differ from lane to lane
+};
+
+}  // namespace
+
+Lifted lift_literals(const Kernel& kernel) { return Lifting(canonicalize(kernel)).take(); }
+
+}  // namespace corf::loop
