@@ -196,7 +196,8 @@ DimOrder view_order(const Graph& graph, const Node& node, const Wishes& wishes,
   }
   if (std::holds_alternative<graph::Reshape>(view)) {
     auto strides = reshape_strides(from, dense_strides(from, input), to);
-    return strides ? order_of_strides(*strides) : row_major_order(static_cast<int>(to.size()));
+    // Without strides it is a copy, in any order.
+    return strides ? order_of_strides(*strides) : Agreement(to).order(wishes);
   }
   if (std::holds_alternative<graph::Concat>(view)) {
     Agreement agreement(to);

@@ -82,15 +82,6 @@ bool is_constant(const Graph& graph, ValueId value) {
   return std::holds_alternative<graph::Constant>(graph.producer(value).op);
 }
 
-/// Storage with margins can be given to what a kernel or a concatenation writes.
-bool can_have_margins(const Graph& graph, ValueId value) {
-  const Node& node = graph.producer(value);
-  if (std::holds_alternative<Compute>(node.op)) return true;
-  const auto* view = std::get_if<graph::View>(&node.op);
-  return view && (std::holds_alternative<graph::Concat>(*view) ||
-                  std::holds_alternative<graph::Pad>(*view));
-}
-
 class Preparer {
  public:
   explicit Preparer(const Graph& graph) : source_(graph), orders_(choose_orders(graph)) {
@@ -106,6 +97,11 @@ class Preparer {
       if (std::holds_alternative<Compute>(node.op)) add_copies(node, copy);
       if (std::holds_alternative<graph::Opaque>(node.op)) add_dense_copies(node);
       if (is_concat(node)) add_parts(node);
+      if (mixes_dimensions(node)) {
+        Look look = look_of(node.outputs[0], /*through_copies=*/false);
+        copy.op = std::move(look.copy);
+        copy.inputs = {look.source};
+      }
       append(node, std::move(copy));
     }
     for (ValueId& input : result_.inputs) input = mapped_[input];
@@ -154,7 +150,7 @@ class Preparer {
       }
       const bool no_margins = operand.guarded &&
                               fills_margins(operand.padding, source_.values[value].dtype) &&
-                              !can_have_margins(source_, value);
+                              !can_have_margins(value);
       const bool across = vector_axis >= 0 && dimension < 0 &&
                           compute.space.axes[vector_axis].extent >= kManyChannels;
       if (no_margins && across) {
@@ -175,6 +171,14 @@ class Preparer {
         read_copy(i, value, order, operand);
       }
     }
+  }
+
+  /// Storage with margins can be given to what a kernel or a concatenation writes.
+  bool can_have_margins(ValueId value) const {
+    const Node& node = source_.producer(value);
+    if (std::holds_alternative<Compute>(node.op) || mixes_dimensions(node)) return true;
+    const auto* view = std::get_if<graph::View>(&node.op);
+    return is_concat(node) || (view && std::holds_alternative<graph::Pad>(*view));
   }
 
   static bool is_concat(const Node& node) {
@@ -200,25 +204,54 @@ class Preparer {
     }
   }
 
-  /// A copy of what the value looks at through views other than concatenations and pads.
-  ValueId part_of(ValueId part) {
-    const Shape& shape = source_.values[part].shape;
-    Compute copy = identity_compute(source_, part, row_major_order(static_cast<int>(shape.size())));
-    index::IndexMap& map = copy.operands[0].map;
+  /// Whether the node is a reshape that no strides describe: windows of an image, channels out of
+  /// pixels. It becomes a copy that runs in groups like any other operator.
+  bool mixes_dimensions(const Node& node) const {
+    const auto* view = std::get_if<graph::View>(&node.op);
+    if (!view || !std::holds_alternative<graph::Reshape>(*view)) return false;
+    const ValueId input = node.inputs[0];
+    const Shape& from = source_.values[input].shape;
+    const Shape& to = source_.values[node.outputs[0]].shape;
+    if (num_elems(to) == 0 || is_constant(source_, input)) return false;
+    return !reshape_strides(from, dense_strides(from, orders_[input]), to);
+  }
+
+  /// What a value looks at through views, those that have become copies too or not, and the copy
+  /// that it is of that.
+  struct Look {
+    ValueId source = -1;
+    Compute copy;
+  };
+
+  Look look_of(ValueId value, bool through_copies) const {
+    const Shape& shape = source_.values[value].shape;
+    Look look{value,
+              identity_compute(source_, value, row_major_order(static_cast<int>(shape.size())))};
+    index::IndexMap& map = look.copy.operands[0].map;
     std::vector<index::Interval> ranges;
     for (const int64_t extent : shape) ranges.push_back({0, extent - 1});
-    ValueId source = part;
-    while (is_mere_look(source_.producer(source))) {
-      const Node& node = source_.producer(source);
+    do {
+      const Node& node = source_.producer(look.source);
       const ValueId input = node.inputs[0];
       map = index::compose(
           graph::index_map(std::get<graph::View>(node.op), source_.values[input].shape,
-                           source_.values[source].shape),
+                           source_.values[look.source].shape),
           map);
       for (Expr& expr : map.exprs) expr = index::simplify(expr, ranges);
-      source = input;
+      look.source = input;
+    } while (is_mere_look(source_.producer(look.source)) &&
+             (through_copies || !mixes_dimensions(source_.producer(look.source))));
+    return look;
+  }
+
+  /// A copy of what the value looks at through views other than concatenations and pads.
+  ValueId part_of(ValueId part) {
+    if (!is_mere_look(source_.producer(part))) {
+      const auto rank = static_cast<int>(source_.values[part].shape.size());
+      return add_copy(part, identity_compute(source_, part, row_major_order(rank)), "Concat");
     }
-    return add_copy(source, std::move(copy), "Concat");
+    Look look = look_of(part, /*through_copies=*/true);
+    return add_copy(look.source, std::move(look.copy), "Concat");
   }
 
   /// Routines read dense row-major arrays.

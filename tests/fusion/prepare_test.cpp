@@ -1,5 +1,6 @@
 #include "fusion/prepare.h"
 
+#include "fusion/plan.h"
 #include "rewrite/rewrite.h"
 #include "tests/rewrite/compare.h"
 
@@ -40,6 +41,50 @@ TEST(Prepare, TellsNodesAndValuesOfOneNameApart) {
   for (const graph::Value& value : prepared.values) values.push_back(value.name);
   EXPECT_EQ(nodes, (std::vector<std::string>{"x", "x_2", "x_1", "x_3"}));
   EXPECT_EQ(values, nodes);
+}
+
+/// Attention in windows of an image: no strides describe them, but an operator that copies them can
+/// take along what is added, and run with its neighbours.
+TEST(Prepare, WindowsOfAnImageAreAnOperator) {
+  constexpr int64_t kWindows = 4, kEdge = 7, kChannels = 32;
+  Graph graph;
+  const auto x = graph.add_input("x", DType::kF32, {kWindows * kEdge, kWindows * kEdge, kChannels});
+  const auto y = graph.add_input("y", DType::kF32, {kWindows * kWindows, kEdge * kEdge, kChannels});
+  const auto split =
+      graph.add_view("split", graph::Reshape{}, {x}, {kWindows, kEdge, kWindows, kEdge, kChannels});
+  const auto turned = graph.add_view("turned", graph::Transpose{{0, 2, 1, 3, 4}}, {split},
+                                     {kWindows, kWindows, kEdge, kEdge, kChannels});
+  const auto windows = graph.add_view("windows", graph::Reshape{}, {turned},
+                                      {kWindows * kWindows, kEdge * kEdge, kChannels});
+  rewrite::set_output(graph, rewrite::binary(graph, graph::ScalarOp::kAdd, windows, y));
+  const Graph prepared = prepare(graph);
+  EXPECT_EQ(rewrite::count_nodes<graph::View>(prepared), 0);
+  const FusionPlan plan = plan_unfused(prepared);
+  EXPECT_TRUE(plan.storage.copied_views.empty());
+  EXPECT_EQ(plan.groups.size(), 1u);
+  rewrite::expect_same_results(graph, prepared, 0);
+}
+
+/// Channels out of pixels, for a padded convolution: the copy lies as that reads it.
+TEST(Prepare, MixedDimensionsLieAsTheirReadersWish) {
+  Graph graph;
+  const auto x = graph.add_input("x", DType::kF32, {1, 8, 12, 16});
+  const auto split = graph.add_view("split", graph::Reshape{}, {x}, {1, 8, 6, 2, 8, 2});
+  const auto turned =
+      graph.add_view("turned", graph::Transpose{{0, 3, 5, 1, 2, 4}}, {split}, {1, 2, 2, 8, 6, 8});
+  const auto deep = graph.add_view("deep", graph::Reshape{}, {turned}, {1, 32, 6, 8});
+  const auto w = graph.add_constant("w", rewrite::random_tensor({16, 32, 3, 3}, 2));
+  rewrite::set_output(
+      graph, graph::conv(graph, "conv", deep, w, {{3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}}, 1));
+  const Graph prepared = prepare(graph);
+  EXPECT_EQ(rewrite::count_nodes<graph::View>(prepared), 0);
+  const StoragePlan plan = plan_storage(prepared);
+  for (const graph::Node& node : prepared.nodes) {
+    if (node.name != "deep") continue;
+    EXPECT_EQ(plan.values[node.outputs[0]].strides[1], 1);  // channels side by side
+    EXPECT_TRUE(plan.values[node.outputs[0]].has_margins());
+  }
+  rewrite::expect_same_results(graph, prepared);
 }
 
 /// Each row of q times a matrix that other data choose: which that is, no copy knows beforehand.
