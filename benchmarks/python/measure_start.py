@@ -3,8 +3,9 @@ and in the second, which finds what the first has compiled.
 
 Usage: PYTHONPATH=build/python measure_start.py MODEL...
 
-Models need fixed shapes. Prints milliseconds, and those of ONNX Runtime where it is installed
-(session creation and first run). NumPy is imported before the clock starts. Medians of 5 processes.
+Models need fixed shapes. Prints milliseconds, and those of ONNX Runtime and OpenVINO where they are
+installed (session creation and first run). NumPy is imported before the clock starts. Medians of 5
+processes.
 """
 
 import importlib.util
@@ -18,20 +19,32 @@ PROCESSES = 5
 PROGRAM = """
 import sys, time
 import numpy
+engine, model, folder = sys.argv[1:]
 start = time.perf_counter()
-if sys.argv[1] == "corf":
-    import corf as engine
-    options = engine.SessionOptions()
-    options.add_session_config_entry("corf.executable_cache", sys.argv[3])
+if engine == "corf":
+    import corf
+elif engine == "onnxruntime":
+    import onnxruntime
 else:
-    import onnxruntime as engine
-    options = engine.SessionOptions()
+    import openvino
 imported = time.perf_counter()
-session = engine.InferenceSession(sys.argv[2], options, providers=["CPUExecutionProvider"])
 types = {"tensor(float)": numpy.float32, "tensor(int64)": numpy.int64}
-session.run(None, {i.name: numpy.zeros(i.shape, types[i.type]) for i in session.get_inputs()})
+if engine == "openvino":
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled.create_infer_request().infer(
+        {i.any_name: numpy.zeros(tuple(i.shape), i.element_type.to_dtype()) for i in compiled.inputs})
+else:
+    if engine == "corf":
+        options = corf.SessionOptions()
+        options.add_session_config_entry("corf.executable_cache", folder)
+        session = corf.InferenceSession(model, options)
+    else:
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session.run(None, {i.name: numpy.zeros(i.shape, types[i.type]) for i in session.get_inputs()})
 print((imported - start) * 1e3, (time.perf_counter() - imported) * 1e3)
 """
+PEERS = ["onnxruntime", "openvino"]
 
 
 def start(engine, model, folder):
@@ -49,19 +62,20 @@ def median(engine, model, folder):
 def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    has_peer = importlib.util.find_spec("onnxruntime") is not None
-    print(f"{'model (ms)':<24} {'first':>8} {'second':>8} {'import':>8}"
-          f"{'  onnxruntime   import' if has_peer else ''}")
+    peers = [peer for peer in PEERS if importlib.util.find_spec(peer) is not None]
+    print("| model (ms) | first | second | import |"
+          + "".join(f" {peer} | import |" for peer in peers))
+    print("|---" * (4 + 2 * len(peers)) + "|", flush=True)
     for model in sys.argv[1:]:
         with tempfile.TemporaryDirectory() as folder:
             start("corf", model, "")  # the machine is measured, files are in the page cache
             _, first = start("corf", model, folder + "/executables")
             imported, second = median("corf", model, folder + "/executables")
-        line = f"{pathlib.Path(model).stem:<24} {first:8.0f} {second:8.0f} {imported:8.0f}"
-        if has_peer:
-            imported, peer = median("onnxruntime", model, "")
-            line += f" {peer:12.0f} {imported:8.0f}"
-        print(line)
+        row = [pathlib.Path(model).stem, *(f"{ms:.0f}" for ms in (first, second, imported))]
+        for peer in peers:
+            imported, session = median(peer, model, "")
+            row += [f"{session:.0f}", f"{imported:.0f}"]
+        print("| " + " | ".join(row) + " |", flush=True)
 
 
 if __name__ == "__main__":
