@@ -63,13 +63,14 @@ def settings(arguments):
             "min_time_s": arguments.min_time, "retakes": arguments.retakes}
 
 
-def measure_model(model, arguments, shapes, pace):
+def measure_model(model, arguments, shapes, pace, inputs=None):
     """{engine: {"median_ms", "rounds_ms", "min_ms", "difference", "agrees", ...} or {"error"}}.
 
-    difference: relative L2 distance of the outputs from corf's, None where sizes differ. pace: of
-    the machine, the same for all models.
+    difference: relative L2 distance of the outputs from corf's, None where sizes differ;
+    output_differences: of each output. pace: of the machine, the same for all models. inputs: as of
+    make_inputs, which makes them if there are none.
     """
-    inputs = make_inputs(model, shapes)
+    inputs = make_inputs(model, shapes) if inputs is None else inputs
     engines, outputs, results = {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -85,8 +86,11 @@ def measure_model(model, arguments, shapes, pace):
                 if isinstance(turns[name], str):
                     results[name] = {"error": turns[name]}
                     continue
-                off = difference(outputs[name], outputs.get("corf", outputs[name]))
+                expected = outputs.get("corf", outputs[name])
+                off = difference(outputs[name], expected)
                 results[name] = {**summary(turns[name]), **engine.about, "difference": off,
+                                 "output_differences": [difference([one], [other]) for one, other
+                                                        in zip(outputs[name], expected)],
                                  "agrees": off is not None and off <= LARGEST_DIFFERENCE}
         finally:
             for engine in engines.values():
@@ -121,7 +125,7 @@ def corf_options(arguments, inputs, plan):
     options = ["--threads", str(arguments.threads), "--plan", plan]
     options += ["--isa", arguments.isa] if arguments.isa else []
     for name, array in inputs.items():
-        options += ["--shape", f"{name}={'x'.join(map(str, array.shape))}"]
+        options += ["--shape", f"{name}={'x'.join(map(str, array.shape)) or 'scalar'}"]
     return options
 
 

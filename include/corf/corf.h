@@ -298,6 +298,16 @@ CORF_API corf_error* corf_session_operator_at(const corf_session* session, size_
 CORF_API int corf_session_threads(const corf_session* session);
 
 /*
+ * The shape that tensor `position` of the model's inputs has with `shapes`, which need not name
+ * inputs without symbolic dimensions: its rank, and its extents as far as there is room for them.
+ * Errors: CORF_INVALID_ARGUMENT as of corf_session_compile, and for an input that is no tensor.
+ */
+CORF_API corf_error* corf_session_input_extents(const corf_session* session,
+                                                const corf_shape* shapes, size_t num_shapes,
+                                                size_t position, int64_t* extents,
+                                                size_t most_extents, size_t* rank);
+
+/*
  * The model compiled for these shapes, from the session's cache where it is there. Inputs without
  * symbolic dimensions need no shape.
  * Errors: CORF_UNSUPPORTED naming every unsupported node at once; CORF_INVALID_ARGUMENT if a
@@ -330,9 +340,28 @@ CORF_API corf_error* corf_session_run(corf_session* session, const corf_tensor* 
                                       size_t num_inputs, const corf_tensor* outputs,
                                       size_t num_outputs);
 
-/* The operators that no shapes and no values would make the session run, a line for each with the
- * reason and their number; "" if there are none. */
+/* The operators that no shapes and no values would make the session run, with the reason, their
+ * number and the remedy; "" if there are none. */
 CORF_API corf_error* corf_session_refused_operators(corf_session* session, char** lines);
+
+/* How a model is run. */
+typedef enum corf_support {
+  CORF_SUPPORT_WHOLE = 0,      /* compiled as a whole for the inputs' shapes */
+  CORF_SUPPORT_FOR_VALUES = 1, /* and for the values of inputs (corf_session_deciding_inputs) */
+  CORF_SUPPORT_IN_PIECES = 2,  /* by corf_session_run_values: there is no executable */
+  CORF_SUPPORT_NONE = 3        /* some of its nodes are refused */
+} corf_support;
+
+/*
+ * How the model is run with inputs of these shapes, as far as can be said without a run: of nodes
+ * behind a value whose shape depends on data only the operators are known to be there.
+ * `reasons` (corf_string_free): why it is not compiled as a whole; of CORF_SUPPORT_NONE all nodes
+ * that are refused, by operator, with their number and the remedy.
+ * Errors: CORF_INVALID_ARGUMENT where shapes are left open, unless operators are refused anyway;
+ * CORF_INVALID_MODEL; CORF_UNSUPPORTED for a compiled file.
+ */
+CORF_API corf_error* corf_session_support(corf_session* session, const corf_shape* shapes,
+                                          size_t num_shapes, corf_support* support, char** reasons);
 
 /* CORF_TENSOR for most models' inputs and outputs; 0 where there is none. */
 CORF_API corf_kind corf_session_input_kind(const corf_session* session, size_t place);
@@ -572,6 +601,14 @@ typedef struct corf_comparison corf_comparison;
 CORF_API corf_error* corf_session_compare(corf_session* session, corf_reference reference,
                                           const corf_tensor* inputs, size_t num_inputs,
                                           corf_comparison** comparison);
+/*
+ * As corf_session_compare for a model that is run in pieces (corf_session_run_values): each segment
+ * is compared, on the values that a run gives it, the first time that it meets their shapes. The
+ * outputs of the comparison are those of the segments.
+ */
+CORF_API corf_error* corf_session_compare_values(corf_session* session, corf_reference reference,
+                                                 const corf_value* const* inputs, size_t num_inputs,
+                                                 corf_comparison** comparison);
 CORF_API void corf_comparison_free(corf_comparison* comparison);
 CORF_API size_t corf_comparison_num_outputs(const corf_comparison* comparison);
 /* `value_size_bytes` is the caller's sizeof(corf_compared_value). */

@@ -485,6 +485,27 @@ class Session {
     }
     return result;
   }
+  /// The inputs that are tensors, with the shapes that they have with `shapes`.
+  std::vector<Declaration> tensor_inputs(const Shapes& shapes) const {
+    const std::vector<corf_shape> list = to_list(shapes);
+    std::vector<Declaration> result;
+    const std::vector<Declaration> declared = inputs();
+    for (size_t i = 0; i < declared.size(); ++i) {
+      if (input_kind(i) != CORF_TENSOR) continue;
+      Declaration& input = result.emplace_back(declared[i]);
+      size_t rank = 0;
+      for (size_t room = input.extents.size();; room = rank) {
+        input.extents.resize(room);
+        detail::check(corf_session_input_extents(session_.get(), list.data(), list.size(), i,
+                                                 input.extents.data(), room, &rank));
+        if (rank <= room) break;
+      }
+      input.extents.resize(rank);
+      input.symbols.assign(rank, "");
+      input.has_shape = true;
+    }
+    return result;
+  }
   std::map<std::string, std::string> metadata() const {
     std::map<std::string, std::string> result;
     const char* key = nullptr;
@@ -539,7 +560,17 @@ class Session {
     return names;
   }
 
-  /// Operators that no shapes and no values would make it run, a line for each; "" if none.
+  /// How the model is run with inputs of these shapes, and why it is not compiled as a whole.
+  std::pair<corf_support, std::string> support(const Shapes& shapes = {}) {
+    const std::vector<corf_shape> list = to_list(shapes);
+    corf_support kind = CORF_SUPPORT_WHOLE;
+    char* text = nullptr;
+    detail::check(corf_session_support(session_.get(), list.data(), list.size(), &kind, &text));
+    const detail::Owned<char, corf_string_free> owned(text);
+    return {kind, text};
+  }
+
+  /// Operators that no shapes and no values would make it run, with the reasons; "" if none.
   std::string refused_operators() {
     char* text = nullptr;
     detail::check(corf_session_refused_operators(session_.get(), &text));
@@ -646,6 +677,20 @@ class Session {
     const std::vector<corf_tensor> list = views(inputs);
     corf_comparison* raw = nullptr;
     detail::check(corf_session_compare(session_.get(), reference, list.data(), list.size(), &raw));
+    return to_comparison(raw);
+  }
+  /// Segment by segment, of a model that is run in pieces.
+  Comparison compare_values(corf_reference reference, const std::vector<Value>& inputs) {
+    std::vector<const corf_value*> in;
+    for (const Value& input : inputs) in.push_back(input.get());
+    corf_comparison* raw = nullptr;
+    detail::check(
+        corf_session_compare_values(session_.get(), reference, in.data(), in.size(), &raw));
+    return to_comparison(raw);
+  }
+
+ private:
+  static Comparison to_comparison(corf_comparison* raw) {
     const detail::Owned<corf_comparison, corf_comparison_free> owned(raw);
     Comparison comparison;
     corf_compared_value value = {};
@@ -659,7 +704,6 @@ class Session {
     return comparison;
   }
 
- private:
   std::vector<Array> run_in_pieces(const std::vector<Array>& inputs) {
     std::vector<Value> values;
     for (const Declaration& declared : this->inputs()) {

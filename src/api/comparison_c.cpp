@@ -3,6 +3,7 @@
 #include <cstring>
 #include <fmt/ranges.h>
 #include <optional>
+#include <set>
 
 #include "api/model_compiler.h"
 #include "driver/reduce.h"
@@ -18,6 +19,7 @@ using corf::driver::ComparedValue;
 using corf::session::answered;
 using corf::session::guarded;
 using corf::session::needed_array;
+using corf::session::Value;
 
 struct corf_comparison {
   struct Value {
@@ -141,6 +143,69 @@ Result<corf_comparison> compare_with_evaluate(corf::session::Session& session, c
   return comparison;
 }
 
+Result<corf_comparison> compare(corf::session::Session& session, corf_reference reference,
+                                const Given& given) {
+  return reference == CORF_REFERENCE_EVALUATE ? compare_with_evaluate(session, given)
+                                              : compare_with_unfused(session, given);
+}
+
+/// Compares each segment of a model that is run in pieces, on the values that it is given in a run.
+class SegmentComparison {
+ public:
+  explicit SegmentComparison(corf_reference reference) : reference_(reference) {}
+
+  /// Once for each executable of the segment.
+  Status compare_once(corf::session::Session& segment,
+                      const std::vector<const corf_tensor*>& inputs) {
+    Given given;
+    given.inputs = inputs;
+    CORF_ASSIGN(given.shapes, segment.shapes_of(inputs));
+    const auto values = segment.decide(given.shapes, inputs);
+    if (!seen_.emplace(&segment, corf::session::to_key(given.shapes, values)).second) return {};
+    CORF_ASSIGN(const corf_comparison compared, compare(segment, reference_, given));
+    for (const corf_comparison::Value& value : compared.outputs) add(value);
+    if (!result_.first_wrong_group) result_.first_wrong_group = compared.first_wrong_group;
+    return {};
+  }
+  corf_comparison take() { return std::move(result_); }
+
+ private:
+  /// Of several executables' results of one name the worst counts.
+  void add(const corf_comparison::Value& value) {
+    const auto same = std::find_if(result_.outputs.begin(), result_.outputs.end(),
+                                   [&](const auto& known) { return known.name == value.name; });
+    if (same == result_.outputs.end()) {
+      result_.outputs.push_back(value);
+    } else if (!(value.relative_l2 <= same->relative_l2)) {
+      *same = value;
+    }
+  }
+
+  const corf_reference reference_;
+  std::set<std::pair<const corf::session::Session*, std::string>> seen_;
+  corf_comparison result_;
+};
+
+Result<corf_comparison> compare_in_pieces(corf::session::Session& session, corf_reference reference,
+                                          const std::vector<Value>& inputs) {
+  CORF_RETURN_IF_ERROR(session.check_values(inputs));
+  if (const auto compiler = corf::api::compiler_of(session); !compiler.ok()) {
+    return compiler.error();
+  }
+  SegmentComparison comparison(reference);
+  const auto observe = [&](corf::session::Session& segment, const auto& given) {
+    return comparison.compare_once(segment, given);
+  };
+  const auto outputs = session.piece_runner()->run(inputs, observe);
+  if (!outputs.ok()) return outputs.error();
+  return comparison.take();
+}
+
+Status check_reference(corf_reference reference) {
+  if (reference == CORF_REFERENCE_EVALUATE || reference == CORF_REFERENCE_UNFUSED) return {};
+  return make_error(ErrorCode::kInvalidArgument, "{} is no reference", static_cast<int>(reference));
+}
+
 Status write_reproduction(const corf::driver::Reproduction& found, const std::string& folder) {
   const std::string data = folder + "/test_data_set_0";
   CORF_RETURN_IF_ERROR(corf::write_file_and_folder(folder + "/model.onnx", found.model));
@@ -168,21 +233,31 @@ extern "C" {
 corf_error* corf_session_compare(corf_session* session, corf_reference reference,
                                  const corf_tensor* inputs, size_t num_inputs,
                                  corf_comparison** comparison) {
+  return guarded({{session, "session"},
+                  {comparison, "comparison"},
+                  needed_array(inputs, num_inputs, "inputs")},
+                 [&]() -> Status {
+                   corf::session::Session& opened = *session->session;
+                   CORF_ASSIGN(const auto given, given_to(opened, inputs, num_inputs));
+                   CORF_RETURN_IF_ERROR(check_reference(reference));
+                   CORF_ASSIGN(corf_comparison result, compare(opened, reference, given));
+                   *comparison = new corf_comparison(std::move(result));
+                   return {};
+                 });
+}
+
+corf_error* corf_session_compare_values(corf_session* session, corf_reference reference,
+                                        const corf_value* const* inputs, size_t num_inputs,
+                                        corf_comparison** comparison) {
   return guarded(
       {{session, "session"},
        {comparison, "comparison"},
        needed_array(inputs, num_inputs, "inputs")},
       [&]() -> Status {
-        corf::session::Session& opened = *session->session;
-        CORF_ASSIGN(const auto given, given_to(opened, inputs, num_inputs));
-        if (reference != CORF_REFERENCE_EVALUATE && reference != CORF_REFERENCE_UNFUSED) {
-          return make_error(ErrorCode::kInvalidArgument, "{} is no reference",
-                            static_cast<int>(reference));
-        }
-        auto result = reference == CORF_REFERENCE_EVALUATE ? compare_with_evaluate(opened, given)
-                                                           : compare_with_unfused(opened, given);
-        if (!result.ok()) return result.error();
-        *comparison = new corf_comparison(result.take());
+        CORF_RETURN_IF_ERROR(check_reference(reference));
+        CORF_ASSIGN(const std::vector<Value> given, corf::session::to_values(inputs, num_inputs));
+        CORF_ASSIGN(corf_comparison result, compare_in_pieces(*session->session, reference, given));
+        *comparison = new corf_comparison(std::move(result));
         return {};
       });
 }

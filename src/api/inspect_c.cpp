@@ -3,7 +3,8 @@
 #include <fmt/ranges.h>
 
 #include "api/model_compiler.h"
-#include "host/refused.h"
+#include "host/support.h"
+#include "support/budget.h"
 
 using corf::ErrorCode;
 using corf::make_error;
@@ -17,6 +18,20 @@ char* copy_text(const std::string& text) {
   char* copy = new char[text.size() + 1];
   std::memcpy(copy, text.c_str(), text.size() + 1);
   return copy;
+}
+
+corf_support to_c(corf::host::RunKind kind) {
+  switch (kind) {
+    case corf::host::RunKind::kWhole:
+      return CORF_SUPPORT_WHOLE;
+    case corf::host::RunKind::kForValues:
+      return CORF_SUPPORT_FOR_VALUES;
+    case corf::host::RunKind::kInPieces:
+      return CORF_SUPPORT_IN_PIECES;
+    case corf::host::RunKind::kRefused:
+      break;
+  }
+  return CORF_SUPPORT_NONE;
 }
 
 }  // namespace
@@ -45,10 +60,39 @@ corf_error* corf_session_deciding_inputs(corf_session* session, const corf_shape
 corf_error* corf_session_refused_operators(corf_session* session, char** lines) {
   return guarded({{session, "session"}, {lines, "lines"}}, [&]() -> Status {
     CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(*session->session));
-    const auto refused = corf::host::refused_operators(compiler->model());
-    *lines = copy_text(fmt::format("{}", fmt::join(refused, "\n")));
+    *lines = copy_text(corf::host::refused_operators(compiler->model()));
     return {};
   });
+}
+
+corf_error* corf_session_support(corf_session* session, const corf_shape* shapes, size_t num_shapes,
+                                 corf_support* support, char** reasons) {
+  return guarded({{session, "session"},
+                  {support, "support"},
+                  {reasons, "reasons"},
+                  needed_array(shapes, num_shapes, "shapes")},
+                 [&]() -> Status {
+                   corf::session::Session& opened = *session->session;
+                   CORF_ASSIGN(const auto given, corf::session::to_bindings(shapes, num_shapes));
+                   CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(opened));
+                   const corf::onnx::Model& model = compiler->model();
+                   const auto resolved = corf::session::resolve_tensors(opened.inputs(), given);
+                   const auto options = compiler->options({}, opened.threads());
+                   CORF_ASSIGN(
+                       const corf::host::Support found,
+                       corf::within_budget(
+                           corf::allowed_for(model.size(), options.limits), options.cancellation,
+                           [&]() -> corf::Result<corf::host::Support> {
+                             if (resolved.ok()) return corf::host::find_support(model, *resolved);
+                             // Shapes would not help where operators are missing.
+                             const std::string refused = corf::host::refused_operators(model);
+                             if (refused.empty()) return resolved.error();
+                             return corf::host::Support{corf::host::RunKind::kRefused, {}, refused};
+                           }));
+                   *support = to_c(found.kind);
+                   *reasons = copy_text(found.reasons);
+                   return {};
+                 });
 }
 
 corf_error* corf_session_inspect(corf_session* session, const char* stage, const corf_shape* shapes,

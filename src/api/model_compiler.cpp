@@ -150,11 +150,11 @@ Result<std::shared_ptr<session::Session>> open_session(std::shared_ptr<const onn
                                                        const session::Options& options,
                                                        std::optional<std::string> identity) {
   CORF_ASSIGN(auto session, open(model, options, std::move(identity), nullptr));
-  const auto open_part = [options,
-                          team = session->team()](std::shared_ptr<const onnx::Model> part) {
-    return open(std::move(part), options, std::nullopt, team);
+  const auto open_segment = [options,
+                             team = session->team()](std::shared_ptr<const onnx::Model> segment) {
+    return open(std::move(segment), options, std::nullopt, team);
   };
-  session->set_piece_runner(host::make_program(std::move(model), open_part));
+  session->set_piece_runner(host::make_program(std::move(model), open_segment));
   return session;
 }
 

@@ -164,29 +164,30 @@ Value reshaped(const Value& value, Shape shape) {
   return Strings{std::move(shape), value.strings()->elems};
 }
 
-Result<Value> concatenated(const Values& parts, int axis) {
-  Shape shape = shape_of(parts[0]);
+Result<Value> concatenated(const Values& operands, int axis) {
+  Shape shape = shape_of(operands[0]);
   shape[axis] = 0;
-  for (const Value& part : parts) {
-    Shape other = shape_of(part);
+  for (const Value& operand : operands) {
+    Shape other = shape_of(operand);
     const bool fits =
-        (part.tensor() != nullptr) == (parts[0].tensor() != nullptr) &&
-        (part.tensor() != nullptr || part.strings() != nullptr) && other.size() == shape.size() &&
-        (part.tensor() == nullptr || part.tensor()->dtype() == parts[0].tensor()->dtype());
+        (operand.tensor() != nullptr) == (operands[0].tensor() != nullptr) &&
+        (operand.tensor() != nullptr || operand.strings() != nullptr) &&
+        other.size() == shape.size() &&
+        (operand.tensor() == nullptr || operand.tensor()->dtype() == operands[0].tensor()->dtype());
     const int64_t extent = fits ? std::exchange(other[axis], shape[axis]) : 0;
     if (!fits || other != shape) {
       return make_error(ErrorCode::kInvalidArgument, "{} and {} are put together along axis {}",
-                        parts[0].described(), part.described(), axis);
+                        operands[0].described(), operand.described(), axis);
     }
     shape[axis] += extent;
   }
   const auto [outer, inner] = around(shape, axis);
-  Filling filling(parts[0], shape);
+  Filling filling(operands[0], shape);
   int64_t to = 0;
   for (int64_t o = 0; o < outer; ++o) {
-    for (const Value& part : parts) {
-      const int64_t run = shape_of(part)[axis] * inner;
-      filling.copy(part, o * run, run, to);
+    for (const Value& operand : operands) {
+      const int64_t run = shape_of(operand)[axis] * inner;
+      filling.copy(operand, o * run, run, to);
       to += run;
     }
   }

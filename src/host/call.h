@@ -70,12 +70,12 @@ inline Values only(Value value) {
 
 /// Tensors and strings, whose elements are only moved.
 const Shape& shape_of(const Value& value);
-/// Parts of an axis in the order of `indices`, which lie inside of it.
+/// Slices of an axis in the order of `indices`, which lie inside of it.
 Value rows(const Value& value, int axis, std::span<const int64_t> indices);
 /// The same elements under another shape of as many.
 Value reshaped(const Value& value, Shape shape);
-/// Errors: without a node's name, if the parts do not fit together.
-Result<Value> concatenated(const Values& parts, int axis);
+/// Errors: without a node's name, if the operands do not fit together.
+Result<Value> concatenated(const Values& operands, int axis);
 
 Tensor integers(const Shape& shape, std::span<const int64_t> values);
 

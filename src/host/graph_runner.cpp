@@ -16,19 +16,21 @@ using onnx::describe;
 using onnx::ModelNode;
 using onnx::names_read;
 
-GraphRunner::GraphRunner(onnx::Block block, const OpenPart& open_part) : named_(std::move(block)) {
+GraphRunner::GraphRunner(onnx::Block block, const OpenSegment& open_segment)
+    : named_(std::move(block)) {
   std::unordered_set<std::string> outputs(named_.block.outputs.begin(), named_.block.outputs.end());
-  root_ = std::make_unique<Segment>(named_, open_part, 0, named_.block.nodes.size(),
+  root_ = std::make_unique<Segment>(named_, open_segment, 0, named_.block.nodes.size(),
                                     std::move(outputs));
 }
 GraphRunner::~GraphRunner() = default;
 
-Result<std::vector<Value>> GraphRunner::run(std::vector<Value> inputs, const Scope* around) {
+Result<std::vector<Value>> GraphRunner::run(std::vector<Value> inputs, const Scope* around,
+                                            const Scope::Observe* observe) {
   if (inputs.size() != block().inputs.size()) {
     return make_error(ErrorCode::kInvalidModel, "a body takes {} values and is given {}",
                       block().inputs.size(), inputs.size());
   }
-  Scope scope(named_, around);
+  Scope scope(named_, around, around != nullptr ? around->observe() : observe);
   for (size_t i = 0; i < inputs.size(); ++i) scope.set(block().inputs[i], std::move(inputs[i]));
   CORF_RETURN_IF_ERROR(root_->run(scope));
   std::vector<Value> outputs;
@@ -39,10 +41,10 @@ Result<std::vector<Value>> GraphRunner::run(std::vector<Value> inputs, const Sco
   return outputs;
 }
 
-Segment::Segment(const NamedBlock& named, const OpenPart& open_part, size_t begin, size_t end,
+Segment::Segment(const NamedBlock& named, const OpenSegment& open_segment, size_t begin, size_t end,
                  std::unordered_set<std::string> outputs, int depth)
     : named_(named),
-      open_part_(open_part),
+      open_segment_(open_segment),
       begin_(begin),
       end_(end),
       depth_(depth),
@@ -60,15 +62,15 @@ Status Segment::run(Scope& scope) {
 Result<std::shared_ptr<const Segment::Pieces>> Segment::run_until_cut(Scope& scope) {
   if (begin_ == end_) return std::shared_ptr<const Pieces>();
   std::shared_ptr<const Pieces> pieces;
-  std::shared_ptr<const Part> part;
+  std::shared_ptr<const SegmentModel> model;
   {
     std::scoped_lock lock(mutex_);
-    if (!part_ && !pieces_) CORF_RETURN_IF_ERROR(prepare(scope));
+    if (!model_ && !pieces_) CORF_RETURN_IF_ERROR(prepare(scope));
     pieces = pieces_;
-    part = part_;
+    model = model_;
   }
   if (!pieces) {
-    CORF_ASSIGN(pieces, run_part(*part, scope));
+    CORF_ASSIGN(pieces, run_model(*model, scope));
   }
   if (!pieces) return pieces;
   CORF_RETURN_IF_ERROR(pieces->before->run(scope));
@@ -93,8 +95,8 @@ Status Segment::prepare(const Scope& scope) {
     pieces_ = std::make_shared<const Pieces>(cut(i, true));
     return {};
   }
-  CORF_ASSIGN(Part part, make_part(scope));
-  part_ = std::make_shared<const Part>(std::move(part));
+  CORF_ASSIGN(SegmentModel model, make_segment_model(scope));
+  model_ = std::make_shared<const SegmentModel>(std::move(model));
   return {};
 }
 
@@ -108,8 +110,8 @@ std::unordered_set<std::string> Segment::defined_by(size_t begin, size_t end) co
   return defined;
 }
 
-Result<Segment::Part> Segment::make_part(const Scope& scope) const {
-  Part part;
+Result<Segment::SegmentModel> Segment::make_segment_model(const Scope& scope) const {
+  SegmentModel model;
   const auto defined = defined_by(begin_, end_);
   std::unordered_set<std::string> seen;
   std::vector<onnx::ModelTensor> inputs;
@@ -125,19 +127,19 @@ Result<Segment::Part> Segment::make_part(const Scope& scope) const {
       input.dtype = value.tensor()->dtype();
       input.has_rank = false;
       inputs.push_back(input);
-      part.inputs.push_back(name);
+      model.inputs.push_back(name);
     }
   }
   for (size_t i = begin_; i < end_; ++i) {
     for (const std::string& name : node(i).proto->output()) {
-      if (!name.empty() && outputs_.contains(name)) part.outputs.push_back(name);
+      if (!name.empty() && outputs_.contains(name)) model.outputs.push_back(name);
     }
   }
-  part.model = onnx::make_part(
+  model.model = onnx::make_segment_model(
       named_.block, std::span(named_.block.nodes).subspan(begin_, end_ - begin_), std::move(inputs),
-      part.outputs, [&](const std::string& name) { return scope.find_constant(name); });
-  CORF_ASSIGN(part.session, open_part_(part.model));
-  return part;
+      model.outputs, [&](const std::string& name) { return scope.find_constant(name); });
+  CORF_ASSIGN(model.session, open_segment_(model.model));
+  return model;
 }
 
 Segment::Pieces Segment::cut(size_t position, bool on_host) const {
@@ -147,20 +149,21 @@ Segment::Pieces Segment::cut(size_t position, bool on_host) const {
     for (const std::string& name : names_read(*node(i).proto)) read.insert(name);
   }
   Pieces pieces;
-  pieces.before =
-      std::make_unique<Segment>(named_, open_part_, begin_, position, std::move(read), depth_ + 1);
+  pieces.before = std::make_unique<Segment>(named_, open_segment_, begin_, position,
+                                            std::move(read), depth_ + 1);
   if (on_host) {
-    pieces.node = std::make_unique<HostNode>(named_.block, node(position), open_part_);
+    pieces.node = std::make_unique<HostNode>(named_.block, node(position), open_segment_);
   }
-  pieces.after = std::make_unique<Segment>(named_, open_part_, next, end_, outputs_, depth_ + 1);
+  pieces.after = std::make_unique<Segment>(named_, open_segment_, next, end_, outputs_, depth_ + 1);
   return pieces;
 }
 
-Result<std::shared_ptr<const Segment::Pieces>> Segment::run_part(const Part& part, Scope& scope) {
+Result<std::shared_ptr<const Segment::Pieces>> Segment::run_model(const SegmentModel& model,
+                                                                  Scope& scope) {
   const std::shared_ptr<const Pieces> none;
-  if (part.outputs.empty()) return none;
+  if (model.outputs.empty()) return none;
   std::vector<Tensor> inputs;
-  for (const std::string& name : part.inputs) {
+  for (const std::string& name : model.inputs) {
     CORF_ASSIGN(const Value value, scope.find(name));
     if (value.tensor() == nullptr) {
       return make_error(ErrorCode::kUnsupported, "value '{}' is {} after it was a tensor", name,
@@ -169,15 +172,18 @@ Result<std::shared_ptr<const Segment::Pieces>> Segment::run_part(const Part& par
     inputs.push_back(*value.tensor());
   }
   const session::TensorViews views(inputs);
-  const auto compiled = part.session->compile(views.pointers());
+  const auto compiled = model.session->compile(views.pointers());
   if (!compiled.ok()) {
     const auto pieces = cut_at_obstacle(views.pointers());
     if (!pieces) return compiled.error();
     return pieces;
   }
+  if (scope.observe() != nullptr) {
+    CORF_RETURN_IF_ERROR((*scope.observe())(*model.session, views.pointers()));
+  }
   CORF_ASSIGN(std::vector<Tensor> outputs,
-              session::run(**compiled, *part.session, views.pointers()));
-  for (size_t i = 0; i < outputs.size(); ++i) scope.set(part.outputs[i], std::move(outputs[i]));
+              session::run(**compiled, *model.session, views.pointers()));
+  for (size_t i = 0; i < outputs.size(); ++i) scope.set(model.outputs[i], std::move(outputs[i]));
   return none;
 }
 
@@ -185,10 +191,10 @@ std::shared_ptr<const Segment::Pieces> Segment::cut_at_obstacle(
     const std::vector<const corf_tensor*>& inputs) {
   std::scoped_lock lock(mutex_);
   if (pieces_) return pieces_;
-  const auto given = part_->session->shapes_of(inputs);
+  const auto given = model_->session->shapes_of(inputs);
   if (!given.ok()) return nullptr;
   const auto obstacle =
-      onnx::find_obstacle(*part_->model, *given, part_->session->decide(*given, inputs));
+      onnx::find_obstacle(*model_->model, *given, model_->session->decide(*given, inputs));
   if (!obstacle) return nullptr;
   const size_t position = begin_ + *obstacle;
   // A segment that begins with a node that the host cannot carry out is as small as can be.
@@ -203,12 +209,13 @@ namespace {
 /// Nothing is made before the first run: most models never need it.
 class Program final : public session::PieceRunner {
  public:
-  Program(std::shared_ptr<const onnx::Model> model, OpenPart open_part)
-      : model_(std::move(model)), open_part_(std::move(open_part)) {}
+  Program(std::shared_ptr<const onnx::Model> model, OpenSegment open_segment)
+      : model_(std::move(model)), open_segment_(std::move(open_segment)) {}
 
-  Result<std::vector<Value>> run(const std::vector<Value>& inputs) override {
+  Result<std::vector<Value>> run(const std::vector<Value>& inputs,
+                                 const Observe& observe) override {
     CORF_ASSIGN(GraphRunner * graph, graph_of_model());
-    return graph->run(inputs, nullptr);
+    return graph->run(inputs, nullptr, observe ? &observe : nullptr);
   }
 
  private:
@@ -216,13 +223,13 @@ class Program final : public session::PieceRunner {
     std::scoped_lock lock(mutex_);
     if (!graph_) {
       CORF_ASSIGN(onnx::Block block, onnx::main_block(model_));
-      graph_ = std::make_unique<GraphRunner>(std::move(block), open_part_);
+      graph_ = std::make_unique<GraphRunner>(std::move(block), open_segment_);
     }
     return graph_.get();
   }
 
   const std::shared_ptr<const onnx::Model> model_;
-  const OpenPart open_part_;
+  const OpenSegment open_segment_;
   std::mutex mutex_;
   std::unique_ptr<GraphRunner> graph_;  // under mutex_
 };
@@ -230,8 +237,8 @@ class Program final : public session::PieceRunner {
 }  // namespace
 
 std::shared_ptr<session::PieceRunner> make_program(std::shared_ptr<const onnx::Model> model,
-                                                   OpenPart open_part) {
-  return std::make_shared<Program>(std::move(model), std::move(open_part));
+                                                   OpenSegment open_segment) {
+  return std::make_shared<Program>(std::move(model), std::move(open_segment));
 }
 
 }  // namespace corf::host

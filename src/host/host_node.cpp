@@ -119,7 +119,7 @@ Result<GraphRunner*> HostNode::body(const std::string& attribute) {
                       attribute);
   }
   CORF_ASSIGN(onnx::Block block, onnx::body_block(block_.model, *graph, node_.opset));
-  runner = std::make_unique<GraphRunner>(std::move(block), open_part_);
+  runner = std::make_unique<GraphRunner>(std::move(block), open_segment_);
   return runner.get();
 }
 
@@ -334,9 +334,10 @@ Result<std::vector<Value>> HostNode::run_on_positions(const std::vector<Value>& 
       for (const std::string& name : node_.proto->output()) {
         if (!name.empty()) outputs.push_back(name);
       }
-      const auto part = onnx::make_part(block_, std::span(&node_, 1), std::move(declared), outputs,
-                                        [](const std::string&) { return nullptr; });
-      CORF_ASSIGN(on_positions_, open_part_(part));
+      const auto model =
+          onnx::make_segment_model(block_, std::span(&node_, 1), std::move(declared), outputs,
+                                   [](const std::string&) { return nullptr; });
+      CORF_ASSIGN(on_positions_, open_segment_(model));
     }
   }
   const session::TensorViews views(positions);

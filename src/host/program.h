@@ -9,9 +9,9 @@
 
 namespace corf::host {
 
-/// A session of a part of a model: it compiles with the whole model's options, on its workers.
-using OpenPart = std::function<Result<std::shared_ptr<session::Session>>(
-    std::shared_ptr<const onnx::Model> part)>;
+/// A session of a segment: it compiles with the whole model's options, on its workers.
+using OpenSegment = std::function<Result<std::shared_ptr<session::Session>>(
+    std::shared_ptr<const onnx::Model> segment)>;
 
 /// A model that is run piece by piece. Nodes whose shapes follow from those of their inputs make up
 /// segments, each a session of its own; between them stand nodes that the host carries out: those
@@ -23,6 +23,6 @@ using OpenPart = std::function<Result<std::shared_ptr<session::Session>>(
 /// (the shape of a Reshape) begins a segment, which is compiled for each such value. Test:
 /// tests/host/program_test.cpp
 std::shared_ptr<session::PieceRunner> make_program(std::shared_ptr<const onnx::Model> model,
-                                                   OpenPart open_part);
+                                                   OpenSegment open_segment);
 
 }  // namespace corf::host

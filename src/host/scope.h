@@ -31,7 +31,13 @@ Result<Value> read_value(const onnx::Block& block, const onnx_proto::TensorProto
 /// Values by name in one run of a block, and behind them those of the blocks around it.
 class Scope {
  public:
-  Scope(const NamedBlock& block, const Scope* around) : block_(block), around_(around) {}
+  using Observe = session::PieceRunner::Observe;
+
+  Scope(const NamedBlock& block, const Scope* around, const Observe* observe)
+      : block_(block), around_(around), observe_(observe) {}
+
+  /// Of the run; null where nobody looks.
+  const Observe* observe() const { return observe_; }
 
   void set(const std::string& name, Value value) { values_[name] = std::move(value); }
   /// Errors: kInvalidModel if nothing has computed it; those of constants that cannot be used.
@@ -44,6 +50,7 @@ class Scope {
  private:
   const NamedBlock& block_;
   const Scope* around_;
+  const Observe* observe_;
   std::unordered_map<std::string, Value> values_;
 };
 

@@ -42,7 +42,7 @@ Result<Value> elements(const Call& call, size_t i) {
 
 Value flat(const Value& value) { return reshaped(value, {num_elems(shape_of(value))}); }
 
-/// The parts of an axis, or elements, that a condition selects.
+/// The slices of an axis, or elements, that a condition selects.
 Result<Values> run_compress(const Call& call) {
   CORF_ASSIGN(Value x, elements(call, 0));
   CORF_ASSIGN(const Tensor condition, call.tensor(1));
@@ -60,10 +60,10 @@ Result<Values> run_compress(const Call& call) {
   return Values{rows(x, axis, selected)};
 }
 
-/// Compares parts of an axis, element after element; NaNs are equal and come last.
-class Parts {
+/// Compares slices of an axis, element after element; NaNs are equal and come last.
+class Slices {
  public:
-  Parts(const Value& value, int axis) : value_(value) {
+  Slices(const Value& value, int axis) : value_(value) {
     const Shape& shape = shape_of(value);
     extent_ = shape[axis];
     inner_ = num_elems({shape.begin() + axis + 1, shape.end()});
@@ -81,7 +81,7 @@ class Parts {
   }
 
  private:
-  int64_t at(int64_t outer, int64_t part) const { return (outer * extent_ + part) * inner_; }
+  int64_t at(int64_t outer, int64_t slice) const { return (outer * extent_ + slice) * inner_; }
   template <typename T>
   static int order_of(const T& a, const T& b) {
     return a < b ? -1 : b < a ? 1 : 0;
@@ -105,7 +105,7 @@ class Parts {
   int64_t extent_ = 0, outer_ = 1, inner_ = 1;
 };
 
-/// The distinct parts of an axis, or elements: themselves, where each occurs first, which of them
+/// The distinct slices of an axis, or elements: themselves, where each occurs first, which of them
 /// stands at each place, and how often each occurs.
 Result<Values> run_unique(const Call& call) {
   CORF_ASSIGN(Value x, elements(call, 0));
@@ -115,14 +115,14 @@ Result<Values> run_unique(const Call& call) {
   } else {
     x = flat(x);
   }
-  const Parts parts(x, axis);
-  std::vector<int64_t> order(parts.count());
+  const Slices slices(x, axis);
+  std::vector<int64_t> order(slices.count());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
-                   [&](int64_t a, int64_t b) { return parts.compare(a, b) < 0; });
-  std::vector<int64_t> first, counts, which(parts.count());
+                   [&](int64_t a, int64_t b) { return slices.compare(a, b) < 0; });
+  std::vector<int64_t> first, counts, which(slices.count());
   for (size_t i = 0; i < order.size(); ++i) {
-    if (i == 0 || parts.compare(order[i - 1], order[i]) != 0) {
+    if (i == 0 || slices.compare(order[i - 1], order[i]) != 0) {
       first.push_back(order[i]);
       counts.push_back(0);
     }
@@ -145,7 +145,7 @@ Result<Values> run_unique(const Call& call) {
     counts = std::move(counts_then);
   }
   const Shape count = {static_cast<int64_t>(first.size())};
-  return Values{rows(x, axis, first), integers(count, first), integers({parts.count()}, which),
+  return Values{rows(x, axis, first), integers(count, first), integers({slices.count()}, which),
                 integers(count, counts)};
 }
 

@@ -61,29 +61,29 @@ Result<Values> run_sequence_length(const Call& call) {
 }
 
 Result<Values> run_concat_from_sequence(const Call& call) {
-  CORF_ASSIGN(const Value::Sequence* items, call.sequence(0));
-  if (items->empty()) return call.bad_value("an empty sequence has no tensors to put together");
+  CORF_ASSIGN(const Value::Sequence* held, call.sequence(0));
+  if (held->empty()) return call.bad_value("an empty sequence has no tensors to put together");
   const bool along_new_axis = call.int_attribute("new_axis", 0) != 0;
-  Values parts = *items;
-  const size_t rank = shape_of(parts[0]).size() + (along_new_axis ? 1 : 0);
+  Values items = *held;
+  const size_t rank = shape_of(items[0]).size() + (along_new_axis ? 1 : 0);
   CORF_ASSIGN(const int axis, call.axis(call.int_attribute("axis", 0), rank));
-  for (Value& part : parts) {
-    if (part.tensor() == nullptr && part.strings() == nullptr) {
-      return call.bad_value("the sequence holds {}", part.described());
+  for (Value& item : items) {
+    if (item.tensor() == nullptr && item.strings() == nullptr) {
+      return call.bad_value("the sequence holds {}", item.described());
     }
     if (!along_new_axis) continue;
-    Shape shape = shape_of(part);
+    Shape shape = shape_of(item);
     if (shape.size() + 1 != rank) return call.bad_value("the sequence holds other ranks");
     shape.insert(shape.begin() + axis, 1);
-    part = reshaped(part, shape);
+    item = reshaped(item, shape);
   }
-  auto whole = concatenated(parts, axis);
+  auto whole = concatenated(items, axis);
   if (!whole.ok()) return call.bad_value("{}", whole.error().message);
   return Values{whole.take()};
 }
 
-/// How long the parts of an axis are: each one element, of one length but the last, or as listed.
-Result<std::vector<int64_t>> part_lengths(const Call& call, int64_t extent) {
+/// How long the items of an axis are: each one element, of one length but the last, or as listed.
+Result<std::vector<int64_t>> item_lengths(const Call& call, int64_t extent) {
   if (!call.has(1)) return std::vector<int64_t>(extent, 1);
   CORF_ASSIGN(const Tensor split, call.tensor(1));
   if (!is_integer(split.dtype()) || split.shape().size() > 1) {
@@ -92,7 +92,7 @@ Result<std::vector<int64_t>> part_lengths(const Call& call, int64_t extent) {
   std::vector<int64_t> lengths;
   if (split.shape().empty()) {
     const int64_t length = split.at_i64(0);
-    if (length < 1) return call.bad_value("parts of length {}", length);
+    if (length < 1) return call.bad_value("items of length {}", length);
     for (int64_t done = 0; done < extent; done += lengths.back()) {
       lengths.push_back(std::min(length, extent - done));
     }
@@ -102,11 +102,11 @@ Result<std::vector<int64_t>> part_lengths(const Call& call, int64_t extent) {
   for (int64_t i = 0; i < split.num_elems(); ++i) {
     lengths.push_back(split.at_i64(i));
     if (lengths.back() < 0 || lengths.back() > rest) {
-      return call.bad_value("part {} of length {} for an extent of {}", i, lengths.back(), extent);
+      return call.bad_value("item {} of length {} for an extent of {}", i, lengths.back(), extent);
     }
     rest -= lengths.back();
   }
-  if (rest != 0) return call.bad_value("its parts leave {} of an extent of {}", rest, extent);
+  if (rest != 0) return call.bad_value("its items leave {} of an extent of {}", rest, extent);
   return lengths;
 }
 
@@ -117,23 +117,23 @@ Result<Values> run_split_to_sequence(const Call& call) {
   }
   const Shape& shape = shape_of(x);
   CORF_ASSIGN(const int axis, call.axis(call.int_attribute("axis", 0), shape.size()));
-  CORF_ASSIGN(const auto lengths, part_lengths(call, shape[axis]));
+  CORF_ASSIGN(const auto lengths, item_lengths(call, shape[axis]));
   const bool drops_axis = !call.has(1) && call.int_attribute("keepdims", 1) == 0;
-  Value::Sequence parts;
+  Value::Sequence items;
   int64_t begin = 0;
   for (const int64_t length : lengths) {
     std::vector<int64_t> indices(length);
     std::iota(indices.begin(), indices.end(), begin);
     begin += length;
-    Value part = rows(x, axis, indices);
+    Value item = rows(x, axis, indices);
     if (drops_axis) {
       Shape without = shape;
       without.erase(without.begin() + axis);
-      part = reshaped(part, without);
+      item = reshaped(item, without);
     }
-    parts.push_back(std::move(part));
+    items.push_back(std::move(item));
   }
-  return only(Value(std::move(parts)));
+  return only(Value(std::move(items)));
 }
 
 /// An optional is its element, or nothing.

@@ -107,32 +107,33 @@ Result<Block> body_block(std::shared_ptr<const Model> model, const onnx_proto::G
   return block;
 }
 
-std::shared_ptr<const Model> make_part(const Block& block, std::span<const ModelNode> nodes,
-                                       std::vector<ModelTensor> inputs,
-                                       const std::vector<std::string>& outputs,
-                                       const FindConstant& find_constant) {
+std::shared_ptr<const Model> make_segment_model(const Block& block,
+                                                std::span<const ModelNode> nodes,
+                                                std::vector<ModelTensor> inputs,
+                                                const std::vector<std::string>& outputs,
+                                                const FindConstant& find_constant) {
   const Model::State& whole = block.model->state();
-  auto part = std::make_unique<Model::State>();
-  part->storage = whole.storage;
-  part->external = whole.external;
-  part->inputs = std::move(inputs);
+  auto segment = std::make_unique<Model::State>();
+  segment->storage = whole.storage;
+  segment->external = whole.external;
+  segment->inputs = std::move(inputs);
   for (const std::string& name : outputs) {
     ModelTensor output;
     output.name = name;
     output.has_rank = false;
-    part->outputs.push_back(output);
+    segment->outputs.push_back(output);
   }
-  part->opset = whole.opset;
-  part->size = whole.size;
-  part->nodes.assign(nodes.begin(), nodes.end());
+  segment->opset = whole.opset;
+  segment->size = whole.size;
+  segment->nodes.assign(nodes.begin(), nodes.end());
   for (const ModelNode& node : nodes) {
     for (const std::string& name : names_read(*node.proto)) {
       if (const Result<Tensor>* constant = find_constant(name)) {
-        part->initializers.emplace(name, *constant);
+        segment->initializers.emplace(name, *constant);
       }
     }
   }
-  return std::make_shared<Model>(std::move(part));
+  return std::make_shared<Model>(std::move(segment));
 }
 
 }  // namespace corf::onnx

@@ -30,14 +30,15 @@ Result<Block> body_block(std::shared_ptr<const Model> model, const onnx_proto::G
 using FindConstant = std::function<const Result<Tensor>*(const std::string&)>;
 
 /// Some consecutive nodes of a block as a model. `inputs`: what it takes, of any shape.
-std::shared_ptr<const Model> make_part(const Block& block, std::span<const ModelNode> nodes,
-                                       std::vector<ModelTensor> inputs,
-                                       const std::vector<std::string>& outputs,
-                                       const FindConstant& find_constant);
+std::shared_ptr<const Model> make_segment_model(const Block& block,
+                                                std::span<const ModelNode> nodes,
+                                                std::vector<ModelTensor> inputs,
+                                                const std::vector<std::string>& outputs,
+                                                const FindConstant& find_constant);
 
-/// Position of the first node of a part that cannot be imported for want of a value that is not
+/// Position of the first node of a segment that cannot be imported for want of a value that is not
 /// known before a run, or because its body cannot be unrolled; nullopt if there is none.
-std::optional<size_t> find_obstacle(const Model& part, const ShapeBindings& shapes,
+std::optional<size_t> find_obstacle(const Model& segment, const ShapeBindings& shapes,
                                     const ValueBindings& values);
 
 }  // namespace corf::onnx

@@ -49,7 +49,11 @@ Result<Graph> Importer::run() {
     if (live[i]) CORF_RETURN_IF_ERROR(import_node(state_.nodes[i], names_of_nodes_[i]));
   }
   for (const ModelTensor& output : state_.outputs) report_if_unavailable(output.name);
-  if (!unsupported_.empty()) return unsupported_error(unsupported_);
+  if (!unsupported_.empty()) {
+    std::vector<std::string> lines;
+    for (const Refusal& refusal : unsupported_) lines.push_back(refusal.node.line);
+    return unsupported_error(lines);
+  }
   CORF_RETURN_IF_ERROR(add_outputs());
   CORF_RETURN_IF_ERROR(check_constant_values());
   remove_unused_nodes(graph_);
@@ -148,7 +152,8 @@ Result<ValueId> Importer::add_input(const ModelTensor& input, const Shape& shape
 }
 
 void Importer::note_obstacle() {
-  if (!first_obstacle_) first_obstacle_ = current_node_;
+  if (obstacles_.empty()) first_obstacle_ = current_node_;
+  obstacles_.insert(current_node_);
 }
 
 void Importer::await(ValueId value, NodeImport::Bind bind) {
@@ -193,8 +198,8 @@ Result<std::optional<ValueId>> Importer::find_input(const std::string& name) {
 bool Importer::report_if_unavailable(const std::string& name) {
   auto found = unavailable_.find(name);
   if (found == unavailable_.end()) return false;
-  if (!found->second.empty()) unsupported_.push_back(std::move(found->second));
-  found->second.clear();
+  if (found->second) unsupported_.push_back(std::move(*found->second));
+  found->second.reset();
   return true;
 }
 
@@ -211,22 +216,23 @@ Status Importer::import_node(const ModelNode& node, const std::string& name) {
     }
     auto input = find_input(input_name);
     if (!input.ok() && input.error().code == ErrorCode::kUnsupported) {
-      return give_up(proto, fmt::format("{}: {}", describe(proto), input.error().message));
+      return give_up(node, fmt::format("{}: {}", describe(proto), input.error().message),
+                     /*lacks_tensor=*/true);
     }
     if (!input.ok()) return input.error();
     inputs.push_back(*input);
   }
   NodeImport context = context_of(node, name, std::move(inputs));
   if (const std::string why = why_unsupported(node); !why.empty()) {
-    return give_up(proto, context.prefix() + why);
+    return give_up(node, context.prefix() + why);
   }
-  if (!available) return give_up(proto, "");
+  if (!available) return give_up(node, "");
   look_at_budget();
   Status status =
-      import_with(*find_operator(proto.domain(), proto.op_type(), node.opset), context, proto);
+      import_with(*find_operator(proto.domain(), proto.op_type(), node.opset), context, node);
   if (!status.ok() && has_body(proto)) note_obstacle();
   if (!status.ok() && status.error().code == ErrorCode::kUnsupported) {
-    return give_up(proto, status.error().message);
+    return give_up(node, status.error().message);
   }
   if (const Budget* budget = Budget::current()) {
     budget->check_nodes(static_cast<int64_t>(graph_.nodes.size()));
@@ -234,13 +240,25 @@ Status Importer::import_node(const ModelNode& node, const std::string& name) {
   return status;
 }
 
-Status Importer::give_up(const NodeProto& node, std::string why) {
-  if (!why.empty()) unsupported_.push_back(std::move(why));
-  for (const std::string& output : node.output()) unavailable_[output] = "";
+Status Importer::give_up(const ModelNode& node, std::string why, bool lacks_tensor) {
+  if (!why.empty()) {
+    unsupported_.push_back({{node, std::move(why), false, lacks_tensor}, current_node_});
+  }
+  for (const std::string& output : node.proto->output()) unavailable_[output] = std::nullopt;
   return {};
 }
 
-Status Importer::import_with(const Operator& entry, NodeImport& context, const NodeProto& proto) {
+std::vector<UnsupportedNode> Importer::unsupported_nodes() const {
+  std::vector<UnsupportedNode> nodes;
+  for (const Refusal& refusal : unsupported_) {
+    nodes.push_back(refusal.node);
+    nodes.back().lacks_value = obstacles_.contains(refusal.position);
+  }
+  return nodes;
+}
+
+Status Importer::import_with(const Operator& entry, NodeImport& context, const ModelNode& node) {
+  const NodeProto& proto = *node.proto;
   size_t first_node = graph_.nodes.size();
   size_t first_value = graph_.values.size();
   context.set_speculative(branches_apart_ > 0);
@@ -266,7 +284,8 @@ Status Importer::import_with(const Operator& entry, NodeImport& context, const N
     const std::string& name = proto.output(i);
     if (name.empty()) continue;
     if (!context.outputs()[i]) {
-      unavailable_[name] = context.prefix() + fmt::format("its output {} is not supported", i);
+      const std::string why = context.prefix() + fmt::format("its output {} is not supported", i);
+      unavailable_[name] = Refusal{{node, why}, current_node_};
       continue;
     }
     values_[name] = *context.outputs()[i];
@@ -419,10 +438,11 @@ Status check_operators(const Model& model) {
   return unsupported.empty() ? Status() : Status(unsupported_error(unsupported));
 }
 
-Result<graph::Graph> import(const Model& model, const ShapeBindings& shapes,
-                            const ValueBindings& values) {
+namespace {
+
+Result<graph::Graph> run_import(Importer& importer) {
   try {
-    return Importer(model.state(), shapes, values).run();
+    return importer.run();
   } catch (const std::bad_alloc&) {
     return make_error(ErrorCode::kOutOfMemory,
                       "importing the model needs more memory than there is; are its shapes right?");
@@ -431,40 +451,35 @@ Result<graph::Graph> import(const Model& model, const ShapeBindings& shapes,
   }
 }
 
-namespace {
-
-/// After an import that fails; nullopt after one that does not, or for want of memory.
-template <typename Read>
-auto after_failed_import(const Model& model, const ShapeBindings& shapes,
-                         const ValueBindings& values, Read&& read) {
-  Importer importer(model.state(), shapes, values);
-  std::optional<decltype(read(importer))> result;
-  try {
-    if (!importer.run().ok()) result = read(importer);
-  } catch (const std::bad_alloc&) {
-    return result;
-  } catch (const std::length_error&) {
-    return result;
-  }
-  return result;
+std::vector<std::string> deciding_inputs(const Importer& importer) {
+  return {importer.awaited_inputs().begin(), importer.awaited_inputs().end()};
 }
 
 }  // namespace
 
-std::vector<std::string> find_deciding_inputs(const Model& model, const ShapeBindings& shapes,
-                                              const ValueBindings& values) {
-  const auto found = after_failed_import(model, shapes, values, [](const Importer& importer) {
-    return std::vector<std::string>(importer.awaited_inputs().begin(),
-                                    importer.awaited_inputs().end());
-  });
-  return found.value_or(std::vector<std::string>());
+Result<graph::Graph> import(const Model& model, const ShapeBindings& shapes,
+                            const ValueBindings& values) {
+  Importer importer(model.state(), shapes, values);
+  return run_import(importer);
 }
 
-std::optional<size_t> find_obstacle(const Model& part, const ShapeBindings& shapes,
+ImportAttempt attempt_import(const Model& model, const ShapeBindings& shapes,
+                             const ValueBindings& values) {
+  Importer importer(model.state(), shapes, values);
+  const auto graph = run_import(importer);
+  if (graph.ok()) return {};
+  return {graph.error(), importer.unsupported_nodes(), deciding_inputs(importer),
+          importer.first_obstacle()};
+}
+
+std::vector<std::string> find_deciding_inputs(const Model& model, const ShapeBindings& shapes,
+                                              const ValueBindings& values) {
+  return attempt_import(model, shapes, values).deciding_inputs;
+}
+
+std::optional<size_t> find_obstacle(const Model& segment, const ShapeBindings& shapes,
                                     const ValueBindings& values) {
-  const auto found = after_failed_import(
-      part, shapes, values, [](const Importer& importer) { return importer.first_obstacle(); });
-  return found.value_or(std::nullopt);
+  return attempt_import(segment, shapes, values).first_obstacle;
 }
 
 }  // namespace corf::onnx

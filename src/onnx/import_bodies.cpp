@@ -31,7 +31,7 @@ Status Importer::import_if(const ModelNode& node, const std::string& name) {
   if (proto.input_size() != 1) {
     return make_error(ErrorCode::kInvalidModel, "{}: one input is required", describe(proto));
   }
-  if (report_if_unavailable(proto.input(0))) return give_up(proto, "");
+  if (report_if_unavailable(proto.input(0))) return give_up(node, "");
   CORF_ASSIGN(auto condition, find_input(proto.input(0)));
   CORF_ASSIGN(const onnx_proto::GraphProto* then_branch, find_branch(proto, "then_branch"));
   CORF_ASSIGN(const onnx_proto::GraphProto* else_branch, find_branch(proto, "else_branch"));
@@ -91,16 +91,18 @@ Status Importer::select_output(const ModelNode& node, const std::string& name, i
   const graph::Value& b = graph_.values[context.input(2)];
   if (a.dtype != b.dtype || a.shape != b.shape ||
       context.rank(context.input(0)) > context.rank(context.input(1))) {
-    return give_up(
-        select,
+    Status status = give_up(
+        {&select, node.opset},
         context.prefix() +
             fmt::format("its branches give {} {} and {} {} for output {}; at run time only "
                         "branches of the same type and shape can be chosen from, and its condition "
                         "depends on {}",
                         to_string(a.dtype), to_string(a.shape), to_string(b.dtype),
                         to_string(b.shape), output, context.describe_awaited(context.input(0))));
+    unsupported_.back().node.node = node;
+    return status;
   }
-  return import_with(*find_operator("", "Where", kOpsetOfWhere), context, select);
+  return import_with(*find_operator("", "Where", kOpsetOfWhere), context, {&select, node.opset});
 }
 
 Status Importer::import_branch(const onnx_proto::GraphProto& branch, const ModelNode& node) {
@@ -113,7 +115,7 @@ Status Importer::import_branch(const onnx_proto::GraphProto& branch, const Model
   for (int i = 0; i < branch.output_size(); ++i) {
     const std::string& inner = branch.output(i).name();
     if (report_if_unavailable(inner)) {
-      unavailable_[proto.output(i)] = "";
+      unavailable_[proto.output(i)] = std::nullopt;
       continue;
     }
     CORF_ASSIGN(auto value, find_input(inner));

@@ -7,6 +7,7 @@
 #include "onnx/import.h"
 #include "onnx/model_state.h"
 #include "onnx/node_import.h"
+#include "onnx/unsupported_nodes.h"
 #include "support/unique_names.h"
 
 namespace corf::onnx {
@@ -24,7 +25,11 @@ class Importer {
   const std::set<std::string>& awaited_inputs() const { return awaited_inputs_; }
   /// Of the run: the first of the model's nodes that lacked a value, or that has a body and could
   /// not be imported.
-  std::optional<size_t> first_obstacle() const { return first_obstacle_; }
+  std::optional<size_t> first_obstacle() const {
+    return obstacles_.empty() ? std::nullopt : std::optional<size_t>(first_obstacle_);
+  }
+  /// Of the run: all that was refused.
+  std::vector<UnsupportedNode> unsupported_nodes() const;
 
  private:
   /// The model's own names come first; the parts of decompositions take what is left.
@@ -56,12 +61,16 @@ class Importer {
   /// decide shapes and the model is to be compiled for each of their values.
   void await(ValueId value, NodeImport::Bind bind);
   void note_obstacle();
+  /// Why a node is refused, and which of the model's nodes it is or belongs to.
+  struct Refusal {
+    UnsupportedNode node;
+    size_t position = 0;
+  };
   /// What an operator's import function sees of the node.
   NodeImport context_of(const ModelNode& node, const std::string& name, Values inputs);
   /// Notes why the node cannot be imported, unless that has been said already.
-  Status give_up(const onnx_proto::NodeProto& node, std::string why);
-  Status import_with(const Operator& entry, NodeImport& context,
-                     const onnx_proto::NodeProto& proto);
+  Status give_up(const ModelNode& node, std::string why, bool lacks_tensor = false);
+  Status import_with(const Operator& entry, NodeImport& context, const ModelNode& node);
   Result<std::optional<ValueId>> find_input(const std::string& name);
   /// True if nothing computes the value; the reason is then reported, once.
   bool report_if_unavailable(const std::string& name);
@@ -85,15 +94,16 @@ class Importer {
   std::unordered_map<std::string, ValueId> values_;
   /// Outputs that could not be imported, so nothing behind them can; with the reason if it is not
   /// among `unsupported_` yet.
-  std::unordered_map<std::string, std::string> unavailable_;
-  std::vector<std::string> unsupported_;
+  std::unordered_map<std::string, std::optional<Refusal>> unavailable_;
+  std::vector<Refusal> unsupported_;
   std::vector<std::string> names_of_nodes_;  // unique, by position in state_.nodes
   UniqueNames node_names_;
   UniqueNames value_names_;
   std::set<std::string> awaited_inputs_;
-  size_t current_node_ = 0;  // of the model's
-  std::optional<size_t> first_obstacle_;
-  int branches_apart_ = 0;  // that are being imported though they may not be chosen
+  size_t current_node_ = 0;     // of the model's
+  std::set<size_t> obstacles_;  // of the model's nodes
+  size_t first_obstacle_ = 0;   // if there are any
+  int branches_apart_ = 0;      // that are being imported though they may not be chosen
 };
 
 }  // namespace corf::onnx

@@ -78,6 +78,9 @@ class Session {
 
   /// What runs the model where it cannot be compiled as a whole.
   void set_piece_runner(std::shared_ptr<PieceRunner> runner) { piece_runner_ = std::move(runner); }
+  const std::shared_ptr<PieceRunner>& piece_runner() const { return piece_runner_; }
+  /// Errors: kInvalidArgument naming what is not as the model declares it.
+  Status check_values(const std::vector<Value>& inputs) const;
   /// Whether it was that in the last run on values.
   bool runs_in_pieces() const { return runs_in_pieces_; }
   /// One value for each input and output, in order, whatever the model needs for it.
@@ -110,7 +113,6 @@ class Session {
                                                  const ValueBindings& values);
   /// Those of `inputs` that decide shapes, as far as is known.
   ValueBindings deciding_values(const std::vector<const corf_tensor*>& inputs);
-  Status check_values(const std::vector<Value>& inputs) const;
   /// Whether there are any that were not known to.
   bool learn_deciding_inputs(const ShapeBindings& shapes, const ValueBindings& values);
 

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "session/session.h"
 
 #define CORF_STRINGIFY_INNER(text) #text
@@ -92,6 +94,34 @@ corf_error* corf_session_operator_at(const corf_session* session, size_t positio
 
 int corf_session_threads(const corf_session* session) {
   return answered(0, {session}, [&] { return session->session->threads(); });
+}
+
+corf_error* corf_session_input_extents(const corf_session* session, const corf_shape* shapes,
+                                       size_t num_shapes, size_t position, int64_t* extents,
+                                       size_t most_extents, size_t* rank) {
+  return guarded(
+      {{session, "session"},
+       {rank, "rank"},
+       needed_array(shapes, num_shapes, "shapes"),
+       needed_array(extents, most_extents, "extents")},
+      [&]() -> Status {
+        const auto& inputs = session->session->inputs();
+        if (position >= inputs.size()) {
+          return make_error(ErrorCode::kInvalidArgument,
+                            "there is no input number {}; there are {}", position, inputs.size());
+        }
+        CORF_ASSIGN(const auto given, corf::session::to_bindings(shapes, num_shapes));
+        CORF_ASSIGN(const auto shapes_of_all, corf::session::resolve_tensors(inputs, given));
+        const auto found = shapes_of_all.find(inputs[position]->name());
+        if (found == shapes_of_all.end()) {
+          return make_error(ErrorCode::kInvalidArgument, "input '{}' is {}, no tensor",
+                            inputs[position]->name(), inputs[position]->other_kind());
+        }
+        const corf::Shape& shape = found->second;
+        *rank = shape.size();
+        std::copy_n(shape.begin(), std::min(shape.size(), most_extents), extents);
+        return {};
+      });
 }
 
 corf_error* corf_session_compile(corf_session* session, const corf_shape* shapes, size_t num_shapes,

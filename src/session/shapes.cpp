@@ -107,6 +107,14 @@ Result<ShapeBindings> to_bindings(const corf_shape* shapes, size_t num_shapes) {
 }
 
 Result<ShapeBindings> resolve(const DeclaredTensors& inputs, const ShapeBindings& bindings) {
+  for (const auto& input : inputs) {
+    if (!input->other_kind().empty() && !bindings.contains(input->name())) return left_open(*input);
+  }
+  return resolve_tensors(inputs, bindings);
+}
+
+Result<ShapeBindings> resolve_tensors(const DeclaredTensors& inputs,
+                                      const ShapeBindings& bindings) {
   CORF_RETURN_IF_ERROR(check_names(inputs, bindings));
   Symbols symbols;
   std::set<std::string> input_names;
@@ -136,6 +144,7 @@ Result<ShapeBindings> resolve(const DeclaredTensors& inputs, const ShapeBindings
       resolved.emplace(input->name(), given->second);
       continue;
     }
+    if (!input->other_kind().empty()) continue;
     if (!input->has_shape()) return left_open(*input);
     Shape shape = input->extents();
     for (size_t i = 0; i < shape.size(); ++i) {

@@ -20,6 +20,8 @@ Result<ShapeBindings> to_bindings(const corf_shape* shapes, size_t num_shapes);
 /// Errors: kInvalidArgument naming the input or symbol: unknown, of the wrong rank, in
 /// contradiction to the model or to another input, or left open.
 Result<ShapeBindings> resolve(const DeclaredTensors& inputs, const ShapeBindings& bindings);
+/// As resolve, leaving out inputs that are no tensors, which have no shape.
+Result<ShapeBindings> resolve_tensors(const DeclaredTensors& inputs, const ShapeBindings& bindings);
 
 /// Equal for equal resolved shapes and values: the key of an executable.
 std::string to_key(const ShapeBindings& shapes, const ValueBindings& values);

@@ -1,4 +1,6 @@
 #pragma once
+#include <corf/corf.h>
+#include <functional>
 #include <memory>
 #include <string>
 #include <variant>
@@ -7,6 +9,8 @@
 #include "tensor/tensor.h"
 
 namespace corf::session {
+
+class Session;
 
 /// A tensor of strings, row by row.
 struct Strings {
@@ -57,9 +61,13 @@ class Value {
 class PieceRunner {
  public:
   virtual ~PieceRunner() = default;
-  /// One value for each of the model's inputs and outputs, in order.
-  /// Errors: as of compiling, and kInvalidArgument naming the node that does not admit a value.
-  virtual Result<std::vector<Value>> run(const std::vector<Value>& inputs) = 0;
+  /// Sees each run of a segment: its session, and one array for each of its inputs.
+  using Observe = std::function<Status(Session& segment, const std::vector<const corf_tensor*>&)>;
+  /// One value for each of the model's inputs and outputs, in order. `observe`: may be null.
+  /// Errors: as of compiling, those of `observe`, and kInvalidArgument naming the node that does
+  /// not admit a value.
+  virtual Result<std::vector<Value>> run(const std::vector<Value>& inputs,
+                                         const Observe& observe = nullptr) = 0;
 };
 
 }  // namespace corf::session
@@ -67,3 +75,10 @@ class PieceRunner {
 struct corf_value {
   corf::session::Value value;
 };
+
+namespace corf::session {
+
+/// The values of a caller's inputs. Errors: kInvalidArgument if one is null.
+Result<std::vector<Value>> to_values(const corf_value* const* inputs, size_t num_inputs);
+
+}  // namespace corf::session

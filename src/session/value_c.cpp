@@ -29,6 +29,21 @@ corf_kind kind_at(const std::vector<corf_kind>& kinds, size_t position, size_t c
 
 }  // namespace
 
+namespace corf::session {
+
+Result<std::vector<Value>> to_values(const corf_value* const* inputs, size_t num_inputs) {
+  std::vector<Value> values;
+  for (size_t i = 0; i < num_inputs; ++i) {
+    if (inputs[i] == nullptr) {
+      return make_error(ErrorCode::kInvalidArgument, "input number {} is null", i);
+    }
+    values.push_back(inputs[i]->value);
+  }
+  return values;
+}
+
+}  // namespace corf::session
+
 extern "C" {
 
 corf_error* corf_value_create(corf_value** value) {
@@ -192,13 +207,8 @@ corf_error* corf_session_run_values(corf_session* session, const corf_value* con
                                        "the model has {} outputs, and there is room for {}",
                                        session->session->outputs().size(), num_outputs);
                    }
-                   std::vector<Value> given;
-                   for (size_t i = 0; i < num_inputs; ++i) {
-                     if (inputs[i] == nullptr) {
-                       return make_error(ErrorCode::kInvalidArgument, "input number {} is null", i);
-                     }
-                     given.push_back(inputs[i]->value);
-                   }
+                   CORF_ASSIGN(const std::vector<Value> given,
+                               corf::session::to_values(inputs, num_inputs));
                    CORF_ASSIGN(std::vector<Value> results, session->session->run(given));
                    std::vector<std::unique_ptr<corf_value>> made;
                    for (Value& result : results) {

@@ -8,9 +8,9 @@
 #include "closed_loop.h"
 #include "commands.h"
 #include "files.h"
-#include "inputs.h"
 #include "json.h"
 #include "progress.h"
+#include "ready_model.h"
 #include "settings.h"
 #include "support/printable.h"
 
@@ -32,32 +32,36 @@ struct BenchSettings : Settings {
   std::string trace_file;
 };
 
-/// A model compiled and bound to inputs and, for each caller, outputs.
+/// A model with inputs and, for each caller, outputs.
 struct Bench {
-  Executable executable;
-  std::vector<Array> inputs;
-  std::vector<std::vector<Array>> outputs;
-  std::vector<corf_tensor> input_views;
+  Session& session;
+  ReadyModel ready;
+  std::vector<std::vector<Array>> outputs;  // of the executable, if there is one
   std::vector<std::vector<corf_tensor>> output_views;
 
-  explicit Bench(const BenchSettings& settings, Session& session, std::vector<Array> given)
-      : executable(compile_watched(session, settings, shapes_with(settings, given))),
-        inputs(complete_inputs(std::move(given), executable.inputs(), settings.seed)),
-        input_views(views(inputs)) {
+  Bench(const BenchSettings& settings, Session& opened)
+      : session(opened), ready(make_ready(opened, settings)) {
+    if (!ready.executable) return;
     for (int caller = 0; caller < settings.concurrency; ++caller) {
-      outputs.push_back(executable.make_outputs());
+      outputs.push_back(ready.executable->make_outputs());
       output_views.push_back(views(outputs.back()));
+    }
+  }
+
+  void run(int caller) {
+    if (ready.executable) {
+      ready.executable->run(ready.taken, output_views[static_cast<size_t>(caller)]);
+    } else {
+      session.run_values(ready.values);
     }
   }
 };
 
-Timings measure(Bench& bench, double seconds, double warmup_s) {
+Timings measure(const BenchSettings& settings, Bench& bench, double seconds, double warmup_s) {
   Progress progress("measuring");
-  const auto run = [&](int caller) {
-    bench.executable.run(bench.input_views, bench.output_views[static_cast<size_t>(caller)]);
-  };
-  return measure_closed_loop(static_cast<int>(bench.outputs.size()), seconds, warmup_s, run,
-                             [&](double share) { progress.update(share); });
+  return measure_closed_loop(
+      settings.concurrency, seconds, warmup_s, [&](int caller) { bench.run(caller); },
+      [&](double share) { progress.update(share); });
 }
 
 /// Step after step, each with the median of its times over several runs.
@@ -66,7 +70,7 @@ std::vector<StepProfile> profile(Bench& bench) {
   const auto begin = Clock::now();
   while (runs.size() < kFewestProfiles ||
          std::chrono::duration<double>(Clock::now() - begin).count() < kProfileSeconds) {
-    runs.push_back(bench.executable.profile(bench.input_views, bench.output_views[0]));
+    runs.push_back(bench.ready.executable->profile(bench.ready.taken, bench.output_views[0]));
   }
   std::vector<StepProfile> steps = runs.front();
   double start_ms = 0;
@@ -170,16 +174,21 @@ int64_t peak_resident_bytes() {
   return int64_t{usage.ru_maxrss} << 10;
 }
 
-void add_description(const BenchSettings& settings, const Executable& executable, Json& result) {
-  const corf_executable_info info = executable.info();
+void add_description(const BenchSettings& settings, const Bench& bench, Json& result) {
   result["version"] = corf_version();
-  result["isa"] = info.isa;
-  result["compile_ms"] = info.compile_ms;
-  result["threads"] = info.threads;
+  result["threads"] = bench.session.threads();
+  result["in_pieces"] = !bench.ready.executable;
   result["concurrency"] = settings.concurrency;
   result["streams"] = settings.streams;
   result["warmup_s"] = settings.warmup_s;
   result["plan"] = settings.plan;
+  if (!bench.ready.executable) {
+    result["memory"] = {{"peak_resident_bytes", peak_resident_bytes()}};
+    return;
+  }
+  const corf_executable_info info = bench.ready.executable->info();
+  result["isa"] = info.isa;
+  result["compile_ms"] = info.compile_ms;
   result["plan_hash"] = info.plan_hash;
   result["work_flops"] = info.work_flops;
   result["executed_flops"] = info.executed_flops;
@@ -192,7 +201,7 @@ void add_description(const BenchSettings& settings, const Executable& executable
 /// One JSON line when compiled, then one for each request "measure SECONDS" on stdin.
 void serve(const BenchSettings& settings, Bench& bench) {
   Json ready = Json::object();
-  add_description(settings, bench.executable, ready);
+  add_description(settings, bench, ready);
   print(ready);
   std::fflush(stdout);
   for (std::string line; std::getline(std::cin, line);) {
@@ -203,20 +212,23 @@ void serve(const BenchSettings& settings, Bench& bench) {
                       fmt::format("'{}' on stdin is not of the form: measure SECONDS", line));
     }
     // Whoever asks has its own warm-up.
-    print(to_json(measure(bench, seconds, /*warmup_s=*/0)));
+    print(to_json(measure(settings, bench, seconds, /*warmup_s=*/0)));
     std::fflush(stdout);
   }
 }
 
 void print_text(const BenchSettings& settings, const Bench& bench, const Timings& timings) {
-  const corf_executable_info info = bench.executable.info();
-  const double limit_ms = bench.executable.limit_ms();
+  const std::string how =
+      bench.ready.executable ? bench.ready.executable->info().isa : "run in pieces";
   fmt::print("{:.4f} ms median of {} runs (min {:.4f}, p95 {:.4f}), {} threads, {}\n",
              timings.median_ms(), timings.sorted_ms.size(), timings.sorted_ms.front(),
-             timings.quantile_ms(0.95), info.threads, info.isa);
+             timings.quantile_ms(0.95), bench.session.threads(), how);
   fmt::print("{} at a time: {:.1f} runs/s, mean {:.4f} ms, p50 {:.4f}, p90 {:.4f}, p99 {:.4f}\n",
              settings.concurrency, timings.runs_per_second(), timings.mean_ms(),
              timings.quantile_ms(0.50), timings.quantile_ms(0.90), timings.quantile_ms(0.99));
+  if (!bench.ready.executable) return;
+  const corf_executable_info info = bench.ready.executable->info();
+  const double limit_ms = bench.ready.executable->limit_ms();
   fmt::print("{:.1f} GFLOP/s ({:.3f} GFLOP); limit {:.4f} ms, {:.0f}% of it reached\n",
              gflops(info.work_flops, timings.median_ms()),
              static_cast<double>(info.work_flops) * 1e-9, limit_ms,
@@ -231,32 +243,39 @@ void print_text(const BenchSettings& settings, const Bench& bench, const Timings
 }
 
 void bench(const BenchSettings& settings) {
-  std::vector<Array> given = read_inputs(settings);
   Options options = settings.to_options();
   options.set("streams", settings.streams);
   Session session(settings.model, options);
-  Bench bench(settings, session, std::move(given));
+  Bench bench(settings, session);
+  const bool has_profile = settings.profile || !settings.trace_file.empty();
+  if (has_profile && !bench.ready.executable) {
+    throw Exception(CORF_UNSUPPORTED, fmt::format("{}: the model is run in pieces, of which there "
+                                                  "is no profile (--profile, --trace)",
+                                                  printable(settings.model)));
+  }
   if (settings.serve) return serve(settings, bench);
 
-  const double limit_ms = bench.executable.limit_ms();
-  const Timings timings = measure(bench, settings.min_time_s, settings.warmup_s);
+  const Timings timings = measure(settings, bench, settings.min_time_s, settings.warmup_s);
   std::vector<StepProfile> steps;
-  if (settings.profile || !settings.trace_file.empty()) steps = profile(bench);
+  if (has_profile) steps = profile(bench);
   if (!settings.trace_file.empty()) {
     write_file(settings.trace_file, to_line(to_trace(steps)));
   }
-  if (settings.json) {
-    Json result = to_json(timings);
-    add_description(settings, bench.executable, result);
-    result["gflops"] = gflops(bench.executable.info().work_flops, timings.median_ms());
-    result["limit_ms"] = limit_ms;
-    result["limit_fraction"] = fraction_of(limit_ms, timings.median_ms());
-    if (settings.profile) result["profile"] = to_json(steps);
-    print(result);
+  if (!settings.json) {
+    print_text(settings, bench, timings);
+    if (settings.profile) print_table(steps);
     return;
   }
-  print_text(settings, bench, timings);
-  if (settings.profile) print_table(steps);
+  Json result = to_json(timings);
+  add_description(settings, bench, result);
+  if (bench.ready.executable) {
+    const double limit_ms = bench.ready.executable->limit_ms();
+    result["gflops"] = gflops(bench.ready.executable->info().work_flops, timings.median_ms());
+    result["limit_ms"] = limit_ms;
+    result["limit_fraction"] = fraction_of(limit_ms, timings.median_ms());
+  }
+  if (settings.profile) result["profile"] = to_json(steps);
+  print(result);
 }
 
 }  // namespace

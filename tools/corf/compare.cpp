@@ -2,9 +2,9 @@
 #include <memory>
 
 #include "commands.h"
-#include "inputs.h"
 #include "json.h"
 #include "progress.h"
+#include "ready_model.h"
 #include "settings.h"
 #include "support/printable.h"
 
@@ -49,12 +49,14 @@ void reduce(const CompareSettings& settings, Session& session, const std::vector
 
 void compare(const CompareSettings& settings) {
   Session session(settings.model, settings.to_options());
-  std::vector<Array> given = read_inputs(settings);
-  const Shapes shapes = shapes_with(settings, given);
-  const std::vector<Array> inputs = complete_inputs(
-      std::move(given), compile_watched(session, settings, shapes).inputs(), settings.seed);
-  const Comparison comparison = session.compare(
-      settings.reference == "evaluate" ? CORF_REFERENCE_EVALUATE : CORF_REFERENCE_UNFUSED, inputs);
+  const ReadyModel ready = make_ready(session, settings);
+  const corf_reference reference =
+      settings.reference == "evaluate" ? CORF_REFERENCE_EVALUATE : CORF_REFERENCE_UNFUSED;
+  const Comparison comparison = ready.executable ? session.compare(reference, ready.inputs)
+                                                 : session.compare_values(reference, ready.values);
+  if (!ready.executable && !settings.json) {
+    fmt::print("run in pieces: values that segments compute, each on what a run gives it\n");
+  }
 
   bool passed = true;
   for (const ComparedValue& output : comparison.outputs) passed = passed && output.within_bounds;
@@ -81,7 +83,9 @@ void compare(const CompareSettings& settings) {
           printable(group.name), printable(group.nodes), group.relative_l2, group.max_abs);
     }
   }
-  if (!passed && !settings.reduced_folder.empty()) reduce(settings, session, inputs);
+  if (!passed && !settings.reduced_folder.empty() && ready.executable) {
+    reduce(settings, session, ready.inputs);
+  }
   if (!passed) {
     throw Exception(CORF_INTERNAL, fmt::format("{}: the outputs differ from the reference ({})",
                                                settings.model, settings.reference));

@@ -57,7 +57,7 @@ void share_out(std::vector<StepProfile> steps, std::vector<MeasuredGroup>& group
 
 void explain(const ExplainSettings& settings) {
   Session session(settings.model, settings.to_options());
-  std::vector<Array> given = read_inputs(settings);
+  std::vector<Array> given = read_inputs(session, settings);
   const Shapes shapes = shapes_with(settings, given);
   std::vector<MeasuredGroup> groups;
   for (ExplainedGroup& group : session.explain(shapes)) groups.push_back({std::move(group), {}});

@@ -26,4 +26,7 @@ Array read_npy(const std::string& path);
 /// Version 1 or, for long headers, 2. bf16, which NumPy lacks, is widened to float32.
 std::string to_npy(const Array& array);
 
+/// As NumPy's strings, each as long as the longest. What is not UTF-8 becomes U+FFFD.
+std::string strings_to_npy(const Extents& extents, const std::vector<std::string>& strings);
+
 }  // namespace corf::command

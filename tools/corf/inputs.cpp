@@ -1,6 +1,8 @@
 #include "inputs.h"
 
 #include <algorithm>
+#include <fmt/format.h>
+#include <optional>
 #include <random>
 
 #include "files.h"
@@ -76,10 +78,89 @@ Array random_array(const Declaration& declaration, std::mt19937_64& random) {
 
 }  // namespace
 
-std::vector<Array> read_inputs(const Settings& settings) {
+namespace {
+
+/// CORF_TENSOR for a name that is no input's too, for the library to complain about.
+corf_kind kind_of(const Session& session, const std::string& input) {
+  const std::vector<Declaration> declared = session.inputs();
+  for (size_t i = 0; i < declared.size(); ++i) {
+    if (declared[i].name == input) return session.input_kind(i);
+  }
+  return CORF_TENSOR;
+}
+
+/// An input that is no tensor, out of the file that is given for it.
+std::optional<Value> read_value(const Settings& settings, const std::string& input,
+                                corf_kind kind) {
+  for (const std::string& argument : settings.input_arguments) {
+    const auto [name, file] = split_at_first_equals(argument);
+    if (name == input) return Value::parse_onnx(read_file(file, kMostTensorBytes), kind);
+  }
+  return std::nullopt;
+}
+
+/// "word 0", "word 1", ...; open dimensions are 1 long where `shapes` does not say otherwise.
+Value numbered_words(const Declaration& declaration, const Shapes& shapes) {
+  Extents extents = declaration.extents;
+  for (size_t i = 0; i < extents.size(); ++i) {
+    const auto bound = shapes.find(declaration.symbols[i]);
+    if (extents[i] < 0) extents[i] = bound != shapes.end() ? bound->second.at(0) : 1;
+  }
+  if (const auto given = shapes.find(declaration.name); given != shapes.end()) {
+    extents = given->second;
+  }
+  size_t count = 1;
+  for (const int64_t extent : extents) count *= static_cast<size_t>(extent);
+  std::vector<std::string> words;
+  for (size_t i = 0; i < count; ++i) words.push_back(fmt::format("word {}", i));
+  return Value::of_strings(extents, words);
+}
+
+}  // namespace
+
+std::vector<Value> Inputs::values(const Session& session) const {
+  std::vector<Value> values;
+  for (const Declaration& declaration : session.inputs()) {
+    if (const auto other = of_others.find(declaration.name); other != of_others.end()) {
+      values.push_back(other->second);
+      continue;
+    }
+    const auto array = std::find_if(arrays.begin(), arrays.end(), [&](const Array& candidate) {
+      return candidate.name() == declaration.name;
+    });
+    values.emplace_back(*array);
+  }
+  return values;
+}
+
+Inputs read_all_inputs(const Session& session, const Settings& settings) {
+  Inputs inputs;
+  inputs.arrays = read_inputs(session, settings);
+  const Shapes shapes = shapes_with(settings, inputs.arrays);
+  const std::vector<Declaration> declared = session.inputs();
+  for (size_t i = 0; i < declared.size(); ++i) {
+    const corf_kind kind = session.input_kind(i);
+    if (kind == CORF_TENSOR) continue;
+    inputs.are_all_tensors = false;
+    std::optional<Value> given = read_value(settings, declared[i].name, kind);
+    if (!given && kind == CORF_STRINGS) given = numbered_words(declared[i], shapes);
+    if (!given) {
+      throw Exception(CORF_INVALID_ARGUMENT,
+                      fmt::format("input '{}' is no tensor: give its value with --input {}=FILE.pb",
+                                  printable(declared[i].name), printable(declared[i].name)));
+    }
+    inputs.of_others.emplace(declared[i].name, *given);
+  }
+  inputs.arrays =
+      complete_inputs(std::move(inputs.arrays), session.tensor_inputs(shapes), settings.seed);
+  return inputs;
+}
+
+std::vector<Array> read_inputs(const Session& session, const Settings& settings) {
   std::vector<Array> arrays;
   for (const std::string& argument : settings.input_arguments) {
     const auto [name, file] = split_at_first_equals(argument);
+    if (kind_of(session, name) != CORF_TENSOR) continue;
     arrays.push_back(file.ends_with(".pb") ? Array::parse_onnx(read_file(file, kMostTensorBytes))
                                            : read_npy(file));
     arrays.back().rename(name);

@@ -1,13 +1,28 @@
 #pragma once
 #include <corf/corf.hpp>
+#include <map>
 #include <vector>
 
 #include "settings.h"
 
 namespace corf::command {
 
-/// Arrays read from the --input files, named.
-std::vector<Array> read_inputs(const Settings& settings);
+/// What a model is run on.
+struct Inputs {
+  std::vector<Array> arrays;               // the tensors, named
+  std::map<std::string, Value> of_others;  // strings, sequences and the like, by name
+  bool are_all_tensors = true;
+
+  /// One for each of the model's inputs, in order.
+  std::vector<Value> values(const Session& session) const;
+};
+
+/// Read from the --input files; those that are not given are drawn (complete_inputs). Strings that
+/// are not given are numbered words. Throws Exception for a sequence or optional that is not given.
+Inputs read_all_inputs(const Session& session, const Settings& settings);
+
+/// Arrays read from the --input files, named; inputs that are no tensors are left out.
+std::vector<Array> read_inputs(const Session& session, const Settings& settings);
 
 /// --shape's shapes and those of the arrays that were read.
 Shapes shapes_with(const Settings& settings, const std::vector<Array>& given);

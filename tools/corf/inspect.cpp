@@ -27,7 +27,8 @@ bool has_open_shape(const std::vector<Declaration>& inputs, const Shapes& shapes
 
 /// Whether corf can compile the model, as far as its inputs' shapes tell.
 struct Support {
-  std::optional<bool> supported;  // none: it depends on the open shapes
+  std::optional<bool> supported;  // none: it depends on the open shapes, on values or on data
+  std::string runs;  // "whole", "for_values", "in_pieces"; "": not known, or not at all
   std::string text;
 };
 
@@ -49,16 +50,6 @@ std::optional<Shapes> fill_open(const std::vector<Declaration>& inputs, Shapes s
   return shapes;
 }
 
-/// Why the model cannot be imported with these shapes; none if it can.
-std::optional<Exception> import_error(Session& session, const Shapes& shapes) {
-  try {
-    session.inspect("graph", shapes);
-  } catch (const Exception& exception) {
-    return exception;
-  }
-  return std::nullopt;
-}
-
 /// Names of the inputs whose values are compiled in; none where shapes are open.
 std::vector<std::string> deciding_inputs(Session& session, const Shapes& shapes) {
   try {
@@ -68,62 +59,73 @@ std::vector<std::string> deciding_inputs(Session& session, const Shapes& shapes)
   }
 }
 
-/// Whether the error is one for which a model is run piece by piece, and not refused.
-bool runs_in_pieces(Session& session, const Exception& error) {
-  if (error.code() != CORF_UNSUPPORTED) return false;
-  const std::string why = error.what();
-  for (const char* reason : {"depends on", "the operator is not supported", "piece by piece"}) {
-    if (why.find(reason) != std::string::npos) return session.refused_operators().empty();
+Support to_support(Session& session, const Shapes& shapes, corf_support kind,
+                   const std::string& reasons) {
+  switch (kind) {
+    case CORF_SUPPORT_WHOLE:
+      return {true, "whole", "Every node is supported."};
+    case CORF_SUPPORT_FOR_VALUES: {
+      std::string list;
+      for (const std::string& name : deciding_inputs(session, shapes)) {
+        list += (list.empty() ? "'" : ", '") + printable(name) + "'";
+      }
+      return {std::nullopt, "for_values",
+              fmt::format(
+                  "Shapes or branches depend on the values of inputs {}: the model is compiled for "
+                  "each set of them when it is run; --constant gives them here.\nWithout them:\n{}",
+                  list, reasons)};
+    }
+    case CORF_SUPPORT_IN_PIECES:
+      return {std::nullopt, "in_pieces",
+              "Every operator is known. The model cannot be compiled as a whole: it is run piece "
+              "by piece. What is in the way:\n" +
+                  reasons};
+    default:
+      return {false, "", reasons};
   }
-  return false;
 }
 
-Support in_pieces(const std::string& why) {
-  return {std::nullopt,
-          "Every operator is known. The model cannot be compiled as a whole: it is run piece by "
-          "piece. What is in the way:\n" +
-              why};
-}
-
-/// With open shapes the model is tried with some extents: what is missing whatever they are shows.
-Support find_support(Session& session, const std::vector<Declaration>& inputs,
-                     const Shapes& shapes) {
-  if (session.operators().empty()) return {true, "Every node is supported."};  // a compiled file
-  const auto error = import_error(session, shapes);
-  if (!error) return {true, "Every node is supported."};
-  if (const auto names = deciding_inputs(session, shapes); !names.empty()) {
-    std::string list;
-    for (const std::string& name : names) list += (list.empty() ? "'" : ", '") + name + "'";
-    return {
-        std::nullopt,
-        fmt::format("Shapes or branches depend on the values of inputs {}: the model is compiled "
-                    "for each set of them when it is run; --constant gives them here.\n"
-                    "Without them:\n{}",
-                    list, error->what())};
-  }
-  if (runs_in_pieces(session, *error)) return in_pieces(error->what());
-  if (error->code() == CORF_UNSUPPORTED) return {false, error->what()};
-  if (!has_open_shape(inputs, shapes) || error->code() != CORF_INVALID_ARGUMENT) throw *error;
-  std::string missing;
+/// The open dimensions at some extents in turn: what is refused whatever they are shows.
+Support try_extents(Session& session, const std::vector<Declaration>& inputs,
+                    const Shapes& shapes) {
+  std::optional<Support> refused;
   for (const int64_t extent : {64, 1, 224}) {
     const auto filled = fill_open(inputs, shapes, extent);
     if (!filled) break;
-    const auto why = import_error(session, *filled);
-    if (!why) {
-      return {std::nullopt, fmt::format("Every node is supported with the open dimensions at {}. "
-                                        "Other extents may change that: give yours with --shape.",
-                                        extent)};
-    }
-    if (runs_in_pieces(session, *why)) return in_pieces(why->what());
-    if (why->code() == CORF_UNSUPPORTED && missing.empty()) {
-      missing = fmt::format("{}\n(with the open dimensions at {}; --shape gives others)",
-                            why->what(), extent);
+    try {
+      const auto [kind, reasons] = session.support(*filled);
+      Support support = to_support(session, *filled, kind, reasons);
+      if (kind == CORF_SUPPORT_WHOLE) {
+        return {std::nullopt, "whole",
+                fmt::format("Every node is supported with the open dimensions at {}. Other extents "
+                            "may change that: give yours with --shape.",
+                            extent)};
+      }
+      if (kind != CORF_SUPPORT_NONE) return support;
+      if (refused) continue;
+      support.text +=
+          fmt::format("\n(with the open dimensions at {}; --shape gives others)", extent);
+      refused = std::move(support);
+    } catch (const Exception&) {
+      continue;  // these extents fit no node
     }
   }
-  if (!missing.empty()) return {false, missing};
-  return {std::nullopt,
+  if (refused) return *refused;
+  return {std::nullopt, "",
           "Every operator is known. Whether every node is supported depends on the open shapes: "
           "give them with --shape."};
+}
+
+Support find_support(Session& session, const std::vector<Declaration>& inputs,
+                     const Shapes& shapes) {
+  if (session.operators().empty()) return {true, "whole", "Every node is supported."};  // .corf
+  try {
+    const auto [kind, reasons] = session.support(shapes);
+    return to_support(session, shapes, kind, reasons);
+  } catch (const Exception& exception) {
+    if (!has_open_shape(inputs, shapes) || exception.code() != CORF_INVALID_ARGUMENT) throw;
+  }
+  return try_extents(session, inputs, shapes);
 }
 
 Json to_json(const std::vector<Declaration>& declarations) {
@@ -202,7 +204,8 @@ void inspect(const InspectSettings& settings) {
                    {"operators", session.operators()},
                    {"metadata", session.metadata()},
                    {"deciding_inputs", deciding_inputs(session, shapes)},
-                   {"supported", support.supported ? Json(*support.supported) : Json(nullptr)}};
+                   {"supported", support.supported ? Json(*support.supported) : Json(nullptr)},
+                   {"runs", support.runs.empty() ? Json(nullptr) : Json(support.runs)}};
     if (support.supported == false) result["unsupported"] = support.text;
     print(result);
     return;

@@ -222,24 +222,15 @@ Array read_npy(const std::string& path) {
   return array;
 }
 
-std::string to_npy(const Array& array) {
-  if (array.dtype() == CORF_BF16) {
-    Array wide(array.name(), CORF_F32, array.extents());
-    for (size_t i = 0; i < array.num_elems(); ++i) {
-      wide.data<uint32_t>()[i] = static_cast<uint32_t>(array.data<uint16_t>()[i]) << 16;
-    }
-    return to_npy(wide);
-  }
-  std::string_view type;
-  for (const TypeName& candidate : kTypeNames) {
-    if (candidate.dtype == array.dtype()) type = candidate.name;
-  }
+namespace {
+
+/// What stands in front of the data.
+std::string npy_header(const std::string& descr, const Extents& extents) {
   std::string shape;
-  for (const int64_t extent : array.extents()) shape += fmt::format("{}, ", extent);
-  if (array.extents().size() > 1) shape.resize(shape.size() - 2);
+  for (const int64_t extent : extents) shape += fmt::format("{}, ", extent);
+  if (extents.size() > 1) shape.resize(shape.size() - 2);
   std::string header =
-      fmt::format("{{'descr': '{}{}', 'fortran_order': False, 'shape': ({}), }}",
-                  corf_dtype_size_bytes(array.dtype()) == 1 ? '|' : '<', type, shape);
+      fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", descr, shape);
   // The data start at a multiple of 64 bytes; the header ends with a newline.
   size_t length_bytes = header.size() > 60000 ? 4 : 2;
   const size_t unpadded = 8 + length_bytes + header.size() + 1;
@@ -253,6 +244,60 @@ std::string to_npy(const Array& array) {
     file += static_cast<char>((header.size() >> (8 * i)) & 0xff);
   }
   file += header;
+  return file;
+}
+
+/// The code points of a text in UTF-8.
+std::u32string code_points(const std::string& text) {
+  std::u32string points;
+  for (size_t i = 0; i < text.size();) {
+    const auto first = static_cast<unsigned char>(text[i]);
+    const int length = first < 0x80 ? 1 : first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+    char32_t point = length == 1 ? first : first & (0x7f >> length);
+    bool is_sound = first < 0x80 || (first >= 0xc2 && first < 0xf5);
+    for (int k = 1; k < length && is_sound; ++k) {
+      const unsigned char next = i + k < text.size() ? text[i + k] : 0;
+      is_sound = (next & 0xc0) == 0x80;
+      point = point << 6 | (next & 0x3f);
+    }
+    points.push_back(is_sound ? point : char32_t{0xfffd});
+    i += is_sound ? length : 1;
+  }
+  return points;
+}
+
+}  // namespace
+
+std::string strings_to_npy(const Extents& extents, const std::vector<std::string>& strings) {
+  std::vector<std::u32string> texts;
+  size_t longest = 1;
+  for (const std::string& text : strings) {
+    texts.push_back(code_points(text));
+    longest = std::max(longest, texts.back().size());
+  }
+  std::string file = npy_header(fmt::format("<U{}", longest), extents);
+  for (std::u32string& text : texts) {
+    text.resize(longest);
+    file.append(reinterpret_cast<const char*>(text.data()), longest * sizeof(char32_t));
+  }
+  return file;
+}
+
+std::string to_npy(const Array& array) {
+  if (array.dtype() == CORF_BF16) {
+    Array wide(array.name(), CORF_F32, array.extents());
+    for (size_t i = 0; i < array.num_elems(); ++i) {
+      wide.data<uint32_t>()[i] = static_cast<uint32_t>(array.data<uint16_t>()[i]) << 16;
+    }
+    return to_npy(wide);
+  }
+  std::string_view type;
+  for (const TypeName& candidate : kTypeNames) {
+    if (candidate.dtype == array.dtype()) type = candidate.name;
+  }
+  std::string file =
+      npy_header(fmt::format("{}{}", corf_dtype_size_bytes(array.dtype()) == 1 ? '|' : '<', type),
+                 array.extents());
   file.append(static_cast<const char*>(array.bytes()), array.size_bytes());
   return file;
 }

@@ -109,7 +109,7 @@ void tune(const TuneSettings& settings) {
   Options options = settings.to_options();
   options.set(cancellation).set("tune_anew", settings.anew ? "1" : "0");
   Session session(settings.model, options);
-  std::vector<Array> given = read_inputs(settings);
+  std::vector<Array> given = read_inputs(session, settings);
   const Shapes shapes = shapes_with(settings, given);
 
   const auto start = Clock::now();

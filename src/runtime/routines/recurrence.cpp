@@ -118,7 +118,7 @@ struct Layout {
 class RecurrenceRun {
  public:
   /// Elements of a sequence's state.
-  static int64_t state_elems(const Recurrence& op) { return (3 + 2 * op.gates) * op.gate_elems(); }
+  static int64_t state_elems(const Recurrence& op) { return (6 + 2 * op.gates) * op.gate_elems(); }
 
   RecurrenceRun(const Recurrence& op, PreparedRoutine::Inputs inputs,
                 PreparedRoutine::Outputs outputs, const RoutineWorker& worker, float* states)
@@ -192,6 +192,7 @@ class RecurrenceRun {
       *elems = state;
       state += op_.gate_elems();
     }
+    s.padded_peephole = state;
     s.reset_h = s.pre + op_.gate_elems();
     return s;
   }
@@ -202,6 +203,27 @@ class RecurrenceRun {
     } else {
       const float* from = static_cast<const float*>(inputs_[position]) + layout_.state(s);
       std::copy_n(from + part.first, part.count, state + part.first);
+    }
+  }
+
+  /// What fills the last panel of each gate and state, which whole panels are computed with.
+  void clear_padding(const Sequence& s, const Part& part) const {
+    const int64_t begin = part.first + part.count, count = part.padded() - part.count;
+    for (float* elems : {s.h, s.next_h, s.c}) std::fill_n(elems + begin, count, 0.0f);
+    for (int64_t gate = 0; gate < op_.gates; ++gate) {
+      std::fill_n(s.pre + gate * op_.gate_elems() + begin, count, 0.0f);
+      std::fill_n(s.recurrent + gate * op_.gate_elems() + begin, count, 0.0f);
+    }
+    for (int64_t row = 0; row < 3; ++row) {
+      std::fill_n(s.padded_peephole + row * op_.gate_elems() + begin, count, 0.0f);
+    }
+  }
+
+  /// Rows of `hidden` elements, each put where a gate's elements are.
+  void pad_rows(const float* from, int64_t rows, float* to, const Part& part) const {
+    for (int64_t row = 0; row < rows; ++row) {
+      std::copy_n(from + row * op_.hidden + part.first, part.count,
+                  to + row * op_.gate_elems() + part.first);
     }
   }
 
@@ -242,8 +264,11 @@ class RecurrenceRun {
     std::sort(sequences.begin(), sequences.end(),
               [](const Sequence& a, const Sequence& b) { return a.length > b.length; });
     for (const Sequence& s : sequences) {
+      clear_padding(s, part);
       begin_state(op_.initial_h, s.h, s, part);
       begin_state(op_.initial_c, s.c, s, part);
+      if (op_.cell == Cell::kLstm) pad_rows(s.r_bias, op_.gates, s.recurrent, part);
+      if (s.peephole != nullptr) pad_rows(s.peephole, 3, s.padded_peephole, part);
     }
     others.barrier();
     const bool reverse = sequences[0].direction == 1 || op_.first_is_reverse;
@@ -322,6 +347,7 @@ Status read_attributes(const RoutineCall& call, Recurrence& op) {
   CORF_ASSIGN(const std::vector<double> betas,
               attribute_or<std::vector<double>>(call, "activation_beta", {}));
   CORF_ASSIGN(op.activations, parse_activations(given, count, alphas, betas));
+  op.has_default_functions = same_but_for_case(given, names) && !call.attributes.contains("clip");
   return {};
 }
 

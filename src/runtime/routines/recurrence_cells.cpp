@@ -12,6 +12,15 @@ void add_recurrent(const Recurrence& op, Sequences sequences, const Part& part,
   const int64_t first = part.first / kPanel, panels = ceil_div(part.count, kPanel);
   std::array<float*, kMostTogether> to;
   std::array<const float*, kMostTogether> from;
+  if (part.count == op.hidden) {  // gates follow each other, in the weights and in what is added to
+    for (size_t n = 0; n < sequences.size(); ++n) {
+      to[n] = sequences[n].*acc + gate * op.gate_elems();
+      from[n] = sequences[n].*x;
+    }
+    add_products(static_cast<int64_t>(sequences.size()), to.data(), from.data(), op.hidden,
+                 sequences[0].r + gate * op.panels() * op.hidden * kPanel, gates * op.panels());
+    return;
+  }
   for (int64_t g = gate; g < gate + gates; ++g) {
     for (size_t n = 0; n < sequences.size(); ++n) {
       to[n] = sequences[n].*acc + g * op.gate_elems() + part.first;
@@ -30,7 +39,10 @@ void finish_rnn(const Recurrence& op, const Sequence& s, const Part& part) {
 }
 
 void reset_gru(const Recurrence& op, const Sequence& s, const Part& part) {
-  for (int64_t gate = 0; gate < 2; ++gate) {
+  if (op.has_default_functions) {
+    apply_gru_gates(s.pre + part.first, s.recurrent + part.first, op.gate_elems(), part.padded());
+  }
+  for (int64_t gate = 0; gate < 2 && !op.has_default_functions; ++gate) {
     const int64_t offset = gate * op.gate_elems() + part.first;
     float* z = s.pre + offset;
     for (int64_t j = 0; j < part.count; ++j) z[j] += s.recurrent[offset + j];
@@ -48,6 +60,11 @@ void reset_gru(const Recurrence& op, const Sequence& s, const Part& part) {
 
 void finish_gru(const Recurrence& op, const Sequence& s, const Part& part) {
   const int64_t last = 2 * op.gate_elems() + part.first;
+  if (op.has_default_functions) {
+    apply_gru(s.pre + part.first, s.pre + last, s.recurrent + last, s.h + part.first,
+              s.next_h + part.first, part.padded());
+    return;
+  }
   float* candidate = s.pre + last;
   for (int64_t j = 0; j < part.count; ++j) candidate[j] += s.recurrent[last + j];
   op.clip_all(candidate, part.count);
@@ -58,6 +75,12 @@ void finish_gru(const Recurrence& op, const Sequence& s, const Part& part) {
 }
 
 void finish_lstm(const Recurrence& op, const Sequence& s, const Part& part) {
+  if (op.is_plain()) {
+    const float* peepholes = s.peephole != nullptr ? s.padded_peephole + part.first : nullptr;
+    apply_lstm(s.pre + part.first, s.recurrent + part.first, peepholes, op.gate_elems(),
+               s.c + part.first, s.next_h + part.first, part.padded());
+    return;
+  }
   const int64_t count = part.count, gate_elems = op.gate_elems();
   float *i = s.pre + part.first, *o = i + gate_elems, *f = o + gate_elems, *g = f + gate_elems;
   for (int64_t gate = 0; gate < op.gates; ++gate) {

@@ -26,6 +26,8 @@ struct Recurrence {
   int64_t gates = 1, directions = 1, steps = 0, batch = 0, hidden = 0;
   bool first_is_reverse = false, batch_first = false, linear_before_reset = false,
        input_forget = false;
+  /// Its functions are those that ONNX has as defaults, of sums that are not clipped.
+  bool has_default_functions = false;
   float clip = std::numeric_limits<float>::infinity();
   std::vector<Activation> activations;  // of each direction, one after the other
   DType length_dtype = DType::kI32;
@@ -39,6 +41,8 @@ struct Recurrence {
   int64_t activations_per_direction() const {
     return static_cast<int64_t>(activations.size()) / directions;
   }
+  /// Whether a step is one of those of wide_math.
+  bool is_plain() const { return has_default_functions && !input_forget; }
   void clip_all(float* x, int64_t count) const {
     if (clip == std::numeric_limits<float>::infinity()) return;
     for (int64_t j = 0; j < count; ++j) x[j] = std::clamp(x[j], -clip, clip);
@@ -50,9 +54,10 @@ struct Sequence {
   int64_t number = 0, direction = 0, length = 0;  // number: in its batch
   const float* r = nullptr;                       // [gates, panels, hidden, kPanel]
   const float* r_bias = nullptr;                  // [rows]
-  const float* peephole = nullptr;                // i o f
+  const float* peephole = nullptr;                // i o f; null if there are none
+  float* padded_peephole = nullptr;               // [3, gate_elems]
   const Activation* activations = nullptr;
-  float *pre = nullptr, *recurrent = nullptr;  // [gates, gate_elems]
+  float *pre = nullptr, *recurrent = nullptr;  // [gates, gate_elems]; of an LSTM its r_bias
   float* reset_h = nullptr;                    // of a GRU, within pre
   float *h = nullptr, *next_h = nullptr, *c = nullptr;
 };
@@ -65,6 +70,8 @@ constexpr int64_t kMostTogether = 8;
 /// The elements of each gate that one worker computes; `first` begins a panel.
 struct Part {
   int64_t first = 0, count = 0;
+  /// With what fills the last panel.
+  int64_t padded() const { return ceil_div(count, kPanel) * kPanel; }
 };
 
 /// At most kMostTogether sequences.

@@ -134,6 +134,11 @@ template <int kLanes>
 CORF_INLINE void add_products_loop(int64_t rows, float* const* acc, const float* const* x,
                                    int64_t depth, const float* weights, int64_t panels) {
   int64_t first = 0;
+  if (rows == 1 && kLanes == 16) {
+    for (; first + 8 <= panels; first += 8) {
+      add_panels<kLanes, 8>(rows, acc, x, depth, weights, first);
+    }
+  }
   if (rows == 1 || kLanes == 16) {
     for (; first + 4 <= panels; first += 4) {
       add_panels<kLanes, 4>(rows, acc, x, depth, weights, first);
@@ -158,10 +163,71 @@ CORF_INLINE void tanh_loop(float* x, int64_t count) {
                 [](Floats<kLanes>& v) CORF_INLINED { v = hyperbolic_tangent<kLanes>(v); });
 }
 
+template <int kLanes>
+CORF_INLINE Floats<kLanes> load(const float* from) {
+  Floats<kLanes> some;
+  std::memcpy(&some, from, sizeof(some));
+  return some;
+}
+template <int kLanes>
+CORF_INLINE void store(float* to, Floats<kLanes> some) {
+  std::memcpy(to, &some, sizeof(some));
+}
+template <int kLanes>
+CORF_INLINE Floats<kLanes> sigmoid_of(Floats<kLanes> x) {
+  return 1.0f / (1.0f + exponential<kLanes>(-x));
+}
+
+template <int kLanes, bool kHasPeepholes>
+CORF_INLINE void lstm_loop(const float* sums, const float* bias, const float* peepholes,
+                           int64_t gate_elems, float* c, float* h, int64_t count) {
+  for (int64_t j = 0; j < count; j += kLanes) {
+    const auto gate = [&](int64_t number, Floats<kLanes> seen) CORF_INLINED {
+      const int64_t at = number * gate_elems + j;
+      Floats<kLanes> sum = load<kLanes>(sums + at) + load<kLanes>(bias + at);
+      if (kHasPeepholes && number < 3) sum += load<kLanes>(peepholes + at) * seen;
+      return sum;
+    };
+    const Floats<kLanes> old_c = load<kLanes>(c + j);
+    const Floats<kLanes> kept = sigmoid_of<kLanes>(gate(2, old_c)) * old_c;
+    const Floats<kLanes> added =
+        sigmoid_of<kLanes>(gate(0, old_c)) * hyperbolic_tangent<kLanes>(gate(3, old_c));
+    const Floats<kLanes> new_c = kept + added;
+    store<kLanes>(c + j, new_c);
+    store<kLanes>(h + j, hyperbolic_tangent<kLanes>(new_c) * sigmoid_of<kLanes>(gate(1, new_c)));
+  }
+}
+
+template <int kLanes>
+CORF_INLINE void gru_gates_loop(float* sums, const float* recurrent, int64_t gate_elems,
+                                int64_t count) {
+  for (int64_t j = 0; j < count; j += kLanes) {
+    for (int64_t at : {j, gate_elems + j}) {
+      store<kLanes>(sums + at,
+                    sigmoid_of<kLanes>(load<kLanes>(sums + at) + load<kLanes>(recurrent + at)));
+    }
+  }
+}
+
+template <int kLanes>
+CORF_INLINE void gru_loop(const float* z, const float* candidate, const float* recurrent,
+                          const float* h, float* next_h, int64_t count) {
+  for (int64_t j = 0; j < count; j += kLanes) {
+    const Floats<kLanes> next =
+        hyperbolic_tangent<kLanes>(load<kLanes>(candidate + j) + load<kLanes>(recurrent + j));
+    const Floats<kLanes> kept = load<kLanes>(z + j);
+    const Floats<kLanes> fresh = (1.0f - kept) * next, old = kept * load<kLanes>(h + j);
+    store<kLanes>(next_h + j, fresh + old);
+  }
+}
+
 /// The loops for one instruction set.
 struct Loops {
   decltype(&corf::runtime::add_products) add_products;
   decltype(&apply_sigmoid) sigmoid, tanh;
+  decltype(&apply_lstm) lstm;
+  decltype(&apply_gru_gates) gru_gates;
+  decltype(&apply_gru) gru;
 };
 
 #define CORF_LOOPS(name, lanes, target)                                                     \
@@ -172,7 +238,23 @@ struct Loops {
     }                                                                                       \
     target static void sigmoid(float* x, int64_t count) { sigmoid_loop<lanes>(x, count); }  \
     target static void tanh(float* x, int64_t count) { tanh_loop<lanes>(x, count); }        \
-    static constexpr Loops kLoops = {add_products, sigmoid, tanh};                          \
+    target static void lstm(const float* sums, const float* bias, const float* peepholes,   \
+                            int64_t gate_elems, float* c, float* h, int64_t count) {        \
+      if (peepholes != nullptr) {                                                           \
+        lstm_loop<lanes, true>(sums, bias, peepholes, gate_elems, c, h, count);             \
+      } else {                                                                              \
+        lstm_loop<lanes, false>(sums, bias, peepholes, gate_elems, c, h, count);            \
+      }                                                                                     \
+    }                                                                                       \
+    target static void gru_gates(float* sums, const float* recurrent, int64_t gate_elems,   \
+                                 int64_t count) {                                           \
+      gru_gates_loop<lanes>(sums, recurrent, gate_elems, count);                            \
+    }                                                                                       \
+    target static void gru(const float* z, const float* candidate, const float* recurrent,  \
+                           const float* h, float* next_h, int64_t count) {                  \
+      gru_loop<lanes>(z, candidate, recurrent, h, next_h, count);                           \
+    }                                                                                       \
+    static constexpr Loops kLoops = {add_products, sigmoid, tanh, lstm, gru_gates, gru};    \
   };
 CORF_LOOPS(Sse2Loops, 4, )
 CORF_LOOPS(Avx2Loops, 8, [[gnu::target("avx2")]])
@@ -204,5 +286,19 @@ void add_products(int64_t rows, float* const* acc, const float* const* x, int64_
 void apply_sigmoid(float* x, int64_t count) { loops().sigmoid(x, count); }
 
 void apply_tanh(float* x, int64_t count) { loops().tanh(x, count); }
+
+void apply_lstm(const float* sums, const float* bias, const float* peepholes, int64_t gate_elems,
+                float* c, float* h, int64_t count) {
+  loops().lstm(sums, bias, peepholes, gate_elems, c, h, count);
+}
+
+void apply_gru_gates(float* sums, const float* recurrent, int64_t gate_elems, int64_t count) {
+  loops().gru_gates(sums, recurrent, gate_elems, count);
+}
+
+void apply_gru(const float* z, const float* candidate, const float* recurrent, const float* h,
+               float* next_h, int64_t count) {
+  loops().gru(z, candidate, recurrent, h, next_h, count);
+}
 
 }  // namespace corf::runtime
