@@ -84,6 +84,10 @@ FALLIBLE = {
     "corf_session_refused_operators": (c_void_p, _TEXT_OUT),
     "corf_session_run_values": (c_void_p, POINTER(c_void_p), c_size_t, POINTER(c_void_p), c_size_t),
     "corf_value_of_tensor": (POINTER(corf_tensor), _OBJECT_OUT),
+    "corf_value_create": (_OBJECT_OUT,),
+    "corf_value_of_strings": (c_size_t, POINTER(c_int64), POINTER(c_char_p), POINTER(c_size_t),
+                              c_size_t, _OBJECT_OUT),
+    "corf_value_of_sequence": (POINTER(c_void_p), c_size_t, _OBJECT_OUT),
     "corf_value_tensor": (c_void_p, POINTER(corf_tensor)),
     "corf_value_item": (c_void_p, c_size_t, _OBJECT_OUT),
     "corf_value_string": (c_void_p, c_size_t, POINTER(c_char_p), POINTER(c_size_t)),
@@ -120,6 +124,8 @@ ANSWERING = {
     "corf_explanation_free": (None, (c_void_p,)),
     "corf_explanation_num_groups": (c_size_t, (c_void_p,)),
     "corf_value_free": (None, (c_void_p,)),
+    "corf_session_input_kind": (c_int, (c_void_p, c_size_t)),
+    "corf_session_output_kind": (c_int, (c_void_p, c_size_t)),
     "corf_value_kind": (c_int, (c_void_p,)),
     "corf_value_num_items": (c_size_t, (c_void_p,)),
     "corf_executable_num_inputs": (c_size_t, (c_void_p,)),
@@ -165,6 +171,11 @@ def encode(text: str | os.PathLike[str]) -> bytes:
     return encoded
 
 
+def encode_text(text: Any) -> bytes:
+    """An element of a tensor of strings."""
+    return text if isinstance(text, bytes) else str(text).encode("utf-8", "surrogateescape")
+
+
 def decode(text: bytes) -> str:
     return text.decode("utf-8", "surrogateescape")
 
@@ -187,6 +198,9 @@ NUMPY_TYPES = (*(np.dtype(name) for name in TYPE_NAMES[:10]), _bfloat16(), np.dt
                np.dtype(np.float64))
 
 
+TENSOR, STRINGS, SEQUENCE, OPTIONAL = 1, 2, 3, 4  # corf_kind
+
+
 class TensorInfo(NamedTuple):
     """What a model or executable declares of an input or output."""
 
@@ -195,6 +209,7 @@ class TensorInfo(NamedTuple):
     type_name: str  # "float"
     shape: tuple[int | str | None, ...]  # a symbol's name, None: one without name
     has_shape: bool  # False: not even the rank is declared
+    kind: int = TENSOR  # corf_kind
 
     def empty(self) -> np.ndarray:
         """A new array for it; all of its extents must be numbers."""
@@ -217,7 +232,10 @@ def _infos(owner: str, address: Any, kind: str) -> list[TensorInfo]:
     raw, result = corf_tensor_info(), []
     for i in range(getattr(LIBRARY, f"corf_{owner}_num_{kind}s")(address)):
         call(f"corf_{owner}_{kind}", address, i, byref(raw))
-        result.append(_info(raw))
+        info = _info(raw)
+        if owner == "session":
+            info = info._replace(kind=getattr(LIBRARY, f"corf_session_{kind}_kind")(address, i))
+        result.append(info if info.kind != STRINGS else info._replace(type_name="string"))
     return result
 
 
@@ -242,13 +260,37 @@ def to_tensors(infos: Sequence[TensorInfo], arrays: Sequence[np.ndarray]) -> tup
     return list_, len(arrays)
 
 
-_TENSOR, _STRINGS, _SEQUENCE = 1, 2, 3  # corf_kind
+def _to_value(given: Any) -> c_void_p:
+    """A corf_value, which the caller frees, of what _to_python gives."""
+    value = c_void_p()
+    if given is None:
+        call("corf_value_create", byref(value))
+    elif isinstance(given, list):
+        items = [_to_value(item) for item in given]
+        try:
+            list_ = (c_void_p * len(items))(*(item.value for item in items))
+            call("corf_value_of_sequence", list_, len(items), byref(value))
+        finally:
+            for item in items:
+                LIBRARY.corf_value_free(item)
+    elif given.dtype == object:
+        texts = [encode_text(text) for text in given.ravel()]
+        extents = (c_int64 * given.ndim)(*given.shape)
+        call("corf_value_of_strings", given.ndim, extents, (c_char_p * len(texts))(*texts),
+             (c_size_t * len(texts))(*map(len, texts)), len(texts), byref(value))
+    else:
+        tensor = corf_tensor()
+        tensor.dtype, tensor.rank = NUMPY_TYPES.index(given.dtype), given.ndim
+        tensor.extents = (c_int64 * given.ndim)(*given.shape)
+        tensor.data = given.ctypes.data
+        call("corf_value_of_tensor", byref(tensor), byref(value))
+    return value
 
 
 def _to_python(value: int | None) -> Any:
     """An array, a list of what a sequence holds, or None; strings as an array of objects."""
     kind, raw = LIBRARY.corf_value_kind(value), corf_tensor()
-    if kind == _SEQUENCE:
+    if kind == SEQUENCE:
         items = []
         for i in range(LIBRARY.corf_value_num_items(value)):
             item = c_void_p()
@@ -256,19 +298,21 @@ def _to_python(value: int | None) -> Any:
             items.append(_to_python(item.value))
             LIBRARY.corf_value_free(item)
         return items
-    if kind not in (_TENSOR, _STRINGS):
+    if kind not in (TENSOR, STRINGS):
         return None
     call("corf_value_tensor", value, byref(raw))
     shape = [raw.extents[i] for i in range(raw.rank)]
-    if kind == _TENSOR:
+    if kind == TENSOR:
         array = np.empty(shape, NUMPY_TYPES[raw.dtype])
         ctypes.memmove(array.ctypes.data, raw.data, array.nbytes)
         return array
     text, size, texts = c_char_p(), c_size_t(), []
     for i in range(LIBRARY.corf_value_num_items(value)):
         call("corf_value_string", value, i, byref(text), byref(size))
-        texts.append(decode(text.value or b""))
-    return np.array(texts, object).reshape(shape)
+        texts.append(decode(ctypes.string_at(text, size.value)))
+    array = np.empty(len(texts), object)
+    array[:] = texts
+    return array.reshape(shape)
 
 
 class Session:
@@ -327,16 +371,14 @@ class Session:
         call("corf_session_compile", self._address, *to_shapes(shapes), byref(address))
         return Executable(address.value or 0, constants)
 
-    def run_values(self, infos: Sequence[TensorInfo], arrays: Sequence[np.ndarray]) -> list[Any]:
-        """The outputs of a run piece by piece, as _to_python gives them."""
+    def run_values(self, given: Sequence[Any]) -> list[Any]:
+        """The outputs of a run piece by piece. Values: arrays, of objects for strings; lists for
+        sequences; None for nothing."""
         outputs = (c_void_p * LIBRARY.corf_session_num_outputs(self._address))()
-        inputs = (c_void_p * len(arrays))()
+        inputs = (c_void_p * len(given))()
         try:
-            tensors, _ = to_tensors(infos, arrays)
-            for i in range(len(arrays)):
-                value = c_void_p()
-                call("corf_value_of_tensor", byref(tensors[i]), byref(value))
-                inputs[i] = value.value
+            for i, value in enumerate(given):
+                inputs[i] = _to_value(value).value
             call("corf_session_run_values", self._address, inputs, len(inputs), outputs,
                  len(outputs))
             return [_to_python(output) for output in outputs]

@@ -10,7 +10,8 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from corf._errors import InvalidArgument, InvalidModel, Unsupported
-from corf._library import TYPE_NAMES, Executable, Session, Shapes, TensorInfo
+from corf._library import (OPTIONAL, STRINGS, TENSOR, TYPE_NAMES, Executable, Session, Shapes,
+                           TensorInfo)
 
 # Numbers and lists of at most so many integers or truth values may decide shapes or branches, and
 # are compiled in where the model cannot be compiled otherwise.
@@ -60,8 +61,10 @@ def to_array(value: Any, info: TensorInfo) -> np.ndarray:
     """As a C-contiguous array of the input's type: the caller's own memory where it is so already.
     Takes arrays, whatever has DLPack, the buffer protocol or an array interface, and lists.
 
-    Errors: InvalidArgument for another element type.
+    Strings become an array of objects. Errors: InvalidArgument for another element type.
     """
+    if info.kind == STRINGS:
+        return np.asarray(value).astype(object)
     if isinstance(value, (list, tuple, int, float)):
         array = np.asarray(value, info.dtype)
     elif isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__"):
@@ -74,6 +77,18 @@ def to_array(value: Any, info: TensorInfo) -> np.ndarray:
         raise InvalidArgument(f"input '{info.name}' has elements of type {array.dtype}, but the "
                               f"model takes {info.dtype}")
     return np.require(array, None, ["C", "A"])
+
+
+def to_value(value: Any, info: TensorInfo) -> Any:
+    """As Session.run_values takes it: of a sequence or optional its tensors as they are."""
+    if info.kind in (TENSOR, STRINGS):
+        return to_array(value, info)
+    if isinstance(value, (list, tuple)):
+        return [to_value(item, info) for item in value]
+    if value is None:
+        return None
+    array = np.asarray(value)
+    return array.astype(object) if array.dtype.kind == "U" else np.require(array, None, ["C", "A"])
 
 
 class LoadedModel:
@@ -92,18 +107,23 @@ class LoadedModel:
         self._needs_constants = False
         self._lock = threading.Lock()
 
-    def arrays(self, feed: Mapping[str, Any]) -> list[np.ndarray]:
-        """The inputs in the model's order.
+    def are_all_tensors(self) -> bool:
+        return all(info.kind == TENSOR for info in [*self.inputs, *self.outputs])
+
+    def arrays(self, feed: Mapping[str, Any]) -> list[Any]:
+        """The inputs in the model's order; what is no tensor as to_value gives it.
 
         Errors: InvalidArgument naming inputs that are missing or that the model does not have.
         """
-        missing = [name for name in self.names if feed.get(name) is None]
+        missing = [info.name for info in self.inputs
+                   if feed.get(info.name) is None
+                   and (info.kind != OPTIONAL or info.name not in feed)]
         if missing:
             raise InvalidArgument(f"inputs {missing} are missing; there are {list(feed)}")
         unknown = [name for name in feed if name not in self.names]
         if unknown:
             raise InvalidArgument(f"the model has no inputs {unknown}; it has {self.names}")
-        return [to_array(feed[info.name], info) for info in self.inputs]
+        return [to_value(feed[info.name], info) for info in self.inputs]
 
     def executable(self, arrays: Sequence[np.ndarray]) -> Executable:
         """The one for inputs like these; compiles it where there is none."""
@@ -120,9 +140,10 @@ class LoadedModel:
             self._executables.move_to_end(key)
             return executable
 
-    def run_in_pieces(self, arrays: Sequence[np.ndarray]) -> list[Any]:
-        """The outputs of a model that cannot be compiled as a whole: its shapes depend on data."""
-        return self.session.run_values(self.inputs, arrays)
+    def run_in_pieces(self, values: Sequence[Any]) -> list[Any]:
+        """The outputs of a model that cannot be compiled as a whole: its shapes depend on data, or
+        its values are not all tensors."""
+        return self.session.run_values(values)
 
     def _compile(self, arrays: Sequence[np.ndarray], shapes: tuple,
                  constants: tuple) -> tuple[Executable, tuple]:

@@ -82,9 +82,9 @@ class InferenceSession:
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
         # The executable of the last run: most programs go on with the same shapes.
         self._latest: Executable | None = None
-        self._in_pieces = False
-        if all(isinstance(extent, int) for info in self._inputs for extent in info.shape) \
-                and all(info.has_shape for info in model.inputs):
+        self._in_pieces = not model.are_all_tensors()
+        is_fixed = all(isinstance(extent, int) for info in self._inputs for extent in info.shape)
+        if is_fixed and not self._in_pieces and all(info.has_shape for info in model.inputs):
             self._latest = self._first_executable()
 
     def _first_executable(self) -> Executable | None:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 BENCH_KEYS = {"median_ms", "min_ms", "mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "runs",
               "runs_per_second", "version", "isa", "compile_ms", "threads", "concurrency", "streams",
               "warmup_s", "plan", "plan_hash", "work_flops", "executed_flops", "memory", "gflops",
-              "limit_ms", "limit_fraction"}
+              "limit_ms", "limit_fraction", "in_pieces"}
 
 
 class RunTest(CommandTest):
@@ -88,6 +88,91 @@ class RunTest(CommandTest):
         self.check_succeeds("run", model, "--output-dir", out)
         self.assertEqual(sorted(path.name for path in out.iterdir()),
                          ["_._c.npy", "a_b-2.npy", "a_b.npy", "d.npy"])
+
+
+class PiecesTest(CommandTest):
+    """Models that cannot be compiled as a whole."""
+
+    def setUp(self):
+        super().setUp()
+        self.selecting = self.write("selecting.onnx", make_model(
+            [helper.make_node("Mul", ["x", "x"], ["squares"], name="square"),
+             helper.make_node("NonZero", ["x"], ["where"], name="where"),
+             helper.make_node("ReduceSum", ["squares"], ["sum"], name="add", keepdims=0)],
+            [value("x", ["n"])],
+            [value("where", [1, "m"], TensorProto.INT64), value("sum", [])]))
+        self.words = self.write("words.onnx", make_model(
+            [helper.make_node("StringConcat", ["a", "b"], ["both"]),
+             helper.make_node("StringSplit", ["both"], ["parts", "count"], delimiter="-")],
+            [value("a", [2], TensorProto.STRING), value("b", [2], TensorProto.STRING)],
+            [value("both", [2], TensorProto.STRING), value("parts", [2, 2], TensorProto.STRING),
+             value("count", [2], TensorProto.INT64)], opset=20))
+
+    def test_run_writes_what_there_is(self):
+        x = self.write("x.npy", np.array([0, 3, 0, -4], np.float32))
+        out = self.folder / "out"
+        self.assertIn("run in pieces", self.check_succeeds(
+            "run", self.selecting, "--input", f"x={x}", "--output-dir", out))
+        np.testing.assert_array_equal(np.load(out / "where.npy"), [[1, 3]])
+        np.testing.assert_array_equal(np.load(out / "sum.npy"), np.float32(25))
+        result = json.loads(self.check_succeeds("run", self.selecting, "--shape", "x=4", "--json"))
+        self.assertIs(result["in_pieces"], True)
+
+    def test_run_takes_and_writes_strings(self):
+        arguments = []
+        for name, texts in (("a", ["grün-", "x"]), ("b", ["blau", "-y"])):
+            tensor = helper.make_tensor(name, TensorProto.STRING, [2],
+                                        [text.encode() for text in texts])
+            path = self.write(f"{name}.pb", tensor.SerializeToString())
+            arguments += ["--input", f"{name}={path}"]
+        out = self.folder / "out"
+        self.assertIn("'gr", self.check_succeeds("run", self.words, *arguments, "--output-dir", out))
+        np.testing.assert_array_equal(np.load(out / "both.npy"), ["grün-blau", "x-y"])
+        np.testing.assert_array_equal(np.load(out / "parts.npy"), [["grün", "blau"], ["x", "y"]])
+        np.testing.assert_array_equal(np.load(out / "count.npy"), [2, 2])
+        self.check_fails("run", self.words, *arguments[:2],
+                         says=["'b'", "a tensor of strings", "--input b=FILE.pb"])
+
+    def test_run_writes_the_items_of_a_sequence(self):
+        model = self.write("sequence.onnx", make_model(
+            [helper.make_node("SplitToSequence", ["x"], ["rows"], axis=0)], [value("x", [2, 3])],
+            [helper.make_tensor_sequence_value_info("rows", TensorProto.FLOAT, None)]))
+        x = self.write("x.npy", np.arange(6, dtype=np.float32).reshape(2, 3))
+        out = self.folder / "out"
+        self.check_succeeds("run", model, "--input", f"x={x}", "--output-dir", out)
+        self.assertEqual(sorted(path.name for path in out.iterdir()), ["rows[0].npy", "rows[1].npy"])
+        np.testing.assert_array_equal(np.load(out / "rows[1].npy"), [[3, 4, 5]])
+
+    def test_bench(self):
+        result = json.loads(self.check_succeeds("bench", self.selecting, "--shape", "x=4", "--json",
+                                                "--min-time", 0.02, "--concurrency", 2))
+        self.assertIs(result["in_pieces"], True)
+        self.assertGreater(result["runs"], 0)
+        self.check_fails("bench", self.selecting, "--shape", "x=4", "--profile",
+                         says=["in pieces", "--profile"])
+
+    def test_compare(self):
+        for reference in ("evaluate", "unfused"):
+            result = json.loads(self.check_succeeds("compare", self.selecting, "--shape", "x=4",
+                                                    "--reference", reference, "--json"))
+            self.assertIs(result["passed"], True)
+            self.assertIn("sum", [output["name"] for output in result["outputs"]])
+
+    def test_values_that_decide_shapes_are_inputs(self):
+        model = self.write("reshape.onnx", make_model(
+            [helper.make_node("Reshape", ["x", "shape"], ["y"])],
+            [value("x", [6]), value("shape", [2], TensorProto.INT64)], [value("y", [None, None])]))
+        shape = self.write("shape.npy", np.array([3, 2]))
+        result = json.loads(self.check_succeeds("run", model, "--input", f"shape={shape}", "--json"))
+        self.assertEqual(result["outputs"][0]["shape"], [3, 2])
+        self.assertIs(result["in_pieces"], False)
+        self.check_succeeds("compare", model, "--input", f"shape={shape}")
+
+    def test_inspect_says_how_a_model_is_run(self):
+        for model, runs in ((self.selecting, "in_pieces"), (self.words, "in_pieces"),
+                            (self.write("linear.onnx", linear_model()), "whole")):
+            result = json.loads(self.check_succeeds("inspect", model, "--json"))
+            self.assertEqual(result["runs"], runs)
 
 
 class BenchTest(CommandTest):

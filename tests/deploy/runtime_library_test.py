@@ -67,7 +67,7 @@ class RuntimeLibraryTest(CommandTest):
         self.assertLess(functions, exported(LIBRARY))
         compiling = {"corf_session_load_bytes", "corf_session_inspect", "corf_session_tune",
                      "corf_session_deciding_inputs", "corf_session_refused_operators",
-                     "corf_value_parse_onnx",
+                     "corf_session_support", "corf_value_parse_onnx",
                      "corf_string_free", "corf_executable_cache_folder",
                      "corf_executable_cache_contents", "corf_executable_cache_clear",
                      "corf_array_parse_onnx", "corf_array_free", "corf_array_tensor",

@@ -99,21 +99,19 @@ std::optional<Value> read_value(const Settings& settings, const std::string& inp
   return std::nullopt;
 }
 
-/// "word 0", "word 1", ...; open dimensions are 1 long where `shapes` does not say otherwise.
-Value numbered_words(const Declaration& declaration, const Shapes& shapes) {
-  Extents extents = declaration.extents;
-  for (size_t i = 0; i < extents.size(); ++i) {
-    const auto bound = shapes.find(declaration.symbols[i]);
-    if (extents[i] < 0) extents[i] = bound != shapes.end() ? bound->second.at(0) : 1;
+std::string_view in_words(corf_kind kind) {
+  switch (kind) {
+    case CORF_STRINGS:
+      return "a tensor of strings";
+    case CORF_NARROW:
+      return "a tensor of elements of 8 bits or less";
+    case CORF_SEQUENCE:
+      return "a sequence";
+    case CORF_OPTIONAL:
+      return "an optional";
+    default:
+      return "no tensor";
   }
-  if (const auto given = shapes.find(declaration.name); given != shapes.end()) {
-    extents = given->second;
-  }
-  size_t count = 1;
-  for (const int64_t extent : extents) count *= static_cast<size_t>(extent);
-  std::vector<std::string> words;
-  for (size_t i = 0; i < count; ++i) words.push_back(fmt::format("word {}", i));
-  return Value::of_strings(extents, words);
 }
 
 }  // namespace
@@ -143,11 +141,11 @@ Inputs read_all_inputs(const Session& session, const Settings& settings) {
     if (kind == CORF_TENSOR) continue;
     inputs.are_all_tensors = false;
     std::optional<Value> given = read_value(settings, declared[i].name, kind);
-    if (!given && kind == CORF_STRINGS) given = numbered_words(declared[i], shapes);
     if (!given) {
-      throw Exception(CORF_INVALID_ARGUMENT,
-                      fmt::format("input '{}' is no tensor: give its value with --input {}=FILE.pb",
-                                  printable(declared[i].name), printable(declared[i].name)));
+      throw Exception(
+          CORF_INVALID_ARGUMENT,
+          fmt::format("input '{}' is {}: give its value with --input {}=FILE.pb",
+                      printable(declared[i].name), in_words(kind), printable(declared[i].name)));
     }
     inputs.of_others.emplace(declared[i].name, *given);
   }

@@ -17,8 +17,8 @@ struct Inputs {
   std::vector<Value> values(const Session& session) const;
 };
 
-/// Read from the --input files; those that are not given are drawn (complete_inputs). Strings that
-/// are not given are numbered words. Throws Exception for a sequence or optional that is not given.
+/// Read from the --input files; tensors that are not given are drawn (complete_inputs). Throws
+/// Exception for another input that is not given.
 Inputs read_all_inputs(const Session& session, const Settings& settings);
 
 /// Arrays read from the --input files, named; inputs that are no tensors are left out.
