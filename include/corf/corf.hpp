@@ -494,7 +494,7 @@ class Session {
       if (input_kind(i) != CORF_TENSOR) continue;
       Declaration& input = result.emplace_back(declared[i]);
       size_t rank = 0;
-      for (size_t room = input.extents.size();; room = rank) {
+      for (size_t room = input.extents.size() + 1;; room = rank) {
         input.extents.resize(room);
         detail::check(corf_session_input_extents(session_.get(), list.data(), list.size(), i,
                                                  input.extents.data(), room, &rank));

@@ -109,10 +109,11 @@ std::string in_lines(const std::vector<UnsupportedNode>& nodes, const Error& err
   std::string text;
   for (const UnsupportedNode& found : nodes) {
     const bool is_piece = is_host_only(*found.node.proto) && !found.lacks_value;
-    text += (text.empty() ? "" : "\n") +
-            printable(is_piece ? describe(*found.node.proto) + ": it is a piece by itself, carried "
-                                                               "out by the host"
-                               : found.line);
+    text +=
+        (text.empty() ? "" : "\n") + printable(is_piece ? describe(*found.node.proto) +
+                                                              ": it is a piece by itself, carried "
+                                                              "out by the host"
+                                                        : found.line);
   }
   return text;
 }

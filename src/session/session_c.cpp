@@ -103,7 +103,7 @@ corf_error* corf_session_input_extents(const corf_session* session, const corf_s
       {{session, "session"},
        {rank, "rank"},
        needed_array(shapes, num_shapes, "shapes"),
-       needed_array(extents, most_extents, "extents")},
+       {extents, "extents"}},
       [&]() -> Status {
         const auto& inputs = session->session->inputs();
         if (position >= inputs.size()) {
