@@ -161,5 +161,23 @@ TEST(ChooseSchedule, RowsOfWindowsStayInTheFirstLevel) {
   EXPECT_EQ(depthwise(512, 56, 3, wide_machine(1)).schedule.block_axis, -1);
 }
 
+/// Channels of two groups, one after the other: each vector's elements go to every other place, and
+/// those in between follow at once.
+TEST(ChooseSchedule, WhatIsWrittenApartIsFilledUpAtOnce) {
+  graph::Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {64, 2, 58});
+  const ValueId turned = graph.add_view("turned", graph::Transpose{{0, 2, 1}}, {x}, {64, 58, 2});
+  graph.outputs = {graph.add_view("shuffled", graph::Reshape{}, {turned}, {64, 116})};
+  graph.output_names = {"y"};
+  const fusion::FusionPlan plan = find_unfused_plan(fusion::prepare(graph), wide_machine(1));
+  ASSERT_EQ(plan.groups.size(), 1u);
+  const auto& [nest, schedule] = plan.groups[0].nests[0];
+  ASSERT_GE(schedule.vector_axis, 0);
+  EXPECT_EQ(nest->axes[static_cast<size_t>(schedule.vector_axis)].extent, 58);
+  EXPECT_EQ(schedule.vector_tile, 16);
+  ASSERT_EQ(schedule.register_tile.size(), 1u);
+  EXPECT_EQ(schedule.register_tile[0].extent, 2);
+}
+
 }  // namespace
 }  // namespace corf::search
