@@ -207,11 +207,8 @@ class TileChooser : ScheduleStep {
       return;
     }
     // Elements that are apart lie in lines of their own, which have to stay until they are full.
-    const bool apart =
-        std::any_of(nest_.stores.begin(), nest_.stores.end(), [&](const auto& store) {
-          return std::abs(index::to_linear(store.access.address).coefficient(v)) > 1;
-        });
-    int64_t widest = apart ? lanes_ : widest_tile() * lanes_;
+    const int64_t step = index::to_linear(nest_.stores[0].access.address).coefficient(v);
+    int64_t widest = std::abs(step) > 1 ? lanes_ : widest_tile() * lanes_;
     while (!fits(v, widest)) widest -= lanes_;
     schedule_.vector_tile = std::min(extent(v), widest);
     if (schedule_.vector_tile >= 2 * lanes_) return;
