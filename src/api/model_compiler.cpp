@@ -63,14 +63,15 @@ driver::CompileOptions ModelCompiler::options(const session::ShapeBindings& shap
   options.plan_cache_dir = options_.plan_cache_dir;
   options.winograd = options_.winograd;
   options.dump_dir = options_.dump_dir;
-  options.known_shapes = known_shapes_;
   return options;
 }
 
 Result<session::CompiledSpec> ModelCompiler::compile(const session::ShapeBindings& shapes,
                                                      const session::ValueBindings& values,
                                                      int threads) const {
-  const driver::CompileOptions chosen = options(shapes, threads, values);
+  driver::CompileOptions chosen = options(shapes, threads, values);
+  // Only here: explanations look into all that could have been fused.
+  chosen.known_shapes = known_shapes_;
   const bool is_cancelled = chosen.cancellation && chosen.cancellation->cancelled();
   const bool is_looked_into = chosen.verify_each || chosen.time_passes || !chosen.dump_dir.empty();
   if (!identity_ || is_cancelled || is_looked_into) return compile_model(*model_, chosen);
