@@ -22,7 +22,7 @@ from .tvm_records import tuned_model
 
 HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-PLANS = {"corf": "auto", "corf-unfused": "unfused"}
+PLANS = {"corf": "auto", "corf-unfused": "unfused", "corf-bf16": "auto"}
 USUAL_PEERS = ["onnxruntime", "openvino", "ncnn"]
 PEERS = [*USUAL_PEERS, "tvm"]  # TVM is tuned for minutes a model: only where it is asked for
 LARGEST_DIFFERENCE = 1e-3  # relative L2; half precision somewhere in an engine exceeds it
@@ -104,6 +104,7 @@ def start(name, model, inputs, arguments, folder):
         for i, array in enumerate(inputs.values()):
             np.save(folder / f"{i}.npy", array)
         options = corf_options(arguments, inputs, PLANS[name])
+        options += ["--precision", "bf16"] if name == "corf-bf16" else []
         for i, input_name in enumerate(inputs):
             options += ["--input", f"{input_name}={folder / str(i)}.npy"]
         outputs = corf_outputs(arguments.corf, model, options, folder / name)

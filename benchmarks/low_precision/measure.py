@@ -1,4 +1,4 @@
-"""Measures quantised models: corf, beside its own float32, ONNX Runtime and OpenVINO.
+"""Measures quantised models: corf, beside its own float32 and bf16, ONNX Runtime and OpenVINO.
 
 How: engines/contest.py. Run by build/venv-peers/bin/python (scripts/setup_peers). Without MODEL,
 measures six networks of the zoo; each is quantised first (quantize.py) where that was not done.
@@ -38,11 +38,12 @@ def quantized(model, arguments):
 
 
 def measure(model, arguments, pace):
-    """{"f32": corf's result on the float model, engine: its result on the quantised one}."""
-    engines, arguments.engines = arguments.engines, ["corf"]
-    plain = measure_model(model, arguments, {}, pace)["corf"]
+    """{"f32", "bf16": corf's on the float model, engine: its result on the quantised one}."""
+    engines, arguments.engines = arguments.engines, ["corf", "corf-bf16"]
+    plain = measure_model(model, arguments, {}, pace)
     arguments.engines = engines
-    return {"f32": plain, **measure_model(quantized(model, arguments), arguments, {}, pace)}
+    return {"f32": plain["corf"], "bf16": plain["corf-bf16"],
+            **measure_model(quantized(model, arguments), arguments, {}, pace)}
 
 
 def ratio(results, other):
@@ -60,19 +61,19 @@ def main():
                         default=REPOSITORY / "build" / "quantized",
                         help="where quantised models are kept (%(default)s)")
     parser.add_argument("--activations", choices=["u8", "s8"], default="u8")
-    add_arguments(parser, ["corf", *PEERS])
+    add_arguments(parser, ["corf", "corf-unfused", *PEERS])
     arguments = parser.parse_args()
     paths = arguments.models or [arguments.zoo / f"{name}.onnx" for name in MODELS]
 
     others = ["f32", *[name for name in arguments.engines if name != "corf"]]
-    table = Table(["model (ms)", "f32", *arguments.engines, *[f"vs {name}" for name in others]],
+    table = Table(["model (ms)", "f32", "bf16", *arguments.engines, *[f"vs {name}" for name in others]],
                   arguments.markdown)
     report = {**settings(arguments), "activations": arguments.activations, "models": {}}
     with Pace(Loops(arguments.threads)) as pace:
         for path in paths:
             results = report["models"][path.stem] = measure(path, arguments, pace)
             table.row([path.stem, *[milliseconds({**results.get(name, {}), "agrees": True})
-                                    for name in ["f32", *arguments.engines]],
+                                    for name in ["f32", "bf16", *arguments.engines]],
                        *[number(ratio(results, name)) for name in others]])
             for name, result in results.items():
                 off = result.get("difference")

@@ -196,6 +196,8 @@ CORF_API void corf_options_free(corf_options* options);
  *               Set once for each such input
  * "winograd"    0 or 1: compute 3x3 convolutions by Winograd's method where it is faster; its
  *               rounding errors are larger       "1"
+ * "precision"   f32, or bf16: factors of convolutions and products of matrices with constant
+ * weights are rounded to bfloat16 and their products added up in f32; all else stays f32 "f32"
  * "cache_size"  executables kept by a session, at least 1
  *                                                 "8"
  * "executable_cache"
@@ -594,6 +596,10 @@ typedef struct corf_compared_value {
   double relative_l2; /* |y - reference| / |reference| */
   double max_abs;     /* largest |y - reference| */
   int within_bounds;  /* 1 or 0 */
+  /* Of an output of a quantised model that is off because of ties alone: how many bytes inside of
+   * the model were rounded to the other side of a tie than the reference's, while each operator by
+   * itself gives what it should (within_bounds is 1); 0 otherwise. */
+  int64_t ties;
 } corf_compared_value;
 
 typedef struct corf_comparison corf_comparison;

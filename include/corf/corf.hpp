@@ -288,13 +288,15 @@ struct ComparedValue {
   std::string name, nodes;
   double relative_l2 = 0, max_abs = 0;
   bool within_bounds = true;
+  int64_t ties = 0;  // corf.h
 
   explicit ComparedValue(const corf_compared_value& value)
       : name(value.name),
         nodes(value.nodes),
         relative_l2(value.relative_l2),
         max_abs(value.max_abs),
-        within_bounds(value.within_bounds != 0) {}
+        within_bounds(value.within_bounds != 0),
+        ties(value.ties) {}
 };
 struct Comparison {
   std::vector<ComparedValue> outputs;

@@ -26,6 +26,7 @@ struct corf_comparison {
     std::string name, nodes;
     double relative_l2 = 0, max_abs = 0;
     bool within_bounds = true;
+    int64_t ties = 0;
   };
   std::vector<Value> outputs;
   std::optional<Value> first_wrong_group;
@@ -42,8 +43,8 @@ corf_comparison::Value to_value(const ComparedValue& value) {
 }
 
 corf_compared_value to_c(const corf_comparison::Value& value) {
-  return {value.name.c_str(), value.nodes.c_str(), value.relative_l2, value.max_abs,
-          value.within_bounds ? 1 : 0};
+  return {value.name.c_str(), value.nodes.c_str(),         value.relative_l2,
+          value.max_abs,      value.within_bounds ? 1 : 0, value.ties};
 }
 
 /// The caller's arrays as tensors that do not own them.
@@ -136,6 +137,7 @@ Result<corf_comparison> compare_with_evaluate(corf::session::Session& session, c
   corf_comparison comparison;
   for (const ComparedValue& value : compared.outputs) {
     comparison.outputs.push_back(to_value(value));
+    comparison.outputs.back().ties = compared.ties.value_or(0);
   }
   if (compared.first_wrong_group) {
     comparison.first_wrong_group = to_value(*compared.first_wrong_group);

@@ -62,6 +62,7 @@ driver::CompileOptions ModelCompiler::options(const session::ShapeBindings& shap
   options.plan_text = options_.force_plan;
   options.plan_cache_dir = options_.plan_cache_dir;
   options.winograd = options_.winograd;
+  options.bf16 = options_.bf16;
   options.dump_dir = options_.dump_dir;
   return options;
 }

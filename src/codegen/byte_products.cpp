@@ -24,6 +24,19 @@ intrinsic::ID byte_product(int lanes) {
   }
 }
 
+intrinsic::ID half_product(int lanes) {
+  switch (lanes) {
+    case 16:
+      return intrinsic::x86_avx512bf16_dpbf16ps_512;
+    case 8:
+      return intrinsic::x86_avx512bf16_dpbf16ps_256;
+    case 4:
+      return intrinsic::x86_avx512bf16_dpbf16ps_128;
+    default:
+      return intrinsic::not_intrinsic;
+  }
+}
+
 intrinsic::ID pair_product(int lanes) {
   switch (lanes) {
     case 16:
@@ -49,6 +62,28 @@ Value* ByteProducts::add(Value* sum, Value* u8, Value* i8) const {
   if (byte_product(lanes) == intrinsic::not_intrinsic) return one_by_one(sum, u8, i8);
   if (isa_.has_byte_products()) return with_instruction(byte_product(lanes), sum, u8, i8);
   return by_pairs(pair_product(lanes), sum, u8, i8);
+}
+
+Value* ByteProducts::add_halves(Value* sum, Value* a, Value* b) const {
+  llvm::Type* const type = sum->getType();
+  const int lanes = type->isVectorTy() ? static_cast<int>(num_lanes(type)) : 1;
+  if (isa_.has_bf16_products() && half_product(lanes) != intrinsic::not_intrinsic) {
+    llvm::Type* halves =
+        llvm::FixedVectorType::get(builder_.getBFloatTy(), static_cast<unsigned>(2 * lanes));
+    return builder_.CreateIntrinsic(
+        type, half_product(lanes),
+        {sum, builder_.CreateBitCast(a, halves), builder_.CreateBitCast(b, halves)});
+  }
+  // A bfloat16 number is the upper half of an f32 one.
+  const auto number = [&](uint64_t value) { return llvm::ConstantInt::get(a->getType(), value); };
+  const auto lower = [&](Value* pair) {
+    return builder_.CreateBitCast(builder_.CreateShl(pair, number(16)), type);
+  };
+  const auto upper = [&](Value* pair) {
+    return builder_.CreateBitCast(builder_.CreateAnd(pair, number(0xffff0000)), type);
+  };
+  sum = ops_.multiply_add(DType::kF32, sum, lower(a), lower(b));
+  return ops_.multiply_add(DType::kF32, sum, upper(a), upper(b));
 }
 
 Value* ByteProducts::with_instruction(intrinsic::ID id, Value* sum, Value* u8, Value* i8) const {

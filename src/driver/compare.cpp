@@ -1,4 +1,7 @@
+#include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <map>
 
 #include "driver/compile.h"
 #include "driver/pipeline.h"
@@ -10,6 +13,8 @@ namespace {
 
 /// What float32 without Winograd stays below on networks whose activations are of order one.
 constexpr double kRelativeL2Limit = 1e-4;
+/// What factors of 8 bits do to such networks.
+constexpr double kRelativeL2LimitBf16 = 1e-2;
 
 ComparedValue difference(const Tensor& expected, const Tensor& actual, std::string name) {
   ComparedValue result;
@@ -32,6 +37,39 @@ ComparedValue difference(const Tensor& expected, const Tensor& actual, std::stri
   return result;
 }
 
+bool is_byte(DType dtype) { return dtype == DType::kU8 || dtype == DType::kI8; }
+
+/// Whether a kernel of the graph makes bytes: then numbers next to a tie tell roundings apart.
+bool is_quantized(const graph::Graph& graph) {
+  return std::any_of(graph.nodes.begin(), graph.nodes.end(), [&](const graph::Node& node) {
+    return std::holds_alternative<graph::Compute>(node.op) &&
+           is_byte(graph.values[node.outputs[0]].dtype);
+  });
+}
+
+graph::EvaluateOptions evaluation_of(const Pipeline& pipeline) {
+  graph::EvaluateOptions options;
+  options.threads = pipeline.machine.threads;
+  options.round_to_dtype = options.round_operations = is_quantized(pipeline.graph);
+  return options;
+}
+
+/// How many bytes are one step off what they should be; nullopt where one is further off, or
+/// anything else is.
+std::optional<int64_t> count_ties(const Tensor& expected, const Tensor& actual) {
+  if (!is_byte(expected.dtype())) {
+    if (!difference(expected, actual, "").within_bounds) return std::nullopt;
+    return 0;
+  }
+  int64_t ties = 0;
+  for (int64_t i = 0; i < expected.num_elems(); ++i) {
+    const int64_t off = std::abs(expected.at_i64(i) - actual.at_i64(i));
+    if (off > 1) return std::nullopt;
+    ties += off;
+  }
+  return ties;
+}
+
 Result<std::vector<Tensor>> run_compiled(const Pipeline& pipeline,
                                          const std::vector<Tensor>& inputs) {
   CORF_ASSIGN(runtime::ExecutableSpec spec, generate(pipeline));
@@ -49,11 +87,8 @@ Result<std::vector<Tensor>> run_compiled(const Pipeline& pipeline,
   return outputs;
 }
 
-/// Compiles the graph once more with every group's results as outputs, and names the first group
-/// whose results are off.
-Result<std::optional<ComparedValue>> find_wrong_group(Pipeline pipeline,
-                                                      const std::vector<Tensor>& inputs,
-                                                      const CompileOptions& options) {
+/// Makes every group's results outputs. Returns the names of each one's nodes.
+std::vector<std::vector<std::string>> show_results(Pipeline& pipeline) {
   std::vector<std::vector<std::string>> nodes;
   pipeline.graph.outputs.clear();
   pipeline.graph.output_names.clear();
@@ -66,12 +101,63 @@ Result<std::optional<ComparedValue>> find_wrong_group(Pipeline pipeline,
       for (graph::NodeId id : group.nodes()) nodes.back().push_back(pipeline.graph.nodes[id].name);
     }
   }
+  return nodes;
+}
+
+/// Each result of an unfused plan beside the reference's on what the compiled model made before it:
+/// the number of bytes that a tie has rounded to the other side; nullopt where anything else is
+/// off.
+Result<std::optional<int64_t>> count_ties(Pipeline pipeline, const std::vector<Tensor>& inputs,
+                                          const CompileOptions& options) {
+  show_results(pipeline);
+  CORF_RETURN_IF_ERROR(plan_and_lower(pipeline, options, Stage::kLlvm));
+  CORF_ASSIGN(const std::vector<Tensor> made, run_compiled(pipeline, inputs));
+  const graph::Graph& graph = pipeline.graph;
+  std::map<graph::ValueId, const Tensor*> actual;
+  for (size_t i = 0; i < made.size(); ++i) actual[graph.outputs[i]] = &made[i];
+  std::vector<Tensor> values(graph.values.size());
+  for (size_t i = 0; i < inputs.size(); ++i) values[graph.inputs[i]] = inputs[i];
+  int64_t ties = 0;
+  for (const graph::Node& node : graph.nodes) {
+    if (std::holds_alternative<graph::Input>(node.op)) continue;
+    if (const auto* constant = std::get_if<graph::Constant>(&node.op)) {
+      values[node.outputs[0]] = constant->tensor;
+      continue;
+    }
+    std::vector<Tensor> read;
+    for (const graph::ValueId input : node.inputs) read.push_back(values[input]);
+    CORF_ASSIGN(const std::vector<Tensor> expected,
+                graph::evaluate_node(graph, node, read, evaluation_of(pipeline)));
+    for (size_t i = 0; i < expected.size(); ++i) {
+      values[node.outputs[i]] = expected[i];
+      const auto found = actual.find(node.outputs[i]);
+      if (found == actual.end()) continue;
+      const std::optional<int64_t> more = count_ties(expected[i], *found->second);
+      if (!more) return std::optional<int64_t>();
+      ties += *more;
+      values[node.outputs[i]] = *found->second;
+    }
+  }
+  return std::optional<int64_t>(ties);
+}
+
+bool are_equal(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Tensor& x, const Tensor& y) {
+    return x.size_bytes() == y.size_bytes() &&
+           std::memcmp(x.bytes(), y.bytes(), x.size_bytes()) == 0;
+  });
+}
+
+/// Compiles the graph once more with every group's results as outputs, and names the first group
+/// whose results are off.
+Result<std::optional<ComparedValue>> find_wrong_group(Pipeline pipeline,
+                                                      const std::vector<Tensor>& inputs,
+                                                      const CompileOptions& options) {
+  const std::vector<std::vector<std::string>> nodes = show_results(pipeline);
   CORF_RETURN_IF_ERROR(plan_and_lower(pipeline, options, Stage::kLlvm));
   CORF_ASSIGN(const std::vector<Tensor> actual, run_compiled(pipeline, inputs));
-  graph::EvaluateOptions evaluating;
-  evaluating.threads = pipeline.machine.threads;
   CORF_ASSIGN(const std::vector<Tensor> expected,
-              graph::evaluate_all(pipeline.graph, inputs, evaluating));
+              graph::evaluate_all(pipeline.graph, inputs, evaluation_of(pipeline)));
   for (size_t i = 0; i < actual.size(); ++i) {
     ComparedValue value =
         difference(expected[pipeline.graph.outputs[i]], actual[i], pipeline.graph.output_names[i]);
@@ -92,20 +178,32 @@ Result<Comparison> compare_outputs(const onnx::Model& model, const std::vector<T
   };
   CORF_ASSIGN(Pipeline pipeline, run(options, Stage::kLlvm));
   CORF_ASSIGN(const std::vector<Tensor> actual, run_compiled(pipeline, inputs));
-  // The reference has no roundings of Winograd's weights.
+  // The reference has no roundings of Winograd's weights, nor of factors.
   CompileOptions direct = options;
-  direct.winograd = false;
+  direct.winograd = direct.bf16 = false;
   CORF_ASSIGN(const Pipeline reference, run(direct, Stage::kGraph));
-  graph::EvaluateOptions evaluating;
-  evaluating.threads = pipeline.machine.threads;
   CORF_ASSIGN(const std::vector<Tensor> expected,
-              graph::evaluate(reference.graph, inputs, evaluating));
+              graph::evaluate(reference.graph, inputs, evaluation_of(reference)));
   Comparison comparison;
   bool sound = true;
   for (size_t i = 0; i < actual.size(); ++i) {
     comparison.outputs.push_back(
         difference(expected[i], actual[i], pipeline.graph.output_names[i]));
-    sound &= comparison.outputs.back().within_bounds;
+    ComparedValue& output = comparison.outputs.back();
+    if (options.bf16) output.within_bounds = output.relative_l2 <= kRelativeL2LimitBf16;
+    sound &= output.within_bounds;
+  }
+  if (!sound && is_quantized(pipeline.graph)) {
+    CompileOptions unfused = options;
+    unfused.plan = PlanMode::kUnfused;
+    unfused.plan_text.reset();
+    CORF_ASSIGN(Pipeline alone, run(unfused, Stage::kLlvm));
+    CORF_ASSIGN(const std::vector<Tensor> by_operator, run_compiled(alone, inputs));
+    if (are_equal(actual, by_operator)) {
+      CORF_ASSIGN(comparison.ties, count_ties(std::move(alone), inputs, unfused));
+    }
+    sound = comparison.ties.has_value();
+    for (ComparedValue& output : comparison.outputs) output.within_bounds |= sound;
   }
   if (!sound) {
     CORF_ASSIGN(comparison.first_wrong_group,

@@ -162,6 +162,7 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
     pipeline.machine = calibrated_machine(threads_of(options), options.isa.value_or(best_isa()));
   }
   rewrite::RewriteOptions rewriting;
+  rewriting.bf16_products = options.bf16;
   rewriting.has_byte_tables = has_byte_tables(pipeline.machine.isa);
   rewriting.verify_each = options.verify_each;
   rewriting.time_passes = options.time_passes;

@@ -30,6 +30,7 @@ struct CompileOptions {
   /// A plan to carry out instead of a search's, as `inspect --stage plan` prints it.
   std::optional<std::string> plan_text;
   bool winograd = true;  // for the convolutions where it is estimated to be faster
+  bool bf16 = false;     // the factors of dense products are rounded to bfloat16
   /// Plans that `tune` found, by graph and machine; nothing is read or written if empty.
   std::string plan_cache_dir;
   /// What compiling this model for other shapes has left, and leaves; null: all is made anew.
@@ -101,6 +102,9 @@ struct ComparedValue {
 struct Comparison {
   std::vector<ComparedValue> outputs;
   std::optional<ComparedValue> first_wrong_group;
+  /// Of a quantised model whose outputs are off: bytes on its way that are one step off, the
+  /// numbers before them lying on ties, if nothing else is off in any operator by itself.
+  std::optional<int64_t> ties;
 };
 /// Runs the compiled model and the reference on the same inputs.
 Result<Comparison> compare(const onnx::Model& model, const std::vector<Tensor>& inputs,

@@ -217,8 +217,9 @@ std::string executable_key(std::string_view model, const CompileOptions& options
   }
   const Machine machine = calibrated_machine(threads_of(options), options.isa.value_or(best_isa()));
   hash.add(in_words(machine));
-  hash.add(fmt::format("{} {} {} {}", static_cast<int>(options.plan), options.winograd,
-                       options.plan_text.has_value(), plans_changed_ns(options.plan_cache_dir)));
+  hash.add(fmt::format("{} {} {} {} {}", static_cast<int>(options.plan), options.winograd,
+                       options.bf16, options.plan_text.has_value(),
+                       plans_changed_ns(options.plan_cache_dir)));
   hash.add(options.plan_text.value_or(""));
   hash.add(options.plan_cache_dir);
   hash.add(limit_in_words(options.limits.seconds));

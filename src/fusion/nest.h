@@ -62,7 +62,7 @@ struct NestAxis {
   int64_t most_steps() const { return block == 0 ? extent : std::min(extent, block / unit); }
 };
 
-/// A sum of products of two loads, of bytes perhaps widened, and what is added to it.
+/// A sum of products of two loads, of narrower numbers perhaps widened, and what is added to it.
 struct Contraction {
   std::array<int, 2> factors = {-1, -1};  // loads
   /// The operation that adds a loaded value (a bias) to the sum and is all that reads the sum, or

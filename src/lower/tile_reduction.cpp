@@ -349,9 +349,9 @@ void TileEmitter::update(std::vector<TileStmt>& out) {
     return;
   }
   if (schedule_.byte_steps > 1) {
-    // The update widens the bytes.
-    const auto bytes = [&](int factor) { return emit(nest_.ops[factor].args[0], out); };
-    const Register a = bytes(body.args[0]), b = bytes(body.args[1]);
+    // The update widens the factors.
+    const auto narrow = [&](int factor) { return emit(nest_.ops[factor].args[0], out); };
+    const Register a = narrow(body.args[0]), b = narrow(body.args[1]);
     out.push_back(loop::TileUpdate{accumulator_, reduction, a, b, summed_variables()});
     return;
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "rewrite/byte_operands.h"
+#include "rewrite/dense_products.h"
 #include "rewrite/quantization.h"
 #include "rewrite/rebuild.h"
 #include "rewrite/remove_dead_nodes.h"
@@ -38,17 +39,6 @@ struct Match {
   const Operand& w_operand() const { return compute->operands[w]; }
   bool is_float_sum() const { return is_float(compute->body.result_dtype()); }
 };
-
-bool is_product(const Compute& compute) {
-  const ScalarBody& body = compute.body;
-  if (compute.combiner != Combiner::kSum || compute.operands.size() != 2) return false;
-  if (body.nodes.size() != 3 || body.nodes.back().op != ScalarOp::kMul) return false;
-  const graph::ScalarNode &a = body.nodes[body.nodes.back().args[0]],
-                          &b = body.nodes[body.nodes.back().args[1]];
-  const DType dtype = body.result_dtype();
-  return a.op == ScalarOp::kOperand && b.op == ScalarOp::kOperand && a.index != b.index &&
-         (dtype == DType::kF32 || dtype == DType::kI32);
-}
 
 std::optional<Match> match(const Graph& graph, const Compute& compute,
                            const std::vector<ValueId>& inputs) {
@@ -175,57 +165,6 @@ std::optional<WeightSums> sums_of(const Match& match, const Tensor& weights) {
   return result;
 }
 
-bool depends_on(const Operand& operand, int axis) {
-  return std::any_of(operand.map.exprs.begin(), operand.map.exprs.end(),
-                     [&](const Expr& expr) { return index::depends_on(expr, axis); });
-}
-
-/// Dimension of the operand that `axis` walks in steps of 1, beside nothing but axes that `other`
-/// has as well (groups of channels); -1 if there is none.
-int channel_dim(const Operand& operand, const Operand& other, int axis) {
-  int found = -1;
-  for (int d = 0; d < static_cast<int>(operand.map.exprs.size()); ++d) {
-    const Expr& expr = operand.map.exprs[d];
-    if (!index::depends_on(expr, axis)) continue;
-    const index::Linear linear = index::to_linear(expr);
-    if (found >= 0 || !linear.is_affine() || linear.coefficient(axis) != 1) return -1;
-    for (const auto& [variable, coefficient] : linear.coefficients) {
-      if (variable != axis && !depends_on(other, variable)) return -1;
-    }
-    found = d;
-  }
-  return found;
-}
-
-/// Whether x and w have an axis in common that nothing is summed over: each has channels of its
-/// own, as in a depthwise convolution.
-bool is_by_channel(const Match& match) {
-  const auto has_plain = [](const Operand& operand, int axis) {
-    return std::any_of(operand.map.exprs.begin(), operand.map.exprs.end(),
-                       [&](const Expr& expr) { return expr.is_variable(axis); });
-  };
-  for (int axis = 0; axis < match.compute->space.num_parallel(); ++axis) {
-    if (match.compute->space.axes[axis].extent == 1) continue;
-    if (has_plain(match.x_operand(), axis) && has_plain(match.w_operand(), axis)) return true;
-  }
-  return false;
-}
-
-/// The axis whose steps an instruction takes at once, -1 if there is none: an element of x and one
-/// of w for each step, never outside of x.
-int summed_channels(const Match& match) {
-  const Compute& compute = *match.compute;
-  if (is_by_channel(match)) return -1;
-  const int num_axes = static_cast<int>(compute.space.axes.size());
-  for (int axis = compute.space.num_parallel(); axis < num_axes; ++axis) {
-    if (channel_dim(match.x_operand(), match.w_operand(), axis) >= 0 &&
-        channel_dim(match.w_operand(), match.x_operand(), axis) >= 0) {
-      return axis;
-    }
-  }
-  return -1;
-}
-
 Tensor with_channels(const Tensor& weights, size_t dim, int64_t channels) {
   Shape shape = weights.shape();
   int64_t inner = 1;
@@ -274,7 +213,7 @@ class Rewriter {
 
     Compute sum = old;
     int64_t terms = num_terms(old);
-    const int channels = summed_channels(match);
+    const int channels = summed_channels(old, match.x_operand(), match.w_operand());
     const bool in_f32 = channels < 0;
     std::optional<int64_t> padded_channels;
     bool has_few = false;

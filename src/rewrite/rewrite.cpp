@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "graph/text.h"
+#include "rewrite/bf16_products.h"
 #include "rewrite/byte_tables.h"
 #include "rewrite/cancel_quantizations.h"
 #include "rewrite/divide_after_products.h"
@@ -30,6 +31,12 @@
 namespace corf::rewrite {
 using graph::Graph;
 
+namespace {
+
+Result<Graph> unchanged(const Graph& graph) { return graph; }
+
+}  // namespace
+
 std::vector<Pass> passes(const RewriteOptions& options) {
   const double look = options.has_byte_tables ? kInstructionsOfQuickLook : kInstructionsOfLook;
   return {
@@ -53,6 +60,8 @@ std::vector<Pass> passes(const RewriteOptions& options) {
       {"merge_branches", merge_branches},
       {"multiply_by_inverse_roots", multiply_by_inverse_roots},
       {"divide_after_products", divide_after_products},
+      // Before what rounds a factor becomes part of what makes it.
+      {"bf16_products", options.bf16_products ? bf16_products : unchanged},
       {"merge_elementwise", merge_elementwise},
       {"requantize", requantize},
       {"byte_tables", [=](const Graph& graph) { return byte_tables(graph, look); }},

@@ -15,6 +15,7 @@ struct Pass {
 };
 
 struct RewriteOptions {
+  bool bf16_products = false;    // factors of dense products are rounded to bfloat16
   bool has_byte_tables = false;  // the machine looks into tables of bytes quickly
   bool verify_each = false;
   bool time_passes = false;

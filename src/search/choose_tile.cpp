@@ -325,9 +325,9 @@ class TileChooser : ScheduleStep {
       }
     };
     const std::vector<int> reductions = ordered_reductions();
-    const bool bytes = !reductions.empty() && schedule_.unrolled_reductions.empty() &&
-                       fusion::takes_byte_steps(nest_, storage_, v, reductions.back());
-    if (bytes) schedule_.byte_steps = fusion::kByteSteps;
+    if (!reductions.empty() && schedule_.unrolled_reductions.empty()) {
+      schedule_.byte_steps = fusion::steps_at_once(nest_, storage_, v, reductions.back());
+    }
     const int64_t most_steps = points > 1 && may_take_steps(v) ? fusion::kLaneSteps : 1;
     for (int64_t steps = 1; steps <= most_steps; ++steps) {
       const int64_t most = std::min<int64_t>(vector_ops(extent(v) * steps), 12);
@@ -398,8 +398,9 @@ class TileChooser : ScheduleStep {
   }
 
   /// Of a product with its addition, in those of an f32's. Where CPUs do products of bytes twice as
-  /// fast, loads bind; where they do not, tiles that load little are as good as others.
-  double product_slots() const { return schedule_.byte_steps > 1 ? 0.5 : 1; }
+  /// fast (Zen 5: four vpdpbusd a cycle), loads bind; where they do not, tiles that load little are
+  /// as good as others.
+  double product_slots() const { return schedule_.byte_steps == fusion::kByteSteps ? 0.5 : 1; }
 
   /// Where memory runs along axis p the tile is transposed in registers.
   int64_t count_transposed_stores(int p) const {

@@ -117,6 +117,12 @@ Status Options::set(std::string_view key, std::string_view value) {
   } else if (key == "winograd") {
     CORF_ASSIGN(const int64_t on, parse_integer(key, value, 0, 1));
     winograd = on != 0;
+  } else if (key == "precision") {
+    if (value != "f32" && value != "bf16") {
+      return make_error(ErrorCode::kInvalidArgument,
+                        "option precision: '{}' is not one of f32, bf16", value);
+    }
+    bf16 = value == "bf16";
   } else if (key == "cache_size") {
     CORF_ASSIGN(const int64_t size, parse_integer(key, value, 1, kMaxCacheSize));
     cache_size = static_cast<size_t>(size);
@@ -146,13 +152,14 @@ Status Options::set(std::string_view key, std::string_view value) {
   } else if (key == "dump_dir") {
     dump_dir = std::string(value);
   } else {
-    return make_error(ErrorCode::kInvalidArgument,
-                      "unknown option '{}'; there are threads, streams, workers, isa, plan, "
-                      "force_plan, plan_cache, "
-                      "constant, winograd, cache_size, executable_cache, executable_cache_limit, "
-                      "limits.compile_seconds, limits.memory, limits.constants, limits.nodes, "
-                      "tune_anew, verify_each, time_passes, dump_dir",
-                      key);
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        "unknown option '{}'; there are threads, streams, workers, isa, plan, "
+        "force_plan, plan_cache, "
+        "constant, winograd, precision, cache_size, executable_cache, executable_cache_limit, "
+        "limits.compile_seconds, limits.memory, limits.constants, limits.nodes, "
+        "tune_anew, verify_each, time_passes, dump_dir",
+        key);
   }
   return {};
 }

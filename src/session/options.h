@@ -24,6 +24,7 @@ struct Options {
   bool tune_anew = false;
   std::map<std::string, std::string> constants;  // input: its values
   bool winograd = true;
+  bool bf16 = false;  // factors of dense products
   size_t cache_size = 8;
   /// Of executables that other processes find: kDefaultFolder, a path, or empty: none.
   std::string executable_cache;

@@ -70,6 +70,11 @@ void Settings::add_model_to(CLI::App& app) {
       ->type_name("FILE");
   app.add_flag("--winograd,!--no-winograd", winograd,
                "3x3 convolutions by Winograd's method where it is faster (larger rounding errors)");
+  app.add_option("--precision", precision,
+                 "f32, or bf16: convolutions and products of matrices round their factors to "
+                 "bfloat16 and add up in f32")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str();
   app.add_option("--shape", shape_arguments,
                  "NAME=1x3x224x224: shape of an input, or value of a symbolic dimension")
       ->type_name("NAME=DIMS")
@@ -109,6 +114,7 @@ Options Settings::to_options() const {
   Options options{{"threads", std::to_string(threads)}, {"plan", plan}};
   if (!isa.empty()) options.set("isa", isa);
   options.set("winograd", winograd ? "1" : "0");
+  options.set("precision", precision);
   if (!force_plan.empty()) options.set("force_plan", read_file(force_plan));
   for (const std::string& argument : constant_arguments) options.set("constant", argument);
   for (const std::string& argument : limit_arguments) {

@@ -20,10 +20,12 @@ struct Settings {
   uint64_t seed = 0;
   std::string force_plan;
   bool winograd = true;
+  std::string precision = "f32";
   bool verify_each = false;
   bool time_passes = false;
 
-  /// Adds MODEL, --json, --threads, --isa, --plan, --winograd, --shape, --constant, --limit,
+  /// Adds MODEL, --json, --threads, --isa, --plan, --winograd, --precision, --shape, --constant,
+  /// --limit,
   /// --verify-each and --time-passes.
   void add_model_to(CLI::App& app);
   /// Adds --input and --seed.
