@@ -88,7 +88,7 @@ class Rounder {
 
 }  // namespace
 
-Result<Graph> bf16_products(const Graph& graph) {
+Result<Graph> bf16_products(Graph graph) {
   Rounder rounder;
   return without_dead_nodes(rebuild(
       graph, [&](Rebuild& rebuild, const Node& node) { return rounder.visit(rebuild, node); }));

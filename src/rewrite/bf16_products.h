@@ -8,6 +8,6 @@ namespace corf::rewrite {
 /// everything else. Values are rounded where they are made or, where others read them as they are,
 /// beside.
 /// Test: tests/driver/bf16_products_test.cpp
-Result<graph::Graph> bf16_products(const graph::Graph& graph);
+Result<graph::Graph> bf16_products(graph::Graph graph);
 
 }  // namespace corf::rewrite

@@ -176,7 +176,7 @@ class Tables {
 
 }  // namespace
 
-Result<Graph> byte_tables(const Graph& graph, double instructions_of_byte) {
+Result<Graph> byte_tables(Graph graph, double instructions_of_byte) {
   const Tables tables(instructions_of_byte);
   return rebuild(graph,
                  [&](Rebuild& rebuild, const Node& node) { return tables.visit(rebuild, node); });

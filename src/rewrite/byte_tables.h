@@ -12,6 +12,6 @@ constexpr double kInstructionsOfLook = 48, kInstructionsOfQuickLook = 24;
 /// that a body makes on its way. `instructions_of_byte`: what looking up a byte takes; shorter
 /// functions stay.
 /// Test: tests/driver/quantized_graphs_test.cpp
-Result<graph::Graph> byte_tables(const graph::Graph& graph, double instructions_of_byte);
+Result<graph::Graph> byte_tables(graph::Graph graph, double instructions_of_byte);
 
 }  // namespace corf::rewrite

@@ -33,7 +33,7 @@ using graph::Graph;
 
 namespace {
 
-Result<Graph> unchanged(const Graph& graph) { return graph; }
+Result<Graph> unchanged(Graph graph) { return graph; }
 
 }  // namespace
 
@@ -64,7 +64,7 @@ std::vector<Pass> passes(const RewriteOptions& options) {
       {"bf16_products", options.bf16_products ? bf16_products : unchanged},
       {"merge_elementwise", merge_elementwise},
       {"requantize", requantize},
-      {"byte_tables", [=](const Graph& graph) { return byte_tables(graph, look); }},
+      {"byte_tables", [=](Graph graph) { return byte_tables(std::move(graph), look); }},
       // What is made of a look belongs to its readers, which then read bytes.
       {"merge_elementwise", merge_elementwise},
       {"remove_identities", remove_identities},
