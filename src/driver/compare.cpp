@@ -54,18 +54,35 @@ graph::EvaluateOptions evaluation_of(const Pipeline& pipeline) {
   return options;
 }
 
-/// How many bytes are one step off what they should be; nullopt where one is further off, or
-/// anything else is.
-std::optional<int64_t> count_ties(const Tensor& expected, const Tensor& actual) {
-  if (!is_byte(expected.dtype())) {
-    if (!difference(expected, actual, "").within_bounds) return std::nullopt;
-    return 0;
+/// By how much neighbouring results of the node differ, if it rounds them: bytes, or bytes that it
+/// dequantises by one scale; 0 of others.
+double step_of(const graph::Graph& graph, const graph::Node& node) {
+  if (is_byte(graph.values[node.outputs[0]].dtype)) return 1;
+  const auto* compute = std::get_if<graph::Compute>(&node.op);
+  if (!compute || compute->body.nodes.back().op != graph::ScalarOp::kMul) return 0;
+  const auto& nodes = compute->body.nodes;
+  const bool rounds = std::any_of(nodes.begin(), nodes.end(), [](const auto& scalar) {
+    return scalar.op == graph::ScalarOp::kRoundEven;
+  });
+  for (const int arg : nodes.back().args) {
+    if (rounds && arg >= 0 && nodes[arg].op == graph::ScalarOp::kConstant) {
+      return std::abs(nodes[arg].f64);
+    }
   }
+  return 0;
+}
+
+/// How many results are one step off what they should be; nullopt where one is further off, or
+/// there are no steps and they are out of bounds.
+std::optional<int64_t> count_ties(const Tensor& expected, const Tensor& actual, double step) {
+  if (difference(expected, actual, "").within_bounds) return 0;
+  if (step == 0) return std::nullopt;
+  constexpr double kRounded = 1e-3;  // of a step, by which dequantised numbers may be off besides
   int64_t ties = 0;
   for (int64_t i = 0; i < expected.num_elems(); ++i) {
-    const int64_t off = std::abs(expected.at_i64(i) - actual.at_i64(i));
-    if (off > 1) return std::nullopt;
-    ties += off;
+    const double off = std::abs(expected.at_f64(i) - actual.at_f64(i));
+    if (!(off <= (1 + kRounded) * step)) return std::nullopt;
+    ties += off > kRounded * step;
   }
   return ties;
 }
@@ -132,7 +149,8 @@ Result<std::optional<int64_t>> count_ties(Pipeline pipeline, const std::vector<T
       values[node.outputs[i]] = expected[i];
       const auto found = actual.find(node.outputs[i]);
       if (found == actual.end()) continue;
-      const std::optional<int64_t> more = count_ties(expected[i], *found->second);
+      const std::optional<int64_t> more =
+          count_ties(expected[i], *found->second, step_of(graph, node));
       if (!more) return std::optional<int64_t>();
       ties += *more;
       values[node.outputs[i]] = *found->second;
