@@ -91,11 +91,11 @@ void compare_with_model(const CompareSettings& settings) {
   Options plain = settings.to_options();
   plain.set("precision", "f32");
   Session other(settings.against, plain);
-  std::vector<Array> given = read_inputs(settings);
-  const Shapes shapes = shapes_with(settings, given);
-  const std::vector<Array> inputs = complete_inputs(
-      std::move(given), compile_watched(session, settings, shapes).inputs(), settings.seed);
-  const std::vector<Array> actual = session.run(inputs), expected = other.run(inputs);
+  const ReadyModel ready = make_ready(session, settings);
+  if (!ready.executable) {
+    throw Exception(CORF_UNSUPPORTED, "--against takes models that are compiled as a whole");
+  }
+  const std::vector<Array> actual = session.run(ready.inputs), expected = other.run(ready.inputs);
   if (actual.size() != expected.size()) {
     throw Exception(CORF_INVALID_ARGUMENT, "the models have not as many outputs");
   }
