@@ -6,8 +6,7 @@ namespace corf::cost {
 namespace {
 
 Rates rates_of(const Machine& machine, const Coefficients& k) {
-  if (machine.fma_gflops_core <= 0 || machine.l2_gbps_core <= 0 || machine.l3_gbps_all <= 0 ||
-      machine.dram_gbps_all <= 0) {
+  if (machine.fma_gflops_core <= 0 || machine.l2_gbps_core <= 0 || machine.l3_gbps_all <= 0) {
     return {24, 48, 16, 12, 6, 14, 5, 800, 6000};
   }
   const double cycle_ns = machine.cycle_ns();
@@ -20,7 +19,10 @@ Rates rates_of(const Machine& machine, const Coefficients& k) {
   Rates rates;
   rates.l2 = k.l2 * machine.l2_gbps_core * cycle_ns;
   rates.l3 = std::min(rates.l2, k.l3 * machine.l3_gbps_all / machine.threads * cycle_ns);
-  rates.dram = std::min(rates.l3, k.dram * machine.dram_gbps_all / machine.threads * cycle_ns);
+  rates.dram = rates.l3;  // where there was no memory to measure it with
+  if (machine.dram_gbps_all > 0) {
+    rates.dram = std::min(rates.l3, k.dram * machine.dram_gbps_all / machine.threads * cycle_ns);
+  }
   rates.panel = k.panel * rates.l2;
   rates.l1 = k.l1 * rates.l2;
   // Workers read parts of what others have written.

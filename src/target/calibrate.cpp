@@ -86,7 +86,8 @@ bool measure(Machine& machine, const Measuring& measuring) {
     const CpuSpeed before = measuring.speed(machine);
     for (int round = 0; round < kRounds; ++round) measuring.figures(machine, kRound_s);
     if (is_steady(before, measuring.speed(machine))) {
-      return take_barrier(machine) && is_undisturbed(before, machine.threads);
+      const bool knows_memory = machine.dram_gbps_all > 0;
+      return take_barrier(machine) && is_undisturbed(before, machine.threads) && knows_memory;
     }
   }
   take_barrier(machine);

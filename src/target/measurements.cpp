@@ -3,11 +3,16 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <ctime>
+#include <fstream>
 #include <functional>
 #include <immintrin.h>
+#include <limits>
 #include <memory>
 #include <sched.h>
+#include <string>
+#include <string_view>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
 #include <system_error>
@@ -217,17 +222,27 @@ double measure_barrier_ns(int threads, double seconds) {
   return ran ? best_ns : 0;
 }
 
+/// Memory that can be had: what is free, and what the system keeps of files and would give up. With
+/// the first alone, a machine that has read much seems to have none.
+int64_t available_bytes() {
+  std::ifstream meminfo("/proc/meminfo");
+  std::string line;
+  while (std::getline(meminfo, line)) {
+    constexpr std::string_view kName = "MemAvailable:";
+    if (line.starts_with(kName)) return int64_t{1024} * std::atoll(line.c_str() + kName.size());
+  }
+  struct sysinfo info;
+  if (sysinfo(&info) != 0) return std::numeric_limits<int64_t>::max();
+  return static_cast<int64_t>(info.freeram * info.mem_unit);
+}
+
 /// Bytes for each thread so that all together are far larger than the last cache; the fewer, the
 /// less time there is.
 int64_t dram_bytes(const Machine& machine, double seconds) {
   constexpr double kShort_s = 0.05;
   int64_t total = seconds < kShort_s ? std::max(int64_t{32} << 20, 3 * machine.l3_bytes)
                                      : std::max(int64_t{128} << 20, 8 * machine.l3_bytes);
-  struct sysinfo info;
-  if (sysinfo(&info) == 0) {
-    total = std::min(total, static_cast<int64_t>(info.freeram * info.mem_unit / 4));
-  }
-  return total / machine.threads;
+  return std::min(total, available_bytes() / 4) / machine.threads;
 }
 
 /// Gflop/s of each of so many loops of multiply-adds that run at the same time, each on a CPU of

@@ -169,7 +169,7 @@ TEST_F(CalibrationTest, UnwritableFolderIsNoError) {
 
 /// A machine of a test's making: what its CPUs reach at each measurement, and the time of day.
 struct MadeUp {
-  double alone = 100, together = 200, nominal = 90, barrier_ns = 300;
+  double alone = 100, together = 200, nominal = 90, barrier_ns = 300, dram_gbps = 50;
   int64_t now_s = 1'000'000;
   int speeds = 0;                                  // times that it was measured
   std::vector<double> seconds;                     // of each measurement of the figures
@@ -187,6 +187,7 @@ struct MadeUp {
       machine.fma_gflops_core = std::max(machine.fma_gflops_core, alone);
       machine.fma_gflops_all = std::max(machine.fma_gflops_all, together);
       machine.barrier_ns = barrier_ns;
+      machine.dram_gbps_all = dram_gbps;
     };
     measuring.now_s = [this] { return now_s; };
     return measuring;
@@ -202,6 +203,17 @@ TEST_F(CalibrationTest, IsKeptForGoodIfNothingDisturbedIt) {
   host.alone = 70;
   EXPECT_EQ(calibrate(detect_machine(2), options).fma_gflops_core, 100);
   EXPECT_EQ(host.seconds.size(), measured);
+}
+
+/// No memory could be had to read: a later run may have it.
+TEST_F(CalibrationTest, IsNotKeptForGoodWithoutMemorysFigure) {
+  MadeUp host;
+  host.dram_gbps = 0;
+  const CalibrateOptions options{.cache_dir = dir_.string(), .measuring = host.measuring()};
+  calibrate(detect_machine(2), options);
+  host.now_s += 1'000'000;
+  host.dram_gbps = 50;
+  EXPECT_EQ(calibrate(detect_machine(2), options).dram_gbps_all, 50);
 }
 
 TEST_F(CalibrationTest, IsTakenAgainIfTheSpeedChangesMeanwhile) {
