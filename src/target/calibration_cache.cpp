@@ -30,11 +30,12 @@ constexpr std::array<std::pair<const char*, double Machine::*>, 10> kMeasured = 
     {"barrier_ns", &Machine::barrier_ns},
 }};
 
-/// What the measurements belong to.
+/// What the measurements belong to, as the file's name does: instruction sets that differ in
+/// products of bytes share them.
 json identity(const Machine& machine) {
   return {{"format", kFormat},
           {"cpu", machine.cpu_name},
-          {"isa", std::string(to_string(machine.isa))},
+          {"isa", std::string(to_string(without_byte_products(machine.isa)))},
           {"threads", machine.threads},
           {"l1_bytes", machine.l1_bytes},
           {"l2_bytes", machine.l2_bytes},

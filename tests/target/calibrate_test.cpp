@@ -205,6 +205,21 @@ TEST_F(CalibrationTest, IsKeptForGoodIfNothingDisturbedIt) {
   EXPECT_EQ(host.seconds.size(), measured);
 }
 
+/// Code of f32 is the same with and without products of bytes, and so are its figures.
+TEST_F(CalibrationTest, InstructionSetsThatDifferInBytesShareIt) {
+  Calibration wide{detect_machine(2)};
+  wide.machine.isa = Isa::kAvx512Bf16;
+  wide.machine.fma_gflops_core = 100;
+  const std::string file = calibration_file(wide.machine, dir_.string());
+  std::filesystem::create_directories(dir_);
+  ASSERT_TRUE(write_calibration(file, wide));
+  for (const Isa isa : {Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx2}) {
+    Calibration other{detect_machine(2)};
+    other.machine.isa = isa;
+    EXPECT_EQ(read_calibration(file, other), isa != Isa::kAvx2) << to_string(isa);
+  }
+}
+
 /// No memory could be had to read: a later run may have it.
 TEST_F(CalibrationTest, IsNotKeptForGoodWithoutMemorysFigure) {
   MadeUp host;
