@@ -230,7 +230,11 @@ class Preparer {
     index::IndexMap& map = look.copy.operands[0].map;
     std::vector<index::Interval> ranges;
     for (const int64_t extent : shape) ranges.push_back({0, extent - 1});
-    do {
+    const auto goes_on = [&](const Node& node) {
+      const bool stops = !through_copies && look.source != value && mixes_dimensions(node);
+      return is_mere_look(node) && !stops;
+    };
+    while (goes_on(source_.producer(look.source))) {
       const Node& node = source_.producer(look.source);
       const ValueId input = node.inputs[0];
       map = index::compose(
@@ -239,17 +243,12 @@ class Preparer {
           map);
       for (Expr& expr : map.exprs) expr = index::simplify(expr, ranges);
       look.source = input;
-    } while (is_mere_look(source_.producer(look.source)) &&
-             (through_copies || !mixes_dimensions(source_.producer(look.source))));
+    }
     return look;
   }
 
   /// A copy of what the value looks at through views other than concatenations and pads.
   ValueId part_of(ValueId part) {
-    if (!is_mere_look(source_.producer(part))) {
-      const auto rank = static_cast<int>(source_.values[part].shape.size());
-      return add_copy(part, identity_compute(source_, part, row_major_order(rank)), "Concat");
-    }
     Look look = look_of(part, /*through_copies=*/true);
     return add_copy(look.source, std::move(look.copy), "Concat");
   }

@@ -100,10 +100,6 @@ bool is_worth_folding(const Graph& graph, const Node& node, const std::vector<bo
   return output_bytes <= (is_free ? kLimits.view_bytes : kLimits.result_bytes);
 }
 
-}  // namespace
-
-namespace {
-
 /// The node as it would read the new values.
 Node mapped_node(const Rebuild& rebuild, const Node& node) {
   Node result = node;
