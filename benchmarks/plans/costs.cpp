@@ -14,8 +14,7 @@
 #include "cost/group_cost.h"
 #include "driver/pipeline.h"
 #include "driver/prediction.h"
-#include "loop/parameterize.h"
-#include "loop/share_kernels.h"
+#include "loop/passes/passes.h"
 #include "lower/lower.h"
 #include "onnx/import.h"
 #include "runtime/executable.h"
@@ -62,8 +61,8 @@ Result<std::vector<double>> step_times_ns(const driver::Pipeline& pipeline,
                                           const std::shared_ptr<runtime::Team>& team) {
   constexpr int kRuns = 15;
   driver::Pipeline own{pipeline.machine, pipeline.graph, plan, {}};
-  CORF_ASSIGN(loop::Program program, lower::lower(own.graph, own.plan));
-  own.program = loop::parameterize(loop::share_kernels(std::move(program)));
+  CORF_ASSIGN(loop::Program lowered, lower::lower(own.graph, own.plan));
+  CORF_ASSIGN(own.program, loop::run_passes(std::move(lowered)));
   CORF_ASSIGN(runtime::ExecutableSpec spec, driver::generate(std::move(own)));
   CORF_ASSIGN(const auto executable, runtime::Executable::load(std::move(spec), team));
   std::vector<Tensor> arrays;

@@ -12,8 +12,7 @@
 #include "fusion/prepare.h"
 #include "fusion/text.h"
 #include "graph/text.h"
-#include "loop/parameterize.h"
-#include "loop/share_kernels.h"
+#include "loop/passes/passes.h"
 #include "loop/text.h"
 #include "lower/lower.h"
 #include "mapping/analyze.h"
@@ -40,6 +39,10 @@ codegen::EmitOptions emit_options(const Pipeline& pipeline, KnownShapes* known =
   options.isa = pipeline.machine.isa;
   options.threads = std::min(runtime::available_cpus(), 4);
   return options;
+}
+
+PassOptions pass_options(const CompileOptions& options) {
+  return {options.verify_each, options.time_passes, options.dump_dir};
 }
 
 /// Comment lines in front of the assembly: of each kernel, with the first step that calls it.
@@ -97,12 +100,6 @@ std::optional<fusion::FusionPlan> tuned_plan(const Pipeline& pipeline,
   log().warn("the tuned plan {} does not fit and is left aside: {}", printable(file),
              shortened(printable(plan.error().message), 400));
   return std::nullopt;
-}
-
-loop::Program parameterized(loop::Program program, KnownShapes* known) {
-  if (known == nullptr) return loop::parameterize(std::move(program));
-  const std::lock_guard lock(known->kernels_mutex);
-  return loop::parameterize(std::move(program), &known->kernels);
 }
 
 /// The plan that is predicted to be the fastest. Near shapes that are known, of those that fuse
@@ -164,10 +161,8 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
   rewrite::RewriteOptions rewriting;
   rewriting.bf16_products = options.bf16;
   rewriting.has_byte_tables = has_byte_tables(pipeline.machine.isa);
-  rewriting.verify_each = options.verify_each;
-  rewriting.time_passes = options.time_passes;
-  rewriting.dump_dir = options.dump_dir;
-  CORF_ASSIGN(graph::Graph rewritten, rewrite::rewrite(std::move(imported), rewriting));
+  CORF_ASSIGN(graph::Graph rewritten,
+              rewrite::rewrite(std::move(imported), rewriting, pass_options(options)));
   dump.stage("rewrite", [&] { return graph::to_string(rewritten); });
   if (options.winograd) {
     CORF_ASSIGN(rewritten, rewrite::winograd(rewritten, winograd_options(pipeline.machine)));
@@ -214,10 +209,11 @@ Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage l
               lower::lower(pipeline.graph, pipeline.plan, pipeline.machine.threads));
   dump.stage("lower", [&] { return loop::to_string(program); });
   if (options.verify_each) CORF_RETURN_IF_ERROR(loop::verify(program));
-  pipeline.program =
-      parameterized(loop::share_kernels(std::move(program)), options.known_shapes.get());
-  dump.stage("share_kernels", [&] { return loop::to_string(pipeline.program); });
-  if (options.verify_each) CORF_RETURN_IF_ERROR(loop::verify(pipeline.program));
+  loop::PassContext context;
+  if (options.known_shapes) context.known = &options.known_shapes->kernels;
+  CORF_ASSIGN(pipeline.program,
+              loop::run_passes(std::move(program), context, pass_options(options)));
+  dump.stage("loop", [&] { return loop::to_string(pipeline.program); });
   return {};
 }
 

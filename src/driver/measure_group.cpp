@@ -4,9 +4,8 @@
 #include <chrono>
 
 #include "driver/pipeline.h"
-#include "loop/parameterize.h"
+#include "loop/passes/passes.h"
 #include "loop/renumber.h"
-#include "loop/share_kernels.h"
 #include "lower/lower.h"
 
 namespace corf::driver {
@@ -90,7 +89,7 @@ Result<double> GroupTimer::measure_group(const fusion::StoragePlan& storage,
                                          const fusion::GroupPlan& group) {
   const fusion::FusionPlan plan{{group}, storage};
   CORF_ASSIGN(loop::Program lowered, lower::lower(graph_, plan));
-  loop::Program program = loop::parameterize(loop::share_kernels(std::move(lowered)));
+  CORF_ASSIGN(loop::Program program, loop::run_passes(std::move(lowered)));
   const std::string key = key_of(program, caches_);
   if (auto it = known_ms_.find(key); it != known_ms_.end()) return it->second;
   if (known_ != nullptr) {
@@ -111,9 +110,9 @@ Result<std::vector<double>> GroupTimer::measure_plans(
   constexpr double kTurn_ms = 40;
   std::vector<std::shared_ptr<runtime::Executable>> executables;
   for (const fusion::FusionPlan& plan : plans) {
-    CORF_ASSIGN(loop::Program program, lower::lower(graph_, plan));
-    CORF_ASSIGN(executables.emplace_back(),
-                load(loop::parameterize(loop::share_kernels(std::move(program))), plan));
+    CORF_ASSIGN(loop::Program lowered, lower::lower(graph_, plan));
+    CORF_ASSIGN(loop::Program program, loop::run_passes(std::move(lowered)));
+    CORF_ASSIGN(executables.emplace_back(), load(std::move(program), plan));
   }
   std::vector<std::vector<double>> times_ms(plans.size());
   for (int turn = 0; turn < kTurns; ++turn) {

@@ -46,14 +46,13 @@ int num_halves(const Graph& graph) {
 
 TEST(Bf16Products, RoundFactorsAndNothingElse) {
   rewrite::RewriteOptions options;
-  options.verify_each = true;
-  auto plain = rewrite::rewrite(two_convolutions(16, 24), options);
+  auto plain = rewrite::rewrite(two_convolutions(16, 24), options, {.verify_each = true});
   options.bf16_products = true;
-  auto rounded = rewrite::rewrite(two_convolutions(16, 24), options);
+  auto rounded = rewrite::rewrite(two_convolutions(16, 24), options, {.verify_each = true});
   ASSERT_TRUE(plain && rounded);
   EXPECT_EQ(num_halves(*plain), 0);
   EXPECT_EQ(num_halves(*rounded), 4);  // two values, two constants
-  auto odd = rewrite::rewrite(two_convolutions(3, 5), options);
+  auto odd = rewrite::rewrite(two_convolutions(3, 5), options, {.verify_each = true});
   ASSERT_TRUE(odd);
   EXPECT_EQ(num_halves(*odd), 0);
 }

@@ -170,9 +170,7 @@ void expect_right(uint32_t seed, Isa isa) {
     for (size_t i = 0; i < outputs->size(); ++i) perturbed[i].push_back((*outputs)[i]);
   }
 
-  rewrite::RewriteOptions options;
-  options.verify_each = true;
-  auto rewritten = rewrite::rewrite(graph, options);
+  auto rewritten = rewrite::rewrite(graph, {}, {.verify_each = true});
   ASSERT_TRUE(rewritten) << rewritten.error().message << graph::to_string(graph);
   auto spec = test::compile(*rewritten, isa, 1 + static_cast<int>(seed % 2));
   ASSERT_TRUE(spec) << spec.error().message << graph::to_string(*rewritten);

@@ -11,9 +11,7 @@ namespace {
 
 Finding rewritten(graph::Graph graph) {
   if (Finding unsound = look_at(graph, "import"); !unsound.empty()) return unsound;
-  rewrite::RewriteOptions options;
-  options.verify_each = true;
-  auto rewritten = rewrite::rewrite(std::move(graph), options);
+  auto rewritten = rewrite::rewrite(std::move(graph), {}, {.verify_each = true});
   if (!rewritten) return "rewriting fails: " + rewritten.error().message;
   auto winograd = rewrite::winograd(*rewritten, {});
   if (!winograd) return "Winograd's method fails: " + winograd.error().message;

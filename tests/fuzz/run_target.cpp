@@ -146,9 +146,7 @@ std::string handed_in(const graph::Graph& graph, const fusion::FusionPlan& plan,
 Result<driver::Pipeline> pipeline_of(const graph::Graph& imported, Choices& choices) {
   driver::Pipeline pipeline;
   pipeline.machine = some_machine(choices);
-  rewrite::RewriteOptions rewriting;
-  rewriting.verify_each = true;
-  CORF_ASSIGN(graph::Graph rewritten, rewrite::rewrite(imported, rewriting));
+  CORF_ASSIGN(graph::Graph rewritten, rewrite::rewrite(imported, {}, {.verify_each = true}));
   if (choices.chance(64)) {
     CORF_ASSIGN(rewritten, rewrite::winograd(rewritten, {}));
   }

@@ -1,10 +1,10 @@
-#include "loop/parameterize.h"
+#include "loop/passes/parameterize.h"
 
 #include <gtest/gtest.h>
 
 #include "loop/interpret.h"
+#include "loop/passes/share_kernels.h"
 #include "loop/renumber.h"
-#include "loop/share_kernels.h"
 #include "tests/loop/programs.h"
 
 namespace corf::loop {

@@ -172,9 +172,7 @@ TEST_P(RandomHalvesOf, AreAsExactAsTheirOutputs) {
     auto exact = graph::evaluate(random.graph(), inputs);
     auto stepwise = graph::evaluate(random.graph(), inputs, {.round_to_dtype = true});
     ASSERT_TRUE(exact && stepwise);
-    rewrite::RewriteOptions options;
-    options.verify_each = true;
-    auto rewritten = rewrite::rewrite(random.graph(), options);
+    auto rewritten = rewrite::rewrite(random.graph(), {}, {.verify_each = true});
     ASSERT_TRUE(rewritten) << rewritten.error().message;
     auto spec = test::compile(*rewritten, GetParam(), 1 + static_cast<int>(seed % 2));
     ASSERT_TRUE(spec) << spec.error().message;

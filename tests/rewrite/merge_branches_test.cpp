@@ -142,7 +142,7 @@ TEST(MergeBranches, RandomBlocksAreAsExactAsTheirOperators) {
     const double offset = kOffsets[pick(4)], size = kSizes[pick(4)];
     const Tensor x = random_tensor({1, 4, 5, 5}, static_cast<uint32_t>(generator()), offset - size,
                                    offset + size);
-    Result<Graph> after = rewrite(b.graph, {.verify_each = true});
+    Result<Graph> after = rewrite(b.graph, {}, {.verify_each = true});
     ASSERT_TRUE(after.ok()) << after.error().message;
     expect_as_exact(b.graph, *after, {x});
     ASSERT_FALSE(HasFatalFailure()) << "trial " << trial;

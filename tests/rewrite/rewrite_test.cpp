@@ -15,7 +15,7 @@ using graph::ScalarOp;
 using graph::ValueId;
 
 Graph rewritten(const Graph& graph) {
-  Result<Graph> result = rewrite(graph, {.verify_each = true});
+  Result<Graph> result = rewrite(graph, {}, {.verify_each = true});
   EXPECT_TRUE(result.ok()) << (result.ok() ? "" : result.error().message);
   return result.ok() ? *result : graph;
 }
@@ -162,7 +162,7 @@ TEST(Rewrite, DumpsThePassesThatChangedSomething) {
   Graph graph;
   const auto x = graph.add_input("x", DType::kF32, {3});
   set_output(graph, unary(graph, ScalarOp::kExp, unary(graph, ScalarOp::kAbs, x)));
-  Result<Graph> after = rewrite(graph, {.verify_each = true, .dump_dir = directory.string()});
+  Result<Graph> after = rewrite(graph, {}, {.verify_each = true, .dump_dir = directory.string()});
   ASSERT_TRUE(after.ok());
   int files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(directory)) {
@@ -175,7 +175,7 @@ TEST(Rewrite, DumpsThePassesThatChangedSomething) {
   EXPECT_EQ(files, 1);
   std::filesystem::remove_all(directory);
 
-  Result<Graph> nowhere = rewrite(graph, {.dump_dir = "/proc/corf/missing"});
+  Result<Graph> nowhere = rewrite(graph, {}, {.dump_dir = "/proc/corf/missing"});
   ASSERT_FALSE(nowhere.ok());
   EXPECT_EQ(nowhere.error().code, ErrorCode::kIo);
 }

@@ -133,7 +133,7 @@ TEST(Rounding, RandomNetworksAreAsExactAsTheirOperators) {
   for (int trial = 0; trial < trials; ++trial) {
     const Graph graph = RandomNetwork(generator).make(1 + trial % 5);
     const std::vector<Tensor> inputs = {image(generator), image(generator)};
-    Result<Graph> after = rewrite(graph, {.verify_each = true});
+    Result<Graph> after = rewrite(graph, {}, {.verify_each = true});
     ASSERT_TRUE(after.ok()) << after.error().message;
     expect_as_exact(graph, *after, inputs);
     if (testing::Test::HasFatalFailure()) {

@@ -180,7 +180,7 @@ TEST(Rounding, RandomGraphsBeforeStepsKeepTheirDigits) {
     }
     set_output(graph,
                unary(graph, pick(2) == 0 ? ScalarOp::kFloor : ScalarOp::kRoundEven, values.back()));
-    Result<Graph> after = rewrite(graph, {.verify_each = true});
+    Result<Graph> after = rewrite(graph, {}, {.verify_each = true});
     ASSERT_TRUE(after.ok());
     expect_same_numbers(graph, *after, edge_inputs(graph, generator));
     if (HasFatalFailure()) return;

@@ -1,4 +1,4 @@
-#include "loop/share_kernels.h"
+#include "loop/passes/share_kernels.h"
 
 #include <algorithm>
 #include <string>

@@ -6,7 +6,7 @@
 namespace corf::loop {
 
 /// What kernels of some programs have become, so that those of later programs become the same where
-/// they differ in parameters only. Not synchronised.
+/// they differ in parameters only. Threads may share it.
 class KnownKernels {
  public:
   KnownKernels();

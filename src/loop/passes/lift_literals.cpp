@@ -1,4 +1,4 @@
-#include "loop/lift_literals.h"
+#include "loop/passes/lift_literals.h"
 
 #include <algorithm>
 #include <cctype>

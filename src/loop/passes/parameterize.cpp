@@ -1,13 +1,14 @@
-#include "loop/parameterize.h"
+#include "loop/passes/parameterize.h"
 
 #include <algorithm>
 #include <fmt/format.h>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <unordered_map>
 
-#include "loop/lift_literals.h"
+#include "loop/passes/lift_literals.h"
 #include "loop/renumber.h"
 #include "loop/visit.h"
 #include "support/assert.h"
@@ -290,6 +291,7 @@ std::vector<Group> group_kernels(const Program& program) {
 }  // namespace
 
 struct KnownKernels::Families {
+  std::mutex mutex;
   std::unordered_map<std::string, Family> by_text;
 };
 
@@ -298,7 +300,9 @@ KnownKernels::~KnownKernels() = default;
 
 Program parameterize(Program program, KnownKernels* known) {
   KnownKernels::Families none;
-  auto& families = (known == nullptr ? none : *known->families_).by_text;
+  KnownKernels::Families& earlier = known == nullptr ? none : *known->families_;
+  const std::lock_guard lock(earlier.mutex);
+  auto& families = earlier.by_text;
   if (families.size() > kMostFamilies) families.clear();
   std::vector<Kernel> kernels;
   std::vector<int> new_numbers(program.kernels.size());
