@@ -118,6 +118,22 @@ class StripCost {
       partial_bytes_ = 4 * double(num_elems(points_)) / double(schedule_.partitions);
     }
     ring_bytes_ = double(fusion::ring_bytes(walk_)) + partial_bytes_;
+    for (size_t s = 0; s < walk_.stages.size(); ++s) {
+      const auto& partial = walk_.stages[s].partial;
+      if (partial) ring_bytes_ += partial_row_bytes(s) * double(partial->rows);
+    }
+  }
+
+  /// Of a row's partial results, in one block of the outer loops.
+  double partial_row_bytes(size_t s) const {
+    const fusion::WalkStage& stage = walk_.stages[s];
+    const Shape& points = graph_.values[group_.stages[s].stored[0]].shape;
+    double elems = double(num_elems(points)) / double(std::max<int64_t>(1, stage.rows));
+    for (size_t i = 0; i < stage.outer_dims.size(); ++i) {
+      const auto extent = double(points[stage.outer_dims[i]]);
+      elems *= std::min(1.0, double(stage.outer_blocks[i]) / extent);
+    }
+    return 4 * elems;
   }
 
   /// Strips in which the stage has something to make.
@@ -191,13 +207,14 @@ class StripCost {
     for (const fusion::NestAxis& axis : nest->axes) {
       extents.push_back(fusion::extent_in_strip(stage, axis));
     }
+    const double taps = stage.partial ? double(stage.partial->taps.count) : 1;
     const double made = double(stage.rows_made) / double(stage.unit);
-    const double per_strip = nest_cycles(storage_, nest, schedule, extents, model_);
+    const double per_strip = taps * nest_cycles(storage_, nest, schedule, extents, model_);
     const double strips_equal =
         made / double(std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit)));
     cost_.compute += share_ * blocks_ * std::max(1.0, strips_equal) * per_strip;
     // Strips for which a stage has nothing to make cost next to nothing.
-    cost_.compute += share_ * visits_of(stage) * model_.rates.visit;
+    cost_.compute += share_ * visits_of(stage) * taps * model_.rates.visit;
     cost_.compute += packing_cycles(graph_, storage_, group_, s, extents, share_, walk_.num_chunks);
   }
 
@@ -261,6 +278,7 @@ class StripCost {
       if (!packs_ || near) continue;
       cost_.compute += lost_part() * share_ * 2 * bytes * (1 / rates.l3 - 1 / rates.l2);
     }
+    for (size_t s = 0; s < walk_.stages.size(); ++s) add_partial_rows(s, level);
     // The matrix unit does not work meanwhile.
     auto waits = [&](double bytes) { return packs_ && is_far(bytes, model_) ? 2.0 : 1.0; };
     for (const auto& [value, passes] : writes_) {
@@ -274,6 +292,17 @@ class StripCost {
       reading.add(waits(bytes) * read.passes, bytes, read.root, read.span, cost_);
     }
     cost_.memory += 2 * double(walk_.num_chunks - 1) * partial_bytes_ * level;
+  }
+
+  /// Each tap but the first takes up what the taps before have left, each but the last leaves it.
+  void add_partial_rows(size_t s, double level) {
+    const fusion::WalkStage& stage = walk_.stages[s];
+    if (!stage.partial) return;
+    const double row = partial_row_bytes(s);
+    const bool near = row * double(stage.partial->rows) <= double(model_.machine.l1_bytes) / 2;
+    const double bytes = blocks_ * row * double(stage.rows_made);
+    const auto times = double(2 * (stage.partial->taps.count - 1));
+    cost_.memory += share_ * times * bytes * (near ? 1 / model_.rates.l1 : level);
   }
 
   /// Of what is read, itself or as parts of a view of it, those that the group has just written.

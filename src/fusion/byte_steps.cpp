@@ -16,7 +16,7 @@ int64_t steps_of_types(DType sum, DType along, DType across) {
 bool lie_side_by_side(const Nest& nest, const StorageView& storage, const FactorRoles& roles,
                       int vector_axis, int reduction_axis) {
   for (const NestAxis& axis : nest.axes) {
-    if (axis.reduction && axis.shared >= 0) return false;  // chunks of it are taken one by one
+    if (axis.in_parts()) return false;  // chunks of it are taken one by one
   }
   const Access &along = nest.loads[roles.along], &across = nest.loads[roles.across];
   if (!is_packed(nest, storage, roles.along, vector_axis)) return false;

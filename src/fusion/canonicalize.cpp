@@ -49,7 +49,8 @@ std::optional<Cut> find_cut(const Expr& expr, const std::vector<NestAxis>& axes)
     if (cut.axis < static_cast<int>(axes.size()) && cut.size > 1) {
       const NestAxis& axis = axes[cut.axis];
       const bool even = axis.extent % cut.size == 0;
-      if (cut.size < axis.extent && (even || !axis.reduction)) return cut;
+      const bool by_tap = axis.in_parts() && axis.shared < 0;
+      if (cut.size < axis.extent && (even || !axis.reduction) && !by_tap) return cut;
     }
   }
   const std::optional<Cut> left = find_cut(expr.lhs(), axes);
@@ -128,7 +129,7 @@ void drop_unit_axes(Nest& nest) {
   std::vector<NestAxis> kept;
   std::vector<Expr> replacement;
   for (const NestAxis& axis : nest.axes) {
-    if (axis.extent == 1 && axis.shared < 0) {
+    if (axis.extent == 1 && axis.shared < 0 && !axis.in_parts()) {
       replacement.push_back(Expr(0));
     } else {
       replacement.push_back(Expr::variable(static_cast<int>(kept.size())));
@@ -160,6 +161,7 @@ bool walks_as_one(const Access& access, int outer, int inner, int64_t inner_exte
 bool can_merge(const Nest& nest, int outer, int inner) {
   if (nest.axes[outer].reduction != nest.axes[inner].reduction) return false;
   if (nest.axes[outer].shared >= 0 || nest.axes[inner].shared >= 0) return false;
+  if (nest.axes[outer].in_parts() || nest.axes[inner].in_parts()) return false;
   if (nest.combiner == graph::Combiner::kArgMax || nest.combiner == graph::Combiner::kArgMin) {
     if (nest.axes[outer].reduction) return false;
   }

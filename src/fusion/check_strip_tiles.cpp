@@ -24,16 +24,16 @@ Status check_strip_tiles(const GroupPlan& group) {
       return walk.stages[s].granule % (tile * walked.unit) == 0;
     };
     for (int axis : schedule.reduction_order) {
-      if (schedule.matrix != 0 && nest->axes[axis].shared >= 0) return fault(axis);
+      if (schedule.matrix != 0 && nest->axes[axis].in_parts()) return fault(axis);
     }
     const int v = schedule.vector_axis;
-    const bool scattered = v >= 0 && nest->axes[v].reduction && nest->axes[v].shared >= 0;
+    const bool scattered = v >= 0 && nest->axes[v].in_parts();
     if (scattered || (v >= 0 && !fits(v, schedule.vector_tile))) return fault(v);
     for (const auto& tiled : schedule.register_tile) {
       if (!fits(tiled.axis, tiled.extent)) return fault(tiled.axis);
     }
     for (int axis : schedule.unrolled_reductions) {
-      if (nest->axes[axis].shared >= 0) return fault(axis);
+      if (nest->axes[axis].in_parts()) return fault(axis);
     }
     const int b = schedule.block_axis;
     if (b >= 0 && nest->axes[b].shared >= 0) return fault(b);

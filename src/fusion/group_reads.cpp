@@ -20,6 +20,15 @@ bool is_gathered(const Expr& coordinate) {
   return is_gathered(coordinate.lhs()) || is_gathered(coordinate.rhs());
 }
 
+/// By load: whether the nest's reduction takes it in. What follows the reduction stands behind it.
+std::vector<bool> reduced_loads(const Nest& nest) {
+  std::vector<bool> reduced(nest.loads.size(), false);
+  for (int op = 0; op < nest.reduce_op; ++op) {
+    if (nest.ops[op].kind == NestOp::Kind::kLoad) reduced[nest.ops[op].access] = true;
+  }
+  return reduced;
+}
+
 }  // namespace
 
 GroupReads::GroupReads(const graph::Graph& graph, const StoragePlan& storage,
@@ -42,10 +51,12 @@ Status GroupReads::find() {
   for (int c = 0; c < num_stages(); ++c) {
     std::vector<index::Interval> ranges;
     for (const NestAxis& axis : nests[c]->axes) ranges.push_back({0, axis.extent - 1});
-    for (const Access& load : nests[c]->loads) {
+    const std::vector<bool> reduced = reduced_loads(*nests[c]);
+    for (size_t number = 0; number < reduced.size(); ++number) {
+      const Access& load = nests[c]->loads[number];
       if (!roots.count(load.root)) continue;
       if (producer.count(load.value)) {
-        add(c, load.value, load.value, load.coordinates);
+        add(c, load, reduced[number], load.value, load.coordinates);
         continue;
       }
       if (std::any_of(load.coordinates.begin(), load.coordinates.end(), is_gathered)) {
@@ -53,15 +64,16 @@ Status GroupReads::find() {
       }
       for (PartRead& part : through_views(graph, storage, load.value, load.coordinates, ranges)) {
         if (!producer.count(part.value)) continue;
-        add(c, load.value, part.value, std::move(part.coordinates));
+        add(c, load, reduced[number], part.value, std::move(part.coordinates));
       }
     }
   }
   return {};
 }
 
-void GroupReads::add(int consumer, ValueId loaded, ValueId value, std::vector<Expr> at) {
-  reads.push_back({producer.at(value), consumer, value, loaded, std::move(at)});
+void GroupReads::add(int consumer, const Access& load, bool reduced, ValueId value,
+                     std::vector<Expr> at) {
+  reads.push_back({producer.at(value), consumer, value, load.value, std::move(at), reduced});
 }
 
 bool GroupReads::is_inside(NodeId node) const {

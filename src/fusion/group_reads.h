@@ -11,6 +11,7 @@ struct StageRead {
   int producer = -1, consumer = -1;
   graph::ValueId value = -1, loaded = -1;  // the result; what the consumer's nest loads
   std::vector<Expr> coordinates;           // of the result, in the axes of the consumer's nest
+  bool reduced = false;                    // by the consumer's reduction
 };
 
 /// Who makes and reads what within a group, and who else reads it. Only as long as all that it was
@@ -41,7 +42,8 @@ class GroupReads {
   std::vector<StageRead> reads;
 
  private:
-  void add(int consumer, graph::ValueId loaded, graph::ValueId value, std::vector<Expr> at);
+  void add(int consumer, const Access& load, bool reduced, graph::ValueId value,
+           std::vector<Expr> at);
   bool is_inside(graph::NodeId node) const;
 };
 

@@ -10,7 +10,7 @@ bool takes_lane_steps(const Nest& nest, const StorageView& storage, int vector_a
   if (nest.ops[nest.reduce_op].dtype != DType::kF32) return false;
   if (nest.axes[reduction_axis].extent % kLaneSteps != 0) return false;
   for (const NestAxis& axis : nest.axes) {
-    if (axis.reduction && axis.shared >= 0) return false;  // chunks of it are taken one by one
+    if (axis.in_parts()) return false;  // chunks of it are taken one by one
   }
   int packed = 0;
   for (int number : nest.contraction->factors) {

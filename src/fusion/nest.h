@@ -56,7 +56,10 @@ struct NestAxis {
   /// stream last), or -1; such an axis is neither merged nor dropped.
   int shared = -1;
   int64_t unit = 1;   // points of the stage's dimension that one step of a shared axis stands for
-  int64_t block = 0;  // points of that dimension that its outer loop takes at a time; 0: no loop
+  int64_t block = 0;  // points of that dimension that are taken at a time; 0: all
+
+  /// Whether a reduction's steps are taken in parts, some at a time.
+  bool in_parts() const { return reduction && block > 0; }
 
   /// Steps at a time, at most.
   int64_t most_steps() const { return block == 0 ? extent : std::min(extent, block / unit); }

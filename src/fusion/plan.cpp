@@ -11,6 +11,7 @@ std::string_view to_string(const LinkStrategy& strategy) {
     std::string_view operator()(const Stream&) const { return "stream"; }
     std::string_view operator()(const Recompute&) const { return "recompute"; }
     std::string_view operator()(const Scatter&) const { return "scatter"; }
+    std::string_view operator()(const ScatterRows&) const { return "scatter"; }
     std::string_view operator()(const Materialise&) const { return "materialise"; }
   };
   return std::visit(Name{}, strategy);
@@ -32,6 +33,11 @@ std::string describe_ring(const LinkStrategy& strategy) {
           "ring of {} rows, {} channels at a time, added to partial results {} times", ring.rows,
           ring.channels, ring.chunks);
     }
+    std::string operator()(const ScatterRows& ring) const {
+      return fmt::format(
+          "ring of {} rows, each added to partial results of {} rows in {} steps{}", ring.rows,
+          ring.partial_rows, ring.taps, stored(ring.stored));
+    }
     std::string operator()(const Materialise&) const { return ""; }
   };
   return std::visit(Words{}, strategy);
@@ -41,6 +47,16 @@ namespace {
 
 /// How stage `reader` of the group gets the ring's value.
 LinkStrategy ring_strategy(const Walk& walk, const WalkRing& ring, size_t reader) {
+  const WalkStage& consumer = walk.stages[reader];
+  const bool scatters =
+      std::any_of(walk.reads.begin(), walk.reads.end(), [&](const WalkRead& read) {
+        return read.scattered && read.consumer == static_cast<int>(reader) &&
+               std::count(ring.produced.begin(), ring.produced.end(), read.value) > 0;
+      });
+  if (scatters) {
+    return ScatterRows{ring.rows, consumer.partial->rows, consumer.partial->taps.count,
+                       ring.stored};
+  }
   const bool overlaps = std::any_of(ring.stages.begin(), ring.stages.end(),
                                     [&](int s) { return walk.stages[s].overlaps; });
   if (walk.schedule.scatter && reader + 1 == walk.stages.size()) {

@@ -67,8 +67,8 @@ struct Stage {
 
 /// How a value gets from its producer to a consumer: computed where it is read; a few rows in a
 /// ring of the worker's; such a ring whose rows at seams each worker makes for itself; a ring of
-/// some channels, each chunk of which is added to partial results of all that it feeds; or written
-/// to memory and read again. Source: design section 1.
+/// some channels, or of the rows that a strip makes, which are added to partial results of all that
+/// they feed; or written to memory and read again. Source: design section 1.
 struct Inline {};
 struct Stream {
   int64_t rows = 0;
@@ -81,8 +81,12 @@ struct Recompute {
 struct Scatter {
   int64_t rows = 0, channels = 0, chunks = 0;
 };
+struct ScatterRows {
+  int64_t rows = 0, partial_rows = 0, taps = 0;
+  bool stored = false;
+};
 struct Materialise {};
-using LinkStrategy = std::variant<Inline, Stream, Recompute, Scatter, Materialise>;
+using LinkStrategy = std::variant<Inline, Stream, Recompute, Scatter, ScatterRows, Materialise>;
 std::string_view to_string(const LinkStrategy& strategy);  // "inline", "stream", ...
 /// The ring that the value goes through, in words; empty if it goes through none.
 std::string describe_ring(const LinkStrategy& strategy);

@@ -7,7 +7,6 @@
 
 #include "fusion/group_reads.h"
 #include "fusion/rings.h"
-#include "fusion/row_bounds.h"
 #include "fusion/walk_rows.h"
 #include "support/checked.h"
 
@@ -33,14 +32,21 @@ class WalkResolver {
         cache_(cache),
         group_(graph, storage, stages, cache) {
     result_.schedule = schedule;
+    for (const Nest* nest : group_.nests) {
+      std::vector<int64_t>& extents = extents_.emplace_back();
+      for (const NestAxis& axis : nest->axes) extents.push_back(axis.extent);
+    }
   }
 
   Result<Walk> run() {
     CORF_RETURN_IF_ERROR(group_.find());
     result_.stages.resize(stages_.size());
     CORF_RETURN_IF_ERROR(place_last());
+    CORF_RETURN_IF_ERROR(place_row_scatters());
     for (int s = num_stages() - 2; s >= 0; --s) CORF_RETURN_IF_ERROR(place_stage(s));
+    CORF_RETURN_IF_ERROR(check_row_scatters());
     for (int s = 0; s < num_stages(); ++s) CORF_RETURN_IF_ERROR(find_units(s));
+    find_lead();
     CORF_RETURN_IF_ERROR(count_stages());
     CORF_RETURN_IF_ERROR(add_rings(group_, result_));
     return std::move(result_);
@@ -87,14 +93,7 @@ class WalkResolver {
   Status place_scatter(const StripSchedule::Scatter& scatter) {
     const int last = num_stages() - 1;
     const std::vector<NestAxis>& axes = group_.nests[last]->axes;
-    if (scatter.axis < 0 || scatter.axis >= static_cast<int>(axes.size()) ||
-        !axes[scatter.axis].reduction) {
-      return fault(last, "no such reduction axis to scatter");
-    }
-    const graph::Combiner combiner = group_.nests[last]->combiner;
-    if (combiner == graph::Combiner::kArgMax || combiner == graph::Combiner::kArgMin) {
-      return fault(last, "positions of extremes have no partial results");
-    }
+    CORF_RETURN_IF_ERROR(check_scattered_axis(last, scatter.axis));
     if (scatter.chunk < 1 || scatter.chunk >= axes[scatter.axis].extent) {
       return fault(last, "a scattered axis takes several chunks");
     }
@@ -102,6 +101,86 @@ class WalkResolver {
     result_.stages[last].outer_blocks.push_back(scatter.chunk);
     result_.num_chunks = corf::ceil_div(axes[scatter.axis].extent, scatter.chunk);
     return {};
+  }
+
+  Status check_scattered_axis(int s, int axis) const {
+    const std::vector<NestAxis>& axes = group_.nests[s]->axes;
+    if (axis < 0 || axis >= static_cast<int>(axes.size()) || !axes[axis].reduction) {
+      return fault(s, "no such reduction axis to scatter");
+    }
+    const graph::Combiner combiner = group_.nests[s]->combiner;
+    if (combiner == graph::Combiner::kArgMax || combiner == graph::Combiner::kArgMin) {
+      return fault(s, "positions of extremes have no partial results");
+    }
+    return {};
+  }
+
+  Status place_row_scatters() {
+    const int last = num_stages() - 1;
+    for (const StripSchedule::RowScatter& scatter : schedule_.row_scatters) {
+      const int s = scatter.stage;
+      if (s < 1 || s > last) return fault(last, "no such stage to scatter rows to");
+      if (result_.stages[s].partial || (s == last && schedule_.scatter)) {
+        return fault(s, "it has one kind of partial results");
+      }
+      CORF_RETURN_IF_ERROR(check_scattered_axis(s, scatter.axis));
+      if (group_.nests[s]->axes[scatter.axis].extent < 2) {
+        return fault(s, "a window over scattered rows has several");
+      }
+      result_.stages[s].partial = WalkStage::Partial{scatter.axis, {.count = 0}};
+    }
+    return {};
+  }
+
+  /// The axis along which the stage's window moves over rows `at`.
+  void find_window(int s, const Expr& at) {
+    WalkStage& stage = result_.stages[s];
+    int axis = -1;
+    for (const auto& [other, coefficient] : index::to_linear(at).coefficients) {
+      if (other == stage.stream_dim) continue;
+      if (group_.nests[s]->axes[other].reduction && extents_[s][other] > 1) axis = other;
+    }
+    if (axis >= 0 && !mapping::row_taps(at, extents_[s], stage.stream_dim, axis)) axis = -1;
+    const bool known = windows_.count(s) > 0;
+    stage.window_axis = known && stage.window_axis != axis ? -1 : axis;
+    windows_.insert(s);
+  }
+
+  /// A stage whose partial results take rows as they come reads all rows that its reduction needs
+  /// in the same way.
+  Status place_scattered_read(const StageRead& load, const Expr& at, WalkRead& read) {
+    WalkStage& consumer = result_.stages[load.consumer];
+    if (!consumer.partial || !load.reduced) return {};
+    const auto taps =
+        mapping::row_taps(at, extents_[load.consumer], consumer.stream_dim, consumer.partial->axis);
+    if (!taps) return fault(load.consumer, "its window does not move over the rows that it reads");
+    mapping::RowTaps& known = consumer.partial->taps;
+    if (known.count > 0 && known != *taps) {
+      return fault(load.consumer, "its window moves in two ways over the rows that it reads");
+    }
+    known = *taps;
+    read.scattered = true;
+    return {};
+  }
+
+  Status check_row_scatters() const {
+    for (int s = 0; s < num_stages(); ++s) {
+      const auto& partial = result_.stages[s].partial;
+      if (partial && partial->taps.count == 0) return fault(s, "it reads no rows of the group");
+    }
+    return {};
+  }
+
+  /// As many strips as the last stage's rows wait for those that they read. Any number is right;
+  /// with this one rings need not hold more in a partition's first strip than in others.
+  void find_lead() {
+    int64_t rows = 0;
+    const int64_t all = result_.stages.back().rows;
+    for (const WalkStage& stage : result_.stages) {
+      if (!stage.partial) continue;
+      rows += corf::ceil_div(stage.partial->taps.lag(int64_t{0}) * all, stage.rows);
+    }
+    result_.lead_strips = corf::ceil_div(rows, schedule_.strip);
   }
 
   /// c where the coordinate is that dimension, or its quotient by c; 0 elsewhere.
@@ -196,10 +275,13 @@ class WalkResolver {
     stage.outer_dims = std::move(outer);
     stage.outer_blocks = std::move(blocks);
     const Expr row = Expr::variable(0), &at = load.coordinates[stream];
-    auto least = least_at(at, group_.nests[c]->axes, consumer.stream_dim, row);
-    auto greatest = greatest_at(at, group_.nests[c]->axes, consumer.stream_dim, row);
+    auto least = mapping::least_row(at, extents_[c], consumer.stream_dim, row);
+    auto greatest = mapping::greatest_row(at, extents_[c], consumer.stream_dim, row);
     if (!least || !greatest) return fault(s, "its rows are not read in growing order");
-    result_.reads.push_back({s, c, load.value, *least, *greatest});
+    WalkRead read{s, c, load.value, *least, *greatest};
+    if (load.reduced) find_window(c, at);
+    CORF_RETURN_IF_ERROR(place_scattered_read(load, at, read));
+    result_.reads.push_back(std::move(read));
     return {};
   }
 
@@ -231,9 +313,10 @@ class WalkResolver {
     WalkStage& stage = result_.stages[s];
     std::vector<int> dims = stage.outer_dims;
     dims.push_back(stage.stream_dim);
+    if (stage.partial) dims.push_back(stage.partial->axis);
     auto [it, fresh] = cache_.units.try_emplace({stages_[s].nodes[0], dims});
     if (fresh) {
-      it->second.assign(dims.size(), 1);
+      it->second.assign(stage.outer_dims.size() + 1, 1);
       Nest nest = *group_.nests[s];
       mark_shared_axes(stage, nest);
       for (const NestAxis& axis : canonicalize(std::move(nest)).axes) {
@@ -241,6 +324,9 @@ class WalkResolver {
       }
     }
     stage.unit = it->second.back();
+    if (stage.partial && stage.unit != 1) {
+      return fault(s, "its nest makes several rows at once, of which each tap adds to one");
+    }
     for (size_t i = 0; i < stage.outer_dims.size(); ++i) {
       if (stage.outer_blocks[i] % it->second[i] != 0) {
         return fault(s, "an outer block is no multiple of what its nest makes at once");
@@ -290,11 +376,22 @@ class WalkResolver {
   static void count_stage(const StageRows& rows, int64_t& covered, WalkStage& stage) {
     stage.rows_made += rows.done - rows.prev;
     stage.rows_in_strip = std::max(stage.rows_in_strip, rows.done - rows.prev);
-    for (int64_t row : {rows.prev, rows.done}) {
+    auto cut = [&](int64_t row) {
       if (row != stage.rows) stage.granule = std::gcd(stage.granule, row);
-    }
+    };
+    cut(rows.prev);
+    cut(rows.done);
     if (rows.prev < covered) stage.overlaps = true;
     covered = std::max(covered, rows.done);
+    if (!stage.partial) return;
+    for (int64_t tap = 0; tap < stage.partial->taps.count; ++tap) {
+      const auto [begin, end] = rows_of_tap(stage, rows, tap);
+      if (begin >= end) continue;
+      cut(begin);
+      cut(end);
+      stage.rows_in_strip = std::max(stage.rows_in_strip, end - begin);
+      stage.partial->rows = std::max(stage.partial->rows, end - rows.prev);
+    }
   }
 
   const Graph& graph_;
@@ -303,6 +400,8 @@ class WalkResolver {
   const StripSchedule& schedule_;
   WalkCache& cache_;
   GroupReads group_;
+  std::vector<std::vector<int64_t>> extents_;  // by stage: of its nest's axes
+  std::set<int> windows_;                      // stages whose windows are known
   Walk result_;
 };
 
@@ -315,6 +414,7 @@ void mark_shared_axes(const WalkStage& stage, Nest& nest) {
     nest.axes[dim].shared = loop++;
   }
   nest.axes[stage.stream_dim].shared = loop;
+  if (stage.partial) nest.axes[stage.partial->axis].block = 1;
 }
 
 WalkCache::WalkCache(const Graph& graph, const StoragePlan& storage)

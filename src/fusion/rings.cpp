@@ -164,13 +164,11 @@ class RingFinder {
   }
 
   void count_ring(const std::vector<StageRows>& rows, bool is_last, WalkRing& ring) const {
-    const int64_t first = least_read(walk_, ring, rows, &StageRows::prev);
-    int64_t end = greatest_read(walk_, ring, rows) + 1, made = 0;
-    for (const int s : ring.stages) made = std::max(made, rows[s].done);
-    ring.rows = std::max({ring.rows, made - first, end - first});
-    if (is_last) return;
-    const int64_t next = least_read(walk_, ring, rows, &StageRows::done);
-    ring.kept_rows = std::max(ring.kept_rows, made - next);
+    const auto [first, next_first, last, made] = ring_rows(walk_, ring, rows);
+    ring.rows = std::max(ring.rows, last + 1 - first);
+    if (!made) return;
+    ring.rows = std::max(ring.rows, *made - first);
+    if (!is_last) ring.kept_rows = std::max(ring.kept_rows, *made - next_first);
   }
 
   /// Extents of the ring's memory.

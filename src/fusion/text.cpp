@@ -205,6 +205,13 @@ class PlanParser {
       scatter.chunk = scanner_.integer("steps");
       strips.scatter = scatter;
     }
+    while (!scanner_.failed() && scanner_.accept("rows")) {
+      StripSchedule::RowScatter scatter;
+      scatter.axis = scanner_.integer<int>("an axis");
+      scanner_.expect("of");
+      scatter.stage = scanner_.integer<int>("a stage");
+      strips.row_scatters.push_back(scatter);
+    }
     scanner_.expect("split");
     strips.partition_loop = scanner_.integer<int>("a loop");
     strips.partitions = scanner_.integer("partitions");
@@ -294,6 +301,9 @@ std::string print_strips(const StripSchedule& strips) {
   }
   if (const auto& scatter = strips.scatter) {
     text += fmt::format(" scatter {} by {}", scatter->axis, scatter->chunk);
+  }
+  for (const auto& scatter : strips.row_scatters) {
+    text += fmt::format(" rows {} of {}", scatter.axis, scatter.stage);
   }
   return text + fmt::format(" split {} {}\n", strips.partition_loop, strips.partitions);
 }

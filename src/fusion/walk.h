@@ -5,6 +5,7 @@
 
 #include "fusion/storage.h"
 #include "index/expr.h"
+#include "mapping/rows.h"
 
 namespace corf::fusion {
 
@@ -22,6 +23,11 @@ using index::Expr;
 /// a scattered axis these are rows of all channels ("rows outermost" of design section 1). With
 /// one, only a chunk of the intermediate's channels is alive ("channel chunks outermost"): each
 /// chunk is added to partial sums of the last stage, which finishes them in the last chunk.
+///
+/// A stage whose window moves over the rows of the stages before it can wait until all rows of a
+/// window are there (they are *gathered*, the ring keeps them), or take each row as it comes and
+/// add it to partial results of all rows that it feeds (they are *scattered*: the ring keeps
+/// nothing, partial results of the rows that have begun wait instead).
 struct StripSchedule {
   struct Outer {
     int dim = 0;        // of the last stage's output; every stage walks it in step
@@ -33,6 +39,11 @@ struct StripSchedule {
     int64_t chunk = 1;  // its steps
   };
   std::optional<Scatter> scatter;
+  struct RowScatter {
+    int stage = 0;
+    int axis = 0;  // its window's rows: a reduction axis of its nest, as build_nest numbers it
+  };
+  std::vector<RowScatter> row_scatters;  // at most one for a stage
   int stream_dim = 0;  // of the last stage's output
   int64_t strip = 1;   // its rows
   /// The loop that is split among workers: a position in `outer`, or outer.size() for the stream,
@@ -56,7 +67,17 @@ struct WalkStage {
   bool overlaps = false;      // some rows are made by two partitions
   int64_t granule = 0;        // divides where strips begin and end, but the last row; 0: one strip
   int64_t rows_made = 0;      // by all partitions
-  int64_t rows_in_strip = 0;  // the most that one strip makes
+  int64_t rows_in_strip = 0;  // the most that one strip makes, or adds one tap to
+  /// Reduction axis of its nest, as build_nest numbers it, along which its window moves over rows
+  /// of the group: these can be scattered; -1 if there is none, or not one alone.
+  int window_axis = -1;
+  /// Of a stage that takes the rows of others as they come.
+  struct Partial {
+    int axis = 0;           // of its nest, as build_nest numbers it
+    mapping::RowTaps taps;  // along it
+    int64_t rows = 0;       // that have begun and are not finished, at most
+  };
+  std::optional<Partial> partial;
 };
 
 /// One read of a stage's result by a later stage, itself or through a view (a concatenation, a
@@ -66,6 +87,7 @@ struct WalkRead {
   graph::ValueId value = -1;  // the result
   /// Rows of the producer that the consumer's row, variable 0, reads.
   Expr least, greatest;
+  bool scattered = false;  // it is added to the consumer's partial results as it comes
 };
 
 /// The rows of a buffer that a strip's consumers need: of a value between stages of the group, or
@@ -95,7 +117,10 @@ struct Walk {
   std::vector<WalkStage> stages;
   std::vector<WalkRead> reads;
   std::vector<WalkRing> rings;
-  int64_t num_chunks = 1;  // of the scattered axis
+  int64_t num_chunks = 1;   // of the scattered axis
+  /// Strips in front of the one in which the last stage's first rows are finished: meanwhile rows
+  /// that are scattered begin them.
+  int64_t lead_strips = 0;
 
   /// The ring that holds the value, nullptr if none does.
   const WalkRing* ring_of(graph::ValueId value) const;

@@ -55,6 +55,7 @@ Number extreme(const Walk& walk, Takes takes, Row row, bool upper) {
   return *result;
 }
 
+/// Strips without those in front.
 int64_t all_strips(const Walk& walk) {
   return corf::ceil_div(walk.stages.back().rows, walk.schedule.strip);
 }
@@ -75,6 +76,7 @@ template <typename Number>
 struct Rows {
   struct Stage {
     Number begin = Number(0), prev = Number(0), done = Number(0);
+    Number free_prev = Number(0), free_done = Number(0);
   };
   std::vector<Stage> stages;
 };
@@ -99,12 +101,13 @@ Rows<Number> rows_of(const Walk& walk, const Number& partition, const Number& st
   rows.stages.resize(walk.stages.size());
   auto& end = rows.stages[last];
   end.begin = first_strip(walk, partition) * length;
-  end.prev = end.begin + strip * length;
-  end.done = min(Number(walk.stages[last].rows), Number(end.prev + length));
   // Before a partition's begin is taken into account.
   std::vector<Number> raw_prev(rows.stages.size(), Number(0)), raw_done = raw_prev;
-  raw_prev[last] = end.prev;
-  raw_done[last] = end.done;
+  raw_prev[last] = end.begin + (strip - Number(walk.lead_strips)) * length;
+  raw_done[last] = min(Number(walk.stages[last].rows), Number(raw_prev[last] + length));
+  const bool leads = walk.lead_strips > 0;
+  end.prev = leads ? max(end.begin, raw_prev[last]) : raw_prev[last];
+  end.done = leads ? max(end.begin, raw_done[last]) : raw_done[last];
   for (int s = last - 1; s >= 0; --s) {
     const WalkStage& stage = walk.stages[s];
     auto& own = rows.stages[s];
@@ -129,31 +132,108 @@ Rows<Number> rows_of(const Walk& walk, const Number& partition, const Number& st
     own.prev = max(own.begin, Number(raw_prev[s] - before_first(strip)));
     own.done = max(own.begin, raw_done[s]);
   }
+  for (int s = 0; s <= last; ++s) {
+    if (!walk.stages[s].partial) continue;
+    rows.stages[s].free_prev = raw_prev[s] - before_first(strip);
+    rows.stages[s].free_done = raw_done[s];
+  }
   return rows;
 }
 
-/// The first row that a ring holds where its consumers begin at row(c) and its makers at made(s).
-template <typename Number, typename Row>
-Number first_held(const Walk& walk, const WalkRing& ring, Row row) {
+/// The least row of the ring that is read where its consumers go on at rows prev(c), or scattered
+/// ones at free_prev(c), or that its makers go on with.
+template <typename Number, typename Prev, typename FreePrev>
+Number first_held(const Walk& walk, const WalkRing& ring, const Rows<Number>& rows, Prev prev,
+                  FreePrev free_prev) {
+  using std::max, std::min;
+  std::optional<Number> least;
+  for (const WalkRead& read : walk.reads) {
+    if (!is_of(ring, read)) continue;
+    const auto& consumer = rows.stages[read.consumer];
+    Number at = row_at(read.least, read.scattered ? consumer.begin : Number(prev(consumer)));
+    if (read.scattered) {
+      const Number behind = row_at(read.greatest, Number(free_prev(consumer) - Number(1)));
+      at = max(at, Number(behind + Number(1)));
+    }
+    least = !least ? at : min(*least, at);
+  }
+  for (const int s : ring.stages) least = min(*least, Number(prev(rows.stages[s])));
+  return *least;
+}
+
+template <typename Number>
+Number first_held(const Walk& walk, const WalkRing& ring, const Rows<Number>& rows) {
+  return first_held<Number>(
+      walk, ring, rows, [](const auto& stage) { return stage.prev; },
+      [](const auto& stage) { return stage.free_prev; });
+}
+
+/// The greatest row of the ring that is read.
+template <typename Number>
+Number last_read(const Walk& walk, const WalkRing& ring, const Rows<Number>& rows) {
+  auto takes = [&](const WalkRead& read) { return is_of(ring, read); };
+  auto row = [&](int c) {
+    const auto& stage = rows.stages[c];
+    return Number((walk.stages[c].partial ? stage.free_done : stage.done) - Number(1));
+  };
+  return extreme<Number>(walk, takes, row, /*upper=*/true);
+}
+
+/// A partition of no rows has no strips in front either.
+template <typename Number>
+Number strips_of(const Walk& walk, const Number& partition) {
   using std::min;
-  Number least = extreme<Number>(
-      walk, [&](const WalkRead& read) { return is_of(ring, read); }, row, /*upper=*/false);
-  for (const int s : ring.stages) least = min(least, Number(row(s)));
-  return least;
+  const Number lead(walk.lead_strips);
+  if (!walk.schedule.splits_stream()) return Number(all_strips(walk)) + lead;
+  const Number count =
+      first_strip(walk, Number(partition + Number(1))) - first_strip(walk, partition);
+  return walk.lead_strips > 0 ? Number(count + min(count, Number(1)) * lead) : count;
+}
+
+/// Where a stage's rows end in the partition's last strip.
+template <typename Number>
+std::vector<Number> partition_ends(const Walk& walk, const Number& partition) {
+  const Number last = strips_of(walk, partition) - Number(1);
+  std::vector<Number> ends;
+  for (const auto& stage : rows_of(walk, partition, last).stages) ends.push_back(stage.done);
+  return ends;
+}
+
+bool has_partial_results(const Walk& walk) {
+  return std::any_of(walk.stages.begin(), walk.stages.end(),
+                     [](const WalkStage& stage) { return stage.partial.has_value(); });
+}
+
+template <typename Number, typename Stage>
+std::pair<Number, Number> tap_rows(const WalkStage& stage, const Stage& rows, const Number& end,
+                                   const Number& tap) {
+  using std::max, std::min;
+  const Number lag = stage.partial->taps.lag(tap);
+  return {max(rows.begin, Number(rows.free_prev + lag)), min(end, Number(rows.free_done + lag))};
 }
 
 }  // namespace
 
-int64_t num_strips(const Walk& walk, int64_t partition) {
-  if (!walk.schedule.splits_stream()) return all_strips(walk);
-  return first_strip(walk, partition + 1) - first_strip(walk, partition);
+int64_t num_strips(const Walk& walk, int64_t partition) { return strips_of(walk, partition); }
+
+std::pair<int64_t, int64_t> rows_of_tap(const WalkStage& stage, const StageRows& rows,
+                                        int64_t tap) {
+  return tap_rows<int64_t>(stage, rows, rows.end, tap);
+}
+
+std::pair<Expr, Expr> rows_of_tap(const WalkStage& stage, const RowExpressions::Stage& rows,
+                                  const Expr& tap) {
+  return tap_rows<Expr>(stage, rows, rows.partition_end, tap);
 }
 
 std::vector<StageRows> rows_at(const Walk& walk, int64_t partition, int64_t strip) {
   std::vector<StageRows> result;
   for (const auto& stage : rows_of(walk, partition, strip).stages) {
-    result.push_back({stage.begin, stage.prev, stage.done});
+    result.push_back({stage.begin, stage.prev, stage.done, stage.free_prev, stage.free_done, 0});
   }
+  if (!has_partial_results(walk)) return result;
+  const std::vector<int64_t> ends = partition_ends(walk, partition);
+  for (size_t s = 0; s < result.size(); ++s) result[s].end = ends[s];
   return result;
 }
 
@@ -168,40 +248,45 @@ void for_each_strip(
   }
 }
 
-int64_t least_read(const Walk& walk, const WalkRing& ring, const std::vector<StageRows>& rows,
-                   int64_t StageRows::* at) {
-  return first_held<int64_t>(walk, ring, [&](int s) { return rows[s].*at; });
-}
-
-int64_t greatest_read(const Walk& walk, const WalkRing& ring, const std::vector<StageRows>& rows) {
-  return extreme<int64_t>(
-      walk, [&](const WalkRead& read) { return is_of(ring, read); },
-      [&](int c) { return rows[c].done - 1; }, /*upper=*/true);
+RingRows ring_rows(const Walk& walk, const WalkRing& ring, const std::vector<StageRows>& stages) {
+  Rows<int64_t> rows;
+  for (const StageRows& stage : stages) {
+    rows.stages.push_back({stage.begin, stage.prev, stage.done, stage.free_prev, stage.free_done});
+  }
+  RingRows result;
+  result.first = first_held<int64_t>(walk, ring, rows);
+  result.next_first = first_held<int64_t>(
+      walk, ring, rows, [](const auto& stage) { return stage.done; },
+      [](const auto& stage) { return stage.free_done; });
+  result.last = last_read<int64_t>(walk, ring, rows);
+  for (const int s : ring.stages) {
+    const bool waits = walk.lead_strips > 0 && stages[s].done == stages[s].begin;
+    if (!waits) result.made = std::max(result.made.value_or(stages[s].done), stages[s].done);
+  }
+  return result;
 }
 
 RowExpressions row_expressions(const Walk& walk) {
   const Expr part = Expr::variable(kPartitionVariable), strip = Expr::variable(kStripVariable);
   const Rows<Expr> rows = rows_of(walk, part, strip);
   RowExpressions result;
-  result.num_strips = walk.schedule.splits_stream()
-                          ? first_strip(walk, part + Expr(1)) - first_strip(walk, part)
-                          : Expr(all_strips(walk));
+  result.num_strips = strips_of(walk, part);
   // Behind the last partition there is no other.
   const Expr is_last = max(Expr(0), part + Expr(2 - stream_parts(walk)));
   const Rows<Expr> next = rows_of(walk, part + Expr(1), Expr(0));
+  const std::vector<Expr> ends =
+      has_partial_results(walk) ? partition_ends(walk, part) : std::vector<Expr>{};
   for (size_t s = 0; s < walk.stages.size(); ++s) {
-    const auto& [begin, prev, done] = rows.stages[s];
+    const auto& [begin, prev, done, free_prev, free_done] = rows.stages[s];
     const Expr all(walk.stages[s].rows);
     const bool split = stream_parts(walk) > 1;
     result.stages.push_back(
-        {begin, prev, done, split ? min(all, next.stages[s].begin + is_last * all) : all});
+        {begin, prev, done, split ? min(all, next.stages[s].begin + is_last * all) : all, free_prev,
+         free_done, ends.empty() ? all : ends[s]});
   }
   for (const WalkRing& ring : walk.rings) {
-    auto takes = [&](const WalkRead& read) { return is_of(ring, read); };
-    auto last = [&](int c) { return rows.stages[c].done - Expr(1); };
     result.rings.push_back(
-        {first_held<Expr>(walk, ring, [&](int s) { return rows.stages[s].prev; }),
-         extreme<Expr>(walk, takes, last, /*upper=*/true) + Expr(1)});
+        {first_held<Expr>(walk, ring, rows), last_read<Expr>(walk, ring, rows) + Expr(1)});
   }
   return result;
 }

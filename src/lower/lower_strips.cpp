@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <tuple>
 
 #include "fusion/matrix.h"
 #include "fusion/resolve.h"
@@ -45,7 +46,10 @@ class StripLowering {
     }
     strip_ = builder_.new_variable("strip");
     for (const WalkRing& ring : walk_.rings) place(ring);
-    if (schedule_.scatter) place_partial_sums();
+    if (schedule_.scatter) place_chunk_sums();
+    for (size_t s = 0; s < group_.nests.size(); ++s) {
+      if (walk_.stages[s].partial) place_row_sums(s);
+    }
     for (size_t s = 0; s < group_.nests.size(); ++s) place_packed(s);
     std::vector<Stmt>& body = builder_.kernel().body;
     append(body, zero_stored_margins());
@@ -282,20 +286,22 @@ class StripLowering {
       for (const WalkRing& ring : walk_.rings) {
         if (ring.stages[0] == static_cast<int>(s)) append(loop.body, zero_beyond(ring));
       }
-      if (schedule_.scatter && s + 1 == group_.nests.size()) {
-        append(loop.body, scatter());
-        continue;
-      }
-      const auto packed = packed_.find(s);
-      append(loop.body,
-             nest_loops(group_.nests[s].nest, group_.nests[s].schedule, ranges_of(s), builder_,
-                        nullptr, packed == packed_.end() ? nullptr : &packed->second.parts));
+      append(loop.body, stage_loops(s));
       for (const WalkRing& ring : walk_.rings) {
         if (ring.stored && ring.stages[0] == static_cast<int>(s))
           append(loop.body, store_own(ring));
       }
     }
     return loop;
+  }
+
+  /// What one strip makes of the stage.
+  std::vector<Stmt> stage_loops(size_t s) {
+    if (schedule_.scatter && s + 1 == group_.nests.size()) return scatter_chunk();
+    if (walk_.stages[s].partial) return scatter_rows(s);
+    const auto packed = packed_.find(s);
+    return nest_loops(group_.nests[s].nest, group_.nests[s].schedule, ranges_of(s), builder_,
+                      nullptr, packed == packed_.end() ? nullptr : &packed->second.parts);
   }
 
   /// Memory for what the matrix unit reads in the stage's strips, where that can be packed before
@@ -324,10 +330,44 @@ class StripLowering {
   }
 
   /// Memory for the last stage's partial results: all that a worker has of them in one run through
-  /// the chunks, in the order of the last stage's loops.
-  void place_partial_sums() {
-    const auto& [nest, schedule] = group_.nests.back();
-    const WalkStage& stage = walk_.stages.back();
+  /// the chunks.
+  void place_chunk_sums() {
+    const size_t last = group_.nests.size() - 1;
+    const fusion::Nest& nest = group_.nests[last].nest;
+    const auto is_stream = [&](const fusion::NestAxis& axis) {
+      return axis.shared == static_cast<int>(outer_.size());
+    };
+    const auto cut = std::find_if(nest.axes.begin(), nest.axes.end(),
+                                  [](const fusion::NestAxis& axis) { return axis.in_parts(); });
+    const auto walked = std::find_if(nest.axes.begin(), nest.axes.end(), is_stream);
+    const int64_t rows = ceil_div(partition_rows(), walked->unit);
+    const Expr begin = ceil_div(here(rows_.stages[last].begin), walked->unit);
+    ReductionPart part =
+        place_partial_results(last, std::min(walked->extent, rows), begin, /*turns=*/false);
+    part.axis = static_cast<int>(cut - nest.axes.begin());
+    part.range = ranges_of(last).at(part.axis);
+    part.steps = walk_.stages[last].outer_blocks.back() / cut->unit;
+    part.equal = cut->extent % part.steps == 0;
+    parts_.emplace(last, std::move(part));
+  }
+
+  /// Memory for partial results of the rows that have begun and are not finished.
+  void place_row_sums(size_t s) {
+    const fusion::Nest& nest = group_.nests[s].nest;
+    ReductionPart part =
+        place_partial_results(s, walk_.stages[s].partial->rows, Expr(0), /*turns=*/true);
+    const auto window =
+        std::find_if(nest.axes.begin(), nest.axes.end(),
+                     [](const fusion::NestAxis& axis) { return axis.in_parts(); });
+    part.axis = static_cast<int>(window - nest.axes.begin());
+    parts_.emplace(s, std::move(part));
+  }
+
+  /// Memory for partial results of a stage, in the order of its loops: so many rows from `begin`
+  /// on, or each in the place of one so many before.
+  ReductionPart place_partial_results(size_t s, int64_t rows, const Expr& begin, bool turns) {
+    const auto& [nest, schedule] = group_.nests[s];
+    const WalkStage& stage = walk_.stages[s];
     const auto stream = static_cast<int>(outer_.size());
     std::vector<int> order;  // innermost first
     for (auto axis = schedule.parallel_order.rbegin(); axis != schedule.parallel_order.rend();
@@ -337,35 +377,28 @@ class StripLowering {
     const int v = schedule.vector_axis;
     if (v >= 0 && !nest->axes[v].reduction) order.insert(order.begin(), v);
     int64_t size = 1;
-    part_.address = part_.shift = Expr(0);
+    ReductionPart part;
+    part.address = part.shift = Expr(0);
     for (int axis : order) {
       const fusion::NestAxis& walked = nest->axes[axis];
       int64_t extent = walked.extent;
-      Expr begin(0);
+      Expr place = Expr::variable(axis);
       if (walked.shared == stream) {
-        begin = ceil_div(here(rows_.stages.back().begin), walked.unit);
-        extent = std::min(extent, ceil_div(partition_rows(), walked.unit));
+        if (turns) place = mod(place, Expr(rows));
+        part.shift = part.shift + begin * Expr(size);
+        extent = rows;
       } else if (walked.shared >= 0) {
         const int64_t block = stage.outer_blocks[walked.shared] / walked.unit;
-        begin = Expr::variable(outer_[walked.shared]) * Expr(block);
+        part.shift = part.shift + Expr::variable(outer_[walked.shared]) * Expr(block * size);
         extent = std::min(extent, block);
       }
-      part_.address = part_.address + Expr::variable(axis) * Expr(size);
-      part_.shift = part_.shift + begin * Expr(size);
+      part.address = part.address + place * Expr(size);
       // Whole cache lines for the points around the vectors.
       constexpr int64_t kLineElems = 16;
       size *= axis == order.front() && extent >= kLineElems ? round_up(extent, kLineElems) : extent;
     }
-    const DType dtype = nest->ops[nest->reduce_op].dtype;
-    part_.buffer = builder_.new_scratch("partial", dtype, size);
-    for (size_t axis = 0; axis < nest->axes.size(); ++axis) {
-      const fusion::NestAxis& walked = nest->axes[axis];
-      if (walked.reduction && walked.shared >= 0) part_.axis = static_cast<int>(axis);
-    }
-    part_.range = ranges_of(group_.nests.size() - 1).at(part_.axis);
-    const fusion::NestAxis& cut = nest->axes[part_.axis];
-    part_.steps = stage.outer_blocks.back() / cut.unit;
-    part_.equal = cut.extent % part_.steps == 0;
+    part.buffer = builder_.new_scratch("partial", nest->ops[nest->reduce_op].dtype, size);
+    return part;
   }
 
   /// The most rows of the last stage that one partition makes.
@@ -377,14 +410,15 @@ class StripLowering {
   }
 
   /// The last stage, whose sums begin in the first chunk and are finished in the last one.
-  std::vector<Stmt> scatter() {
-    const auto& [nest, schedule] = group_.nests.back();
-    const std::map<int, AxisRange> ranges = ranges_of(group_.nests.size() - 1);
+  std::vector<Stmt> scatter_chunk() {
+    const size_t s = group_.nests.size() - 1;
+    const auto& [nest, schedule] = group_.nests[s];
+    const std::map<int, AxisRange> ranges = ranges_of(s);
     const Expr chunk = Expr::variable(outer_.back()), next = chunk + Expr(1);
     const Expr last(walk_.num_chunks - 1);
     std::vector<Stmt> result;
     auto add = [&](bool is_first, bool is_last, const Expr& lo, const Expr& hi) {
-      ReductionPart part = part_;
+      ReductionPart part = parts_.at(s);
       part.first = is_first;
       part.last = is_last;
       loop::For when;  // runs once or never
@@ -398,6 +432,43 @@ class StripLowering {
     if (walk_.num_chunks > 2) add(false, false, max(chunk, Expr(1)), min(next, last));
     add(false, true, max(chunk, last), next);
     return result;
+  }
+
+  /// A stage whose rows take the rows before it as they come, tap by tap: each tap of the window is
+  /// added to those rows for which the strip has made what it reads.
+  std::vector<Stmt> scatter_rows(size_t s) {
+    const int64_t last = walk_.stages[s].partial->taps.count - 1;
+    std::vector<Stmt> result = add_tap(s, Expr(0), /*is_first=*/true, /*is_last=*/false);
+    if (last > 1) {
+      loop::For taps;
+      taps.var = builder_.new_variable("tap");
+      taps.lo = Expr(1);
+      taps.hi = Expr(last);
+      taps.body = add_tap(s, Expr::variable(taps.var), /*is_first=*/false, /*is_last=*/false);
+      result.push_back(std::move(taps));
+    }
+    append(result, add_tap(s, Expr(last), /*is_first=*/false, /*is_last=*/true));
+    return result;
+  }
+
+  std::vector<Stmt> add_tap(size_t s, const Expr& tap, bool is_first, bool is_last) {
+    const auto& [nest, schedule] = group_.nests[s];
+    const WalkStage& stage = walk_.stages[s];
+    ReductionPart part = parts_.at(s);
+    part.range.begin = stage.partial->taps.position(tap);
+    part.range.end = part.range.begin + Expr(1);
+    part.first = is_first;
+    part.last = is_last;
+    std::map<int, AxisRange> ranges = ranges_of(s);
+    fusion::RowExpressions::Stage rows = rows_.stages[s];
+    for (Expr* expr : {&rows.begin, &rows.free_prev, &rows.free_done, &rows.partition_end}) {
+      *expr = here(*expr);
+    }
+    for (auto& [axis, range] : ranges) {
+      if (nest->axes[axis].shared != static_cast<int>(outer_.size())) continue;
+      std::tie(range.begin, range.end) = rows_of_tap(stage, rows, tap);
+    }
+    return nest_loops(nest, schedule, ranges, builder_, &part);
   }
 
   std::map<int, AxisRange> ranges_of(size_t s) const {
@@ -479,7 +550,7 @@ class StripLowering {
   KernelBuilder& builder_;
   std::vector<int> outer_;  // variables of the blocks' loops
   int strip_ = -1;          // variable of the strips' loop
-  ReductionPart part_;      // of the scattered axis
+  std::map<size_t, ReductionPart> parts_;  // by stage with partial results
   struct Packed {
     PackedParts parts;
     size_t loop = 0;  // in front of which it is packed: a position in outer_, or behind them

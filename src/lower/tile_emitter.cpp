@@ -159,7 +159,9 @@ void TileEmitter::store_lines(const Access& access, const KernelBuilder::Lines& 
   const Expr first = floor_div(shift, Expr(lines.pitch));
   // The lanes lie within a block of channels, or one block follows the other.
   const Expr at_channel = at_point(index::to_expr(channel), out);
-  const Expr lane = lane_variable_ >= 0 ? Expr::variable(lane_variable_) : Expr(0);
+  const int v = schedule_.vector_axis;
+  const bool along_line = v >= 0 && lane_variable_ >= 0 && channel.coefficient(v) != 0;
+  const Expr lane = along_line ? Expr::variable(lane_variable_) : Expr(0);
   const Expr begin = at_channel - lane, block(fusion::kMatrixChannels);
   const Expr in_line =
       lines.block_step == fusion::kMatrixChannels

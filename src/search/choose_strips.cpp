@@ -193,17 +193,46 @@ class StripChooser {
     return lengths;
   }
 
-  /// Keeps the schedule if it is among the best so far. Its time; nothing if it cannot be carried
-  /// out: strips that are too long for rings say nothing about shorter ones.
+  /// The schedule with rows scattered where gathering them takes rings that do not stay near.
+  std::optional<StripSchedule> with_scattered_rows(const fusion::Walk& walk) const {
+    StripSchedule schedule = walk.schedule;
+    for (const fusion::WalkRing& ring : walk.rings) {
+      const int64_t held = ring.root.size_elems * size_bytes(ring.root.dtype);
+      if (ring.kept_rows == 0 || held <= machine_.l1_bytes / 2) continue;
+      for (const fusion::WalkRead& read : walk.reads) {
+        const int s = read.consumer, axis = walk.stages[s].window_axis;
+        const bool is_last = s + 1 == static_cast<int>(walk.stages.size());
+        if (axis < 0 || walk.ring_of(read.value) != &ring || (is_last && schedule.scatter)) continue;
+        const bool known = std::any_of(schedule.row_scatters.begin(), schedule.row_scatters.end(),
+                                       [&](const auto& scatter) { return scatter.stage == s; });
+        if (!known) schedule.row_scatters.push_back({s, axis});
+      }
+    }
+    if (schedule.row_scatters.empty()) return std::nullopt;
+    return schedule;
+  }
+
+  /// Keeps the schedule, or one that scatters rows, if it is among the best so far. Its time;
+  /// nothing if it cannot be carried out: strips that are too long for rings say nothing about
+  /// shorter ones.
   std::optional<double> try_schedule(const StripSchedule& schedule) {
     auto walk = search_.walk(group_, schedule);
-    if (!walk || walk->rings.empty()) return {};
+    if (walk) {
+      if (const auto scattered = with_scattered_rows(*walk)) {
+        if (auto other = search_.walk(group_, *scattered)) price(other.take());
+      }
+    }
+    return walk ? price(walk.take()) : std::nullopt;
+  }
+
+  std::optional<double> price(fusion::Walk walk) {
+    if (walk.rings.empty()) return {};
     // Beyond that the rings are no better than memory.
     const int64_t share_of_l3 = machine_.l3_bytes / (2 * machine_.threads);
     const int64_t most_bytes = std::max(machine_.l2_bytes, share_of_l3);
-    if (fusion::ring_bytes(*walk) > most_bytes) return {};
+    if (fusion::ring_bytes(walk) > most_bytes) return {};
     GroupPlan group = group_;
-    group.walk = walk.take();
+    group.walk = std::move(walk);
     if (!schedule_stages(search_.stages, group)) return {};
     const double time = search_.time(search_.storage, group, {});
     ++num_priced_;

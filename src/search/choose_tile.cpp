@@ -446,6 +446,7 @@ class TileChooser : ScheduleStep {
     const int registers = machine_.num_vector_registers();
     std::vector<int> windows;
     for (int axis = 0; axis < num_axes(); ++axis) {
+      if (nest_.axes[axis].in_parts()) continue;
       if (nest_.axes[axis].reduction && extent(axis) <= 7 && !is_arg_reduction()) {
         windows.push_back(axis);
       }

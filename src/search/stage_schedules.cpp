@@ -17,6 +17,7 @@ StageSchedules::Key StageSchedules::key_of(const GroupPlan& group, size_t stage)
   for (size_t i = 0; i < walked.outer_dims.size(); ++i) {
     key.insert(key.end(), {walked.outer_dims[i], walked.outer_blocks[i]});
   }
+  if (walked.partial) key.insert(key.end(), {-1, walked.partial->axis});
   auto add = [&](graph::ValueId value) {
     const WalkRing* ring = group.walk->ring_of(value);
     key.push_back(ring ? value : -1);
@@ -53,7 +54,7 @@ const fusion::ScheduledNest& StageSchedules::of(const GroupPlan& group, size_t s
   for (const fusion::NestAxis& axis : nest->axes) {
     extents.push_back(fusion::extent_in_strip(walked, axis));
     const bool is_stream = axis.shared == group.walk->stream_loop();
-    const bool in_blocks = axis.shared >= 0 && extents.back() < axis.extent;
+    const bool in_blocks = axis.block > 0 && extents.back() < axis.extent;
     granules.push_back(is_stream ? walked.granule / walked.unit : in_blocks ? extents.back() : 0);
   }
   const fusion::StorageView storage(storage_, group.walk);

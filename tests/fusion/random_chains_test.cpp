@@ -148,13 +148,16 @@ bool uses_matrix_unit(const fusion::FusionPlan& plan) {
 
 /// What the groups of plans hold, so that no strategy goes untested.
 struct Coverage {
-  int64_t sinks = 0, shared_rings = 0, stored_rings = 0, chunks = 0;
+  int64_t sinks = 0, shared_rings = 0, stored_rings = 0, chunks = 0, partial_rows = 0;
 
   void add(const fusion::FusionPlan& plan) {
     for (const fusion::GroupPlan& group : plan.groups) {
       if (!group.walk) continue;
       chunks += group.walk->schedule.scatter.has_value();
-      for (const fusion::WalkStage& stage : group.walk->stages) sinks += stage.is_sink;
+      for (const fusion::WalkStage& stage : group.walk->stages) {
+        sinks += stage.is_sink;
+        partial_rows += stage.partial.has_value();
+      }
       for (const fusion::WalkRing& ring : group.walk->rings) {
         shared_rings += ring.stages.size() > 1;
         stored_rings += ring.stored;
@@ -195,10 +198,14 @@ TEST_P(RandomChains, InterpretedStripsGiveTheReferencesBits) {
   std::printf("%lld of %lld chains have a legal plan\n", static_cast<long long>(fused),
               static_cast<long long>(chains));
   EXPECT_GT(fused * 2, chains);
-  std::printf("%lld sinks, %lld rings of several stages, %lld stored as well, %lld in chunks\n",
+  std::printf(
+      "%lld sinks, %lld rings of several stages, %lld stored as well, %lld in chunks, %lld stages "
+      "of partial rows\n",
               static_cast<long long>(coverage.sinks), static_cast<long long>(coverage.shared_rings),
               static_cast<long long>(coverage.stored_rings),
-              static_cast<long long>(coverage.chunks));
+              static_cast<long long>(coverage.chunks),
+              static_cast<long long>(coverage.partial_rows));
+  EXPECT_GT(coverage.partial_rows, 0);
   if (GetParam() == Form::kChain) {
     EXPECT_GT(on_matrix_unit * 24, chains);  // it is one of seven instruction sets
     EXPECT_GT(coverage.chunks, 0);

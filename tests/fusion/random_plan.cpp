@@ -68,7 +68,11 @@ std::optional<FusionPlan> RandomPlans::make() {
   return plan;
 }
 
-StripSchedule RandomPlans::random_strips(const Shape& points) {
+StripSchedule RandomPlans::random_strips(const GroupPlan& group) {
+  const auto points_of = [&](const fusion::Stage& stage) -> const Shape& {
+    return graph_.values[stage.stored[0]].shape;
+  };
+  const Shape& points = points_of(group.stages.back());
   StripSchedule strips;
   std::vector<int> dims;
   for (int d = 0; d < static_cast<int>(points.size()); ++d) {
@@ -89,6 +93,12 @@ StripSchedule RandomPlans::random_strips(const Shape& points) {
     const auto rank = static_cast<int64_t>(points.size());
     strips.scatter = StripSchedule::Scatter{static_cast<int>(pick(rank, rank + 2)), pick(1, 9)};
   }
+  for (size_t s = 1; s < group.stages.size() && chance(0.6); ++s) {
+    if (!chance(0.6)) continue;
+    const auto rank = static_cast<int64_t>(points_of(group.stages[s]).size());
+    strips.row_scatters.push_back(
+        {static_cast<int>(s), static_cast<int>(rank + (chance(0.7) ? 1 : pick(0, 2)))});
+  }
   strips.partition_loop = static_cast<int>(pick(0, static_cast<int64_t>(strips.outer.size())));
   strips.partitions = pick(1, 5);
   if (variety_.partitions > 0) strips.partitions = variety_.partitions;
@@ -101,8 +111,7 @@ std::optional<GroupPlan> RandomPlans::fuse(const FusionPlan& plan, size_t first,
   for (int attempt = 0; attempt < kTriesOfStrips; ++attempt) {
     GroupPlan group = joined;
     auto walk =
-        fusion::resolve_walk(graph_, plan.storage, group.stages,
-                             random_strips(graph_.values[group.stages.back().stored[0]].shape));
+        fusion::resolve_walk(graph_, plan.storage, group.stages, random_strips(group));
     if (!walk) {
       if (walk.error().code != ErrorCode::kUnsupported || walk.error().message.empty()) {
         ++faults_;

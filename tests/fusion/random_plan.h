@@ -30,7 +30,7 @@ class RandomPlans {
  private:
   int64_t pick(int64_t lo, int64_t hi);
   bool chance(double probability);
-  fusion::StripSchedule random_strips(const Shape& points);
+  fusion::StripSchedule random_strips(const fusion::GroupPlan& group);
   std::optional<fusion::GroupPlan> fuse(const fusion::FusionPlan& plan, size_t first, size_t end);
   void vary(fusion::GroupPlan& group, const fusion::StoragePlan& storage);
   fusion::NestSchedule for_matrix_unit(const fusion::Nest& nest, fusion::NestSchedule schedule);
