@@ -34,9 +34,8 @@ std::string describe_ring(const LinkStrategy& strategy) {
           ring.channels, ring.chunks);
     }
     std::string operator()(const ScatterRows& ring) const {
-      return fmt::format(
-          "ring of {} rows, each added to partial results of {} rows in {} steps{}", ring.rows,
-          ring.partial_rows, ring.taps, stored(ring.stored));
+      return fmt::format("ring of {} rows, each added to partial results of {} rows in {} steps{}",
+                         ring.rows, ring.partial_rows, ring.taps, stored(ring.stored));
     }
     std::string operator()(const Materialise&) const { return ""; }
   };

@@ -44,8 +44,8 @@ struct StripSchedule {
     int axis = 0;  // its window's rows: a reduction axis of its nest, as build_nest numbers it
   };
   std::vector<RowScatter> row_scatters;  // at most one for a stage
-  int stream_dim = 0;  // of the last stage's output
-  int64_t strip = 1;   // its rows
+  int stream_dim = 0;                    // of the last stage's output
+  int64_t strip = 1;                     // its rows
   /// The loop that is split among workers: a position in `outer`, or outer.size() for the stream,
   /// whose seams are computed on both sides.
   int partition_loop = 0;
@@ -117,7 +117,7 @@ struct Walk {
   std::vector<WalkStage> stages;
   std::vector<WalkRead> reads;
   std::vector<WalkRing> rings;
-  int64_t num_chunks = 1;   // of the scattered axis
+  int64_t num_chunks = 1;  // of the scattered axis
   /// Strips in front of the one in which the last stage's first rows are finished: meanwhile rows
   /// that are scattered begin them.
   int64_t lead_strips = 0;

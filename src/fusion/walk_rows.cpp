@@ -280,9 +280,9 @@ RowExpressions row_expressions(const Walk& walk) {
     const auto& [begin, prev, done, free_prev, free_done] = rows.stages[s];
     const Expr all(walk.stages[s].rows);
     const bool split = stream_parts(walk) > 1;
-    result.stages.push_back(
-        {begin, prev, done, split ? min(all, next.stages[s].begin + is_last * all) : all, free_prev,
-         free_done, ends.empty() ? all : ends[s]});
+    result.stages.push_back({begin, prev, done,
+                             split ? min(all, next.stages[s].begin + is_last * all) : all,
+                             free_prev, free_done, ends.empty() ? all : ends[s]});
   }
   for (const WalkRing& ring : walk.rings) {
     result.rings.push_back(

@@ -202,7 +202,8 @@ class StripChooser {
       for (const fusion::WalkRead& read : walk.reads) {
         const int s = read.consumer, axis = walk.stages[s].window_axis;
         const bool is_last = s + 1 == static_cast<int>(walk.stages.size());
-        if (axis < 0 || walk.ring_of(read.value) != &ring || (is_last && schedule.scatter)) continue;
+        if (axis < 0 || walk.ring_of(read.value) != &ring || (is_last && schedule.scatter))
+          continue;
         const bool known = std::any_of(schedule.row_scatters.begin(), schedule.row_scatters.end(),
                                        [&](const auto& scatter) { return scatter.stage == s; });
         if (!known) schedule.row_scatters.push_back({s, axis});

@@ -176,6 +176,27 @@ group compute {
         self.check(links["first", "second"], "scatter",
                    "16 channels at a time, added to partial results 4 times")
 
+    def test_rows_are_scattered(self):
+        plan = """plan
+group compute {
+  stage
+  node "first"
+  store "first"
+  stage
+  node "second"
+  node "second/copy"
+  store "second/copy"
+  strips 2 by 2 rows 5 of 1 split 0 1
+  schedule vector m 16 tile ow 6 unroll - reduce c steps 1 prefetch none order oh, m, ow block - 0 split - 1
+  schedule vector m 16 tile ow 6 unroll - reduce c, kh, kw steps 1 prefetch none order oh, m, ow block - 0 split - 1
+}
+"""
+        path = self.write("plan.txt", plan.encode())
+        model = two_convolutions(3).model(second=[1, 16, 24, 24])
+        links = self.links(model, "--force-plan", path, plan=None)
+        self.check(links["first", "second"], "scatter",
+                   "ring of 2 rows, each added to partial results of 4 rows in 3 steps")
+
     def test_a_kernel_that_was_tried(self):
         links = self.links(two_convolutions(3).model(second=[1, 16, 24, 24]), plan="auto")
         link = links["first", "second"]

@@ -201,10 +201,9 @@ TEST_P(RandomChains, InterpretedStripsGiveTheReferencesBits) {
   std::printf(
       "%lld sinks, %lld rings of several stages, %lld stored as well, %lld in chunks, %lld stages "
       "of partial rows\n",
-              static_cast<long long>(coverage.sinks), static_cast<long long>(coverage.shared_rings),
-              static_cast<long long>(coverage.stored_rings),
-              static_cast<long long>(coverage.chunks),
-              static_cast<long long>(coverage.partial_rows));
+      static_cast<long long>(coverage.sinks), static_cast<long long>(coverage.shared_rings),
+      static_cast<long long>(coverage.stored_rings), static_cast<long long>(coverage.chunks),
+      static_cast<long long>(coverage.partial_rows));
   EXPECT_GT(coverage.partial_rows, 0);
   if (GetParam() == Form::kChain) {
     EXPECT_GT(on_matrix_unit * 24, chains);  // it is one of seven instruction sets

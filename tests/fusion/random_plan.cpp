@@ -110,8 +110,7 @@ std::optional<GroupPlan> RandomPlans::fuse(const FusionPlan& plan, size_t first,
   for (size_t i = first; i < end; ++i) joined.stages.push_back(plan.groups[i].stages[0]);
   for (int attempt = 0; attempt < kTriesOfStrips; ++attempt) {
     GroupPlan group = joined;
-    auto walk =
-        fusion::resolve_walk(graph_, plan.storage, group.stages, random_strips(group));
+    auto walk = fusion::resolve_walk(graph_, plan.storage, group.stages, random_strips(group));
     if (!walk) {
       if (walk.error().code != ErrorCode::kUnsupported || walk.error().message.empty()) {
         ++faults_;

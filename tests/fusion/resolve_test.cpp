@@ -79,6 +79,48 @@ TEST(ResolveWalk, ThreeByThreeTwice) {
   EXPECT_EQ(ring.kept_rows, 2);
 }
 
+/// The same with rows scattered as they come: row r of the first is added to partial results of
+/// rows r - 1, r and r + 1 of the second, of which the first is then finished.
+TEST(ResolveWalk, RowsAreScattered) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
+  const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
+  const ValueId y = conv(graph, "second", mid, 4, 3, 1, 1);
+  Chain chain(graph, y, 2);
+  constexpr int kWindowRows = 5;
+  StripSchedule schedule = stream(kRows, 1);
+  EXPECT_EQ(chain.legal(schedule).rings[0].rows, 3);
+  EXPECT_EQ(chain.legal(schedule).stages[1].window_axis, kWindowRows);
+  schedule.row_scatters = {{1, kWindowRows}};
+  const Walk walk = chain.legal(schedule);
+  EXPECT_EQ(walk.lead_strips, 2);
+  EXPECT_EQ(done_rows(walk, 1), (Values{0, 0, 1, 2, 3, 4, 5, 6, 7, 8}));
+  EXPECT_EQ(done_rows(walk, 0), (Values{0, 1, 2, 3, 4, 5, 6, 7, 8, 8}));
+  ASSERT_EQ(walk.rings.size(), 1u);
+  EXPECT_EQ(walk.rings[0].rows, 1);
+  EXPECT_EQ(walk.rings[0].kept_rows, 0);
+  EXPECT_EQ(first_rows(walk, 0), (Values{-1, 0, 1, 2, 3, 4, 5, 6, 7, 8}));
+  EXPECT_EQ(walk.stages[1].partial->rows, 3);
+  using Rows = std::pair<int64_t, int64_t>;
+  auto tap_rows = [&](int64_t strip, int64_t tap) {
+    return rows_of_tap(walk.stages[1], rows_at(walk, 0, strip)[1], tap);
+  };
+  EXPECT_EQ(tap_rows(4, 0), Rows(4, 5));
+  EXPECT_EQ(tap_rows(4, 1), Rows(3, 4));
+  EXPECT_EQ(tap_rows(4, 2), Rows(2, 3));
+  EXPECT_EQ(tap_rows(0, 0), Rows(0, 1));  // of the margin
+  schedule.row_scatters = {{1, 4}};
+  EXPECT_EQ(chain.refusal(schedule),
+            "'second' cannot walk in step with the group: its window does not move over the rows "
+            "that it reads");
+  schedule.row_scatters = {{0, kWindowRows}};
+  EXPECT_EQ(chain.refusal(schedule),
+            "'second' cannot walk in step with the group: no such stage to scatter rows to");
+  schedule.row_scatters = {{1, kWindowRows}, {1, kWindowRows}};
+  EXPECT_EQ(chain.refusal(schedule),
+            "'second' cannot walk in step with the group: it has one kind of partial results");
+}
+
 TEST(ResolveWalk, WorkersComputeTheRowsAtTheirSeamTwice) {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});

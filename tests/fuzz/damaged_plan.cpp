@@ -72,6 +72,10 @@ void add_strips(Lines& lines, Choices& choices) {
     line += " scatter " + std::to_string(choices.pick(0, 6)) + " by " +
             std::to_string(choices.pick(1, 8));
   }
+  while (choices.chance(64)) {
+    line +=
+        " rows " + std::to_string(choices.pick(0, 8)) + " of " + std::to_string(choices.pick(0, 3));
+  }
   line += " split " + std::to_string(choices.pick(0, 2)) + " " + std::to_string(choices.pick(1, 4));
   const size_t at = any_line(lines, choices);
   for (size_t i = at; i < lines.size(); ++i) {

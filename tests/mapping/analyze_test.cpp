@@ -1,8 +1,10 @@
 #include "mapping/analyze.h"
 
+#include <array>
 #include <gtest/gtest.h>
 
 #include "graph/operators.h"
+#include "mapping/rows.h"
 
 namespace corf::mapping {
 namespace {
@@ -46,6 +48,36 @@ Image image(Shape shape) {
   Image result;
   result.x = relu(result.graph, result.graph.add_input("x", DType::kF32, std::move(shape)));
   return result;
+}
+
+/// Rows 2 r + 3 k - 4 are read: row 2 r + 5 last (k = 3), so that row r is finished by it.
+TEST(RowTaps, RunAheadOfTheLast) {
+  const Expr row = Expr::variable(0), tap = Expr::variable(1);
+  const int64_t extents[] = {10, 4};
+  const auto taps = row_taps(Expr(2) * row + Expr(3) * tap - Expr(4), extents, 0, 1);
+  ASSERT_TRUE(taps);
+  EXPECT_EQ(*taps, (RowTaps{2, 3, 4, false}));
+  for (int64_t finished : {0, 1, 5}) {
+    const int64_t last_read = 2 * (finished - 1) + 5;
+    for (int64_t k = 0; k < 4; ++k) {
+      const int64_t rows = finished + taps->lag(k);  // that tap k can have been added to
+      EXPECT_LE(2 * (rows - 1) + 3 * k - 4, last_read);
+      EXPECT_GT(2 * rows + 3 * k - 4, last_read);
+    }
+  }
+  EXPECT_EQ(index::evaluate(taps->lag(tap), std::array<int64_t, 2>{0, 1}), taps->lag(int64_t{1}));
+}
+
+TEST(RowTaps, OfATransposedConvolutionRunBackwards) {
+  const Expr row = Expr::variable(0), tap = Expr::variable(1);
+  const int64_t extents[] = {10, 3};
+  const auto taps = row_taps(row - tap, extents, 0, 1);
+  ASSERT_TRUE(taps);
+  EXPECT_EQ(*taps, (RowTaps{1, 1, 3, true}));
+  EXPECT_EQ(index::evaluate(taps->position(tap), std::array<int64_t, 2>{0, 0}), 2);
+  EXPECT_FALSE(row_taps(floor_div(row, Expr(2)) + tap, extents, 0, 1));
+  EXPECT_FALSE(row_taps(row * Expr(-1) + tap, extents, 0, 1));
+  EXPECT_FALSE(row_taps(row, extents, 0, 1));
 }
 
 TEST(Analyze, ElementwiseIsOneToOne) {
