@@ -1,5 +1,7 @@
 #include "loop/visit.h"
 
+#include <algorithm>
+
 namespace corf::loop {
 namespace {
 
@@ -98,6 +100,18 @@ class Walk {
 }  // namespace
 
 void visit(Kernel& kernel, const KernelVisitor& visitor) { Walk{visitor}(kernel.body); }
+
+void visit(std::vector<TileStmt>& body, const KernelVisitor& visitor) { Walk{visitor}(body); }
+
+int add_variable(Kernel& kernel, const std::string& name) {
+  std::vector<std::string>& names = kernel.var_names;
+  std::string unique = name;
+  for (int number = 1; std::find(names.begin(), names.end(), unique) != names.end(); ++number) {
+    unique = name + "_" + std::to_string(number);
+  }
+  names.push_back(std::move(unique));
+  return static_cast<int>(names.size()) - 1;
+}
 
 std::vector<Register> used_registers(const TileStmt& stmt) {
   struct Uses {

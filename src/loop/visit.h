@@ -1,5 +1,6 @@
 #pragma once
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "loop/program.h"
@@ -17,6 +18,10 @@ struct KernelVisitor {
   std::function<void(Tile&)> enter_tile;
 };
 void visit(Kernel& kernel, const KernelVisitor& visitor);
+void visit(std::vector<TileStmt>& body, const KernelVisitor& visitor);
+
+/// A new variable of the kernel: its name is `name`, or name_1, name_2, ... where that is taken.
+int add_variable(Kernel& kernel, const std::string& name);
 
 /// Registers that the statement reads, an updated accumulator included; of a loop none.
 std::vector<Register> used_registers(const TileStmt& stmt);

@@ -32,10 +32,11 @@ PackedOperand::PackedOperand(const fusion::Nest& nest, const fusion::NestSchedul
     unrolled_steps_ *= nest.axes[axis].extent;
   }
   for (int axis : inner_) inner_size_ *= nest.axes[axis].extent;
-  if (!inner_.empty()) lane_steps_ = std::max(schedule.lane_steps, schedule.byte_steps);
+  if (!inner_.empty()) steps_side_by_side_ = std::max(schedule.lane_steps, schedule.byte_steps);
+  takes_steps_ = schedule.lane_steps > 1;
   std::string key = std::to_string(access_.root) + "/" + std::to_string(vector_tile_) + "/" +
                     std::to_string(nest.axes[vector_axis_].extent) + "/" +
-                    std::to_string(lane_steps_);
+                    std::to_string(steps_side_by_side_);
   for (const std::vector<int>* axes : {&outer_, &inner_}) {
     for (int axis : *axes) {
       key += "|" + std::to_string(axis) + ":" + std::to_string(nest.axes[axis].extent);
@@ -51,8 +52,13 @@ PackedOperand::PackedOperand(const fusion::Nest& nest, const fusion::NestSchedul
 
 Expr PackedOperand::address(const std::vector<Expr>& point, const Expr& tile_base,
                             int64_t tile_extent) const {
-  Expr lane = point[vector_axis_] - tile_base;
-  return panel(point, tile_base) + step(point) * Expr(tile_extent) + lane;
+  const Expr lane = point[vector_axis_] - tile_base;
+  if (steps_side_by_side_ == 1 || takes_steps_) {
+    return panel(point, tile_base) + step(point) * Expr(tile_extent) + lane;
+  }
+  const Expr beside = mod(point[inner_.back()], Expr(steps_side_by_side_));
+  return panel(point, tile_base) + (step(point) - beside) * Expr(tile_extent) +
+         lane * Expr(steps_side_by_side_) + beside;
 }
 
 Expr PackedOperand::panel(const std::vector<Expr>& point, const Expr& tile_base) const {
@@ -106,7 +112,8 @@ void PackedOperand::pack_panel(const Tensor& source, const index::Linear& linear
   };
   // Runs of steps along the innermost axis, whose elements are equally far apart.
   const bool affine = linear.is_affine();
-  const bool in_runs = affine && lane_steps_ == 1 && !inner_.empty() && elem == sizeof(float);
+  const bool in_runs =
+      affine && steps_side_by_side_ == 1 && !inner_.empty() && elem == sizeof(float);
   const int64_t run = in_runs ? nest_.axes[inner_.back()].extent : 1;
   const int64_t lane_step = affine ? linear.coefficient(vector_axis_) : 0;
   for (int64_t i = 0; i < inner_size_; i += run) {
@@ -118,14 +125,15 @@ void PackedOperand::pack_panel(const Tensor& source, const index::Linear& linear
                         out + i * width * elem, width, 1, run, lanes);
       continue;
     }
-    std::byte* to = out + (i - i % lane_steps_) * width * elem + i % lane_steps_ * elem;
+    std::byte* to =
+        out + (i - i % steps_side_by_side_) * width * elem + i % steps_side_by_side_ * elem;
     for (int64_t lane = 0; lane < lanes; ++lane) {
       if (!affine) {
         point[vector_axis_] = base + lane;
         at = index::evaluate(access_.address, point);
       }
       std::memcpy(to, source.bytes() + at * elem, elem);
-      to += lane_steps_ * elem;
+      to += steps_side_by_side_ * elem;
       at += lane_step;
     }
   }

@@ -9,7 +9,8 @@ namespace corf::lower {
 /// A constant operand rearranged into the order in which its kernel reads it:
 /// [other parallel axes][tile of the vector axis][reduction axes][lane], the last tile as long as
 /// what is left, or, where lanes are summed up, filled with zeros. With lane steps the last of the
-/// reduction axes is cut: [its blocks][lane][step]. So it is with steps of bytes.
+/// reduction axes is cut: [its blocks][lane][step]. So it is with steps of bytes
+/// (loop/passes/dot_steps.h).
 class PackedOperand {
  public:
   PackedOperand(const fusion::Nest& nest, const fusion::NestSchedule& schedule, int load,
@@ -37,7 +38,9 @@ class PackedOperand {
   const fusion::Nest& nest_;
   const fusion::Access& access_;
   int vector_axis_;
-  int64_t vector_tile_, lanes_, lane_steps_ = 1;
+  int64_t vector_tile_, lanes_;
+  int64_t steps_side_by_side_ = 1;  // of the last reduction axis
+  bool takes_steps_ = false;        // lane steps
   std::vector<int> outer_, inner_;  // axes in front of and behind the tile, that the operand has
   int64_t inner_size_ = 1, unrolled_steps_ = 1;
   int buffer_ = -1;

@@ -101,10 +101,6 @@ loop::Tile TileEmitter::emit_tile(const std::vector<Expr>& base,
     const int64_t lanes = takes_steps() ? extent_[v] * part_->lane_steps : extent_[v];
     add_axis(v, nest_.axes[v].reduction ? schedule_.vector_tile : lanes, true);
   }
-  if (schedule_.byte_steps > 1) {
-    byte_variable_ = builder_.new_variable("byte_t");
-    axes_.push_back({byte_variable_, schedule_.byte_steps, false});
-  }
   if (part_ && part_->lane_steps > 1 && part_->last) {
     step_variable_ = builder_.new_variable("step_t");
     axes_.push_back({step_variable_, part_->lane_steps, false});
@@ -305,11 +301,6 @@ Register TileEmitter::emit_load(const NestOp& op, std::vector<TileStmt>& out) {
     const int v = schedule_.vector_axis;
     std::vector<Expr> point = point_;
     if (takes_steps()) point[schedule_.reduction_order.back()] = first_beside_;
-    if (schedule_.byte_steps > 1 && packed.num_steps() > 1) {
-      point[schedule_.reduction_order.back()] = first_beside_;
-      point[v] = base_[v] + (point_[v] - base_[v]) * Expr(schedule_.byte_steps) +
-                 Expr::variable(byte_variable_);
-    }
     const int64_t lanes = nest_.axes[v].reduction ? schedule_.vector_tile : extent_[v];
     load.offset = packed.address(point, base_[v], lanes);
   } else {

@@ -85,13 +85,7 @@ class TileEmitter {
   bool is_beside(int axis) const {
     return takes_steps() && axis == schedule_.reduction_order.back();
   }
-  /// Whether steps of the axis are added up by four (NestSchedule::byte_steps).
-  bool takes_bytes(int axis) const {
-    return schedule_.byte_steps > 1 && axis == schedule_.reduction_order.back();
-  }
   Expr part_offset(Statements& out);
-  void choose_sum_blocks(DType dtype);
-  void sum_block(Statements& out, const std::function<void()>& emit_loops);
   /// Steps [first, second) of a reduction axis; beyond them, a factor lies in its margins.
   std::pair<Expr, Expr> steps_inside(int axis) const;
   void reduction_loops(size_t level, Statements& out);
@@ -114,13 +108,9 @@ class TileEmitter {
   std::vector<int> tile_variables_;   // of the tile's parallel axes
   std::vector<loop::TileAxis> axes_;  // of the tile; the last ones may be none of the nest's
   int lane_variable_ = -1;
-  int byte_variable_ = -1;  // of the steps of bytes
   int step_variable_ = -1;  // of the sums of lane steps that are taken up
-  Expr first_beside_;       // of the steps that a vector takes at once, or an instruction
-  Register accumulator_ = -1, position_ = -1, total_ = -1, zero_ = -1;
-  int block_level_ = -1;     // of the reduction loops: what runs inside is summed up on its own
-  int64_t block_steps_ = 0;  // 0: all of that level
-  bool inside_block_ = false;
+  Expr first_beside_;       // of the steps that a vector takes at once
+  Register accumulator_ = -1, position_ = -1;
   PanelProgress progress_;
   const ReductionPart* part_ = nullptr;  // nullptr: all of the reduction
   std::optional<loop::Guard> limit_;     // lanes beyond the end of a vectorised reduction

@@ -4,7 +4,6 @@
 #include "fusion/steps_inside.h"
 #include "graph/identity_of.h"
 #include "lower/pack.h"
-#include "lower/paired_sums.h"
 #include "lower/tile_emitter.h"
 #include "support/checked.h"
 
@@ -44,12 +43,6 @@ loop::Reduction reduction_of(Combiner combiner) {
     default:
       return loop::Reduction::kSum;
   }
-}
-
-/// The table's matrix, a row for each point of axis `made`, one of its two.
-std::vector<double> by_result(const loop::TileTable& table, int made, int64_t terms) {
-  if (table.axes[0] == made) return table.values;
-  return transposed(table.values, static_cast<int64_t>(table.values.size()) / terms);
 }
 
 }  // namespace
@@ -96,26 +89,18 @@ void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
     const std::vector<int>& args = nest_.ops[addition].args;
     init = emit(args[args[0] == nest_.reduce_op ? 1 : 0], out);
   }
-  choose_sum_blocks(dtype);
   accumulator_ = builder_.new_register();
-  const Register begin = block_level_ >= 0 ? neutral : init;
-  out.push_back(loop::TileAccumulator{accumulator_, dtype, axes, begin});
+  out.push_back(loop::TileAccumulator{accumulator_, dtype, axes, init});
   if (is_arg()) {
     Register zero = constant(0, 0, DType::kI64, out);
     position_ = builder_.new_register();
     out.push_back(loop::TileAccumulator{position_, DType::kI64, axes, zero});
   }
-  total_ = accumulator_;
-  if (block_level_ >= 0) {
-    total_ = builder_.new_register();
-    zero_ = neutral;
-    out.push_back(loop::TileAccumulator{total_, dtype, axes, init});
-  }
   reduction_loops(0, out);
-  Register result = is_arg() ? position_ : total_;
+  Register result = is_arg() ? position_ : accumulator_;
   if (lanes) {
-    result =
-        let(dtype, loop::TileReduce{reduction_of(nest_.combiner), total_, lane_variable_}, out);
+    result = let(dtype,
+                 loop::TileReduce{reduction_of(nest_.combiner), accumulator_, lane_variable_}, out);
     if (before >= 0) {
       const ScalarOp combine = operation_of(nest_.combiner);
       result = let(dtype, loop::TileApply{combine, {before, result}}, out);
@@ -149,29 +134,12 @@ bool TileEmitter::emit_scaled_sum(std::vector<TileStmt>& out) {
     for (int axis : spanned) {
       if (tile_axis_[axis] >= 0) variables.push_back(tile_axis_[axis]);
     }
-    const auto add = [&](std::vector<int> axes, Register coefficients, int over) {
-      const Register partial = builder_.new_register();
-      out.push_back(loop::TileAccumulator{partial, dtype, std::move(axes), init});
-      out.push_back(loop::TileUpdate{partial, loop::Reduction::kSum, value, coefficients, {over}});
-      value = partial;
-    };
-    const int summed = tile_axis_[table.reduction_axis], made = tile_axis_[table.parallel_axis];
-    const int64_t terms = nest_.axes[table.reduction_axis].extent;
-    loop::TileTable coefficients = *table_of(nest_.ops[table.op]);
-    const auto pairs = coefficients.axes.size() == 2
-                           ? pair_sums(by_result(coefficients, made, terms), terms)
-                           : std::nullopt;
-    if (!pairs) {
-      add(variables, let(dtype, std::move(coefficients), out), summed);
-      continue;
-    }
-    const int pair = builder_.new_variable("pair_t");
-    axes_.push_back({pair, pairs->terms, false});
-    std::vector<int> axes = variables;
-    std::replace(axes.begin(), axes.end(), made, pair);
-    loop::TileTable sums{{summed, pair}, transposed(pairs->sums, terms)};
-    add(std::move(axes), let(dtype, std::move(sums), out), summed);
-    add(std::move(variables), let(dtype, loop::TileTable{{made, pair}, pairs->results}, out), pair);
+    const Register coefficients = let(dtype, *table_of(nest_.ops[table.op]), out);
+    const Register partial = builder_.new_register();
+    out.push_back(loop::TileAccumulator{partial, dtype, std::move(variables), init});
+    out.push_back(loop::TileUpdate{
+        partial, loop::Reduction::kSum, value, coefficients, {tile_axis_[table.reduction_axis]}});
+    value = partial;
   }
   registers_[nest_.reduce_op] = value;
   return true;
@@ -193,47 +161,14 @@ int64_t TileEmitter::reduction_extent(int axis) const {
 
 int64_t TileEmitter::reduction_step(int axis) const {
   if (is_beside(axis)) return part_->lane_steps;
-  if (takes_bytes(axis)) return schedule_.byte_steps;
   return axis == schedule_.vector_axis ? schedule_.vector_tile : 1;
-}
-
-/// Long sums are taken in blocks: the rounding error then grows with the block's length plus the
-/// number of blocks instead of their product. Sums of products keep the multipliers busy, where a
-/// block costs; what only adds waits for memory, and means of positive values lose the most.
-void TileEmitter::choose_sum_blocks(DType dtype) {
-  const bool products = nest_.contraction.has_value();
-  const int64_t longest = products ? 512 : 32, block = products ? 256 : 16;
-  block_level_ = -1;
-  block_steps_ = 0;
-  const std::vector<int>& order = schedule_.reduction_order;
-  auto steps = [&](int axis) { return ceil_div(reduction_extent(axis), reduction_step(axis)); };
-  int64_t all = 1;
-  for (int axis : order) all *= steps(axis);
-  if (nest_.combiner != Combiner::kSum || !is_float(dtype) || all <= longest) return;
-  int64_t inner = 1;
-  size_t level = order.size();
-  while (inner * steps(order[level - 1]) <= longest) inner *= steps(order[--level]);
-  if (level < order.size() && inner >= block / 4) {
-    block_level_ = static_cast<int>(level);
-    return;
-  }
-  block_level_ = static_cast<int>(level) - 1;
-  const int64_t length = steps(order[level - 1]);
-  block_steps_ = ceil_div(length, ceil_div(length, std::max<int64_t>(1, block / inner)));
-}
-
-/// One block's sum, added to the total.
-void TileEmitter::sum_block(std::vector<TileStmt>& out, const std::function<void()>& emit_loops) {
-  out.push_back(loop::TileAssign{accumulator_, zero_});
-  inside_block_ = true;
-  emit_loops();
-  inside_block_ = false;
-  out.push_back(loop::TileUpdate{total_, loop::Reduction::kSum, accumulator_, -1, {}});
 }
 
 std::pair<Expr, Expr> TileEmitter::steps_inside(int axis) const {
   Expr first(0), end(nest_.axes[axis].extent);
   if (part_ || !nest_.contraction || axis == schedule_.vector_axis) return {first, end};
+  // What several steps are taken of at once stays whole.
+  if (schedule_.byte_steps > 1 && axis == schedule_.reduction_order.back()) return {first, end};
   for (int factor : nest_.contraction->factors) {
     for (const Access::Guard& inside : nest_.loads[factor].zeros) {
       const auto span = fusion::steps_inside(nest_, inside, axis, extent_);
@@ -254,11 +189,6 @@ std::pair<Expr, Expr> TileEmitter::steps_inside(int axis) const {
 }
 
 void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
-  const bool block = static_cast<int>(level) == block_level_ && !inside_block_;
-  if (block && block_steps_ == 0) {
-    sum_block(out, [&] { reduction_loops(level, out); });
-    return;
-  }
   if (level == schedule_.reduction_order.size()) {
     update(out);
     return;
@@ -271,7 +201,6 @@ void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
   const int64_t step = reduction_step(axis);
   Expr lane = lanes && lane_variable_ >= 0 ? Expr::variable(lane_variable_) : Expr(0);
   if (is_beside(axis)) lane = mod(Expr::variable(lane_variable_), Expr(step));
-  if (takes_bytes(axis)) lane = Expr::variable(byte_variable_);
   const int64_t whole = extent / step * step;
   const Expr end = in_part && !part_->equal ? part_->range.end - origin : Expr(whole);
   auto scoped = [&](const std::function<void()>& emit_body) {
@@ -281,8 +210,7 @@ void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
     registers_ = outside;
     bound_ = bound;
   };
-  auto emit_loop = [&](const Expr& start, const Expr& lo, const Expr& hi,
-                       std::vector<TileStmt>& into) {
+  auto emit_loop = [&](const Expr& lo, const Expr& hi) {
     loop::TileLoop loop;
     loop.var = builder_.new_variable(nest_.axes[axis].name);
     loop.lo = lo;
@@ -292,41 +220,25 @@ void TileEmitter::reduction_loops(size_t level, std::vector<TileStmt>& out) {
     // Copies of a loop whose length is not known need a second loop, and its registers.
     const bool known = lo.is_constant() && hi.is_constant();
     loop.unroll = innermost && known ? schedule_.reduction_unroll : 1;
-    const Expr first = origin + start + Expr::variable(loop.var);
-    if (is_beside(axis) || takes_bytes(axis)) first_beside_ = first;
+    const Expr first = origin + Expr::variable(loop.var);
+    if (is_beside(axis)) first_beside_ = first;
     if (lanes) base_[axis] = first;
     point_[axis] = first + lane;
     scoped([&] { reduction_loops(level + 1, loop.body); });
-    into.push_back(std::move(loop));
+    out.push_back(std::move(loop));
   };
-  if (whole > 0 && block) {
-    loop::TileLoop blocks;
-    blocks.var = builder_.new_variable(nest_.axes[axis].name + "_block");
-    blocks.lo = Expr(0);
-    blocks.hi = end;
-    blocks.step = block_steps_ * step;
-    const Expr start = Expr::variable(blocks.var);
-    const bool even = end.is_constant() && whole % blocks.step == 0;
-    const Expr length = even ? Expr(blocks.step) : min(Expr(blocks.step), end - start);
-    sum_block(blocks.body, [&] { emit_loop(start, Expr(0), length, blocks.body); });
-    out.push_back(std::move(blocks));
-  } else if (whole == extent && step == 1) {
+  if (whole == extent && step == 1) {
     const auto [first, last] = in_part ? std::pair(Expr(0), end) : steps_inside(axis);
-    emit_loop(Expr(0), first, last, out);
+    emit_loop(first, last);
   } else if (whole > 0) {
-    emit_loop(Expr(0), Expr(0), end, out);
+    emit_loop(Expr(0), end);
   }
   if (whole == extent) return;
   // Lanes beyond the end load nothing and count as the identity.
   point_[axis] = Expr(whole) + lane;
   if (lanes) base_[axis] = Expr(whole);
   limit_ = loop::Guard{point_[axis], 0, extent};
-  auto emit_rest = [&] { scoped([&] { reduction_loops(level + 1, out); }); };
-  if (block) {
-    sum_block(out, emit_rest);
-  } else {
-    emit_rest();
-  }
+  scoped([&] { reduction_loops(level + 1, out); });
   limit_.reset();
 }
 
@@ -336,7 +248,6 @@ std::vector<int> TileEmitter::summed_variables() const {
   for (int axis : schedule_.unrolled_reductions) {
     if (tile_axis_[axis] >= 0) summed.push_back(tile_axis_[axis]);
   }
-  if (schedule_.byte_steps > 1) summed.push_back(byte_variable_);
   return summed;
 }
 
@@ -346,13 +257,6 @@ void TileEmitter::update(std::vector<TileStmt>& out) {
   const loop::Reduction reduction = reduction_of(nest_.combiner);
   if (is_arg()) {
     update_arg(out);
-    return;
-  }
-  if (schedule_.byte_steps > 1) {
-    // The update widens the factors.
-    const auto narrow = [&](int factor) { return emit(nest_.ops[factor].args[0], out); };
-    const Register a = narrow(body.args[0]), b = narrow(body.args[1]);
-    out.push_back(loop::TileUpdate{accumulator_, reduction, a, b, summed_variables()});
     return;
   }
   const bool product = nest_.combiner == Combiner::kSum && !limit_ && is_float(body.dtype) &&

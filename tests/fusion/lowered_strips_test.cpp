@@ -5,10 +5,10 @@
 #include "graph/evaluate.h"
 #include "graph/operators.h"
 #include "loop/interpret.h"
-#include "lower/lower.h"
 #include "search/choose_strips.h"
 #include "search/find_plan.h"
 #include "tests/fusion/productions.h"
+#include "tests/lower/lowered.h"
 
 namespace corf {
 namespace {
@@ -64,7 +64,7 @@ struct ThreeRows {
     const std::vector<Tensor> inputs = {small_integers({1, 8, 3, 6})};
     auto expected = graph::evaluate(graph, inputs);
     ASSERT_TRUE(expected);
-    auto program = lower::lower(graph, plan);
+    auto program = test::lowered(graph, plan);
     ASSERT_TRUE(program) << program.error().message;
     auto actual = loop::interpret(*program, inputs);
     ASSERT_TRUE(actual) << actual.error().message;

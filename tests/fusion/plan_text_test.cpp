@@ -4,9 +4,9 @@
 #include "fusion/prepare.h"
 #include "fusion/text.h"
 #include "loop/text.h"
-#include "lower/lower.h"
 #include "tests/fusion/random_chain.h"
 #include "tests/fusion/random_plan.h"
+#include "tests/lower/lowered.h"
 
 namespace corf::fusion {
 namespace {
@@ -111,7 +111,7 @@ TEST(PlanText, DamagedPlansAreRefusedOrSound) {
         continue;
       }
       ++taken;
-      auto program = lower::lower(graph, *parsed);
+      auto program = test::lowered(graph, *parsed);
       ASSERT_TRUE(program) << program.error().message << "\n" << damaged;
       const Status sound = loop::verify(*program);
       ASSERT_TRUE(sound) << sound.error().message << "\n" << damaged;

@@ -10,11 +10,11 @@
 #include "graph/text.h"
 #include "loop/interpret.h"
 #include "loop/text.h"
-#include "lower/lower.h"
 #include "runtime/executable.h"
 #include "tests/fusion/productions.h"
 #include "tests/fusion/random_chain.h"
 #include "tests/fusion/random_plan.h"
+#include "tests/lower/lowered.h"
 
 namespace corf {
 namespace {
@@ -62,7 +62,7 @@ bool make_case(uint32_t seed, Isa isa, Form form, Case& result) {
   EXPECT_EQ(plans.faults(), 0) << "refused without a reason";
   if (!plan) return false;
   pipeline.plan = std::move(*plan);
-  auto program = lower::lower(pipeline.graph, pipeline.plan);
+  auto program = test::lowered(pipeline.graph, pipeline.plan);
   EXPECT_TRUE(program) << program.error().message
                        << fusion::to_string(pipeline.graph, pipeline.plan);
   if (!program) return false;
@@ -91,7 +91,7 @@ void expect_round_trip(const Case& tested) {
   auto parsed = fusion::parse_plan(graph, text);
   ASSERT_TRUE(parsed) << parsed.error().message << "\n" << text;
   ASSERT_EQ(fusion::to_string(graph, *parsed), text);
-  auto program = lower::lower(graph, *parsed);
+  auto program = test::lowered(graph, *parsed);
   ASSERT_TRUE(program) << program.error().message;
   ASSERT_EQ(loop::to_string(*program), loop::to_string(tested.pipeline.program));
 }

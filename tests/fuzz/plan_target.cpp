@@ -7,12 +7,12 @@
 #include "graph/evaluate.h"
 #include "loop/interpret.h"
 #include "loop/text.h"
-#include "lower/lower.h"
 #include "search/find_plan.h"
 #include "tests/fusion/random_chain.h"
 #include "tests/fusion/random_plan.h"
 #include "tests/fuzz/damaged_plan.h"
 #include "tests/fuzz/targets.h"
+#include "tests/lower/lowered.h"
 #include "tests/lower/random_graph.h"
 
 namespace corf::fuzz {
@@ -136,7 +136,7 @@ Finding plan_target(Choices choices) {
   auto again = fusion::parse_plan(planned.graph, printed);
   if (!again) return finding("its print is refused", again.error().message);
   if (fusion::to_string(planned.graph, *again) != printed) return finding("no round trip", printed);
-  auto program = lower::lower(planned.graph, *plan);
+  auto program = test::lowered(planned.graph, *plan);
   if (!program) return finding("it cannot be lowered", program.error().message);
   if (const Status sound = loop::verify(*program); !sound) {
     return finding("its program is unsound", sound.error().message);

@@ -12,6 +12,7 @@
 #include "graph/evaluate.h"
 #include "graph/operators.h"
 #include "search/find_plan.h"
+#include "tests/lower/lowered.h"
 #include "tests/lower/run_plan.h"
 
 namespace corf {
@@ -290,7 +291,7 @@ TEST(MatrixUnit, WhatFollowsAPanelRunsBesideTheProductsOfTheNext) {
           schedule.block_axis = -1;  // all rows
           schedule.register_tile = {{schedule.parallel_order.back(), 8}};
         }
-        auto program = lower::lower(pipeline.graph, pipeline.plan);
+        auto program = test::lowered(pipeline.graph, pipeline.plan);
         ASSERT_TRUE(program.ok());
         EXPECT_NE(loop::to_string(program->kernels.at(0)).find("matrix step"), std::string::npos);
         expect_values(pipeline, graph, {random_tensor({rows, 70}, 9)}, 1e-3);
@@ -322,7 +323,7 @@ group compute {
 )");
   ASSERT_TRUE(plan.ok()) << plan.error().message;
   pipeline.plan = *plan;
-  auto program = lower::lower(pipeline.graph, pipeline.plan);
+  auto program = test::lowered(pipeline.graph, pipeline.plan);
   ASSERT_TRUE(program.ok());
   const auto& scratch = program->kernels.at(0).scratch;
   const auto ring = std::find_if(scratch.begin(), scratch.end(), [](const loop::Scratch& s) {

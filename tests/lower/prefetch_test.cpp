@@ -3,8 +3,8 @@
 
 #include "fusion/prepare.h"
 #include "graph/operators.h"
-#include "lower/lower.h"
 #include "search/find_plan.h"
+#include "tests/lower/lowered.h"
 
 namespace corf {
 namespace {
@@ -80,7 +80,7 @@ TEST(Prefetch, EachPanelButAWorkersFirstIsAskedFor) {
     const fusion::NestSchedule& schedule = plan.groups[0].nests[0].schedule;
     ASSERT_EQ(schedule.prefetch, fusion::Prefetch::kPanel);
     ASSERT_EQ(schedule.partition_axis, schedule.vector_axis);
-    auto program = lower::lower(graph, plan);
+    auto program = test::lowered(graph, plan);
     ASSERT_TRUE(program) << program.error().message;
     const loop::Kernel& kernel = program->kernels[0];
     int weights = -1;

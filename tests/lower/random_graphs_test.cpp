@@ -6,9 +6,9 @@
 #include "graph/text.h"
 #include "loop/interpret.h"
 #include "loop/text.h"
-#include "lower/lower.h"
 #include "rewrite/fold_empty_values.h"
 #include "search/find_plan.h"
+#include "tests/lower/lowered.h"
 #include "tests/lower/random_graph.h"
 
 namespace corf {
@@ -54,7 +54,7 @@ TEST_P(RandomGraphs, LoweredProgramsGiveTheReferencesBits) {
     const search::GroupTime one_each = [](const auto&, const auto&, const auto&) { return 1; };
     fusion::FusionPlan plan = seed % 2 == 0 ? search::find_unfused_plan(graph, machine)
                                             : search::find_plan(graph, machine, one_each);
-    auto program = lower::lower(graph, plan);
+    auto program = test::lowered(graph, plan);
     ASSERT_TRUE(program) << program.error().message;
     Status verified = loop::verify(*program);
     ASSERT_TRUE(verified) << verified.error().message << "\n" << graph::to_string(graph);

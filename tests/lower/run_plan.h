@@ -5,8 +5,8 @@
 
 #include "loop/interpret.h"
 #include "loop/text.h"
-#include "lower/lower.h"
 #include "tests/lower/guarded_run.h"
+#include "tests/lower/lowered.h"
 
 namespace corf::test {
 
@@ -17,7 +17,7 @@ using Check = std::function<void(const Tensor&, const char* how)>;
 /// code.
 inline void run_plan(driver::Pipeline& pipeline, const std::vector<Tensor>& inputs,
                      const Check& check) {
-  auto program = lower::lower(pipeline.graph, pipeline.plan);
+  auto program = test::lowered(pipeline.graph, pipeline.plan);
   ASSERT_TRUE(program) << program.error().message;
   pipeline.program = program.take();
   const Status sound = loop::verify(pipeline.program);

@@ -7,8 +7,8 @@
 #include "fusion/prepare.h"
 #include "fusion/text.h"
 #include "graph/operators.h"
-#include "lower/lower.h"
 #include "tests/fusion/networks.h"
+#include "tests/lower/lowered.h"
 
 namespace corf::search {
 namespace {
@@ -195,7 +195,7 @@ TEST(FindPlan, BatchesOnTheMatrixUnitWalkTheirImages) {
       }
     }
     EXPECT_GT(num_on_unit, 0);
-    const auto program = lower::lower(graph, plan);
+    const auto program = test::lowered(graph, plan);
     EXPECT_TRUE(program) << program.error().message;
     const auto parsed = fusion::parse_plan(graph, fusion::to_string(graph, plan));
     EXPECT_TRUE(parsed) << parsed.error().message;

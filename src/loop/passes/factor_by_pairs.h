@@ -3,14 +3,14 @@
 #include <optional>
 #include <vector>
 
-namespace corf::lower {
+namespace corf::loop {
 
 /// The row-major matrix of so many columns, column by column.
 std::vector<double> transposed(const std::vector<double>& matrix, int64_t columns);
 
 /// A matrix as the product of two sparser ones: `results` (rows x terms) times `sums`
 /// (terms x columns), row-major.
-struct PairedSums {
+struct PairFactors {
   int64_t terms = 0;
   std::vector<double> results, sums;
 };
@@ -21,6 +21,6 @@ struct PairedSums {
 /// coefficient of one where that is exact in f32, so that each further term is one multiply-add.
 /// Source: the usual evaluation of minimal filtering's transforms (Lavin and Gray, 2015, section
 /// 4.3), found in the matrix instead of written down for each tile.
-std::optional<PairedSums> pair_sums(const std::vector<double>& matrix, int64_t columns);
+std::optional<PairFactors> factor_by_pairs(const std::vector<double>& matrix, int64_t columns);
 
-}  // namespace corf::lower
+}  // namespace corf::loop

@@ -1,10 +1,10 @@
-#include "lower/paired_sums.h"
+#include "loop/passes/factor_by_pairs.h"
 
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
-namespace corf::lower {
+namespace corf::loop {
 namespace {
 
 class Matrix {
@@ -20,7 +20,7 @@ class Matrix {
   double at(int64_t row, int64_t column) const { return values_[index(row, column)]; }
   const std::vector<double>& values() const { return values_; }
 
-  Matrix transposed() const { return {lower::transposed(values_, columns_), rows()}; }
+  Matrix transposed() const { return {loop::transposed(values_, columns_), rows()}; }
 
  private:
   size_t index(int64_t row, int64_t column) const {
@@ -81,12 +81,12 @@ bool has_pairs(const std::vector<int64_t>& partner) {
   return std::any_of(partner.begin(), partner.end(), [](int64_t other) { return other >= 0; });
 }
 
-PairedSums product(const Matrix& results, const Matrix& sums) {
+PairFactors product(const Matrix& results, const Matrix& sums) {
   return {sums.rows(), results.values(), sums.values()};
 }
 
 /// Rows that are sums and differences of two sums.
-std::optional<PairedSums> by_rows(const Matrix& matrix) {
+std::optional<PairFactors> by_rows(const Matrix& matrix) {
   const std::vector<int64_t> partner = pairs_of_rows(matrix, [](const Likeness& found) {
     return found.same > 0 && found.opposite > 0 && found.same + found.opposite > 2;
   });
@@ -119,7 +119,7 @@ std::optional<PairedSums> by_rows(const Matrix& matrix) {
 }
 
 /// Columns of which the results need the sum or the difference.
-std::optional<PairedSums> by_columns(const Matrix& matrix) {
+std::optional<PairFactors> by_columns(const Matrix& matrix) {
   const Matrix columns = matrix.transposed();
   const std::vector<int64_t> partner = pairs_of_rows(columns, [](const Likeness& found) {
     const int64_t additions = (found.same > 0) + (found.opposite > 0);
@@ -170,8 +170,8 @@ std::vector<double> transposed(const std::vector<double>& matrix, int64_t column
   return result;
 }
 
-std::optional<PairedSums> pair_sums(const std::vector<double>& matrix, int64_t columns) {
-  std::optional<PairedSums> best;
+std::optional<PairFactors> factor_by_pairs(const std::vector<double>& matrix, int64_t columns) {
+  std::optional<PairFactors> best;
   int64_t fewest = operations(matrix, columns);
   for (auto& candidate : {by_rows(Matrix(matrix, columns)), by_columns(Matrix(matrix, columns))}) {
     if (!candidate) continue;
@@ -184,4 +184,4 @@ std::optional<PairedSums> pair_sums(const std::vector<double>& matrix, int64_t c
   return best;
 }
 
-}  // namespace corf::lower
+}  // namespace corf::loop

@@ -1,15 +1,15 @@
-#include "lower/paired_sums.h"
+#include "loop/passes/factor_by_pairs.h"
 
 #include <cmath>
 #include <gtest/gtest.h>
 
 #include "rewrite/winograd.h"
 
-namespace corf::lower {
+namespace corf::loop {
 namespace {
 
 /// results * sums, row-major.
-std::vector<double> product(const PairedSums& pairs, int64_t columns) {
+std::vector<double> product(const PairFactors& pairs, int64_t columns) {
   const int64_t rows = static_cast<int64_t>(pairs.results.size()) / pairs.terms;
   std::vector<double> result(static_cast<size_t>(rows * columns), 0);
   for (int64_t r = 0; r < rows; ++r) {
@@ -37,17 +37,17 @@ int64_t operations(const std::vector<double>& matrix, int64_t columns) {
   return count;
 }
 
-int64_t operations(const PairedSums& pairs, int64_t columns) {
+int64_t operations(const PairFactors& pairs, int64_t columns) {
   return operations(pairs.sums, columns) + operations(pairs.results, pairs.terms);
 }
 
-TEST(PairedSums, TakeWinogradsTransformsApart) {
+TEST(FactorByPairs, TakeWinogradsTransformsApart) {
   // m, operations of the input's transform, of the output's.
   constexpr int64_t kExpected[][3] = {{4, 12, 10}, {6, 24, 20}};
   for (const auto& [m, of_input, of_output] : kExpected) {
     const rewrite::WinogradMatrices matrices = rewrite::winograd_matrices(static_cast<int>(m));
-    const auto input = pair_sums(matrices.b, matrices.t),
-               output = pair_sums(matrices.a, matrices.t);
+    const auto input = factor_by_pairs(matrices.b, matrices.t),
+               output = factor_by_pairs(matrices.a, matrices.t);
     ASSERT_TRUE(input && output) << m;
     EXPECT_EQ(product(*input, matrices.t), matrices.b);
     EXPECT_EQ(product(*output, matrices.t), matrices.a);
@@ -56,20 +56,20 @@ TEST(PairedSums, TakeWinogradsTransformsApart) {
   }
 }
 
-TEST(PairedSums, LeaveWhatTheyWouldNotShorten) {
-  EXPECT_FALSE(pair_sums({1, 1, 1, -1}, 2));       // two additions as it is
-  EXPECT_FALSE(pair_sums({1, 2, 3, 4, 5, 6}, 3));  // no pair
-  EXPECT_FALSE(pair_sums({1, 2, 3, 1, 2, 3}, 3));  // equal, nothing to subtract
-  EXPECT_FALSE(pair_sums({0, 0, 0, 0}, 2));
+TEST(FactorByPairs, LeaveWhatTheyWouldNotShorten) {
+  EXPECT_FALSE(factor_by_pairs({1, 1, 1, -1}, 2));       // two additions as it is
+  EXPECT_FALSE(factor_by_pairs({1, 2, 3, 4, 5, 6}, 3));  // no pair
+  EXPECT_FALSE(factor_by_pairs({1, 2, 3, 1, 2, 3}, 3));  // equal, nothing to subtract
+  EXPECT_FALSE(factor_by_pairs({0, 0, 0, 0}, 2));
 }
 
-TEST(PairedSums, KeepFactorsThatWouldNotBeExact) {
+TEST(FactorByPairs, KeepFactorsThatWouldNotBeExact) {
   // 3 / 7 is no number of f32: the sums stay as they are scaled.
   const std::vector<double> matrix{7, 3, 2, 7, 3, -2};
-  const auto pairs = pair_sums(matrix, 3);
+  const auto pairs = factor_by_pairs(matrix, 3);
   ASSERT_TRUE(pairs);
   EXPECT_EQ(product(*pairs, 3), matrix);
 }
 
 }  // namespace
-}  // namespace corf::lower
+}  // namespace corf::loop
