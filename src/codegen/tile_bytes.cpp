@@ -2,11 +2,13 @@
 // instruction set has it, else with products of pairs of i16, which cannot overflow either. None
 // of the instructions that saturate in between would do. Sums in f32 of products of bfloat16
 // numbers, two steps at a time.
+#include <algorithm>
 #include <llvm/IR/IntrinsicsX86.h>
 
 #include "codegen/byte_products.h"
 #include "codegen/tile_lowering.h"
 #include "codegen/value_types.h"
+#include "graph/dot_products.h"
 #include "graph/saturated.h"
 
 namespace corf::codegen {
@@ -19,10 +21,7 @@ namespace {
 
 /// Steps of a sum that fill 32 bits; 1 where none are taken at once.
 int64_t steps_of_types(DType sum, DType a, DType b) {
-  const bool are_bytes =
-      (a == DType::kU8 && b == DType::kI8) || (a == DType::kI8 && b == DType::kU8);
-  if (sum == DType::kI32 && are_bytes) return 4;
-  return sum == DType::kF32 && a == DType::kBF16 && b == DType::kBF16 ? 2 : 1;
+  return std::max(graph::steps_at_once(sum, a, b), graph::steps_at_once(sum, b, a));
 }
 
 }  // namespace

@@ -6,13 +6,6 @@ namespace corf::fusion {
 
 namespace {
 
-/// Of a sum of that type, by the types of its factors as memory holds them.
-int64_t steps_of_types(DType sum, DType along, DType across) {
-  if (sum == DType::kI32 && along == DType::kI8 && across == DType::kU8) return kByteSteps;
-  const bool are_halves = along == DType::kBF16 && across == DType::kBF16;
-  return sum == DType::kF32 && are_halves ? kHalfSteps : 1;
-}
-
 bool lie_side_by_side(const Nest& nest, const StorageView& storage, const FactorRoles& roles,
                       int vector_axis, int reduction_axis) {
   for (const NestAxis& axis : nest.axes) {
@@ -36,9 +29,9 @@ int64_t steps_at_once(const Nest& nest, const StorageView& storage, int vector_a
                       int reduction_axis) {
   const auto roles = factor_roles(nest, vector_axis);
   if (!roles || nest.axes[vector_axis].reduction) return 1;
-  const int64_t steps = steps_of_types(nest.ops[nest.reduce_op].dtype,
-                                       storage.root(nest.loads[roles->along].root).dtype,
-                                       storage.root(nest.loads[roles->across].root).dtype);
+  const int64_t steps = graph::steps_at_once(nest.ops[nest.reduce_op].dtype,
+                                             storage.root(nest.loads[roles->across].root).dtype,
+                                             storage.root(nest.loads[roles->along].root).dtype);
   if (nest.axes[reduction_axis].extent % steps != 0) return 1;
   return lie_side_by_side(nest, storage, *roles, vector_axis, reduction_axis) ? steps : 1;
 }

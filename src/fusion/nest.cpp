@@ -4,6 +4,7 @@
 #include <set>
 
 #include "fusion/order.h"
+#include "graph/dot_products.h"
 #include "support/assert.h"
 #include "support/checked.h"
 
@@ -231,13 +232,13 @@ int addition_to_sum(const Nest& nest) {
   return addition;
 }
 
-/// A factor of a product: bytes and bfloat16 numbers may be widened on their way.
+/// A factor of a product, which may be widened on its way.
 const NestOp& factor_load(const Nest& nest, int factor) {
   const NestOp& op = nest.ops[factor];
   if (op.kind != NestOp::Kind::kApply || op.op != graph::ScalarOp::kCast) return op;
   const NestOp& source = nest.ops[op.args[0]];
-  const bool is_narrow = size_bytes(source.dtype) == 1 || source.dtype == DType::kBF16;
-  return source.kind == NestOp::Kind::kLoad && is_narrow ? source : op;
+  const bool is_load = source.kind == NestOp::Kind::kLoad;
+  return is_load && graph::is_narrow_factor(source.dtype) ? source : op;
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "graph/dot_products.h"
 #include "rewrite/byte_operands.h"
 #include "rewrite/dense_products.h"
 #include "rewrite/rebuild.h"
@@ -19,7 +20,7 @@ using graph::ValueId;
 namespace {
 
 /// Steps of a sum that instructions for bfloat16 take at once.
-constexpr int64_t kStepsAtOnce = 2;
+constexpr int64_t kStepsAtOnce = graph::steps_at_once(DType::kF32, DType::kBF16, DType::kBF16);
 
 class Rounder {
  public:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "graph/dot_products.h"
 #include "rewrite/byte_operands.h"
 #include "rewrite/dense_products.h"
 #include "rewrite/quantization.h"
@@ -26,7 +27,7 @@ namespace {
 
 constexpr int64_t kLargestProduct = 255 * 128;
 /// Steps of a sum that instructions for bytes take at once.
-constexpr int64_t kStepsAtOnce = 4;
+constexpr int64_t kStepsAtOnce = graph::steps_at_once(DType::kI32, DType::kU8, DType::kI8);
 
 /// A sum of products of two dequantised values, the second one constant.
 struct Match {

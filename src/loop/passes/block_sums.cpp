@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 
+#include "graph/dot_products.h"
 #include "loop/visit.h"
 #include "support/checked.h"
 
@@ -164,9 +165,7 @@ class Sum {
   bool is_narrow_load(Register reg) const {
     const auto found = values_.find(reg);
     const auto* load = found == values_.end() ? nullptr : std::get_if<TileLoad>(found->second);
-    if (!load) return false;
-    const DType dtype = kernel_.buffer_dtype(load->buffer);
-    return size_bytes(dtype) == 1 || dtype == DType::kBF16;
+    return load && graph::is_narrow_factor(kernel_.buffer_dtype(load->buffer));
   }
 
   /// Numbers the total, and finds a zero or makes one.
