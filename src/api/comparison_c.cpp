@@ -111,8 +111,9 @@ auto call_driver(corf::session::Session& session, const Given& given, const Func
     -> decltype(f(std::declval<const corf::onnx::Model&>(), std::vector<Tensor>(),
                   corf::driver::CompileOptions())) {
   CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(session));
+  CORF_ASSIGN(const auto model, compiler->model());
   const auto values = session.decide(given.shapes, given.inputs);
-  return f(compiler->model(), borrow(session.taken_by(values, given.inputs)),
+  return f(*model, borrow(session.taken_by(values, given.inputs)),
            compiler->options(given.shapes, session.threads(), values));
 }
 

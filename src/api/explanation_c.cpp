@@ -50,7 +50,8 @@ corf_error* corf_session_explain(corf_session* session, const corf_shape* shapes
         CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(opened));
         CORF_ASSIGN(const auto resolved, corf::session::resolve(opened.inputs(), bindings));
         const corf::driver::CompileOptions options = compiler->options(resolved, opened.threads());
-        CORF_ASSIGN(auto groups, corf::driver::explain(compiler->model(), options));
+        CORF_ASSIGN(const auto model, compiler->model());
+        CORF_ASSIGN(auto groups, corf::driver::explain(*model, options));
         auto result = std::make_unique<corf_explanation>();
         for (corf::driver::ExplainedGroup& group : groups) {
           result->groups.push_back({std::move(group), {}, 0});

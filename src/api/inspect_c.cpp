@@ -60,7 +60,8 @@ corf_error* corf_session_deciding_inputs(corf_session* session, const corf_shape
 corf_error* corf_session_refused_operators(corf_session* session, char** lines) {
   return guarded({{session, "session"}, {lines, "lines"}}, [&]() -> Status {
     CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(*session->session));
-    *lines = copy_text(corf::host::refused_operators(compiler->model()));
+    CORF_ASSIGN(const auto model, compiler->model());
+    *lines = copy_text(corf::host::refused_operators(*model));
     return {};
   });
 }
@@ -75,7 +76,8 @@ corf_error* corf_session_support(corf_session* session, const corf_shape* shapes
                    corf::session::Session& opened = *session->session;
                    CORF_ASSIGN(const auto given, corf::session::to_bindings(shapes, num_shapes));
                    CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(opened));
-                   const corf::onnx::Model& model = compiler->model();
+                   CORF_ASSIGN(const auto held, compiler->model());
+                   const corf::onnx::Model& model = *held;
                    const auto resolved = corf::session::resolve_tensors(opened.inputs(), given);
                    const auto options = compiler->options({}, opened.threads());
                    CORF_ASSIGN(
@@ -112,15 +114,16 @@ corf_error* corf_session_inspect(corf_session* session, const char* stage, const
         corf::session::Session& opened = *session->session;
         CORF_ASSIGN(const auto bindings, corf::session::to_bindings(shapes, num_shapes));
         CORF_ASSIGN(const auto* compiler, corf::api::compiler_of(opened));
+        CORF_ASSIGN(const auto model, compiler->model());
         const auto resolved = corf::session::resolve(opened.inputs(), bindings);
         if (!resolved.ok()) {
           // Shapes would not help where operators are missing.
-          CORF_RETURN_IF_ERROR(corf::onnx::check_operators(compiler->model()));
+          CORF_RETURN_IF_ERROR(corf::onnx::check_operators(*model));
           return resolved.error();
         }
-        CORF_ASSIGN(const std::string printed,
-                    corf::driver::inspect(compiler->model(), *parsed,
-                                          compiler->options(*resolved, opened.threads())));
+        CORF_ASSIGN(
+            const std::string printed,
+            corf::driver::inspect(*model, *parsed, compiler->options(*resolved, opened.threads())));
         *text = copy_text(printed);
         return {};
       });

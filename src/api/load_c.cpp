@@ -1,11 +1,14 @@
 #include <optional>
 
 #include "api/model_compiler.h"
+#include "api/model_facts.h"
 #include "driver/executable_cache.h"
 #include "runtime/file.h"
 
 using corf::InputFile;
+using corf::Result;
 using corf::Status;
+using corf::api::LazyModel;
 using corf::session::guarded;
 using corf::session::needed_array;
 using corf::session::Session;
@@ -22,6 +25,36 @@ std::optional<std::string> with_constants(std::string identity,
   return identity;
 }
 
+/// A session of a model that is read, if its facts are known, only when it has to be.
+Result<std::shared_ptr<Session>> open_file(InputFile file, const std::string& path,
+                                           const corf::session::Options& options) {
+  const corf::driver::ExecutableCache cache(corf::api::cache_folder(options),
+                                            options.executable_cache_bytes);
+  std::optional<std::string> key, identity;
+  if (!options.executable_cache.empty()) {
+    key = corf::api::facts_key(file, options);
+    const std::optional<std::string> note = key ? cache.find_note(*key) : std::nullopt;
+    if (auto facts = note ? corf::api::facts_from(*note) : std::nullopt) {
+      auto model =
+          std::make_shared<LazyModel>(std::move(file), path, options.constants, options.limits);
+      return corf::api::open_session(std::move(model), std::move(facts->description), options,
+                                     with_constants(facts->identity, options));
+    }
+    identity = corf::driver::identity_of(file);
+  }
+  CORF_ASSIGN(auto model, corf::onnx::load_model(file, path, options.constants, options.limits));
+  corf::session::Description description = corf::api::describe(*model);
+  // What was loaded is what was hashed.
+  if (!file.is_still_unchanged()) identity.reset();
+  if (identity && key) {
+    corf::api::ModelFacts facts{*identity, corf::api::describe(*model)};
+    cache.insert_note(*key, to_bytes(facts));
+  }
+  if (identity) identity = with_constants(*identity, options);
+  return corf::api::open_session(std::make_shared<LazyModel>(std::move(model)),
+                                 std::move(description), options, std::move(identity));
+}
+
 }  // namespace
 
 extern "C" {
@@ -36,21 +69,8 @@ corf_error* corf_session_load(const char* path, const corf_options* options,
       return {};
     }
     const corf::session::Options chosen = to_options(options);
-    std::optional<std::string> identity;
-    std::optional<InputFile> before;
-    if (!chosen.executable_cache.empty()) {
-      CORF_ASSIGN(before, InputFile::open(path));
-      identity = corf::driver::identity_of(*before);
-    }
-    CORF_ASSIGN(auto model, corf::onnx::load_model(path, chosen.constants, chosen.limits));
-    if (identity) {
-      // What was loaded is what was hashed.
-      CORF_ASSIGN(const InputFile after, InputFile::open(path));
-      identity =
-          after.is_unchanged_since(*before) ? with_constants(*identity, chosen) : std::nullopt;
-    }
-    CORF_ASSIGN(auto opened,
-                corf::api::open_session(std::move(model), chosen, std::move(identity)));
+    CORF_ASSIGN(InputFile file, InputFile::open(path));
+    CORF_ASSIGN(auto opened, open_file(std::move(file), path, chosen));
     *session = new corf_session{std::move(opened)};
     return {};
   });
@@ -67,8 +87,10 @@ corf_error* corf_session_load_bytes(const void* bytes, size_t size_bytes, const 
       identity = corf::driver::identity_of({static_cast<const std::byte*>(bytes), size_bytes});
       if (identity) identity = with_constants(*identity, chosen);
     }
+    auto description = corf::api::describe(*model);
     CORF_ASSIGN(auto opened,
-                corf::api::open_session(std::move(model), chosen, std::move(identity)));
+                corf::api::open_session(std::make_shared<LazyModel>(std::move(model)),
+                                        std::move(description), chosen, std::move(identity)));
     *session = new corf_session{std::move(opened)};
     return {};
   });

@@ -30,14 +30,6 @@ session::DeclaredTensors declare(const std::vector<onnx::ModelTensor>& tensors) 
   return declared;
 }
 
-Result<session::CompiledSpec> compile_model(const onnx::Model& model,
-                                            const driver::CompileOptions& options) {
-  CORF_ASSIGN(driver::Compiled compiled, driver::compile(model, options));
-  malloc_trim(0);  // what the compiler has freed, tens of megabytes, goes back to the system
-  compiled.spec.metadata = model.metadata();
-  return session::CompiledSpec{std::move(compiled.spec), compiled.compile_ms};
-}
-
 }  // namespace
 
 std::string cache_folder(const session::Options& options) {
@@ -75,23 +67,35 @@ Result<session::CompiledSpec> ModelCompiler::compile(const session::ShapeBinding
   chosen.known_shapes = known_shapes_;
   const bool is_cancelled = chosen.cancellation && chosen.cancellation->cancelled();
   const bool is_looked_into = chosen.verify_each || chosen.time_passes || !chosen.dump_dir.empty();
-  if (!identity_ || is_cancelled || is_looked_into) return compile_model(*model_, chosen);
+  if (!identity_ || is_cancelled || is_looked_into) return compile_anew(chosen);
   const auto start = std::chrono::steady_clock::now();
   const driver::ExecutableCache cache(cache_folder(options_), options_.executable_cache_bytes);
   const std::string key = driver::executable_key(*identity_, chosen);
   if (std::optional<runtime::ExecutableSpec> found = cache.find(key)) {
     const std::chrono::duration<double, std::milli> elapsed =
         std::chrono::steady_clock::now() - start;
+    known_shapes_->keep_constants(*found);
     return session::CompiledSpec{std::move(*found), elapsed.count()};
   }
-  Result<session::CompiledSpec> compiled = compile_model(*model_, chosen);
+  Result<session::CompiledSpec> compiled = compile_anew(chosen);
   if (compiled.ok()) cache.insert(key, compiled->spec);
   return compiled;
 }
 
+Result<session::CompiledSpec> ModelCompiler::compile_anew(
+    const driver::CompileOptions& options) const {
+  CORF_ASSIGN(const auto model, model_->get());
+  CORF_ASSIGN(driver::Compiled compiled, driver::compile(*model, options));
+  malloc_trim(0);  // what the compiler has freed, tens of megabytes, goes back to the system
+  compiled.spec.metadata = model->metadata();
+  return session::CompiledSpec{std::move(compiled.spec), compiled.compile_ms};
+}
+
 std::vector<std::string> ModelCompiler::deciding_inputs(
     const session::ShapeBindings& shapes, const session::ValueBindings& values) const {
-  return driver::find_deciding_inputs(*model_, options(shapes, 0, values));
+  const auto model = model_->get();
+  if (!model.ok()) return {};
+  return driver::find_deciding_inputs(**model, options(shapes, 0, values));
 }
 
 Result<session::CompiledSpec> ModelCompiler::compile_unfused(const session::ShapeBindings& shapes,
@@ -99,7 +103,7 @@ Result<session::CompiledSpec> ModelCompiler::compile_unfused(const session::Shap
                                                              int threads) const {
   driver::CompileOptions unfused = options(shapes, threads, values);
   unfused.plan = driver::PlanMode::kUnfused;
-  return compile_model(*model_, unfused);
+  return compile_anew(unfused);
 }
 
 namespace {
@@ -128,35 +132,35 @@ std::vector<corf_kind> kinds_of(const std::vector<onnx::ModelTensor>& tensors) {
   return kinds;
 }
 
-/// `team`: null for one of the session's own.
-Result<std::shared_ptr<session::Session>> open(std::shared_ptr<const onnx::Model> model,
-                                               const session::Options& options,
-                                               std::optional<std::string> identity,
-                                               std::shared_ptr<runtime::Team> team) {
-  session::Description description;
-  description.inputs = declare(model->inputs());
-  description.outputs = declare(model->outputs());
-  description.input_kinds = kinds_of(model->inputs());
-  description.output_kinds = kinds_of(model->outputs());
-  description.metadata = model->metadata();
-  description.opset = model->opset();
-  for (const auto& entry : model->operator_counts()) description.operators.push_back(entry);
-  auto compiler = std::make_shared<ModelCompiler>(std::move(model), options, std::move(identity));
-  return session::Session::create(std::move(compiler), std::move(description), options,
-                                  std::move(team));
-}
-
 }  // namespace
 
-Result<std::shared_ptr<session::Session>> open_session(std::shared_ptr<const onnx::Model> model,
+session::Description describe(const onnx::Model& model) {
+  session::Description description;
+  description.inputs = declare(model.inputs());
+  description.outputs = declare(model.outputs());
+  description.input_kinds = kinds_of(model.inputs());
+  description.output_kinds = kinds_of(model.outputs());
+  description.metadata = model.metadata();
+  description.opset = model.opset();
+  for (const auto& entry : model.operator_counts()) description.operators.push_back(entry);
+  return description;
+}
+
+Result<std::shared_ptr<session::Session>> open_session(std::shared_ptr<LazyModel> model,
+                                                       session::Description description,
                                                        const session::Options& options,
                                                        std::optional<std::string> identity) {
-  CORF_ASSIGN(auto session, open(model, options, std::move(identity), nullptr));
+  auto compiler = std::make_shared<ModelCompiler>(model, options, std::move(identity));
+  CORF_ASSIGN(auto session, session::Session::create(std::move(compiler), std::move(description),
+                                                     options, /*team=*/nullptr));
   const auto open_segment = [options,
                              team = session->team()](std::shared_ptr<const onnx::Model> segment) {
-    return open(std::move(segment), options, std::nullopt, team);
+    session::Description parts = describe(*segment);
+    auto held = std::make_shared<LazyModel>(std::move(segment));
+    auto compiles = std::make_shared<ModelCompiler>(std::move(held), options, std::nullopt);
+    return session::Session::create(std::move(compiles), std::move(parts), options, team);
   };
-  session->set_piece_runner(host::make_program(std::move(model), open_segment));
+  session->set_piece_runner(host::make_program([model] { return model->get(); }, open_segment));
   return session;
 }
 

@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 
+#include "api/lazy_model.h"
 #include "driver/compile.h"
 #include "onnx/import.h"
 #include "session/session.h"
@@ -17,7 +18,7 @@ class ModelCompiler final : public session::Compiler {
  public:
   /// `identity`: what stands for the model's bytes where executables are kept for other processes;
   /// nullopt: none are.
-  ModelCompiler(std::shared_ptr<const onnx::Model> model, session::Options options,
+  ModelCompiler(std::shared_ptr<LazyModel> model, session::Options options,
                 std::optional<std::string> identity)
       : model_(std::move(model)), options_(std::move(options)), identity_(std::move(identity)) {}
 
@@ -31,23 +32,29 @@ class ModelCompiler final : public session::Compiler {
                                                 const session::ValueBindings& values,
                                                 int threads) const;
 
-  const onnx::Model& model() const { return *model_; }
+  /// Errors: those of LazyModel.
+  Result<std::shared_ptr<const onnx::Model>> model() const { return model_->get(); }
   bool tunes_anew() const { return options_.tune_anew; }
   driver::CompileOptions options(const session::ShapeBindings& shapes, int threads,
                                  const session::ValueBindings& values = {}) const;
 
  private:
-  std::shared_ptr<const onnx::Model> model_;
+  Result<session::CompiledSpec> compile_anew(const driver::CompileOptions& options) const;
+
+  std::shared_ptr<LazyModel> model_;
   session::Options options_;
   std::optional<std::string> identity_;
   const std::shared_ptr<driver::KnownShapes> known_shapes_ =
       std::make_shared<driver::KnownShapes>();
 };
 
-/// A session that compiles `model`. `identity`: as of ModelCompiler.
+/// What the model says of itself.
+session::Description describe(const onnx::Model& model);
+
+/// A session that compiles `model`, which `description` is of. `identity`: as of ModelCompiler.
 Result<std::shared_ptr<session::Session>> open_session(
-    std::shared_ptr<const onnx::Model> model, const session::Options& options,
-    std::optional<std::string> identity = std::nullopt);
+    std::shared_ptr<LazyModel> model, session::Description description,
+    const session::Options& options, std::optional<std::string> identity = std::nullopt);
 
 /// Errors: kUnsupported for a session of a compiled file, which does not hold the model.
 Result<const ModelCompiler*> compiler_of(const session::Session& session);

@@ -37,9 +37,10 @@ corf_error* corf_session_tune(corf_session* session, const corf_shape* shapes, s
             progress(&told, context);
           };
         }
-        CORF_ASSIGN(const corf::driver::Tuned tuned,
-                    corf::driver::tune(compiler->model(),
-                                       compiler->options(resolved, opened.threads()), options));
+        CORF_ASSIGN(const auto model, compiler->model());
+        CORF_ASSIGN(
+            const corf::driver::Tuned tuned,
+            corf::driver::tune(*model, compiler->options(resolved, opened.threads()), options));
         opened.forget_compiled();
         const corf_tuning result{static_cast<size_t>(tuned.num_measured), tuned.out_of_time ? 1 : 0,
                                  static_cast<size_t>(tuned.num_known)};

@@ -28,4 +28,10 @@ std::string ContentHash::digits() const {
   return llvm::toHex({result.data(), result.size()}, /*LowerCase=*/true);
 }
 
+std::string hash_of(std::span<const std::byte> bytes) {
+  ContentHash hash;
+  hash.add_bytes(bytes);
+  return hash.digits();
+}
+
 }  // namespace corf::codegen

@@ -25,4 +25,7 @@ class ContentHash {
   std::unique_ptr<State> state_;
 };
 
+/// Of bytes: 64 hexadecimal digits.
+std::string hash_of(std::span<const std::byte> bytes);
+
 }  // namespace corf::codegen

@@ -206,7 +206,8 @@ Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage l
   if (last == Stage::kPlan || last == Stage::kCosts) return {};
 
   CORF_ASSIGN(loop::Program program,
-              lower::lower(pipeline.graph, pipeline.plan, pipeline.machine.threads));
+              lower::lower(pipeline.graph, pipeline.plan, pipeline.machine.threads,
+                           options.known_shapes ? &options.known_shapes->constants : nullptr));
   dump.stage("lower", [&] { return loop::to_string(program); });
   if (options.verify_each) CORF_RETURN_IF_ERROR(loop::verify(program));
   loop::PassContext context;
@@ -220,7 +221,7 @@ Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage l
 Result<runtime::ExecutableSpec> generate(Pipeline pipeline, KnownShapes* known) {
   CORF_ASSIGN(runtime::Image image,
               codegen::emit(pipeline.program.kernels, emit_options(pipeline, known)));
-  return make_spec(std::move(pipeline), std::move(image));
+  return make_spec(std::move(pipeline), std::move(image), known);
 }
 
 Result<Compiled> compile(const onnx::Model& model, const CompileOptions& options) {

@@ -16,9 +16,12 @@
 #include "codegen/content_hash.h"
 #include "driver/pipeline.h"
 #include "runtime/file.h"
+#include "runtime/share_constants.h"
 #include "runtime/team.h"
+#include "support/at_fork.h"
 #include "support/log.h"
 #include "support/printable.h"
+#include "support/write_file.h"
 #include "target/calibrate.h"
 #include "target/calibration_cache.h"
 
@@ -27,7 +30,8 @@ namespace {
 
 using namespace std::string_view_literals;
 
-constexpr std::string_view kSuffix = ".corf";
+constexpr std::string_view kSuffix = ".corf", kConstantsSuffix = ".constants",
+                           kNoteSuffix = ".note";
 constexpr mode_t kFolderMode = 0700;
 constexpr unsigned kFileMode = 0600;
 /// Of names that unfinished files have: those of processes that were ended meanwhile go as well.
@@ -155,7 +159,9 @@ std::vector<Entry> entries_of(const std::string& folder) {
       continue;
     }
     const auto size = file.file_size(error);
-    if (error || !name.ends_with(kSuffix)) continue;
+    const bool is_ours =
+        name.ends_with(kSuffix) || name.ends_with(kConstantsSuffix) || name.ends_with(kNoteSuffix);
+    if (error || !is_ours) continue;
     entries.push_back({file.path(), static_cast<int64_t>(size), used});
   }
   std::ranges::sort(entries, {}, &Entry::used);
@@ -165,7 +171,7 @@ std::vector<Entry> entries_of(const std::string& folder) {
 CacheContents sum_of(const std::vector<Entry>& entries) {
   CacheContents contents;
   for (const Entry& entry : entries) {
-    ++contents.num_entries;
+    contents.num_entries += entry.path.extension() == kSuffix ? 1 : 0;
     contents.size_bytes += entry.size_bytes;
   }
   return contents;
@@ -200,6 +206,12 @@ std::optional<std::string> identity_of(const InputFile& model) {
   return hash.digits();
 }
 
+std::string in_words(const Limits& limits) {
+  return fmt::format("{} {} {} {}", limit_in_words(limits.seconds),
+                     limit_in_words(limits.memory_bytes), limit_in_words(limits.constant_bytes),
+                     limit_in_words(limits.nodes));
+}
+
 std::string executable_key(std::string_view model, const CompileOptions& options) {
   codegen::ContentHash hash;
   hash.add(build_id());
@@ -222,37 +234,191 @@ std::string executable_key(std::string_view model, const CompileOptions& options
                        plans_changed_ns(options.plan_cache_dir)));
   hash.add(options.plan_text.value_or(""));
   hash.add(options.plan_cache_dir);
-  hash.add(limit_in_words(options.limits.seconds));
-  hash.add(limit_in_words(options.limits.memory_bytes));
-  hash.add(limit_in_words(options.limits.constant_bytes));
-  hash.add(limit_in_words(options.limits.nodes));
+  hash.add(in_words(options.limits));
   return hash.digits();
 }
 
-std::optional<runtime::ExecutableSpec> ExecutableCache::find(const std::string& key) const {
+// ---- constants ---------------------------------------------------------------------------------
+
+namespace {
+
+/// A block of constants of this process that lies in a file, too.
+struct BlockInFile {
+  std::weak_ptr<void> owner;
+  std::string path;
+  std::byte* data = nullptr;  // of the whole file
+  int64_t size_bytes = 0;
+};
+
+struct BlocksInFiles {
+  BriefMutex mutex;
+  std::vector<BlockInFile> blocks;
+};
+
+/// Never destroyed: executables may come and go to the end.
+BlocksInFiles& blocks_in_files() {
+  static auto* const instance = new BlocksInFiles();
+  return *instance;
+}
+
+std::optional<BlockInFile> find_block(const std::function<bool(const BlockInFile&)>& matches) {
+  BlocksInFiles& known = blocks_in_files();
+  const std::lock_guard lock(known.mutex);
+  std::erase_if(known.blocks, [](const BlockInFile& block) { return block.owner.expired(); });
+  const auto found = std::ranges::find_if(known.blocks, matches);
+  return found == known.blocks.end() ? std::nullopt : std::optional(*found);
+}
+
+void keep_block(BlockInFile block) {
+  BlocksInFiles& known = blocks_in_files();
+  const std::lock_guard lock(known.mutex);
+  known.blocks.push_back(std::move(block));
+}
+
+void set_used_now(const std::string& path) {
+  ::utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
+}
+
+/// Puts bytes into a file named by their hash; the name.
+Result<std::string> write_constants(const std::string& folder, std::span<const std::byte> bytes) {
+  const std::string name = codegen::hash_of(bytes) + std::string(kConstantsSuffix);
+  const std::string path = folder + "/" + name;
+  struct stat status{};
+  if (::lstat(path.c_str(), &status) == 0 && status.st_size == static_cast<off_t>(bytes.size())) {
+    set_used_now(path);
+    return name;
+  }
+  CORF_ASSIGN(OutputFile file, OutputFile::create(path, kFileMode));
+  CORF_RETURN_IF_ERROR(file.write({reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
+  CORF_RETURN_IF_ERROR(file.sync());
+  CORF_RETURN_IF_ERROR(file.finish());
+  return name;
+}
+
+/// Where the bytes of a block lie in the folder; they are written if they do not.
+Result<runtime::FileRange> range_of(const std::string& folder, const Tensor& block) {
+  if (block.size_bytes() == 0) return runtime::FileRange();
+  const std::weak_ptr<void> owner = block.owner();
+  const std::optional<BlockInFile> known = find_block([&](const BlockInFile& other) {
+    return !owner.owner_before(other.owner) && !other.owner.owner_before(owner) &&
+           std::filesystem::path(other.path).parent_path() == folder;
+  });
+  struct stat status{};
+  if (known && ::lstat(known->path.c_str(), &status) == 0) {
+    set_used_now(known->path);
+    return runtime::FileRange{std::filesystem::path(known->path).filename().string(),
+                              block.bytes() - known->data, block.size_bytes()};
+  }
+  CORF_ASSIGN(std::string name,
+              write_constants(folder, {block.bytes(), static_cast<size_t>(block.size_bytes())}));
+  return runtime::FileRange{std::move(name), 0, block.size_bytes()};
+}
+
+/// Maps a file of constants, or finds it mapped.
+/// Errors: kIo, also if others may have written it.
+Result<BlockInFile> map_constants(const std::string& path, std::shared_ptr<void>& owner) {
+  if (auto known = find_block([&](const BlockInFile& other) { return other.path == path; })) {
+    owner = known->owner.lock();
+    if (owner != nullptr) return *known;
+  }
+  CORF_ASSIGN(const InputFile file, InputFile::open(path, InputFile::LastComponent::kNoLink));
+  if (!file.is_of_this_user_alone() || file.size_bytes() == 0) {
+    return make_error(ErrorCode::kIo, "'{}' is not used: others may have written it", path);
+  }
+  CORF_ASSIGN(MappedFile mapped, MappedFile::map(file));
+  auto whole = std::make_shared<MappedFile>(std::move(mapped));
+  BlockInFile block{whole, path, whole->data(), whole->size_bytes()};
+  keep_block(block);
+  owner = std::move(whole);
+  return block;
+}
+
+/// Errors: kInvalidModel if the file is shorter than it was; those of map_constants.
+Result<Tensor> bytes_at(const std::string& folder, const runtime::FileRange& range) {
+  const bool is_plain =
+      range.file.ends_with(kConstantsSuffix) && range.file.find('/') == std::string::npos;
+  const std::string path = folder + "/" + range.file;
+  std::shared_ptr<void> owner;
+  if (is_plain) {
+    CORF_ASSIGN(const BlockInFile block, map_constants(path, owner));
+    if (range.offset_bytes >= 0 && range.size_bytes >= 0 &&
+        range.offset_bytes <= block.size_bytes - range.size_bytes) {
+      set_used_now(path);
+      return Tensor(DType::kU8, {range.size_bytes}, std::move(owner),
+                    block.data + range.offset_bytes);
+    }
+  }
+  return make_error(ErrorCode::kInvalidModel, "'{}' does not have bytes {} to {}", path,
+                    range.offset_bytes, range.offset_bytes + range.size_bytes);
+}
+
+}  // namespace
+
+// ---- entries -----------------------------------------------------------------------------------
+
+std::string ExecutableCache::path_of(const std::string& key, std::string_view suffix) const {
+  return fmt::format("{}/{}{}", folder_, key, suffix);
+}
+
+std::optional<InputFile> ExecutableCache::open(const std::string& path) const {
   if (folder_.empty() || build_id().empty()) return std::nullopt;
-  const std::string path = fmt::format("{}/{}{}", folder_, key, kSuffix);
-  const Result<InputFile> file = InputFile::open(path, InputFile::LastComponent::kNoLink);
+  Result<InputFile> file = InputFile::open(path, InputFile::LastComponent::kNoLink);
   if (!file.ok()) return std::nullopt;
   const Status usable = check_folder(folder_);
-  if (!usable.ok() || !file->is_of_this_user_alone()) {
-    log().warn("an executable that others may have written is left aside: {}", printable(path));
-    return std::nullopt;
-  }
-  Result<runtime::ExecutableSpec> spec = runtime::read_executable(*file);
+  if (usable.ok() && file->is_of_this_user_alone()) return file.take();
+  log().warn("an executable that others may have written is left aside: {}", printable(path));
+  return std::nullopt;
+}
+
+std::optional<std::string> ExecutableCache::find_note(const std::string& key) const {
+  constexpr int64_t kMostBytes = int64_t{1} << 24;
+  const std::string path = path_of(key, kNoteSuffix);
+  const std::optional<InputFile> file = open(path);
+  if (!file || file->size_bytes() > kMostBytes) return std::nullopt;
+  std::string note(static_cast<size_t>(file->size_bytes()), '\0');
+  if (!file->read(0, std::as_writable_bytes(std::span(note))).ok()) return std::nullopt;
+  set_used_now(path);
+  return note;
+}
+
+void ExecutableCache::insert_note(const std::string& key, std::string_view note) const {
+  if (folder_.empty() || build_id().empty()) return;
+  if (!make_folder(folder_) || !check_folder(folder_).ok()) return;
+  Result<OutputFile> file = OutputFile::create(path_of(key, kNoteSuffix), kFileMode);
+  if (file.ok() && file->write(note).ok()) static_cast<void>(file->finish());
+}
+
+std::optional<runtime::ExecutableSpec> ExecutableCache::find(const std::string& key) const {
+  const std::string path = path_of(key, kSuffix);
+  const std::optional<InputFile> file = open(path);
+  if (!file) return std::nullopt;
+  Result<runtime::ExecutableSpec> spec = runtime::read_without_constants(
+      *file, [&](const runtime::FileRange& range) { return bytes_at(folder_, range); });
   if (!spec.ok()) {
     ::unlink(path.c_str());
     return std::nullopt;
   }
-  ::utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);  // used now
+  set_used_now(path);
   return spec.take();
 }
 
+Status ExecutableCache::write(const std::string& key, const runtime::ExecutableSpec& spec) const {
+  std::vector<runtime::FileRange> blocks(1);
+  CORF_ASSIGN(blocks[0], range_of(folder_, spec.constants));
+  if (!blocks[0].file.empty()) {
+    keep_block({spec.constants.owner(), folder_ + "/" + blocks[0].file,
+                const_cast<std::byte*>(spec.constants.bytes()), spec.constants.size_bytes()});
+  }
+  for (const Tensor& shared : spec.shared_constants) {
+    CORF_ASSIGN(blocks.emplace_back(), range_of(folder_, shared));
+  }
+  return runtime::write_without_constants(spec, blocks, path_of(key, kSuffix), kFileMode);
+}
+
 void ExecutableCache::insert(const std::string& key, const runtime::ExecutableSpec& spec) const {
-  if (folder_.empty() || build_id().empty() || spec.constants.size_bytes() > most_bytes_) return;
+  if (folder_.empty() || build_id().empty() || runtime::constant_bytes(spec) > most_bytes_) return;
   if (!make_folder(folder_) || !check_folder(folder_).ok()) return;
-  const std::string path = fmt::format("{}/{}{}", folder_, key, kSuffix);
-  if (!runtime::write_executable_file(spec, path, kFileMode).ok()) return;
+  if (!write(key, spec).ok()) return;
   std::vector<Entry> entries = entries_of(folder_);
   int64_t size_bytes = sum_of(entries).size_bytes;
   for (const Entry& entry : entries) {

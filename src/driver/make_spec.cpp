@@ -4,6 +4,7 @@
 #include "fusion/text.h"
 #include "memory/assign.h"
 #include "runtime/pages.h"
+#include "runtime/share_constants.h"
 
 namespace corf::driver {
 namespace {
@@ -58,18 +59,10 @@ runtime::TensorInfo describe(const graph::Graph& graph, graph::ValueId value, st
   return {std::move(name), graph.values[value].dtype, graph.values[value].shape};
 }
 
-}  // namespace
-
-Result<runtime::ExecutableSpec> make_spec(Pipeline pipeline, runtime::Image image) {
-  loop::Program& program = pipeline.program;
-  const memory::MemoryPlan memory = memory::assign(program);
-  runtime::ExecutableSpec spec;
-  spec.image = std::move(image);
-  spec.arena_bytes = memory.arena_bytes;
-  spec.scratch_bytes = memory.scratch_bytes;
-  if (const Budget* budget = Budget::current()) {
-    budget->check_constant_bytes(memory.constants_bytes);
-  }
+/// Where the program's buffers lie; the data of constants move into one block, but for those that
+/// are held already.
+Status place_buffers(loop::Program& program, const memory::MemoryPlan& memory,
+                     runtime::ExecutableSpec& spec) {
   CORF_ASSIGN(runtime::Pages pages, runtime::map_pages(memory.constants_bytes));
   for (size_t i = 0; i < program.buffers.size(); ++i) {
     loop::Buffer& buffer = program.buffers[i];
@@ -78,7 +71,12 @@ Result<runtime::ExecutableSpec> make_spec(Pipeline pipeline, runtime::Image imag
     place.position = buffer.position;
     place.size_bytes = buffer.size_elems * size_bytes(buffer.dtype);
     place.offset_bytes = memory.offset_bytes[i];
-    if (buffer.kind == BufferKind::kConstant && place.size_bytes > 0) {
+    place.dtype = buffer.dtype;
+    place.origin = std::move(buffer.origin);
+    if (buffer.is_held) {
+      spec.shared_constants.push_back(std::move(buffer.data));
+      place.block = static_cast<int>(spec.shared_constants.size());
+    } else if (buffer.kind == BufferKind::kConstant && place.size_bytes > 0) {
       std::memcpy(pages.data() + place.offset_bytes, buffer.data.bytes(), place.size_bytes);
       buffer.data = Tensor();  // its memory can be the next one's
     }
@@ -89,6 +87,25 @@ Result<runtime::ExecutableSpec> make_spec(Pipeline pipeline, runtime::Image imag
   std::byte* constants = owner->data();
   spec.constants = Tensor(DType::kU8, {memory.constants_bytes}, std::move(owner), constants);
   spec.constants_in_place = true;
+  return {};
+}
+
+}  // namespace
+
+Result<runtime::ExecutableSpec> make_spec(Pipeline pipeline, runtime::Image image,
+                                          KnownShapes* known) {
+  loop::Program& program = pipeline.program;
+  const memory::MemoryPlan memory = memory::assign(program);
+  runtime::ExecutableSpec spec;
+  spec.image = std::move(image);
+  spec.arena_bytes = memory.arena_bytes;
+  spec.scratch_bytes = memory.scratch_bytes;
+  if (const Budget* budget = Budget::current()) {
+    budget->check_constant_bytes(memory.constants_bytes);
+  }
+  CORF_RETURN_IF_ERROR(place_buffers(program, memory, spec));
+  runtime::share_constants(spec);
+  if (known != nullptr) known->keep_constants(spec);
   for (const loop::Step& step : program.steps) {
     if (const auto* call = std::get_if<loop::KernelCall>(&step)) {
       spec.steps.push_back(kernel_step(*call));

@@ -32,11 +32,14 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
 Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage last);
 
 /// Code generation and memory: what runs. A pipeline that is moved here gives its constants back
-/// one by one, so that large ones are not there twice. `known`: null, or where code is kept.
+/// one by one, so that large ones are not there twice. `known`: null, or where code and constants
+/// are kept.
 Result<runtime::ExecutableSpec> generate(Pipeline pipeline, KnownShapes* known = nullptr);
 
-/// Program and image -> what runs. Names inputs and outputs as the graph does.
-Result<runtime::ExecutableSpec> make_spec(Pipeline pipeline, runtime::Image image);
+/// Program and image -> what runs. Names inputs and outputs as the graph does. Constants are those
+/// of other executables of the process where they are equal, and become known.
+Result<runtime::ExecutableSpec> make_spec(Pipeline pipeline, runtime::Image image,
+                                          KnownShapes* known = nullptr);
 
 /// Of each kernel of the pipeline's program, in their order. Generates the kernels' assembly.
 Result<std::vector<codegen::Spills>> count_spills(const Pipeline& pipeline);

@@ -209,7 +209,7 @@ namespace {
 /// Nothing is made before the first run: most models never need it.
 class Program final : public session::PieceRunner {
  public:
-  Program(std::shared_ptr<const onnx::Model> model, OpenSegment open_segment)
+  Program(GetModel model, OpenSegment open_segment)
       : model_(std::move(model)), open_segment_(std::move(open_segment)) {}
 
   Result<std::vector<Value>> run(const std::vector<Value>& inputs,
@@ -222,13 +222,14 @@ class Program final : public session::PieceRunner {
   Result<GraphRunner*> graph_of_model() {
     std::scoped_lock lock(mutex_);
     if (!graph_) {
-      CORF_ASSIGN(onnx::Block block, onnx::main_block(model_));
+      CORF_ASSIGN(auto model, model_());
+      CORF_ASSIGN(onnx::Block block, onnx::main_block(std::move(model)));
       graph_ = std::make_unique<GraphRunner>(std::move(block), open_segment_);
     }
     return graph_.get();
   }
 
-  const std::shared_ptr<const onnx::Model> model_;
+  const GetModel model_;
   const OpenSegment open_segment_;
   std::mutex mutex_;
   std::unique_ptr<GraphRunner> graph_;  // under mutex_
@@ -236,8 +237,7 @@ class Program final : public session::PieceRunner {
 
 }  // namespace
 
-std::shared_ptr<session::PieceRunner> make_program(std::shared_ptr<const onnx::Model> model,
-                                                   OpenSegment open_segment) {
+std::shared_ptr<session::PieceRunner> make_program(GetModel model, OpenSegment open_segment) {
   return std::make_shared<Program>(std::move(model), std::move(open_segment));
 }
 

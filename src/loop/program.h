@@ -200,6 +200,10 @@ struct Buffer {
   BufferKind kind = BufferKind::kArena;
   int position = -1;  // kInput, kOutput: number of the graph's input or output
   Tensor data;        // kConstant, packed
+  /// kConstant: stands for what the data were made of, and how; empty if that is not told.
+  std::string origin;
+  /// kConstant: an executable holds the data already, which stay where they are.
+  bool is_held = false;
   /// Stands for data_hash(data) where the data is not at hand (parsed text); empty otherwise.
   std::string hash;
 };

@@ -39,7 +39,7 @@ int ProgramBuffers::of_root(int root_number) {
       break;
     case fusion::Root::Kind::kConstant:
       buffer.kind = loop::BufferKind::kConstant;
-      buffer.data = constant(root_number);
+      set_data(buffer, constant(root_number), "as it is", [](const Tensor& data) { return data; });
       break;
   }
   return it->second = add(std::move(buffer));
@@ -65,17 +65,28 @@ const Tensor& ProgramBuffers::constant(int root) {
   return it->second = std::move(whole);
 }
 
-int ProgramBuffers::packed(const std::string& key, const std::string& name,
-                           const std::function<Tensor()>& data) {
-  auto [it, fresh] = packed_.try_emplace(key, -1);
+int ProgramBuffers::packed(int root, const std::string& order, const std::string& name,
+                           const std::function<Tensor(const Tensor&)>& pack) {
+  auto [it, fresh] = packed_.try_emplace({root, order}, -1);
   if (!fresh) return it->second;
   loop::Buffer buffer;
   buffer.name = name;
   buffer.kind = loop::BufferKind::kConstant;
-  buffer.data = data();
+  set_data(buffer, constant(root), order, pack);
   buffer.dtype = buffer.data.dtype();
   buffer.size_elems = buffer.data.num_elems();
   return it->second = add(std::move(buffer));
+}
+
+void ProgramBuffers::set_data(loop::Buffer& buffer, const Tensor& source, const std::string& order,
+                              const std::function<Tensor(const Tensor&)>& pack) {
+  if (known_ != nullptr && source.size_bytes() >= KnownConstants::kLeastBytes) {
+    buffer.origin =
+        std::string(to_string(source.dtype())) + " " + known_->identity_of(source) + " " + order;
+    buffer.data = known_->find(buffer.origin);
+    buffer.is_held = !buffer.data.empty();
+  }
+  if (!buffer.is_held) buffer.data = pack(source);
 }
 
 int ProgramBuffers::add(loop::Buffer buffer) {

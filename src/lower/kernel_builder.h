@@ -6,38 +6,45 @@
 
 #include "fusion/plan.h"
 #include "loop/program.h"
+#include "lower/known_constants.h"
 
 namespace corf::lower {
 
 /// The program's buffers, made as kernels ask for them.
 class ProgramBuffers {
  public:
-  /// `threads`: that may pack constants.
+  /// `threads`: that may pack constants. `known`: null, or constants that need not be made.
   ProgramBuffers(const graph::Graph& graph, const fusion::StoragePlan& storage,
-                 loop::Program& program, int threads)
-      : graph_(graph), storage_(storage), program_(program), threads_(threads) {}
+                 loop::Program& program, int threads, KnownConstants* known)
+      : graph_(graph), storage_(storage), program_(program), threads_(threads), known_(known) {}
 
   /// The buffer of a storage root.
   int of_root(int root);
   /// What the storage of a constant holds, margins included.
   const Tensor& constant(int root);
-  /// A constant that holds `data`, known under `key`.
-  int packed(const std::string& key, const std::string& name, const std::function<Tensor()>& data);
+  /// A constant whose data `pack` makes of those of the constant `root`, in the order that `order`
+  /// stands for: the same root in the same order is the same constant.
+  int packed(int root, const std::string& order, const std::string& name,
+             const std::function<Tensor(const Tensor&)>& pack);
   const graph::Graph& graph() const { return graph_; }
   int threads() const { return threads_; }
   const loop::Buffer& operator[](int buffer) const { return program_.buffers[buffer]; }
 
  private:
   int add(loop::Buffer buffer);
+  /// Fills a constant made of `source`, or finds one that is there.
+  void set_data(loop::Buffer& buffer, const Tensor& source, const std::string& order,
+                const std::function<Tensor(const Tensor&)>& pack);
 
   const graph::Graph& graph_;
   const fusion::StoragePlan& storage_;
   loop::Program& program_;
   const int threads_;
+  KnownConstants* const known_;
 
   std::map<int, int> roots_;
   std::map<int, Tensor> with_margins_;
-  std::map<std::string, int> packed_;
+  std::map<std::pair<int, std::string>, int> packed_;
   std::map<std::string, int> names_;
 };
 

@@ -128,9 +128,10 @@ void add_call(const Graph& graph, const GroupPlan& group,
 
 }  // namespace
 
-Result<loop::Program> lower(const Graph& graph, const fusion::FusionPlan& plan, int threads) {
+Result<loop::Program> lower(const Graph& graph, const fusion::FusionPlan& plan, int threads,
+                            KnownConstants* known) {
   loop::Program program;
-  ProgramBuffers buffers(graph, plan.storage, program, threads);
+  ProgramBuffers buffers(graph, plan.storage, program, threads, known);
   // Inputs and outputs keep their positions even where no kernel touches them.
   for (size_t i = 0; i < plan.storage.roots.size(); ++i) {
     fusion::Root::Kind kind = plan.storage.roots[i].kind;

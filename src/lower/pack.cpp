@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fmt/format.h>
 
 #include "support/checked.h"
 #include "support/tasks.h"
@@ -34,20 +35,19 @@ PackedOperand::PackedOperand(const fusion::Nest& nest, const fusion::NestSchedul
   for (int axis : inner_) inner_size_ *= nest.axes[axis].extent;
   if (!inner_.empty()) steps_side_by_side_ = std::max(schedule.lane_steps, schedule.byte_steps);
   takes_steps_ = schedule.lane_steps > 1;
-  std::string key = std::to_string(access_.root) + "/" + std::to_string(vector_tile_) + "/" +
-                    std::to_string(nest.axes[vector_axis_].extent) + "/" +
-                    std::to_string(steps_side_by_side_);
+  std::string order = fmt::format("{}/{}:{}/{}/{}", vector_tile_, vector_axis_,
+                                  nest.axes[vector_axis_].extent, lanes_, steps_side_by_side_);
   for (const std::vector<int>* axes : {&outer_, &inner_}) {
     for (int axis : *axes) {
-      key += "|" + std::to_string(axis) + ":" + std::to_string(nest.axes[axis].extent);
+      order += fmt::format("|{}:{}", axis, nest.axes[axis].extent);
     }
-    key += "|";
+    order += "|";
   }
-  key += index::to_string(access_.address, [](int id) { return "a" + std::to_string(id); });
+  order += index::to_string(access_.address, [](int id) { return "a" + std::to_string(id); });
   const graph::Value& value = buffers.graph().values[access_.value];
   // Views of a constant share its storage: the data is the root's.
-  buffer_ = buffers.packed(key, value.name + "/packed",
-                           [&] { return pack(buffers.constant(access_.root), buffers.threads()); });
+  buffer_ = buffers.packed(access_.root, order, value.name + "/packed",
+                           [&](const Tensor& source) { return pack(source, buffers.threads()); });
 }
 
 Expr PackedOperand::address(const std::vector<Expr>& point, const Expr& tile_base,

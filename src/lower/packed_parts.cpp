@@ -1,6 +1,7 @@
 #include "lower/packed_parts.h"
 
 #include <cstring>
+#include <fmt/format.h>
 
 #include "support/checked.h"
 
@@ -80,20 +81,17 @@ PackedParts::PackedParts(const fusion::Nest& nest, const fusion::NestSchedule& s
 }
 
 int PackedParts::bind_constant() const {
-  std::string key = "parts/" + std::to_string(access_->root) + "/" + std::to_string(vector_tile_) +
-                    "/" + std::to_string(nest_->axes[vector_axis_].extent) + "/" +
-                    std::to_string(channel_axis_) + ":" + std::to_string(channels_);
+  std::string order = fmt::format("parts/{}/{}:{}/{}:{}", vector_tile_, vector_axis_,
+                                  nest_->axes[vector_axis_].extent, channel_axis_, channels_);
   for (const std::vector<int>* axes : {&outer_, &step_axes_}) {
-    key += "|";
-    for (int axis : *axes) {
-      key += std::to_string(axis) + ":" + std::to_string(nest_->axes[axis].extent) + ",";
-    }
+    order += "|";
+    for (int axis : *axes) order += fmt::format("{}:{},", axis, nest_->axes[axis].extent);
   }
-  key += index::to_string(access_->address, [](int id) { return "a" + std::to_string(id); });
+  order += index::to_string(access_->address, [](int id) { return "a" + std::to_string(id); });
   ProgramBuffers& buffers = builder_->buffers();
   const std::string name = buffers.graph().values[access_->value].name + "/parts";
-  auto data = [&] { return packed(buffers.constant(access_->root)); };
-  return builder_->bind(buffers.packed(key, name, data), false);
+  const auto pack = [&](const Tensor& source) { return packed(source); };
+  return builder_->bind(buffers.packed(access_->root, order, name, pack), false);
 }
 
 Expr PackedParts::panel(const std::vector<Expr>& point, const Expr& tile_base) const {

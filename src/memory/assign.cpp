@@ -151,6 +151,7 @@ MemoryPlan assign(const loop::Program& program) {
     const loop::Buffer& buffer = program.buffers[i];
     const int64_t bytes = round_up(buffer.size_elems * size_bytes(buffer.dtype), kAlignmentBytes);
     if (buffer.kind == loop::BufferKind::kConstant) {
+      if (buffer.is_held) continue;
       plan.offset_bytes[i] = plan.constants_bytes;
       plan.constants_bytes += bytes;
     } else if (buffer.kind == loop::BufferKind::kArena && ranges[i].first <= ranges[i].last) {

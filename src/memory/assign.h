@@ -19,7 +19,7 @@ std::vector<LiveRange> live_ranges(const loop::Program& program);
 /// Where a program's buffers lie. Offsets are multiples of 64 bytes.
 struct MemoryPlan {
   /// By program buffer: kArena within the arena, kConstant within the constants' block; 0 for
-  /// inputs, outputs and buffers that no step touches.
+  /// inputs, outputs, buffers that no step touches and constants that are held elsewhere.
   std::vector<int64_t> offset_bytes;
   int64_t arena_bytes = 0;
   int64_t constants_bytes = 0;

@@ -6,6 +6,7 @@
 
 #include "graph/graph.h"
 #include "support/budget.h"
+#include "support/read_file.h"
 #include "support/result.h"
 
 namespace corf::onnx {
@@ -54,6 +55,10 @@ using InputConstants = std::map<std::string, std::string>;
 /// types, naming what is wrong; kInvalidArgument if a constant does not fit; kOverLimit if
 /// functions unfold to more nodes or bytes than `limits`, or else the file's size, allow.
 Result<std::shared_ptr<const Model>> load_model(const std::string& path,
+                                                const InputConstants& constants = {},
+                                                const Limits& limits = {});
+/// Of a file that is open, and was found under `path`.
+Result<std::shared_ptr<const Model>> load_model(const InputFile& file, const std::string& path,
                                                 const InputConstants& constants = {},
                                                 const Limits& limits = {});
 Result<std::shared_ptr<const Model>> parse_model(const void* bytes, size_t size_bytes,

@@ -319,6 +319,12 @@ Result<std::shared_ptr<const Model>> load_model(const std::string& path,
                                                 const InputConstants& constants,
                                                 const Limits& limits) {
   CORF_ASSIGN(const InputFile file, InputFile::open(path));
+  return load_model(file, path, constants, limits);
+}
+
+Result<std::shared_ptr<const Model>> load_model(const InputFile& file, const std::string& path,
+                                                const InputConstants& constants,
+                                                const Limits& limits) {
   const auto in_file = [&](const Error& error) {
     if (error.code == ErrorCode::kIo) return error;  // it names the file
     return make_error(error.code, "'{}': {}", path, error.message);

@@ -22,6 +22,10 @@ struct BufferPlace {
   int position = -1;  // kInput, kOutput
   int64_t size_bytes = 0;
   int block = 0;  // kConstant: 0: of the constants, n: of the n-th of the shared constants
+  /// kConstant: what the elements were made of, and how, so that a program with the same need not
+  /// make them again; empty: not told.
+  std::string origin = {};
+  DType dtype = DType::kU8;  // of the elements, where there is an origin
 };
 
 constexpr int64_t kBufferAlignment = 64;
@@ -64,6 +68,8 @@ struct ExecutableSpec {
   std::vector<Tensor> shared_constants;
   /// The block is on pages of its own that nobody writes: it is used where it is.
   bool constants_in_place = false;
+  /// Other executables find its own constants already, see share_constants.
+  bool are_constants_held_out = false;
   int64_t arena_bytes = 0;
   int64_t scratch_bytes = 0;  // of each worker
   std::vector<TensorInfo> inputs, outputs;

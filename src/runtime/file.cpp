@@ -20,7 +20,10 @@ concept MaybeConst = std::same_as<std::remove_const_t<T>, U>;
 
 auto fields(MaybeConst<Image::Entry> auto& v) { return std::tie(v.name, v.offset_bytes); }
 auto fields(MaybeConst<BufferPlace> auto& v) {
-  return std::tie(v.kind, v.offset_bytes, v.position, v.size_bytes);
+  return std::tie(v.kind, v.offset_bytes, v.position, v.size_bytes, v.block, v.origin, v.dtype);
+}
+auto fields(MaybeConst<FileRange> auto& v) {
+  return std::tie(v.file, v.offset_bytes, v.size_bytes);
 }
 auto fields(MaybeConst<KernelStep> auto& v) {
   return std::tie(v.entry, v.buffers, v.params, v.partitions, v.label, v.work_flops,
@@ -42,7 +45,7 @@ namespace {
 // ---- layout -----------------------------------------------------------------------------------
 
 constexpr std::array<char, 8> kMagic = {'c', 'o', 'r', 'f', '\r', '\n', '\x1a', '\n'};
-constexpr uint32_t kFormat = 3;
+constexpr uint32_t kFormat = 4;
 constexpr int64_t kSectionAlignment = 4096;
 
 enum SectionNumber { kSteps, kCode, kConstants, kNumSections };
@@ -85,14 +88,17 @@ struct Parts {
   Header header;
 };
 
-Parts parts_of(const ExecutableSpec& spec) {
+/// `blocks`: empty where all constants are within.
+Parts parts_of(const ExecutableSpec& spec, const std::vector<FileRange>& blocks) {
   Parts parts;
   ByteWriter writer;
   writer.write(spec);
+  writer.write(blocks);
   parts.steps = writer.take();
+  const Tensor inside = blocks.empty() ? spec.constants : Tensor();
   parts.sections = {std::span<const std::byte>(parts.steps),
                     std::span(spec.image.bytes),
-                    {spec.constants.bytes(), static_cast<size_t>(spec.constants.size_bytes())}};
+                    {inside.bytes(), static_cast<size_t>(inside.size_bytes())}};
   int64_t offset = sizeof(Header);
   for (int i = 0; i < kNumSections; ++i) {
     offset = round_up(offset, kSectionAlignment);
@@ -169,17 +175,38 @@ Result<Tensor> read_constants(const Source& source, const Header& header) {
   return Tensor(DType::kU8, {size}, std::move(owner), data);
 }
 
-Result<ExecutableSpec> read_spec(const Source& source) {
+/// All blocks become shared ones.
+Status find_blocks(const std::vector<FileRange>& blocks, const FindRange& find,
+                   ExecutableSpec& spec) {
+  if (blocks.empty()) return {};
+  if (!find) return damaged("its constants lie in other files");
+  for (const FileRange& range : blocks) {
+    Tensor block;
+    if (range.size_bytes != 0) {
+      CORF_ASSIGN(block, find(range));
+    }
+    spec.shared_constants.push_back(std::move(block));
+  }
+  for (BufferPlace& place : spec.buffers) {
+    if (place.kind == BufferPlace::Kind::kConstant) ++place.block;
+  }
+  return {};
+}
+
+Result<ExecutableSpec> read_spec(const Source& source, const FindRange& find = nullptr) {
   CORF_ASSIGN(const Header header, read_header(source));
   CORF_ASSIGN(const std::vector<std::byte> steps, read_section(source, header, kSteps));
   CORF_ASSIGN(std::vector<std::byte> code, read_section(source, header, kCode));
   ExecutableSpec spec;
   ByteReader reader(steps);
   reader.read(spec);
+  std::vector<FileRange> blocks;
+  reader.read(blocks);
   if (!reader.ok() || !reader.at_end()) return damaged("its steps make no sense");
   spec.image.bytes = std::move(code);
   CORF_ASSIGN(spec.constants, read_constants(source, header));
   spec.constants_in_place = true;
+  CORF_RETURN_IF_ERROR(find_blocks(blocks, find, spec));
   CORF_RETURN_IF_ERROR(verify_spec(spec));
   return spec;
 }
@@ -192,7 +219,7 @@ std::string_view as_text(std::span<const std::byte> bytes) {
 
 std::vector<std::byte> to_bytes(const ExecutableSpec& spec) {
   if (!spec.shared_constants.empty()) return to_bytes(with_own_constants(spec));
-  const Parts parts = parts_of(spec);
+  const Parts parts = parts_of(spec, {});
   const Section& last = parts.header.sections.back();
   std::vector<std::byte> bytes(last.offset_bytes + last.size_bytes);
   std::memcpy(bytes.data(), &parts.header, sizeof(Header));
@@ -212,12 +239,9 @@ Result<ExecutableSpec> from_bytes(std::span<const std::byte> bytes) {
                     }});
 }
 
-Status write_executable_file(const ExecutableSpec& spec, const std::string& path,
-                             unsigned permissions) {
-  if (!spec.shared_constants.empty()) {
-    return write_executable_file(with_own_constants(spec), path, permissions);
-  }
-  const Parts parts = parts_of(spec);
+namespace {
+
+Status write_parts(const Parts& parts, const std::string& path, unsigned permissions) {
   CORF_ASSIGN(OutputFile file, OutputFile::create(path, permissions));
   CORF_RETURN_IF_ERROR(file.write(as_text(std::as_bytes(std::span(&parts.header, 1)))));
   for (int i = 0; i < kNumSections; ++i) {
@@ -227,6 +251,28 @@ Status write_executable_file(const ExecutableSpec& spec, const std::string& path
     CORF_RETURN_IF_ERROR(file.write(as_text(parts.sections[i])));
   }
   return file.finish();
+}
+
+}  // namespace
+
+Status write_executable_file(const ExecutableSpec& spec, const std::string& path,
+                             unsigned permissions) {
+  if (!spec.shared_constants.empty()) {
+    return write_executable_file(with_own_constants(spec), path, permissions);
+  }
+  return write_parts(parts_of(spec, {}), path, permissions);
+}
+
+Status write_without_constants(const ExecutableSpec& spec, const std::vector<FileRange>& blocks,
+                               const std::string& path, unsigned permissions) {
+  return write_parts(parts_of(spec, blocks), path, permissions);
+}
+
+Result<ExecutableSpec> read_without_constants(const InputFile& file, const FindRange& find) {
+  const auto read = [&](int64_t offset_bytes, std::span<std::byte> to) {
+    return file.read(offset_bytes, to);
+  };
+  return read_spec({file.size_bytes(), read}, find);
 }
 
 Result<ExecutableSpec> read_executable(const InputFile& file) {

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -26,6 +27,21 @@ Status write_executable_file(const ExecutableSpec& spec, const std::string& path
 Result<ExecutableSpec> read_executable_file(const std::string& path);
 /// Of a file that is open. Errors: kIo; those of from_bytes.
 Result<ExecutableSpec> read_executable(const InputFile& file);
+
+/// Where bytes lie: in a file of a name that whoever reads and writes it makes something of.
+struct FileRange {
+  std::string file;
+  int64_t offset_bytes = 0, size_bytes = 0;
+};
+
+/// A file without constants, which lie in others: `blocks` are those of the executable's own, then
+/// of the shared ones. Errors: those of OutputFile.
+Status write_without_constants(const ExecutableSpec& spec, const std::vector<FileRange>& blocks,
+                               const std::string& path, unsigned permissions);
+/// The bytes of a range, which nobody writes.
+using FindRange = std::function<Result<Tensor>(const FileRange& range)>;
+/// Such a file. Errors: kIo; those of from_bytes and of `find`.
+Result<ExecutableSpec> read_without_constants(const InputFile& file, const FindRange& find);
 
 /// Whether the file starts as .corf files do, whatever its name.
 bool is_executable_file(const std::string& path);

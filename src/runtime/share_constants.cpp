@@ -122,6 +122,7 @@ Result<Tensor> gather(const ExecutableSpec& spec, const std::vector<BufferPlace>
 
 /// Lets others find the spec's own constants.
 void hold_out(ExecutableSpec& spec) {
+  spec.are_constants_held_out = true;
   if (spec.constants.empty()) return;
   const auto block = std::make_shared<Tensor>(spec.constants);
   spec.constants = part_of(block, 0, block->size_bytes());
@@ -137,9 +138,9 @@ void hold_out(ExecutableSpec& spec) {
 }  // namespace
 
 void share_constants(ExecutableSpec& spec) {
-  if (!spec.constants_in_place || !spec.shared_constants.empty()) return;
+  if (!spec.constants_in_place || spec.are_constants_held_out) return;
   std::vector<BufferPlace> buffers = spec.buffers;
-  std::vector<Tensor> shared;
+  std::vector<Tensor> shared = spec.shared_constants;
   for (BufferPlace& place : buffers) {
     if (!is_own(place) || place.size_bytes < kLeastBytes) continue;
     Tensor equal = find_equal(bytes_of(spec, place));
@@ -148,7 +149,7 @@ void share_constants(ExecutableSpec& spec) {
     place.block = static_cast<int>(shared.size());
     place.offset_bytes = 0;
   }
-  if (!shared.empty()) {
+  if (shared.size() > spec.shared_constants.size()) {
     Result<Tensor> rest = gather(spec, buffers, lay_out(buffers));
     if (!rest.ok()) return;
     spec.constants = rest.take();
@@ -172,6 +173,13 @@ ExecutableSpec with_own_constants(const ExecutableSpec& spec) {
     std::copy(from.begin(), from.end(), own.constants.bytes() + own.buffers[i].offset_bytes);
   }
   return own;
+}
+
+Tensor constant_of(const ExecutableSpec& spec, const BufferPlace& place) {
+  const Tensor& block = place.block == 0 ? spec.constants : spec.shared_constants[place.block - 1];
+  auto* const data = const_cast<std::byte*>(block.bytes()) + place.offset_bytes;
+  return Tensor(place.dtype, {place.size_bytes / size_bytes(place.dtype)}, block.owner().lock(),
+                data);
 }
 
 int64_t constant_bytes(const ExecutableSpec& spec) {

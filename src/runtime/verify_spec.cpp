@@ -58,6 +58,7 @@ int64_t bytes_of_block(const ExecutableSpec& spec, int block) {
 Status verify_buffer(const ExecutableSpec& spec, size_t number) {
   const BufferPlace& place = spec.buffers[number];
   if (place.size_bytes < 0) return invalid("buffer {} has a negative size", number);
+  if (place.dtype > DType::kF64) return invalid("buffer {} is of an unknown element type", number);
   switch (place.kind) {
     case BufferPlace::Kind::kInput:
       return verify_position(place, number, spec.inputs);

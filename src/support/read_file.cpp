@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <utility>
 
@@ -14,6 +15,10 @@ namespace {
 
 Error cannot_read(const std::string& path, std::string_view reason) {
   return make_error(ErrorCode::kIo, "cannot read '{}': {}", path, reason);
+}
+
+int64_t nanoseconds(const timespec& time) {
+  return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
 Status check_kind(const std::string& path, const struct stat& status) {
@@ -65,6 +70,20 @@ void InputFile::close() {
   descriptor_ = -1;
 }
 
+bool InputFile::is_still_unchanged() const {
+  InputFile now(path_, -1, status_);
+  return ::fstat(descriptor_, &now.status_) == 0 && now.is_unchanged_since(*this);
+}
+
+int64_t InputFile::last_change_ns() const {
+  return std::max(nanoseconds(status_.st_mtim), nanoseconds(status_.st_ctim));
+}
+
+std::string InputFile::state_in_words() const {
+  return fmt::format("{} {} {} {} {}", status_.st_dev, status_.st_ino, status_.st_size,
+                     nanoseconds(status_.st_mtim), nanoseconds(status_.st_ctim));
+}
+
 bool InputFile::is_unchanged_since(const InputFile& earlier) const {
   const struct stat &a = status_, &b = earlier.status_;
   return a.st_dev == b.st_dev && a.st_ino == b.st_ino && a.st_size == b.st_size &&
@@ -84,6 +103,26 @@ Status InputFile::read(int64_t offset_bytes, std::span<std::byte> to) const {
     offset_bytes += count;
   }
   return {};
+}
+
+Result<MappedFile> MappedFile::map(const InputFile& file) {
+  const auto size = static_cast<size_t>(file.size_bytes());
+  void* const data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.descriptor_, 0);
+  if (data == MAP_FAILED) return cannot_read(file.path_, std::strerror(errno));
+  return MappedFile(static_cast<std::byte*>(data), file.size_bytes());
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_bytes_(other.size_bytes_) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_bytes_, other.size_bytes_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(data_, static_cast<size_t>(size_bytes_));
 }
 
 Result<std::string> read_file(const std::string& path, int64_t most_bytes) {

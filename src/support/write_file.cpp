@@ -151,6 +151,11 @@ Status OutputFile::write(std::string_view bytes) {
   return {};
 }
 
+Status OutputFile::sync() {
+  if (temporary_.empty() || ::fdatasync(descriptor_) == 0) return {};
+  return cannot_write(path_, std::strerror(errno));
+}
+
 Status OutputFile::finish() {
   // Network file systems tell here that the disk is full.
   if (::close(std::exchange(descriptor_, -1)) != 0) {

@@ -24,6 +24,9 @@ class OutputFile {
 
   Status write(std::string_view bytes);
   int64_t size_bytes() const { return size_bytes_; }
+  /// Waits until the disk has what was written, so that not even a loss of power leaves a file of
+  /// this name without it.
+  Status sync();
   /// Closes the file and gives it its name.
   Status finish();
 

@@ -53,6 +53,9 @@ class Tensor {
     return {data<T>(), static_cast<size_t>(num_elems_)};
   }
 
+  /// Expires when the bytes may be given back.
+  std::weak_ptr<void> owner() const { return owner_; }
+
   /// The same bytes under another shape of equally many elements.
   Tensor reshaped(Shape shape) const;
 

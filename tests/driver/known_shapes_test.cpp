@@ -176,6 +176,66 @@ TEST(KnownPlans, PlansNearByAreTakenOver) {
   EXPECT_LT(runs_searched(images(36, 32)), in_full);
 }
 
+/// The spec of a network for which earlier ones may have left something.
+runtime::ExecutableSpec spec_of(const Graph& graph, const Machine& machine,
+                                const std::shared_ptr<KnownShapes>& known) {
+  CompileOptions options;
+  options.known_shapes = known;
+  Pipeline pipeline{machine, graph, {}, {}};
+  EXPECT_TRUE(plan_and_lower(pipeline, options, Stage::kLlvm));
+  auto spec = generate(std::move(pipeline), known.get());
+  EXPECT_TRUE(spec) << spec.error().message;
+  return spec.take();
+}
+
+/// Weights of which some have the same bytes are packed once, as long as an executable has them.
+TEST(KnownConstants, WeightsOfLaterShapesAreThoseOfEarlierOnes) {
+  const Machine machine = detect_machine(1, best_isa());
+  const auto known = std::make_shared<KnownShapes>();
+  const auto num_large = [](const runtime::ExecutableSpec& spec) {
+    return std::ranges::count_if(spec.buffers, [](const runtime::BufferPlace& place) {
+      return place.kind == runtime::BufferPlace::Kind::kConstant &&
+             place.size_bytes >= lower::KnownConstants::kLeastBytes;
+    });
+  };
+  auto first = std::make_optional(spec_of(tokens(64), machine, known));
+  EXPECT_TRUE(first->shared_constants.empty());
+  ASSERT_EQ(num_large(*first), 3);
+  auto second = std::make_optional(spec_of(tokens(65), machine, known));
+  ASSERT_EQ(second->shared_constants.size(), 3u);
+  EXPECT_LT(second->constants.size_bytes(), lower::KnownConstants::kLeastBytes);
+  const std::byte* const block = first->constants.bytes();
+  for (const Tensor& shared : second->shared_constants) {
+    EXPECT_GE(shared.bytes(), block);
+    EXPECT_LT(shared.bytes(), block + first->constants.size_bytes());
+  }
+  first.reset();
+  EXPECT_EQ(spec_of(tokens(66), machine, known).shared_constants.size(), 3u);
+  second.reset();
+  EXPECT_TRUE(spec_of(tokens(67), machine, known).shared_constants.empty()) << "nobody has them";
+}
+
+TEST(KnownConstants, TensorsAreToldApartByTheirBytes) {
+  int num_hashed = 0;
+  lower::KnownConstants known([&](std::span<const std::byte> bytes) {
+    ++num_hashed;
+    return codegen::hash_of(bytes);
+  });
+  const Tensor a = weights({64, 64}, 1);
+  std::string identity_of_b;
+  {
+    const Tensor same = weights({64, 64}, 1), b = weights({64, 64}, 2);
+    EXPECT_EQ(known.identity_of(a), known.identity_of(same));
+    identity_of_b = known.identity_of(b);
+    EXPECT_NE(known.identity_of(a), identity_of_b);
+  }
+  EXPECT_EQ(num_hashed, 3) << "once each";
+  for (uint32_t seed = 3; seed < 20; ++seed) {
+    const Tensor other = weights({64, 64}, seed);  // perhaps where an earlier one was
+    EXPECT_EQ(known.identity_of(other), codegen::hash_of({other.bytes(), 64 * 64 * 4}));
+  }
+}
+
 /// Once some shapes are known, most kernels of others are among those that there are.
 TEST(KnownKernels, KernelsOfLaterShapesAreKnown) {
   const Machine machine = detect_machine(1, best_isa());

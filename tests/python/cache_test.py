@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper
 
 import corf
@@ -60,6 +62,14 @@ class CacheTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         return np.array(json.loads(result.stdout), np.float32), result.stderr
 
+    def bytes_read(self, x):
+        """By a process that opens the model and runs it, Python's own reading apart."""
+        program = PROGRAM.replace("session =", "before = read()\nsession =", 1) + "print(read() - before)"
+        program = ("def read(): return int(open('/proc/self/io').readline().split()[1])\n" + program)
+        result = subprocess.run([sys.executable, "-c", program, self.model, json.dumps(x.tolist())],
+                                capture_output=True, text=True, check=True, env=self.environment)
+        return int(result.stdout.splitlines()[-1])
+
     def entries(self):
         return sorted(self.folder.glob("*.corf"))
 
@@ -100,6 +110,59 @@ class CacheTest(unittest.TestCase):
             corf.compile(data, constants={"rate": 8000}, executable_cache=self.folder, **options)
             if options != {"threads": 1} or os.cpu_count() > 1:
                 self.assertEqual(len(self.entries()), before + 1, options)
+
+    def test_weights_of_all_shapes_are_one_file(self):
+        self.check(1)
+        self.check(2, X[:1])
+        files = sorted(self.folder.glob("*.constants"))
+        self.assertEqual([file.stat().st_mode & 0o777 for file in files], [0o600])
+
+    def test_weights_cut_short_are_not_used(self):
+        self.check(1)
+        [weights] = self.folder.glob("*.constants")
+        whole = weights.read_bytes()
+        for left in (0, 1, len(whole) - 1):
+            os.truncate(weights, left)
+            self.check(1)
+            self.assertEqual(weights.read_bytes(), whole)
+        weights.unlink()
+        self.check(1)
+        weights.chmod(0o620)
+        self.check(1)
+
+    def test_what_is_known_of_a_model_is_not_read_again(self):
+        large = onnx.load_from_string(small_models.linear_model())
+        large.doc_string = "-" * 4_000_000
+        self.model.write_bytes(large.SerializeToString())
+        self.check(1)
+        self.assertFalse(list(self.folder.glob("*.note")))  # written to moments ago
+        time.sleep(2.1)
+        self.check(1)
+        self.assertEqual(len(list(self.folder.glob("*.note"))), 1)
+        self.assertLess(self.bytes_read(X), 3_000_000)
+        self.check(2, X[:1])  # read now, for it has to be compiled
+        # The same length and time of writing, but other weights.
+        before = self.model.stat()
+        weights = large.graph.initializer[0]
+        numbers = onnx.numpy_helper.to_array(weights)
+        weights.CopyFrom(onnx.numpy_helper.from_array(numbers + 1, weights.name))
+        content = large.SerializeToString()
+        self.assertEqual(len(content), before.st_size)
+        self.model.write_bytes(content)
+        os.utime(self.model, ns=(before.st_atime_ns, before.st_mtime_ns))
+        y, _ = self.run_program()
+        shifted = X @ (small_models.WEIGHTS + 1) + small_models.SHIFT
+        np.testing.assert_array_equal(y, np.maximum(shifted, 0))
+
+    def test_a_model_that_is_written_to_behind_an_open_session_is_an_error(self):
+        time.sleep(2.1)
+        options = {"executable_cache": self.folder}
+        corf.compile(self.model, {"batch": 2}, **options)
+        opened = corf.compile(self.model, {"batch": 2}, **options)  # does not read it
+        self.model.write_bytes(self.model.read_bytes() + b"\0")
+        np.testing.assert_array_equal(opened(X), small_models.linear(X))
+        with self.assertRaisesRegex(corf.Error, "written to after a session had opened it"):
+            opened(X[:1])
 
     def test_it_can_be_switched_off(self):
         corf.compile(small_models.linear_model(), {"batch": 2}, executable_cache="")
