@@ -409,7 +409,10 @@ typedef struct corf_tuning_progress {
  * cache ($XDG_CACHE_HOME/corf or $HOME/.cache/corf): sessions that compile the same model with plan
  * "auto" on such a machine find it there; this session forgets what it had compiled. Each time is
  * kept there as soon as it is measured, by what the kernel does: a tuning that was ended, be it by
- * a signal, goes on where it was, and one of a model with other weights finds most of them.
+ * a signal, goes on where it was, and one of a model with other weights finds most of them. One
+ * that is cancelled (corf_options_set_cancellation) measures no further kernel and keeps the faster
+ * of the predicted plan and the one that the times so far lead to, which takes some seconds; then
+ * it is CORF_CANCELLED.
  * `progress`, if not null, is called on this thread with `context` before each kernel.
  * `tuning_size_bytes` is the caller's sizeof(*tuning). Errors: CORF_INVALID_ARGUMENT for a
  * time limit that is not positive, CORF_IO if the cache cannot be written, and those of

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import os
 import threading
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -91,6 +92,25 @@ def to_value(value: Any, info: TensorInfo) -> Any:
     return array.astype(object) if array.dtype.kind == "U" else np.require(array, None, ["C", "A"])
 
 
+def combinations(shapes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Of extents of which each may be several, all sets with one of each. A tuple is the shape of
+    an input; a range or a list are several extents."""
+    def is_one(extent: Any) -> bool:
+        return isinstance(extent, (int, np.integer))
+
+    choices = []
+    for name, value in shapes.items():
+        if is_one(value):
+            choices.append([(name, int(value))])
+        elif isinstance(value, tuple):
+            extents = [[int(one)] if is_one(one) else [int(e) for e in one] for one in value]
+            choices.append([(name, list(shape)) for shape in itertools.product(*extents)])
+        else:
+            choices.append([(name, int(one)) for one in value])
+    for chosen in itertools.product(*choices):
+        yield dict(chosen)
+
+
 class LoadedModel:
     """`source`: as to_source gives it. Executables are kept for the last shapes, as many as option
     "cache_size" says. May be used from several threads at once."""
@@ -100,7 +120,7 @@ class LoadedModel:
         self.session = Session(source, options)
         self.inputs, self.outputs = self.session.inputs(), self.session.outputs()
         self.names = [info.name for info in self.inputs]
-        self._most = int(str(options.get("cache_size", 8)))
+        self.most = int(str(options.get("cache_size", 8)))
         self._executables: collections.OrderedDict[Any, Executable] = collections.OrderedDict()
         # Sessions of the same model with inputs compiled in, by the options that say so.
         self._specialised: collections.OrderedDict[tuple, Session] = collections.OrderedDict()
@@ -135,7 +155,7 @@ class LoadedModel:
             if executable is None:
                 executable, key = self._compile(arrays, shapes, constants)
                 self._executables[key] = executable
-                while len(self._executables) > self._most:
+                while len(self._executables) > self.most:
                     self._executables.popitem(last=False)
             self._executables.move_to_end(key)
             return executable
@@ -178,7 +198,7 @@ class LoadedModel:
             options = {**self.options,
                        "constant": [*([given] if isinstance(given, str) else given), *texts]}
             self._specialised[texts] = Session(self.source, options)
-            while len(self._specialised) > self._most:
+            while len(self._specialised) > self.most:
                 self._specialised.popitem(last=False)
         return self._specialised[texts]
 

@@ -11,7 +11,7 @@ import numpy as np
 from corf import _report
 from corf._errors import InvalidArgument, InvalidModel, Unsupported
 from corf._library import Executable, Shapes, TensorInfo
-from corf._model import LoadedModel, to_options, to_source
+from corf._model import LoadedModel, combinations, to_options, to_source
 from corf._model_notes import read_notes
 from corf._settings import RunOptions, SessionOptions
 from corf._values import IOBinding, OrtValue
@@ -240,6 +240,25 @@ class InferenceSession:
         pass
 
     # ---- what ONNX Runtime has no words for ----
+
+    def compile(self, shapes: Mapping[str, Any]) -> int:
+        """Compiles ahead of the runs, for all combinations of the extents; how many there are.
+
+        shapes    by the name of a symbolic dimension its extent, or several as a range or list
+                  ({"batch": 1, "tokens": range(32, 257, 32)}); by the name of an input its shape
+                  as a tuple, of which each extent may be several ({"x": (1, 3, 48, [320, 640])})
+
+        Errors: InvalidArgument where the session keeps fewer executables (session option
+        "corf.cache_size"); those of a run for these shapes.
+        """
+        sets = list(combinations({**self._options.extents(), **shapes}))
+        if len(sets) > self._model.most:
+            raise InvalidArgument(f"these are {len(sets)} sets of shapes, of which the session "
+                                  f"keeps {self._model.most}: the session option "
+                                  "corf.cache_size says how many")
+        for one in sets:
+            self._model.session.compile(one)
+        return len(sets)
 
     def explain(self, shapes: Shapes | None = None) -> _report.Explanation:
         """Which operators run as one kernel for these shapes, and why the others do not."""

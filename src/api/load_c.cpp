@@ -43,16 +43,13 @@ Result<std::shared_ptr<Session>> open_file(InputFile file, const std::string& pa
     identity = corf::driver::identity_of(file);
   }
   CORF_ASSIGN(auto model, corf::onnx::load_model(file, path, options.constants, options.limits));
-  corf::session::Description description = corf::api::describe(*model);
   // What was loaded is what was hashed.
   if (!file.is_still_unchanged()) identity.reset();
   if (identity && key) {
-    corf::api::ModelFacts facts{*identity, corf::api::describe(*model)};
-    cache.insert_note(*key, to_bytes(facts));
+    cache.insert_note(*key, corf::api::to_bytes({*identity, corf::api::describe(*model)}));
   }
   if (identity) identity = with_constants(*identity, options);
-  return corf::api::open_session(std::make_shared<LazyModel>(std::move(model)),
-                                 std::move(description), options, std::move(identity));
+  return corf::api::open_session(std::move(model), options, std::move(identity));
 }
 
 }  // namespace
@@ -87,10 +84,8 @@ corf_error* corf_session_load_bytes(const void* bytes, size_t size_bytes, const 
       identity = corf::driver::identity_of({static_cast<const std::byte*>(bytes), size_bytes});
       if (identity) identity = with_constants(*identity, chosen);
     }
-    auto description = corf::api::describe(*model);
     CORF_ASSIGN(auto opened,
-                corf::api::open_session(std::make_shared<LazyModel>(std::move(model)),
-                                        std::move(description), chosen, std::move(identity)));
+                corf::api::open_session(std::move(model), chosen, std::move(identity)));
     *session = new corf_session{std::move(opened)};
     return {};
   });

@@ -164,6 +164,14 @@ Result<std::shared_ptr<session::Session>> open_session(std::shared_ptr<LazyModel
   return session;
 }
 
+Result<std::shared_ptr<session::Session>> open_session(std::shared_ptr<const onnx::Model> model,
+                                                       const session::Options& options,
+                                                       std::optional<std::string> identity) {
+  session::Description description = describe(*model);
+  return open_session(std::make_shared<LazyModel>(std::move(model)), std::move(description),
+                      options, std::move(identity));
+}
+
 Result<const ModelCompiler*> compiler_of(const session::Session& session) {
   const auto* compiler = dynamic_cast<const ModelCompiler*>(session.compiler());
   if (compiler != nullptr) return compiler;

@@ -52,9 +52,15 @@ class ModelCompiler final : public session::Compiler {
 session::Description describe(const onnx::Model& model);
 
 /// A session that compiles `model`, which `description` is of. `identity`: as of ModelCompiler.
+Result<std::shared_ptr<session::Session>> open_session(std::shared_ptr<LazyModel> model,
+                                                       session::Description description,
+                                                       const session::Options& options,
+                                                       std::optional<std::string> identity);
+
+/// The same of a model that is there.
 Result<std::shared_ptr<session::Session>> open_session(
-    std::shared_ptr<LazyModel> model, session::Description description,
-    const session::Options& options, std::optional<std::string> identity = std::nullopt);
+    std::shared_ptr<const onnx::Model> model, const session::Options& options,
+    std::optional<std::string> identity = std::nullopt);
 
 /// Errors: kUnsupported for a session of a compiled file, which does not hold the model.
 Result<const ModelCompiler*> compiler_of(const session::Session& session);

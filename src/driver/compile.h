@@ -83,8 +83,10 @@ struct Tuned {
 };
 /// Searches for the plan with measured times and keeps it in the plan cache, where PlanMode::kAuto
 /// finds it from then on. Each time is kept as soon as it is measured (driver/known_times.h), so
-/// that a tuning that was ended goes on where it was. Errors: those of the pipeline; kIo if the
-/// cache cannot be written.
+/// that a tuning that was ended goes on where it was. Cancelled, it measures no further kernel, but
+/// compares the plan that the times so far lead to with the predicted one as wholes and keeps the
+/// faster, before it says so. Errors: those of the pipeline; kIo if the cache cannot be written;
+/// kCancelled.
 Result<Tuned> tune(const onnx::Model& model, const CompileOptions& options,
                    const TuneOptions& tuning);
 

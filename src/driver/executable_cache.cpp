@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <link.h>
+#include <set>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
@@ -143,8 +144,9 @@ struct Entry {
   std::filesystem::file_time_type used;
 };
 
-/// The entries, those that were not used for longest first. What other processes remove meanwhile
-/// is left out; what they left unfinished long ago is removed.
+/// The entries, those that were not used for longest first; constants behind all entries that have
+/// them, for they are touched after these. What other processes remove meanwhile is left out; what
+/// they left unfinished long ago is removed.
 std::vector<Entry> entries_of(const std::string& folder) {
   std::vector<Entry> entries;
   std::error_code error;
@@ -164,7 +166,9 @@ std::vector<Entry> entries_of(const std::string& folder) {
     if (error || !is_ours) continue;
     entries.push_back({file.path(), static_cast<int64_t>(size), used});
   }
-  std::ranges::sort(entries, {}, &Entry::used);
+  std::ranges::sort(entries, {}, [](const Entry& entry) {
+    return std::pair(entry.used, entry.path.extension() == kConstantsSuffix);
+  });
   return entries;
 }
 
@@ -285,7 +289,6 @@ Result<std::string> write_constants(const std::string& folder, std::span<const s
   const std::string path = folder + "/" + name;
   struct stat status{};
   if (::lstat(path.c_str(), &status) == 0 && status.st_size == static_cast<off_t>(bytes.size())) {
-    set_used_now(path);
     return name;
   }
   CORF_ASSIGN(OutputFile file, OutputFile::create(path, kFileMode));
@@ -305,7 +308,6 @@ Result<runtime::FileRange> range_of(const std::string& folder, const Tensor& blo
   });
   struct stat status{};
   if (known && ::lstat(known->path.c_str(), &status) == 0) {
-    set_used_now(known->path);
     return runtime::FileRange{std::filesystem::path(known->path).filename().string(),
                               block.bytes() - known->data, block.size_bytes()};
   }
@@ -343,7 +345,6 @@ Result<Tensor> bytes_at(const std::string& folder, const runtime::FileRange& ran
     CORF_ASSIGN(const BlockInFile block, map_constants(path, owner));
     if (range.offset_bytes >= 0 && range.size_bytes >= 0 &&
         range.offset_bytes <= block.size_bytes - range.size_bytes) {
-      set_used_now(path);
       return Tensor(DType::kU8, {range.size_bytes}, std::move(owner),
                     block.data + range.offset_bytes);
     }
@@ -392,13 +393,18 @@ std::optional<runtime::ExecutableSpec> ExecutableCache::find(const std::string& 
   const std::string path = path_of(key, kSuffix);
   const std::optional<InputFile> file = open(path);
   if (!file) return std::nullopt;
-  Result<runtime::ExecutableSpec> spec = runtime::read_without_constants(
-      *file, [&](const runtime::FileRange& range) { return bytes_at(folder_, range); });
+  std::set<std::string> files;
+  Result<runtime::ExecutableSpec> spec =
+      runtime::read_without_constants(*file, [&](const runtime::FileRange& range) {
+        files.insert(range.file);
+        return bytes_at(folder_, range);
+      });
   if (!spec.ok()) {
     ::unlink(path.c_str());
     return std::nullopt;
   }
   set_used_now(path);
+  for (const std::string& file : files) set_used_now(folder_ + "/" + file);
   return spec.take();
 }
 
@@ -412,7 +418,12 @@ Status ExecutableCache::write(const std::string& key, const runtime::ExecutableS
   for (const Tensor& shared : spec.shared_constants) {
     CORF_ASSIGN(blocks.emplace_back(), range_of(folder_, shared));
   }
-  return runtime::write_without_constants(spec, blocks, path_of(key, kSuffix), kFileMode);
+  CORF_RETURN_IF_ERROR(
+      runtime::write_without_constants(spec, blocks, path_of(key, kSuffix), kFileMode));
+  for (const runtime::FileRange& range : blocks) {
+    if (!range.file.empty()) set_used_now(folder_ + "/" + range.file);
+  }
+  return {};
 }
 
 void ExecutableCache::insert(const std::string& key, const runtime::ExecutableSpec& spec) const {

@@ -21,9 +21,12 @@ double seconds_since(Clock::time_point start) {
 /// Searches with measured times, each within its share of the time.
 class MeasuredSearch {
  public:
-  MeasuredSearch(const Pipeline& pipeline, const TuneOptions& options)
+  /// `cancellation`: null, or what ends measuring.
+  MeasuredSearch(const Pipeline& pipeline, const TuneOptions& options,
+                 const Cancellation* cancellation)
       : pipeline_(pipeline),
         options_(options),
+        cancellation_(cancellation),
         prediction_(prediction(pipeline.graph, pipeline.machine)),
         start_(Clock::now()) {}
 
@@ -33,7 +36,7 @@ class MeasuredSearch {
     bool measures = true;
     auto measured = [&](const auto& storage, const auto& group) -> std::optional<double> {
       const double share = seconds_since(start_) / options_.time_limit_s;
-      measures = measures && share < until_share && failure.ok();
+      measures = measures && share < until_share && failure.ok() && !cancelled();
       if (!measures) return std::nullopt;
       if (options_.progress) {
         options_.progress({share, names_of(group), num_measured_ + timer.num_measured(),
@@ -59,6 +62,7 @@ class MeasuredSearch {
   fusion::FusionPlan unfused() const {
     return search::find_unfused_plan(pipeline_.graph, pipeline_.machine, prediction_);
   }
+  bool cancelled() const { return cancellation_ != nullptr && cancellation_->cancelled(); }
   bool out_of_time() const { return out_of_time_; }
   int num_measured() const { return num_measured_; }
   int num_known() const { return num_known_; }
@@ -74,6 +78,7 @@ class MeasuredSearch {
 
   const Pipeline& pipeline_;
   const TuneOptions& options_;
+  const Cancellation* const cancellation_;
   const search::GroupTime prediction_;
   const Clock::time_point start_;
   bool out_of_time_ = false;
@@ -95,12 +100,17 @@ Result<Tuned> find_tuned_plan(const onnx::Model& model, const CompileOptions& op
   }
   GroupTimer warm(pipeline.graph, pipeline.machine, team, Caches::kWarm, known.get());
   GroupTimer emptied(pipeline.graph, pipeline.machine, team, Caches::kEmptied, known.get());
-  MeasuredSearch search(pipeline, tuning);
+  MeasuredSearch search(pipeline, tuning, options.cancellation.get());
   std::vector<fusion::FusionPlan> plans;
   plans.push_back(search.predicted());
-  plans.push_back(search.unfused());
+  if (!search.cancelled()) plans.push_back(search.unfused());
   CORF_ASSIGN(plans.emplace_back(), search.run(warm, 0.5));
-  CORF_ASSIGN(plans.emplace_back(), search.run(emptied, 1));
+  if (!search.cancelled()) {
+    CORF_ASSIGN(plans.emplace_back(), search.run(emptied, 1));
+  }
+  if (search.cancelled() && search.num_measured() + search.num_known() == 0) {
+    return make_error(ErrorCode::kCancelled, "the tuning was cancelled before any measurement");
+  }
   CORF_ASSIGN(const std::vector<double> times_ms, warm.measure_plans(plans));
   const auto best = std::min_element(times_ms.begin(), times_ms.end()) - times_ms.begin();
   Tuned tuned{fusion::to_string(pipeline.graph, plans[static_cast<size_t>(best)]),
@@ -108,6 +118,10 @@ Result<Tuned> find_tuned_plan(const onnx::Model& model, const CompileOptions& op
   const std::string file =
       plan_file(pipeline.graph, pipeline.machine, options.plan_cache_dir, /*for_writing=*/true);
   if (!file.empty()) CORF_RETURN_IF_ERROR(write_file_and_folder(file, tuned.plan_text));
+  if (search.cancelled()) {
+    return make_error(ErrorCode::kCancelled,
+                      "the tuning was cancelled; the best plan up to then is kept");
+  }
   return tuned;
 }
 
@@ -115,9 +129,8 @@ Result<Tuned> find_tuned_plan(const onnx::Model& model, const CompileOptions& op
 
 Result<Tuned> tune(const onnx::Model& model, const CompileOptions& options,
                    const TuneOptions& tuning) {
-  // It compiles many kernels; `tuning` bounds the time.
-  return within_budget({}, options.cancellation,
-                       [&] { return find_tuned_plan(model, options, tuning); });
+  // It compiles many kernels; `tuning` bounds the time. Cancelled, it ends with what it has.
+  return within_budget({}, nullptr, [&] { return find_tuned_plan(model, options, tuning); });
 }
 
 }  // namespace corf::driver

@@ -95,7 +95,7 @@ class TuneTest(CommandTest):
         status, text = terminal.wait()
         self.assertEqual(status, 1, text)
         self.assertIn("interrupted: the times of", text)
-        self.assertEqual(self.plans(), [])
+        self.assertEqual(len(self.plans()), 1, text)  # the best up to then
         kept = self.num_times()
         self.assertEqual(self.tune(self.model, "--time-limit", 3)["num_known"], kept)
 

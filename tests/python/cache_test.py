@@ -156,13 +156,21 @@ class CacheTest(unittest.TestCase):
 
     def test_a_model_that_is_written_to_behind_an_open_session_is_an_error(self):
         time.sleep(2.1)
-        options = {"executable_cache": self.folder}
-        corf.compile(self.model, {"batch": 2}, **options)
-        opened = corf.compile(self.model, {"batch": 2}, **options)  # does not read it
-        self.model.write_bytes(self.model.read_bytes() + b"\0")
-        np.testing.assert_array_equal(opened(X), small_models.linear(X))
-        with self.assertRaisesRegex(corf.Error, "written to after a session had opened it"):
-            opened(X[:1])
+        options = corf.SessionOptions()
+        options.add_session_config_entry("corf.executable_cache", str(self.folder))
+        corf.InferenceSession(self.model, options).run(None, {"x": X})
+        opened = corf.InferenceSession(self.model, options)  # does not read it
+        content = self.model.read_bytes()
+        self.model.write_bytes(content)
+        self.assertEqual(opened.run(None, {"x": X})[0].tolist(), small_models.linear(X).tolist())
+        with self.assertRaisesRegex(corf.IoError, "written to after a session had opened it"):
+            opened.run(None, {"x": X[:1]})
+        # A file that has lost its name is as good as it was.
+        opened = corf.InferenceSession(self.model, options)
+        self.model.unlink()
+        for x in (X, X[:1]):
+            self.assertEqual(opened.run(None, {"x": x})[0].tolist(),
+                             small_models.linear(x).tolist())
 
     def test_it_can_be_switched_off(self):
         corf.compile(small_models.linear_model(), {"batch": 2}, executable_cache="")
@@ -252,7 +260,7 @@ class CacheTest(unittest.TestCase):
             output, _ = process.communicate(timeout=120)
             np.testing.assert_array_equal(json.loads(output), small_models.linear(X[:1 + i % 2]))
         self.assertEqual(len(self.entries()), 2)
-        self.assertEqual(len(list(self.folder.iterdir())), 2)
+        self.assertEqual(len(list(self.folder.iterdir())), 3)  # with their weights
 
     def test_its_size_is_limited(self):
         weights = np.zeros((512, 512), np.float32)  # a MiB each
@@ -265,13 +273,14 @@ class CacheTest(unittest.TestCase):
                                     executable_cache_limit=3)
             self.assertEqual(compiled(np.ones((1, 512), np.float32))[0, 0], i)
         self.assertEqual(len(self.entries()), 2)
-        self.assertLess(sum(entry.stat().st_size for entry in self.entries()), 3 << 20)
+        self.assertLess(sum(file.stat().st_size for file in self.folder.iterdir()), 3 << 20)
+        self.assertEqual(len(list(self.folder.glob("*.constants"))), 2)
 
     def test_the_command_shows_and_clears_it(self):
         self.check(1)
         os.environ["XDG_CACHE_HOME"], before = str(self.home), os.environ.get("XDG_CACHE_HOME")
         try:
-            size = self.entries()[0].stat().st_size
+            size = sum(file.stat().st_size for file in self.folder.iterdir())
             shown = json.loads(command("cache", "show", "--json").stdout)
             self.assertEqual(shown, {"folder": str(self.folder), "num_entries": 1,
                                      "size_bytes": size})

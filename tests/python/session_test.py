@@ -206,6 +206,22 @@ class SessionTest(unittest.TestCase):
         results = self.session.run_with_ort_values(["y"], {"x": value})
         np.testing.assert_array_equal(results[0].numpy(), small_models.linear(X))
 
+    def test_ranges_of_shapes_are_compiled_at_once(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        options = corf.SessionOptions()
+        options.add_session_config_entry("corf.executable_cache", f"{folder.name}/executables")
+        session = corf.InferenceSession(small_models.linear_model(), options)
+        self.assertEqual(session.compile({"batch": range(1, 5)}), 4)
+        self.assertEqual(session.compile({"x": ([5, 6], 3)}), 2)
+        self.assertEqual(session.compile({"batch": 7}), 1)
+        for batch in range(1, 8):
+            x = np.arange(3 * batch, dtype=np.float32).reshape(batch, 3)
+            np.testing.assert_array_equal(session.run(None, {"x": x})[0], small_models.linear(x))
+        self.assertEqual(len(list(pathlib.Path(folder.name).glob("*/*.corf"))), 7)  # and no more
+        with self.assertRaisesRegex(corf.InvalidArgument, "9 sets of shapes, of which .* keeps 8"):
+            session.compile({"batch": range(9)})
+
     def test_values_that_decide_shapes(self):
         session = onnxruntime.InferenceSession(small_models.reshaped_by_input())
         x = np.arange(6, dtype=np.float32)

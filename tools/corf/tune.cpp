@@ -59,7 +59,7 @@ class Candidate {
 
 Cancellation* interrupted = nullptr;
 
-/// While it lives, an interrupt (Ctrl-C) ends compilations with `cancellation`, a second one the
+/// While it lives, an interrupt (Ctrl-C) ends measuring with `cancellation`, a second one the
 /// process.
 class Interruptible {
  public:
@@ -95,7 +95,8 @@ corf_tuning search(const TuneSettings& settings, Cancellation& cancellation, Ses
     if (exception.code() != CORF_CANCELLED) throw;
     fmt::print(
         stderr,
-        "interrupted: the times of {} kernels are kept, the same command goes on from there\n",
+        "interrupted: the times of {} kernels and the best plan up to here are kept, the same "
+        "command goes on from there\n",
         num_measured);
     throw Failed();
   }
@@ -160,7 +161,8 @@ void add_tune(CLI::App& app) {
       "Measure again what earlier calls have measured, on a machine that was disturbed");
   command->footer(
       "Times are kept as they are measured: after an interrupt (Ctrl-C), or for the same network\n"
-      "with other weights, the same command goes on from there.\n"
+      "with other weights, the same command goes on from there. An interrupt leaves the best plan\n"
+      "up to then; a second one ends the command at once.\n"
       "The plan is kept for this model, these shapes, the number of threads and this kind of CPU.\n"
       "Example:\n"
       "  corf tune model.onnx --shape x=1x3x224x224 --time-limit 30");
