@@ -2,7 +2,6 @@
 
 #include <ctime>
 
-#include "codegen/content_hash.h"
 #include "driver/executable_cache.h"
 #include "runtime/byte_stream.h"
 
@@ -64,9 +63,7 @@ session::DeclaredTensors declared(const std::vector<SavedTensor>& tensors) {
   return result;
 }
 
-std::string checksum_of(std::string_view bytes) {
-  return codegen::hash_of(std::as_bytes(std::span(bytes)));
-}
+std::string checksum_of(std::string_view bytes) { return driver::name_for({std::string(bytes)}); }
 
 }  // namespace
 
@@ -76,16 +73,13 @@ std::optional<std::string> facts_key(const InputFile& model, const session::Opti
   ::clock_gettime(CLOCK_REALTIME, &now);
   const int64_t now_ns = int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
   if (now_ns - model.last_change_ns() < kCoarsestTimesNs) return std::nullopt;
-  codegen::ContentHash hash;
-  hash.add(driver::build_id());
-  hash.add(model.state_in_words());
-  hash.add(std::to_string(options.constants.size()));
+  std::vector<std::string> words = {driver::build_id(), model.state_in_words(),
+                                    driver::in_words(options.limits)};
   for (const auto& [name, values] : options.constants) {
-    hash.add(name);
-    hash.add(values);
+    words.push_back(name);
+    words.push_back(values);
   }
-  hash.add(driver::in_words(options.limits));
-  return hash.digits();
+  return driver::name_for(words);
 }
 
 std::string to_bytes(const ModelFacts& facts) {

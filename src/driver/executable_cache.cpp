@@ -210,6 +210,12 @@ std::optional<std::string> identity_of(const InputFile& model) {
   return hash.digits();
 }
 
+std::string name_for(const std::vector<std::string>& texts) {
+  codegen::ContentHash hash;
+  for (const std::string& text : texts) hash.add(text);
+  return hash.digits();
+}
+
 std::string in_words(const Limits& limits) {
   return fmt::format("{} {} {} {}", limit_in_words(limits.seconds),
                      limit_in_words(limits.memory_bytes), limit_in_words(limits.constant_bytes),

@@ -3,6 +3,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "driver/compile.h"
 #include "runtime/executable.h"
@@ -30,6 +31,9 @@ std::optional<std::string> identity_of(const InputFile& model);
 /// What an entry is called. `model`: what identity_of gives, and whatever else the caller's model
 /// depends on. Measures the machine where that has not been done.
 std::string executable_key(std::string_view model, const CompileOptions& options);
+
+/// A name for a sequence of texts, as entries have: 64 hexadecimal digits, others for any other.
+std::string name_for(const std::vector<std::string>& texts);
 
 /// Limits that are set, in their order.
 std::string in_words(const Limits& limits);
