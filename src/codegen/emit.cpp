@@ -13,7 +13,7 @@
 #include "codegen/kernel_lowering.h"
 #include "codegen/module_compiler.h"
 #include "codegen/object_image.h"
-#include "loop/renumber.h"
+#include "loop/kernel_key.h"
 #include "support/budget.h"
 #include "support/tasks.h"
 
@@ -107,7 +107,7 @@ Result<KernelOutput> compile_kernel(const loop::Kernel& kernel, const EmitOption
 /// What is known of the kernel, or its new code.
 Result<KernelOutput> code_of(const loop::Kernel& kernel, const EmitOptions& options) {
   if (options.known == nullptr) return compile_kernel(kernel, options, kSymbol);
-  const std::string key = std::string(to_string(options.isa)) + loop::anonymous_text(kernel);
+  const std::string key = std::string(to_string(options.isa)) + loop::kernel_key(kernel);
   if (KnownCode::Object object = options.known->find(key)) return KernelOutput{object, "", ""};
   CORF_ASSIGN(KernelOutput output, compile_kernel(kernel, options, kSymbol));
   options.known->insert(key, output.object);

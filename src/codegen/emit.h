@@ -12,7 +12,7 @@
 
 namespace corf::codegen {
 
-/// Code of kernels, by their text and all else that it depends on: what has been generated once is
+/// Code of kernels, by their keys and all else that it depends on: what has been generated once is
 /// not generated again. Threads may share it.
 class KnownCode {
  public:

@@ -40,16 +40,16 @@ class KeyWriter {
     }
     key_ += static_cast<char>(rest);
   }
-  void number(double value) { number(std::bit_cast<int64_t>(value)); }
+  void real(double value) { number(std::bit_cast<int64_t>(value)); }
   void bind(int var) { new_ids_[var] = next_id_++; }
-  void variable(int var) { number(int64_t{new_ids_[var]}); }
+  void variable(int var) { number(new_ids_[var]); }
   void variables(const std::vector<int>& vars) {
     number(std::ssize(vars));
     for (int var : vars) variable(var);
   }
   /// Registers are numbered anew in each tile, in the order in which they are met.
   void reg(Register reg) {
-    if (reg < 0) return number(int64_t{-1});
+    if (reg < 0) return number(-1);
     const auto index = static_cast<size_t>(reg);
     if (index >= new_registers_.size()) new_registers_.resize(index + 1);
     auto& [tile, id] = new_registers_[index];
@@ -57,7 +57,7 @@ class KeyWriter {
       tile = tile_;
       id = next_register_++;
     }
-    number(int64_t{id});
+    number(id);
   }
 
   void expr(const Expr& e) {
@@ -119,7 +119,7 @@ class KeyWriter {
     expr(hi);
     bind(var);
     number(step);
-    number(int64_t{without_.unrolling ? 1 : unroll});
+    number(without_.unrolling ? 1 : unroll);
     list(body);
   }
   void write(const TileLet& s) {
@@ -130,21 +130,21 @@ class KeyWriter {
   }
   void write(const TileConstant& s) {
     const auto& [f64, i64] = s;
-    number(f64);
+    real(f64);
     number(i64);
   }
   void write(const TileTable& s) {
     const auto& [axes, values] = s;
     variables(axes);
     number(std::ssize(values));
-    for (double value : values) number(value);
+    for (double value : values) real(value);
   }
   void write(const TileLoad& s) {
     const auto& [buffer, offset, guarded, padding] = s;
-    number(int64_t{buffer});
+    number(buffer);
     expr(offset);
     guards(guarded);
-    number(padding);
+    real(padding);
   }
   void write(const TileIndex& s) { expr(s.expr); }
   void write(const TileApply& s) {
@@ -181,14 +181,14 @@ class KeyWriter {
   }
   void write(const TileStore& s) {
     const auto& [buffer, offset, guarded, value] = s;
-    number(int64_t{buffer});
+    number(buffer);
     expr(offset);
     guards(guarded);
     reg(value);
   }
   void write(const TilePrefetch& s) {
     const auto& [buffer, offset] = s;
-    number(int64_t{buffer});
+    number(buffer);
     expr(offset);
   }
   void write(const TileBind& s) {

@@ -12,6 +12,7 @@
 #include "fusion/prepare.h"
 #include "fusion/text.h"
 #include "graph/operators.h"
+#include "loop/kernel_key.h"
 #include "loop/renumber.h"
 #include "tests/fusion/networks.h"
 #include "tests/lower/guarded_run.h"
@@ -234,6 +235,37 @@ TEST(KnownConstants, TensorsAreToldApartByTheirBytes) {
     const Tensor other = weights({64, 64}, seed);  // perhaps where an earlier one was
     EXPECT_EQ(known.identity_of(other), codegen::hash_of({other.bytes(), 64 * 64 * 4}));
   }
+}
+
+/// The same kernels are equal by their keys as by their texts.
+TEST(KernelKey, SaysWhatTheTextSays) {
+  const Machine machine = detect_machine(2, best_isa());
+  std::map<std::string, std::string> texts, keys;  // by key, by text
+  int num_kernels = 0;
+  for (int64_t size = 13; size < 60; size += 5) {
+    for (const Graph& graph : {images(size, 24), tokens(size), images(size, 24)}) {
+      Pipeline pipeline{machine, graph, {}, {}};
+      ASSERT_TRUE(plan_and_lower(pipeline, CompileOptions(), Stage::kLlvm));
+      for (loop::Kernel kernel : pipeline.program.kernels) {
+        const std::string text = loop::anonymous_text(kernel), key = loop::kernel_key(kernel);
+        EXPECT_EQ(texts.emplace(key, text).first->second, text);
+        EXPECT_EQ(keys.emplace(text, key).first->second, key);
+        EXPECT_EQ(loop::kernel_key(loop::canonicalize(kernel)), key);
+        if (!kernel.scratch.empty()) {
+          kernel.scratch.front().size_elems += 16;
+          EXPECT_NE(loop::kernel_key(kernel), key);
+          kernel.scratch.front().size_elems -= 16;
+        }
+        kernel.name += "_2";
+        for (std::string& name : kernel.var_names) name += "_2";
+        for (loop::KernelBuffer& buffer : kernel.buffers) ++buffer.size_elems;
+        EXPECT_EQ(loop::kernel_key(kernel), key) << "names and sizes do not count";
+        ++num_kernels;
+      }
+    }
+  }
+  EXPECT_GT(std::ssize(texts), 50);
+  EXPECT_GT(num_kernels, std::ssize(texts));
 }
 
 /// Once some shapes are known, most kernels of others are among those that there are.

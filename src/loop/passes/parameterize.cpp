@@ -8,6 +8,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "loop/kernel_key.h"
 #include "loop/passes/lift_literals.h"
 #include "loop/renumber.h"
 #include "loop/visit.h"
@@ -24,8 +25,8 @@ struct Member {
 
 /// Kernels that are equal once lifted.
 struct Group {
-  std::string text;  // without sizes of scratch, nor how loops are unrolled
-  Kernel lifted;     // of the first member
+  std::string key;  // without sizes of scratch, nor how loops are unrolled
+  Kernel lifted;    // of the first member
   std::vector<Member> members;
 };
 
@@ -238,34 +239,13 @@ Merged merge(const Group& group, const Program& program, Family& family) {
   return std::move(*merged);
 }
 
-void forget_unrolling(std::vector<TileStmt>& body) {
-  for (TileStmt& stmt : body) {
-    auto* loop = std::get_if<TileLoop>(&stmt);
-    if (!loop) continue;
-    loop->unroll = 1;
-    forget_unrolling(loop->body);
-  }
-}
-
-void forget_unrolling(std::vector<Stmt>& body) {
-  for (Stmt& stmt : body) {
-    if (auto* loop = std::get_if<For>(&stmt)) {
-      forget_unrolling(loop->body);
-    } else {
-      forget_unrolling(std::get<Tile>(stmt).body);
-    }
-  }
-}
-
 /// What kernels of a family have in common.
-std::string family_text(Kernel kernel) {
-  for (Scratch& scratch : kernel.scratch) scratch.size_elems = 0;
-  forget_unrolling(kernel.body);
-  return anonymous_text(kernel);
+std::string family_key(const Kernel& kernel) {
+  return kernel_key(kernel, {.scratch_sizes = true, .unrolling = true});
 }
 
 /// What kernels of a family have in common that become one within a program.
-std::string text_in_program(const std::string& family, const Lifted& lifted) {
+std::string key_in_program(const std::string& family, const Lifted& lifted) {
   std::string text = family;
   for (int unroll : lifted.unrolls) text += fmt::format(" {}", unroll);
   for (const Literal& literal : lifted.literals) {
@@ -277,11 +257,11 @@ std::string text_in_program(const std::string& family, const Lifted& lifted) {
 /// The groups in the order of their first members.
 std::vector<Group> group_kernels(const Program& program) {
   std::vector<Group> groups;
-  std::unordered_map<std::string, size_t> by_text;
+  std::unordered_map<std::string, size_t> by_key;
   for (int i = 0; i < static_cast<int>(program.kernels.size()); ++i) {
     Lifted lifted = lift_literals(program.kernels[i]);
-    std::string family = family_text(lifted.kernel);
-    const auto [it, is_new] = by_text.emplace(text_in_program(family, lifted), groups.size());
+    std::string family = family_key(lifted.kernel);
+    const auto [it, is_new] = by_key.emplace(key_in_program(family, lifted), groups.size());
     if (is_new) groups.push_back({std::move(family), std::move(lifted.kernel), {}});
     groups[it->second].members.push_back({i, std::move(lifted.literals)});
   }
@@ -292,7 +272,7 @@ std::vector<Group> group_kernels(const Program& program) {
 
 struct KnownKernels::Families {
   std::mutex mutex;
-  std::unordered_map<std::string, Family> by_text;
+  std::unordered_map<std::string, Family> by_key;
 };
 
 KnownKernels::KnownKernels() : families_(std::make_unique<Families>()) {}
@@ -302,14 +282,14 @@ Program parameterize(Program program, KnownKernels* known) {
   KnownKernels::Families none;
   KnownKernels::Families& earlier = known == nullptr ? none : *known->families_;
   const std::lock_guard lock(earlier.mutex);
-  auto& families = earlier.by_text;
+  auto& families = earlier.by_key;
   if (families.size() > kMostFamilies) families.clear();
   std::vector<Kernel> kernels;
   std::vector<int> new_numbers(program.kernels.size());
   std::vector<Values> more_params(program.kernels.size());
   for (const Group& group : group_kernels(program)) {
     const auto number = static_cast<int>(kernels.size());
-    Merged merged = merge(group, program, families[group.text]);
+    Merged merged = merge(group, program, families[group.key]);
     for (size_t m = 0; m < group.members.size(); ++m) {
       new_numbers[group.members[m].kernel] = number;
       more_params[group.members[m].kernel] = std::move(merged.params[m]);

@@ -4,7 +4,7 @@
 #include <string>
 #include <unordered_map>
 
-#include "loop/renumber.h"
+#include "loop/kernel_key.h"
 
 namespace corf::loop {
 
@@ -15,12 +15,11 @@ Program share_kernels(Program program) {
   }
   std::vector<Kernel> kept;
   std::vector<int> new_numbers(program.kernels.size(), -1);
-  std::unordered_map<std::string, int> by_text;
+  std::unordered_map<std::string, int> by_key;
   for (size_t i = 0; i < program.kernels.size(); ++i) {
     if (!called[i]) continue;
     Kernel& kernel = program.kernels[i];
-    const auto [it, is_new] =
-        by_text.emplace(anonymous_text(kernel), static_cast<int>(kept.size()));
+    const auto [it, is_new] = by_key.emplace(kernel_key(kernel), static_cast<int>(kept.size()));
     new_numbers[i] = it->second;
     if (is_new) {
       kept.push_back(std::move(kernel));
