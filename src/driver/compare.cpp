@@ -110,8 +110,11 @@ std::vector<std::vector<std::string>> show_results(Pipeline& pipeline) {
   pipeline.graph.outputs.clear();
   pipeline.graph.output_names.clear();
   for (const fusion::GroupPlan& group : pipeline.plan.groups) {
-    if (group.kind != fusion::GroupKind::kCompute) continue;
-    for (graph::ValueId value : group.stages.back().stored) {
+    const bool is_routine = group.kind == fusion::GroupKind::kRoutine;
+    if (group.kind != fusion::GroupKind::kCompute && !is_routine) continue;
+    const auto& results =
+        is_routine ? pipeline.graph.nodes[group.nodes()[0]].outputs : group.stages.back().stored;
+    for (graph::ValueId value : results) {
       pipeline.graph.outputs.push_back(value);
       pipeline.graph.output_names.push_back(pipeline.graph.values[value].name);
       nodes.emplace_back();
@@ -143,8 +146,13 @@ Result<std::optional<int64_t>> count_ties(Pipeline pipeline, const std::vector<T
     }
     std::vector<Tensor> read;
     for (const graph::ValueId input : node.inputs) read.push_back(values[input]);
-    CORF_ASSIGN(const std::vector<Tensor> expected,
-                graph::evaluate_node(graph, node, read, evaluation_of(pipeline)));
+    graph::EvaluateOptions how = evaluation_of(pipeline);
+    // Bytes that a step of a recurrence makes of its state are the same if the state is.
+    const auto states = actual.find(node.outputs[0]);
+    if (std::holds_alternative<graph::Opaque>(node.op) && states != actual.end()) {
+      how.states = states->second;
+    }
+    CORF_ASSIGN(const std::vector<Tensor> expected, graph::evaluate_node(graph, node, read, how));
     for (size_t i = 0; i < expected.size(); ++i) {
       values[node.outputs[i]] = expected[i];
       const auto found = actual.find(node.outputs[i]);

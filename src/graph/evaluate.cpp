@@ -71,7 +71,7 @@ Result<std::vector<Tensor>> run_node(const Graph& graph, const Node& node,
     }
     return std::vector<Tensor>{std::move(output)};
   }
-  if (std::holds_alternative<Opaque>(node.op)) return evaluate_opaque(graph, node, inputs);
+  if (std::holds_alternative<Opaque>(node.op)) return evaluate_opaque(graph, node, inputs, options);
   return make_error(ErrorCode::kInvalidArgument, "input '{}' cannot be evaluated: hand in a tensor",
                     node.name);
 }

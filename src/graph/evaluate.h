@@ -19,6 +19,9 @@ struct EvaluateOptions {
   /// tier's condition (design section 5).
   bool assert_exact_f32 = false;
   int threads = 1;
+  /// Of evaluate_node on a recurrence: its result Y that other code gave. Each step begins with the
+  /// state in it, and not with the reference's own.
+  const Tensor* states = nullptr;
 };
 Result<std::vector<Tensor>> evaluate(const Graph& graph, const std::vector<Tensor>& inputs,
                                      const EvaluateOptions& options = {});

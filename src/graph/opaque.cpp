@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "graph/evaluate_view.h"
+#include "graph/opaque_recurrence.h"
 
 namespace corf::graph {
 namespace {
@@ -241,8 +242,14 @@ const std::map<std::string_view, OpaqueReference>& references() {
 }  // namespace
 
 Result<std::vector<Tensor>> evaluate_opaque(const Graph& graph, const Node& node,
-                                            const std::vector<Tensor>& inputs) {
+                                            const std::vector<Tensor>& inputs,
+                                            const EvaluateOptions& options) {
   const auto& opaque = std::get<Opaque>(node.op);
+  static constexpr std::string_view kRecurrences[] = {"DynamicQuantizeLSTM", "GRU", "LSTM", "RNN"};
+  if (std::count(std::begin(kRecurrences), std::end(kRecurrences), opaque.routine) > 0 &&
+      !inputs.empty()) {
+    return evaluate_recurrence(graph, node, inputs, options);
+  }
   auto found = references().find(opaque.routine);
   if (found == references().end() || inputs.empty()) {
     return make_error(ErrorCode::kUnsupported,

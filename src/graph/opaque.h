@@ -1,10 +1,11 @@
 #pragma once
-#include "graph/graph.h"
+#include "graph/evaluate.h"
 
 namespace corf::graph {
 
 /// The reference of an opaque routine. Errors: kUnsupported if there is none; the routine's own.
 Result<std::vector<Tensor>> evaluate_opaque(const Graph& graph, const Node& node,
-                                            const std::vector<Tensor>& inputs);
+                                            const std::vector<Tensor>& inputs,
+                                            const EvaluateOptions& options);
 
 }  // namespace corf::graph

@@ -247,6 +247,7 @@ std::span<const Operator> all_operators() {
                        attention_operators(),
                        loop_operators(),
                        quantization_operators(),
+                       recurrence_operators(),
                        routine_operators(),
                        loss_operators(),
                        signal_operators(),

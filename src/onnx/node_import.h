@@ -192,6 +192,7 @@ std::span<const Operator> sampling_operators();
 std::span<const Operator> attention_operators();
 std::span<const Operator> loop_operators();
 std::span<const Operator> quantization_operators();
+std::span<const Operator> recurrence_operators();
 std::span<const Operator> routine_operators();
 std::span<const Operator> loss_operators();
 std::span<const Operator> signal_operators();

@@ -268,12 +268,9 @@ Status import_qlinear_conv(NodeImport& node) {
   return {};
 }
 
-struct Quantized {
-  ValueId value, scale, zero_point;
-};
+}  // namespace
 
-/// To bytes, with scale and zero point from x's own range, which is made to hold 0.
-Quantized quantized_by_range(NodeImport& node, std::string name, ValueId x) {
+QuantizedByRange quantized_by_range(NodeImport& node, std::string name, ValueId x) {
   DType dtype = node.dtype(x);
   std::vector<int> axes;
   for (int d = 0; d < node.rank(x); ++d) axes.push_back(d);
@@ -300,10 +297,12 @@ Quantized quantized_by_range(NodeImport& node, std::string name, ValueId x) {
   return {value, scale, zero_point};
 }
 
+namespace {
+
 Status import_dynamic_quantize_linear(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(1));
   CORF_RETURN_IF_ERROR(require_float(node, node.input(0)));
-  const Quantized y = quantized_by_range(node, node.name(), node.input(0));
+  const QuantizedByRange y = quantized_by_range(node, node.name(), node.input(0));
   node.set_output(y.value);
   node.set_output(1, y.scale);
   node.set_output(2, y.zero_point);
@@ -359,7 +358,7 @@ Status import_dynamic_quantize_matmul(NodeImport& node) {
   if (!can_multiply(node, node.input(0), node.input(1))) {
     return node.invalid("its matrices cannot be multiplied");
   }
-  const Quantized a = quantized_by_range(node, node.part("a_bytes"), node.input(0));
+  const QuantizedByRange a = quantized_by_range(node, node.part("a_bytes"), node.input(0));
   const ValueId differences = per_element(
       node.graph, node.part("a"), {a.value, a.zero_point},
       [](ScalarBody& b, const std::vector<int>& in) {

@@ -7,4 +7,10 @@ namespace corf::onnx {
 /// none. `to`: an integer type of 8 or 16 bits.
 int quantized(ScalarBody& b, int x, int scale, int zero_point, DType to);
 
+struct QuantizedByRange {
+  ValueId value, scale, zero_point;
+};
+/// To bytes, with scale and zero point from x's own range, which is made to hold 0.
+QuantizedByRange quantized_by_range(NodeImport& node, std::string name, ValueId x);
+
 }  // namespace corf::onnx

@@ -80,7 +80,6 @@ std::optional<ValueId> ByteOperands::with_channels(Graph& graph, ValueId value, 
   Compute compute = *elementwise;
   compute.space.axes[dim].extent = channels;
   for (Operand& operand : compute.operands) {
-    if (operand.guarded) return std::nullopt;
     for (const Expr& expr : operand.map.exprs) {
       if (!index::depends_on(expr, dim)) continue;
       if (!expr.is_variable(dim)) return std::nullopt;
@@ -127,6 +126,112 @@ ValueId side_by_side(Graph& graph, ValueId x, const index::IndexMap& read,
   moved.body.operand(0, graph.values[x].dtype);
   const std::string name = graph.producer(x).name, origin = graph.producer(x).origin;
   return graph.add_compute(name, std::move(moved), {source}, origin);
+}
+
+namespace {
+
+/// A space of so many points, its axes named after dimensions.
+index::IterationSpace dense_space(const Shape& shape) {
+  index::IterationSpace space;
+  for (size_t d = 0; d < shape.size(); ++d) {
+    space.axes.push_back({"d" + std::to_string(d), shape[d], index::AxisKind::kParallel});
+  }
+  return space;
+}
+
+}  // namespace
+
+ValueId with_margins(Graph& graph, ValueId x, Operand& read, const index::IterationSpace& space,
+                     ValueId zero_point) {
+  const Shape shape = graph.values[x].shape;
+  const auto ranges = axis_ranges(space);
+  Shape wide = shape, inside(shape.size(), 1);
+  Compute compute;
+  Operand source, is_inside, zero;
+  for (size_t d = 0; d < shape.size(); ++d) {
+    const index::Interval reach = index::bounds(read.map.exprs[d], ranges);
+    const int64_t before = std::max<int64_t>(0, -reach.lo);
+    wide[d] = before + std::max(shape[d], reach.hi + 1);
+    const Expr at = Expr::variable(static_cast<int>(d)) - Expr(before);
+    source.map.exprs.push_back(at);
+    const bool has_margins = wide[d] != shape[d];
+    if (has_margins) inside[d] = shape[d];
+    is_inside.map.exprs.push_back(has_margins ? at : Expr(0));
+    read.map.exprs[d] = index::simplify(read.map.exprs[d] + Expr(before), ranges);
+  }
+  compute.space = dense_space(wide);
+  source.guarded = is_inside.guarded = true;
+  zero.map.exprs.assign(graph.values[zero_point].shape.size(), Expr(0));
+  compute.operands = {source, is_inside, zero};
+  const DType dtype = graph.values[x].dtype;
+  Tensor ones(dtype, inside);
+  for (int64_t i = 0; i < ones.num_elems(); ++i) ones.set_i64(i, 1);
+  ScalarBody& body = compute.body;
+  const int byte = body.operand(0, dtype), mask = body.operand(1, dtype);
+  const int margin = body.cast(body.operand(2, graph.values[zero_point].dtype), dtype);
+  body.apply(ScalarOp::kSelect, body.cast(mask, DType::kBool), byte, margin);
+  const Node& producer = graph.producer(x);
+  const std::string name = producer.name + "/margins", origin = producer.origin;
+  read.guarded = false;
+  const ValueId mask_value = graph.add_constant(name + "/inside", std::move(ones));
+  return graph.add_compute(name, std::move(compute), {x, mask_value, zero_point}, origin);
+}
+
+ByteSums sums_of_bytes(Graph& graph, ValueId x, const Operand& read,
+                       const index::IterationSpace& space, int channels, const std::string& name) {
+  Operand operand = read;
+  const Shape shape = graph.values[x].shape;
+  const auto reads_channel = [&](const Expr& expr) { return index::depends_on(expr, channels); };
+  auto& exprs = operand.map.exprs;
+  const auto dim = std::find_if(exprs.begin(), exprs.end(), reads_channel);
+  const auto extent = [&] { return shape[static_cast<size_t>(dim - exprs.begin())]; };
+  const bool has_channels = dim != exprs.end() && dim->is_variable(channels) &&
+                            std::count_if(exprs.begin(), exprs.end(), reads_channel) == 1 &&
+                            extent() == space.axes[channels].extent;
+  const auto as_i32 = [&](Compute& compute, ValueId value) {
+    compute.body.cast(compute.body.operand(0, graph.values[value].dtype), DType::kI32);
+    compute.combiner = graph::Combiner::kSum;
+  };
+  if (has_channels) {
+    Compute over_channels;
+    const auto d = static_cast<int>(dim - exprs.begin());
+    const int64_t summed = extent();
+    Shape left = shape;
+    left[static_cast<size_t>(d)] = 1;
+    over_channels.space = dense_space(left);
+    over_channels.space.axes.push_back({"channel", summed, index::AxisKind::kReduction});
+    over_channels.operands = {{index::IndexMap::identity(static_cast<int>(shape.size()))}};
+    over_channels.operands[0].map.exprs[d] = Expr::variable(static_cast<int>(shape.size()));
+    as_i32(over_channels, x);
+    x = graph.add_compute(name + "/channels_of_x", std::move(over_channels), {x});
+    *dim = Expr(0);
+    operand.padding *= static_cast<double>(summed);
+  }
+  ByteSums result;
+  Compute sum;
+  std::vector<int> position(space.axes.size(), -1);
+  for (int axis = 0; axis < static_cast<int>(space.axes.size()); ++axis) {
+    const bool is_read = std::any_of(exprs.begin(), exprs.end(), [&](const Expr& expr) {
+      return index::depends_on(expr, axis);
+    });
+    const bool is_summed = space.axes[axis].kind == index::AxisKind::kReduction;
+    if (!is_read && (!is_summed || (has_channels && axis == channels))) continue;
+    position[axis] = static_cast<int>(sum.space.axes.size());
+    sum.space.axes.push_back(space.axes[axis]);
+    if (!is_summed) result.axes.push_back(axis);
+  }
+  for (Expr& expr : exprs) {
+    expr = index::substitute(
+        expr, [&](int axis) -> std::optional<Expr> { return Expr::variable(position[axis]); });
+  }
+  sum.operands = {operand};
+  if (sum.space.num_parallel() < static_cast<int>(sum.space.axes.size())) {
+    as_i32(sum, x);
+  } else {
+    sum.body.operand(0, DType::kI32);
+  }
+  result.value = graph.add_compute(name + "/sums_of_x", std::move(sum), {x});
+  return result;
 }
 
 }  // namespace corf::rewrite

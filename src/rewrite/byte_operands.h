@@ -26,4 +26,19 @@ class ByteOperands {
 graph::ValueId side_by_side(graph::Graph& graph, graph::ValueId x, const index::IndexMap& read,
                             const index::IterationSpace& space, int axis);
 
+/// x with its margins as elements of their own, of a zero point that only a run knows: the operand
+/// is guarded no longer. For the axes of `space`.
+graph::ValueId with_margins(graph::Graph& graph, graph::ValueId x, graph::Operand& read,
+                            const index::IterationSpace& space, graph::ValueId zero_point);
+
+/// Sums of bytes over a product's reduction axes, in i32, by the parallel axes that the bytes have.
+struct ByteSums {
+  std::vector<int> axes;
+  graph::ValueId value = -1;
+};
+/// Of x as `read`; `channels`: one of the reduction axes, which is summed over first where it is
+/// one of x's dimensions.
+ByteSums sums_of_bytes(graph::Graph& graph, graph::ValueId x, const graph::Operand& read,
+                       const index::IterationSpace& space, int channels, const std::string& name);
+
 }  // namespace corf::rewrite

@@ -64,7 +64,8 @@ Demand demand_of_argument(const ScalarNode& node, int position, const Demand& of
 
 /// What a routine asks of what it reads.
 Demand demand_of_routine(const graph::Opaque& opaque, const Demand& of_outputs) {
-  static constexpr std::array<std::string_view, 3> kSumsOfProducts = {"LSTM", "GRU", "RNN"};
+  static constexpr std::array<std::string_view, 4> kSumsOfProducts = {"LSTM", "GRU", "RNN",
+                                                                      "DynamicQuantizeLSTM"};
   static constexpr std::array<std::string_view, 4> kMoves = {"ScatterElements", "ScatterND",
                                                              "GatherND", "CumSum"};
   const auto is_one_of = [&](const auto& names) {

@@ -5,6 +5,7 @@
 
 #include "graph/dot_products.h"
 #include "rewrite/byte_operands.h"
+#include "rewrite/byte_weights.h"
 #include "rewrite/dense_products.h"
 #include "rewrite/quantization.h"
 #include "rewrite/rebuild.h"
@@ -25,7 +26,8 @@ using index::Expr;
 
 namespace {
 
-constexpr int64_t kLargestProduct = 255 * 128;
+/// Of a byte without its zero point.
+constexpr int64_t kLargestByte = 255;
 /// Steps of a sum that instructions for bytes take at once.
 constexpr int64_t kStepsAtOnce = graph::steps_at_once(DType::kI32, DType::kU8, DType::kI8);
 
@@ -39,6 +41,7 @@ struct Match {
   const Operand& x_operand() const { return compute->operands[x]; }
   const Operand& w_operand() const { return compute->operands[w]; }
   bool is_float_sum() const { return is_float(compute->body.result_dtype()); }
+  DequantizedWeights weights() const { return {&w_node, &w_from, &w_operand()}; }
 };
 
 std::optional<Match> match(const Graph& graph, const Compute& compute,
@@ -62,108 +65,19 @@ std::optional<Match> match(const Graph& graph, const Compute& compute,
   return std::nullopt;
 }
 
+/// The largest absolute value, at least 1.
+int64_t largest(const Tensor& centred) {
+  float most = 1;
+  for (const float x : centred.elems<float>()) most = std::max(most, std::fabs(x));
+  return static_cast<int64_t>(most);
+}
+
 int64_t num_terms(const Compute& compute) {
   int64_t terms = 1;
   for (const index::Axis& axis : compute.space.axes) {
     if (axis.kind == index::AxisKind::kReduction) terms *= axis.extent;
   }
   return terms;
-}
-
-/// w - zero_point as i8; nullopt where i8 does not hold them, or reading them takes more than
-/// multiplications.
-std::optional<Tensor> centred_weights(const Graph& graph, const Match& match) {
-  const auto& compute = std::get<Compute>(match.w_node.op);
-  const Tensor& bytes = *constant_tensor(graph, match.w_node.inputs[match.w_from.operand]);
-  const std::vector<int64_t> strides = row_major_strides(bytes.shape());
-  Expr address;
-  for (size_t d = 0; d < strides.size(); ++d) {
-    address = address + Expr(strides[d]) * compute.operands[match.w_from.operand].map.exprs[d];
-  }
-  const index::Linear at = index::to_linear(address),
-                      zero_at = index::to_linear(match.w_from.zero_point.index);
-  if (!at.is_affine() || !zero_at.is_affine()) return std::nullopt;
-  const Shape& shape = graph.values[match.w_node.outputs[0]].shape;
-  Tensor result(DType::kI8, shape);
-  std::vector<int64_t> point(shape.size(), 0);
-  int64_t from = at.constant, zero_from = zero_at.constant;
-  for (int64_t i = 0; i < result.num_elems(); ++i) {
-    const int64_t value =
-        bytes.at_i64(from) - static_cast<int64_t>(match.w_from.zero_point.values[zero_from]);
-    if (value < -128 || value > 127) return std::nullopt;
-    result.set_i64(i, value);
-    for (size_t d = shape.size(); d-- > 0;) {
-      from += at.coefficient(static_cast<int>(d));
-      zero_from += zero_at.coefficient(static_cast<int>(d));
-      if (++point[d] < shape[d]) break;
-      from -= point[d] * at.coefficient(static_cast<int>(d));
-      zero_from -= point[d] * zero_at.coefficient(static_cast<int>(d));
-      point[d] = 0;
-    }
-  }
-  return result;
-}
-
-/// The expression over the dequantised value's axes, over those of the product that reads it.
-Expr over_product(const Expr& expr, const Operand& operand, const Compute& product) {
-  const Expr result = index::substitute(
-      expr, [&](int axis) -> std::optional<Expr> { return operand.map.exprs[axis]; });
-  return index::simplify(result, axis_ranges(product.space));
-}
-
-bool depends_on_reduction(const Expr& expr, const index::IterationSpace& space) {
-  for (int axis = space.num_parallel(); axis < static_cast<int>(space.axes.size()); ++axis) {
-    if (space.axes[axis].extent > 1 && index::depends_on(expr, axis)) return true;
-  }
-  return false;
-}
-
-/// Sums of the weights over the reduction axes, by the parallel axes that they have.
-struct WeightSums {
-  std::vector<int> axes;
-  Tensor sums;  // i32
-};
-
-std::optional<WeightSums> sums_of(const Match& match, const Tensor& weights) {
-  const index::IterationSpace& space = match.compute->space;
-  const std::vector<int64_t> strides = row_major_strides(weights.shape());
-  Expr address;
-  for (size_t d = 0; d < strides.size(); ++d) {
-    address = address + Expr(strides[d]) * match.w_operand().map.exprs[d];
-  }
-  const index::Linear linear = index::to_linear(address);
-  if (!linear.is_affine()) return std::nullopt;
-  WeightSums result;
-  Shape shape;
-  std::vector<int> axes;  // parallel ones first
-  for (int axis = 0; axis < static_cast<int>(space.axes.size()); ++axis) {
-    const bool is_parallel = space.axes[axis].kind != index::AxisKind::kReduction;
-    if (is_parallel && linear.coefficient(axis) == 0) continue;
-    axes.push_back(axis);
-    if (!is_parallel) continue;
-    result.axes.push_back(axis);
-    shape.push_back(space.axes[axis].extent);
-  }
-  result.sums = Tensor(DType::kI32, shape);
-  const int64_t terms = num_terms(*match.compute);
-  std::vector<int64_t> point(axes.size(), 0);
-  int64_t at = linear.constant;
-  const auto* bytes = weights.data<int8_t>();
-  for (int64_t i = 0; i < result.sums.num_elems(); ++i) {
-    int64_t sum = 0;
-    for (int64_t term = 0; term < terms; ++term) {
-      sum += bytes[at];
-      for (size_t d = axes.size(); d-- > 0;) {
-        const int64_t step = linear.coefficient(axes[d]);
-        at += step;
-        if (++point[d] < space.axes[axes[d]].extent) break;
-        at -= point[d] * step;
-        point[d] = 0;
-      }
-    }
-    result.sums.set_i64(i, sum);
-  }
-  return result;
 }
 
 Tensor with_channels(const Tensor& weights, size_t dim, int64_t channels) {
@@ -200,7 +114,6 @@ class Rewriter {
     const bool known_zero = match.x_from.zero_point_value < 0;
     if (known_zero && !match.x_from.zero_point.is_single()) return std::nullopt;
     if (match.x_from.scale && !match.x_from.scale->is_single()) return std::nullopt;
-    if (!known_zero && match.x_operand().guarded) return std::nullopt;
     const auto& dequantization = std::get<Compute>(match.x_node.op);
     ValueId x_bytes = match.x_node.inputs[match.x_from.operand];
     Operand x_read = dequantization.operands[match.x_from.operand];
@@ -209,13 +122,16 @@ class Rewriter {
     if (!is_direct) look_through_moves(graph, x_bytes, x_read.map);
     if (match.x_operand().guarded && !is_direct) return std::nullopt;
     const std::optional<Expr> channel = scale_channel(match);
-    std::optional<Tensor> weights = centred_weights(graph, match);
-    if (!channel || !weights) return std::nullopt;
+    const std::optional<Tensor> centred = centred_weights(graph, match.weights());
+    if (!channel || !centred) return std::nullopt;
 
     Compute sum = old;
     int64_t terms = num_terms(old);
     const int channels = summed_channels(old, match.x_operand(), match.w_operand());
     const bool in_f32 = channels < 0;
+    std::optional<ByteWeights> weights = ByteWeights{*centred, {{0}, {}}};
+    if (!in_f32) weights = byte_weights(graph, old, match.weights(), *centred);
+    if (!weights) return std::nullopt;
     std::optional<int64_t> padded_channels;
     bool has_few = false;
     if (channels >= 0 && old.space.axes[channels].extent % kStepsAtOnce != 0) {
@@ -225,10 +141,11 @@ class Rewriter {
       padded_channels = round_up(extent, kStepsAtOnce);
       terms = terms / extent * *padded_channels;
     }
-    const int64_t most_terms = (in_f32 ? int64_t{1} << 24 : INT32_MAX) / kLargestProduct;
+    const int64_t most_terms =
+        (in_f32 ? int64_t{1} << 24 : INT32_MAX) / (kLargestByte * largest(*centred));
     if (terms > most_terms && match.is_float_sum()) return std::nullopt;
     if (in_f32 && terms > most_terms) return std::nullopt;
-    const std::optional<WeightSums> weight_sums = sums_of(match, *weights);
+    const std::optional<WeightSums> weight_sums = sums_of_weights(old, match.w_operand(), *centred);
     if (!weight_sums) return std::nullopt;
 
     Operand& x_operand = sum.operands[match.x];
@@ -237,17 +154,24 @@ class Rewriter {
     const bool is_shifted = graph.values[x].dtype == DType::kI8 && !in_f32;
     const double zero_point =
         (known_zero ? match.x_from.zero_point.values[0] : 0) + (is_shifted ? 128 : 0);
+    if (x_operand.guarded && !known_zero) {
+      x = with_margins(graph, x, x_operand, sum.space, match.x_from.zero_point_value);
+    }
     if (padded_channels) {
       if (has_few) {
-        if (!pad_channels(graph, match, channels, *padded_channels, sum, x, *weights)) {
+        if (!pad_channels(graph, match, channels, *padded_channels, sum, x, weights->values)) {
           return std::nullopt;
         }
-      } else if (!read_more_channels(match, channels, *padded_channels, sum, *weights)) {
+      } else if (!read_more_channels(match, channels, *padded_channels, sum, weights->values)) {
         return std::nullopt;
       }
     }
     if (is_shifted) x = bytes_.as_u8(graph, x);
     if (x_operand.guarded) x_operand.padding = zero_point;
+    Corrections corrections{*weight_sums, zero_point, {}, weights->rest};
+    if (!weights->has_all()) {
+      corrections.x_sums = sums_of_bytes(graph, x, x_operand, old.space, channels, node.name);
+    }
     if (channels >= 0) x = side_by_side(graph, x, x_operand.map, sum.space, channels);
 
     const DType x_dtype = graph.values[x].dtype, dtype = in_f32 ? DType::kF32 : DType::kI32;
@@ -257,11 +181,10 @@ class Rewriter {
     sum.body.apply(ScalarOp::kMul, a, in_f32 ? b_bytes : sum.body.cast(b_bytes, dtype));
     std::vector<ValueId> inputs(2);
     inputs[match.x] = x;
-    inputs[match.w] =
-        graph.add_constant(match.w_node.name, in_f32 ? as_f32(*weights) : std::move(*weights));
+    inputs[match.w] = graph.add_constant(match.w_node.name, std::move(weights->values));
     const ValueId sums = graph.add_compute(node.name, std::move(sum), inputs, node.origin);
     graph.nodes[graph.values[sums].producer].work_flops = node.work_flops;
-    return stood_for(graph, node, match, sums, *channel, *weight_sums, zero_point);
+    return stood_for(graph, node, match, sums, *channel, corrections);
   }
 
   /// Reads what nodes that only move bytes move.
@@ -280,12 +203,6 @@ class Rewriter {
     const Expr channel = over_product(match.w_from.scale->index, match.w_operand(), *match.compute);
     if (depends_on_reduction(channel, match.compute->space)) return std::nullopt;
     return channel;
-  }
-
-  static Tensor as_f32(const Tensor& bytes) {
-    Tensor result(DType::kF32, bytes.shape());
-    for (int64_t i = 0; i < bytes.num_elems(); ++i) result.set_f64(i, bytes.at_f64(i));
-    return result;
   }
 
   /// Reads channels past the last one, of which the weights are zero: what lies there are margins.
@@ -320,9 +237,19 @@ class Rewriter {
     return true;
   }
 
-  /// (sum - zero_point * sum of weights) * scales, as the product's type.
+  /// What makes of a sum of bytes the one that it stands for.
+  struct Corrections {
+    WeightSums weight_sums;
+    double zero_point = 0;  // of x, that is known
+    std::optional<ByteSums> x_sums;
+    PointTable rest;  // of the weights' zero point; times x_sums
+  };
+
+  /// (sum - rest * sum of x - zero_point * sum of weights) * scales, as the product's type.
   static ValueId stood_for(Graph& graph, const Node& node, const Match& match, ValueId sums,
-                           const Expr& channel, const WeightSums& weight_sums, double zero_point) {
+                           const Expr& channel, const Corrections& corrections) {
+    const WeightSums& weight_sums = corrections.weight_sums;
+    const double zero_point = corrections.zero_point;
     const Shape shape = graph.values[sums].shape;
     const int rank = static_cast<int>(shape.size());
     Compute compute;
@@ -340,18 +267,34 @@ class Rewriter {
     index::IndexMap by_channel;
     for (const int axis : weight_sums.axes) by_channel.exprs.push_back(Expr::variable(axis));
     const auto correction = [&](double factor) {
-      Tensor corrections(dtype, weight_sums.sums.shape());
-      for (int64_t i = 0; i < corrections.num_elems(); ++i) {
+      Tensor products(dtype, weight_sums.sums.shape());
+      for (int64_t i = 0; i < products.num_elems(); ++i) {
         const int64_t product = -static_cast<int64_t>(factor) * weight_sums.sums.at_i64(i);
         if (is_float(dtype)) {
-          corrections.set_f64(i, static_cast<double>(product));
+          products.set_f64(i, static_cast<double>(product));
         } else {
-          corrections.set_i64(i, product);
+          products.set_i64(i, product);
         }
       }
-      return add_operand(graph.add_constant(node.name + "/zero_point", std::move(corrections)),
+      return add_operand(graph.add_constant(node.name + "/zero_point", std::move(products)),
                          by_channel);
     };
+    if (corrections.x_sums) {
+      index::IndexMap by_axes;
+      for (const int axis : corrections.x_sums->axes) by_axes.exprs.push_back(Expr::variable(axis));
+      const int x_sum = add_operand(corrections.x_sums->value, by_axes);
+      const PointTable& rest = corrections.rest;
+      int factor = -1;
+      if (rest.is_single()) {
+        factor = body.constant_i64(static_cast<int64_t>(rest.values[0]), dtype);
+      } else {
+        Tensor values(dtype, {static_cast<int64_t>(rest.values.size())});
+        for (int64_t i = 0; i < values.num_elems(); ++i) values.set_f64(i, rest.values[i]);
+        factor = add_operand(graph.add_constant(node.name + "/weights_zero_point", values),
+                             {{rest.index}});
+      }
+      value = body.apply(ScalarOp::kSub, value, body.apply(ScalarOp::kMul, x_sum, factor));
+    }
     if (zero_point != 0) value = body.apply(ScalarOp::kAdd, value, correction(zero_point));
     if (match.x_from.zero_point_value >= 0) {
       const int sum_of_weights = correction(-1);

@@ -1,5 +1,7 @@
 #pragma once
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <random>
 #include <string>
 
@@ -80,14 +82,22 @@ class RandomQuantizedNetwork {
           y = b.apply(ScalarOp::kMin, y, number(is_signed ? 127 : 255));
           return b.cast(y, type_);
         });
-    return dequantized(bytes, step, zero_point);
+    const ValueId result = dequantized(bytes, step, zero_point);
+    bytes_of_[result] = bytes;
+    return result;
   }
 
-  /// Constant i8 weights, with a scale for all or for each slice along `dim`.
+  /// Constant weights: i8, with a scale for all or for each slice along `dim`, or u8 with any zero
+  /// point.
   ValueId weights(const Shape& shape, size_t dim) {
-    Tensor bytes(DType::kI8, shape);
-    for (int64_t i = 0; i < bytes.num_elems(); ++i) bytes.set_i64(i, pick(-128, 127));
+    const bool is_signed = pick(0, 2) > 0;
+    Tensor bytes(is_signed ? DType::kI8 : DType::kU8, shape);
+    const int64_t least = is_signed ? -128 : 0;
+    for (int64_t i = 0; i < bytes.num_elems(); ++i) bytes.set_i64(i, pick(least, least + 255));
     const ValueId constant = graph_.add_constant(name("w"), bytes);
+    if (!is_signed) {
+      return dequantized(constant, scale(0x1p-9), static_cast<double>(pick(0, 255)));
+    }
     if (pick(0, 2) == 0) return dequantized(constant, scale(0x1p-9), 0);
     Tensor scales(DType::kF32, {shape[dim]});
     for (int64_t i = 0; i < shape[dim]; ++i) scales.set_f64(i, scale(pick(0, 1) ? 0x1p-9 : 0x1p-8));
@@ -127,10 +137,47 @@ class RandomQuantizedNetwork {
                               });
   }
 
+  /// Bytes less a zero point that only a run knows, or, of a constant, one that is known.
+  ValueId centred(ValueId bytes, ValueId zero_point) {
+    return graph::elementwise(graph_, name("centred"), {bytes, zero_point},
+                              [](ScalarBody& b, const std::vector<int>& in) {
+                                return b.apply(ScalarOp::kSub, b.cast(in[0], DType::kI32),
+                                               b.cast(in[1], DType::kI32));
+                              });
+  }
+
+  /// A convolution or product of integers, as ConvInteger and MatMulInteger take them.
+  ValueId integer_product(ValueId x, const Shape& shape,
+                          const std::function<ValueId(ValueId, ValueId)>& product) {
+    const ValueId bytes = bytes_of_.at(x);
+    std::vector<int> axes;
+    for (size_t d = 0; d < graph_.values[bytes].shape.size(); ++d)
+      axes.push_back(static_cast<int>(d));
+    const ValueId zero_point =
+        graph::reduce(graph_, name("zero_point"), bytes, graph::Combiner::kMin, axes, false);
+    Tensor w(DType::kU8, shape);
+    for (int64_t i = 0; i < w.num_elems(); ++i) w.set_i64(i, pick(0, 255));
+    Tensor w_zero(DType::kU8, {});
+    w_zero.set_i64(0, pick(0, 255));
+    const ValueId sums = product(
+        centred(bytes, zero_point),
+        centred(graph_.add_constant(name("w"), w), graph_.add_constant(name("w_zero"), w_zero)));
+    const double step = scale(0x1p-13);
+    return graph::elementwise(
+        graph_, name("real"), {sums}, [&](ScalarBody& b, const std::vector<int>& in) {
+          return b.apply(ScalarOp::kMul, b.cast(in[0], DType::kF32), b.constant(step, DType::kF32));
+        });
+  }
+
   ValueId matrix_product(ValueId x) {
     const int64_t k = graph_.values[x].shape[1], n = num_outputs();
     const bool transposed = pick(0, 1) == 1;
     const Shape shape = transposed ? Shape{n, k} : Shape{k, n};
+    if (bytes_of_.contains(x) && pick(0, 3) == 0) {
+      return fake_quantized(integer_product(x, shape, [&](ValueId a, ValueId b) {
+        return graph::matmul(graph_, name("matmul"), a, b, false, transposed);
+      }));
+    }
     const ValueId w = weights(shape, transposed ? 0 : 1);
     return fake_quantized(
         activated(with_bias(graph::matmul(graph_, name("matmul"), x, w, false, transposed), 1)));
@@ -154,7 +201,13 @@ class RandomQuantizedNetwork {
     if (kind == 4) return fake_quantized(gated(x));
     const bool depthwise = kind == 2;
     const int64_t outputs = depthwise ? channels : kind == 3 ? channels : num_outputs();
-    const ValueId w = weights({outputs, depthwise ? 1 : channels, kernel, kernel}, 0);
+    const Shape of_weights = {outputs, depthwise ? 1 : channels, kernel, kernel};
+    if (bytes_of_.contains(x) && pick(0, 3) == 0) {
+      return fake_quantized(integer_product(x, of_weights, [&](ValueId a, ValueId b) {
+        return graph::conv(graph_, name("conv"), a, b, window, depthwise ? channels : 1);
+      }));
+    }
+    const ValueId w = weights(of_weights, 0);
     ValueId y = graph::conv(graph_, name("conv"), x, w, window, depthwise ? channels : 1);
     y = with_bias(y, 1);
     if (graph_.values[y].shape == shape && pick(0, 1) == 0) {
@@ -171,6 +224,7 @@ class RandomQuantizedNetwork {
   DType type_;
   Graph graph_;
   Tensor input_;
+  std::map<ValueId, ValueId> bytes_of_;  // by what dequantises them
 };
 
 }  // namespace corf::test

@@ -108,6 +108,8 @@ StripSchedule RandomPlans::random_strips(const GroupPlan& group) {
 std::optional<GroupPlan> RandomPlans::fuse(const FusionPlan& plan, size_t first, size_t end) {
   GroupPlan joined;
   for (size_t i = first; i < end; ++i) joined.stages.push_back(plan.groups[i].stages[0]);
+  // A number has no rows.
+  if (graph_.values[joined.stages.back().stored[0]].shape.empty()) return std::nullopt;
   for (int attempt = 0; attempt < kTriesOfStrips; ++attempt) {
     GroupPlan group = joined;
     auto walk = fusion::resolve_walk(graph_, plan.storage, group.stages, random_strips(group));

@@ -448,11 +448,32 @@ def add_others(cases):
     cases.add("Inverse", [cases.normal(2, 4, 4) + 4 * np.eye(4, dtype=np.float32)])
 
 
+def add_single_sequences(cases):
+    """Of one sequence ONNX Runtime rounds states to bytes as corf does.
+
+    The range of x is a prime number of steps, so that none of its quotients is a tie.
+    """
+    x, hidden = cases.integers(-500, 521, 5, 1, 6), 20
+    x[0, 0, :2] = -500, 521
+    x = x.astype(np.float32) / 256
+    for directions, dtype in ((1, np.uint8), (2, np.int8)):
+        low = 0 if dtype == np.uint8 else -128
+        weights = [cases.integers(low, low + 256, directions, size, 4 * hidden, dtype=dtype)
+                   for size in (6, hidden)]
+        factors = [Known(np.full(directions, 1 / 256, np.float32)),
+                   Known(np.full(directions, 116 if dtype == np.uint8 else 0, dtype))]
+        states = [cases.normal(directions, 1, hidden, scale=0.25) for _ in range(2)]
+        cases.add("DynamicQuantizeLSTM",
+                  [x, *map(Known, weights), cases.normal(directions, 8 * hidden), None, *states,
+                   cases.normal(directions, 3 * hidden), *factors, *factors], 3,
+                  hidden_size=hidden, direction="bidirectional" if directions == 2 else "forward")
+
+
 def main():
     cases = Cases(27)
     for add in (add_products, add_activations, add_normalizations, add_attention, add_grouped,
                 add_quantized, add_bytes, add_features, add_linear_models,
-                add_classifying_machines, add_trees, add_others):
+                add_classifying_machines, add_trees, add_others, add_single_sequences):
         add(cases)
     path = pathlib.Path(__file__).with_name("operator_cases.txt")
     path.write_text(HEADER + "\n".join(cases.lines) + "\n")

@@ -127,7 +127,7 @@ TEST(OperatorCases, GiveTheResultsOfOtherImplementations) {
       continue;
     }
     const auto results = graph::evaluate(*graph, inputs, {.round_to_dtype = true});
-    // A recurrence is a routine without a reference.
+    // Some routines have no reference.
     if (results.ok() || results.error().code != ErrorCode::kUnsupported) {
       ASSERT_TRUE(results.ok()) << results.error().message;
       expect_results(cases[i], *results);

@@ -22,6 +22,25 @@ Tensor values(Shape shape, double scale) {
   return t;
 }
 
+/// As recurrent weights of bytes, with what belongs to them, where the case has them.
+void make_bytes(const Case& c, std::vector<Tensor>& inputs) {
+  const int64_t directions = inputs[1].shape()[0], rows = c.gates * c.hidden;
+  Tensor bytes(DType::kI8,
+               {directions, c.gates, ceil_div(c.hidden, kPanel), ceil_div(c.hidden, 4), kPanel, 4});
+  for (int64_t i = 0; i < bytes.num_elems(); ++i) bytes.set_i64(i, i * i % 251 - 125);
+  inputs[1] = bytes;
+  while (inputs.size() < 7) {
+    inputs.emplace_back(inputs.size() == 3 ? DType::kI32 : DType::kF32, Shape{0});
+  }
+  inputs.push_back(values({directions, rows}, 0.01));
+  for (int i = 0; i < 2; ++i) {
+    inputs.emplace_back(DType::kI32, Shape{directions, rows});
+    for (int64_t row = 0; row < rows * directions; ++row) {
+      inputs.back().set_i64(row, row * (13 + i) % 29 - 14);
+    }
+  }
+}
+
 /// Y and Y_h as a team of that size computes them.
 std::vector<float> run_with(int workers, const Case& c) {
   constexpr int64_t kSteps = 7;
@@ -35,6 +54,7 @@ std::vector<float> run_with(int workers, const Case& c) {
     inputs.emplace_back(DType::kI32, Shape{c.batch});
     for (int64_t b = 0; b < c.batch; ++b) inputs.back().set_f64(b, double(kSteps - b));
   }
+  if (c.name == "DynamicQuantizeLSTM") make_bytes(c, inputs);
   std::vector<Tensor> outputs;
   outputs.emplace_back(DType::kF32, Shape{kSteps, directions, c.batch, c.hidden});
   outputs.emplace_back(DType::kF32, Shape{directions, c.batch, c.hidden});
@@ -77,6 +97,8 @@ TEST(SharedRecurrence, EveryTeamComputesTheSameBits) {
       {"LSTM", 4, 192, 1, true, true, {}},
       {"LSTM", 4, 70, 1, false, false, {}},  // worth some sharers, not all
       {"LSTM", 4, 96, 8, false, true, {}},
+      {"DynamicQuantizeLSTM", 4, 211, 1, false, false, {}},
+      {"DynamicQuantizeLSTM", 4, 99, 7, true, true, {}},
       {"GRU", 3, 230, 1, false, false, {}},
       {"GRU", 3, 230, 1, false, false, {{"linear_before_reset", int64_t{1}}}},
       {"GRU", 3, 16, 5, true, true, {}},

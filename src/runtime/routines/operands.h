@@ -135,6 +135,7 @@ Result<PreparedRoutine> prepare_tree_ensemble(RoutineCall call);
 Result<PreparedRoutine> prepare_det(RoutineCall call);
 Result<PreparedRoutine> prepare_inverse(RoutineCall call);
 Result<PreparedRoutine> prepare_lstm(RoutineCall call);
+Result<PreparedRoutine> prepare_dynamic_quantize_lstm(RoutineCall call);
 Result<PreparedRoutine> prepare_gru(RoutineCall call);
 Result<PreparedRoutine> prepare_rnn(RoutineCall call);
 

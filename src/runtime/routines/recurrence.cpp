@@ -1,97 +1,15 @@
 #include <algorithm>
 #include <array>
-#include <cctype>
-#include <cmath>
 #include <memory>
 #include <new>
-#include <sstream>
 
 #include "runtime/routines/operands.h"
+#include "runtime/routines/recurrence_activations.h"
 #include "runtime/routines/recurrence_cells.h"
-#include "runtime/routines/wide_math.h"
 #include "support/checked.h"
 
 namespace corf::runtime {
 namespace {
-
-// ---- activations ------------------------------------------------------------------------------
-
-struct ActivationKind {
-  std::string_view name;
-  void (*function)(float* x, int64_t count, float alpha, float beta);
-  bool has_alpha = false, has_beta = false;
-  float alpha = 0, beta = 0;  // defaults
-};
-
-/// kFunction of each element.
-template <float (*kFunction)(float x, float alpha, float beta)>
-void each(float* x, int64_t count, float alpha, float beta) {
-  for (int64_t j = 0; j < count; ++j) x[j] = kFunction(x[j], alpha, beta);
-}
-
-float relu(float x, float, float) { return x < 0 ? 0.0f : x; }
-float affine(float x, float a, float b) { return a * x + b; }
-float leaky_relu(float x, float a, float) { return x < 0 ? a * x : x; }
-float thresholded_relu(float x, float a, float) { return x < a ? 0.0f : x; }
-float scaled_tanh(float x, float a, float b) { return a * std::tanh(b * x); }
-float hard_sigmoid(float x, float a, float b) { return std::clamp(a * x + b, 0.0f, 1.0f); }
-float elu(float x, float a, float) { return x < 0 ? a * std::expm1(x) : x; }
-float softsign(float x, float, float) { return x / (1.0f + std::fabs(x)); }
-float softplus(float x, float, float) {
-  return std::max(x, 0.0f) + std::log1p(std::exp(-std::fabs(x)));
-}
-
-/// Those that the ONNX operators RNN, GRU and LSTM name.
-const std::array<ActivationKind, 11> kActivations = {{
-    {"Sigmoid", [](float* x, int64_t count, float, float) { apply_sigmoid(x, count); }},
-    {"Tanh", [](float* x, int64_t count, float, float) { apply_tanh(x, count); }},
-    {"Relu", each<relu>},
-    {"Affine", each<affine>, true, true, 1.0f, 0.0f},
-    {"LeakyRelu", each<leaky_relu>, true, false, 0.01f},
-    {"ThresholdedRelu", each<thresholded_relu>, true, false, 1.0f},
-    {"ScaledTanh", each<scaled_tanh>, true, true, 1.0f, 1.0f},
-    {"HardSigmoid", each<hard_sigmoid>, true, true, 0.2f, 0.5f},
-    {"Elu", each<elu>, true, false, 1.0f},
-    {"Softsign", each<softsign>},
-    {"Softplus", each<softplus>},
-}};
-
-bool same_but_for_case(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
-    return std::tolower(x) == std::tolower(y);
-  });
-}
-
-/// `names`: joined by commas, as a list of strings has no attribute type of its own. Values of
-/// activation_alpha and activation_beta go to the functions that take one, in order.
-Result<std::vector<Activation>> parse_activations(const std::string& names, size_t count,
-                                                  const std::vector<double>& alphas,
-                                                  const std::vector<double>& betas) {
-  std::vector<Activation> activations;
-  size_t next_alpha = 0, next_beta = 0;
-  std::istringstream stream(names);
-  for (std::string name; std::getline(stream, name, ',');) {
-    const auto kind =
-        std::find_if(kActivations.begin(), kActivations.end(),
-                     [&](const ActivationKind& k) { return same_but_for_case(k.name, name); });
-    if (kind == kActivations.end()) {
-      return make_error(ErrorCode::kInvalidModel, "there is no activation '{}'", name);
-    }
-    Activation activation{kind->function, kind->alpha, kind->beta};
-    if (kind->has_alpha && next_alpha < alphas.size()) {
-      activation.alpha = static_cast<float>(alphas[next_alpha++]);
-    }
-    if (kind->has_beta && next_beta < betas.size()) {
-      activation.beta = static_cast<float>(betas[next_beta++]);
-    }
-    activations.push_back(activation);
-  }
-  if (activations.size() != count) {
-    return make_error(ErrorCode::kInvalidModel, "it names {} activations ('{}') and needs {}",
-                      activations.size(), names, count);
-  }
-  return activations;
-}
 
 // ---- the operator -----------------------------------------------------------------------------
 
@@ -120,9 +38,16 @@ class RecurrenceRun {
   /// Elements of a sequence's state.
   static int64_t state_elems(const Recurrence& op) { return (6 + 2 * op.gates) * op.gate_elems(); }
 
+  /// `products`: of recurrences of bytes.
   RecurrenceRun(const Recurrence& op, PreparedRoutine::Inputs inputs,
-                PreparedRoutine::Outputs outputs, const RoutineWorker& worker, float* states)
-      : op_(op), inputs_(inputs), worker_(worker), states_(states), layout_{op} {
+                PreparedRoutine::Outputs outputs, const RoutineWorker& worker, float* states,
+                int32_t* products)
+      : op_(op),
+        inputs_(inputs),
+        worker_(worker),
+        states_(states),
+        products_(products),
+        layout_{op} {
     for (size_t i = 0; i < outputs.size(); ++i) outputs_[i] = static_cast<float*>(outputs[i]);
   }
 
@@ -179,7 +104,11 @@ class RecurrenceRun {
     const auto part = [&](int position, int64_t elems) {
       return static_cast<const float*>(inputs_[position]) + s.direction * elems;
     };
-    s.r = part(1, op_.gates * op_.gate_elems() * op_.hidden);
+    if (op_.has_bytes) {
+      s.bytes = byte_recurrence(i);
+    } else {
+      s.r = part(1, op_.gates * op_.gate_elems() * op_.hidden);
+    }
     s.r_bias = part(2, op_.rows());
     if (op_.peepholes >= 0) s.peephole = part(op_.peepholes, 3 * op_.hidden);
     s.activations = op_.activations.data() + s.direction * op_.activations_per_direction();
@@ -195,6 +124,18 @@ class RecurrenceRun {
     s.padded_peephole = state;
     s.reset_h = s.pre + op_.gate_elems();
     return s;
+  }
+
+  ByteRecurrence byte_recurrence(int64_t i) const {
+    const int64_t direction = i / op_.batch, first = direction * op_.rows();
+    ByteRecurrence r;
+    r.r = static_cast<const int8_t*>(inputs_[1]) +
+          direction * op_.gates * op_.gate_elems() * op_.depth();
+    r.scales = static_cast<const float*>(inputs_[7]) + first;
+    r.sums = static_cast<const int32_t*>(inputs_[8]) + first;
+    r.rests = static_cast<const int32_t*>(inputs_[9]) + first;
+    r.products = products_ + i * op_.gates * op_.gate_elems();
+    return r;
   }
 
   void begin_state(int position, float* state, const Sequence& s, const Part& part) const {
@@ -303,19 +244,25 @@ class RecurrenceRun {
   std::array<float*, 3> outputs_ = {};
   const RoutineWorker worker_;
   float* const states_;
+  int32_t* const products_;
   const Layout layout_;
 };
 
 // ---- checks -----------------------------------------------------------------------------------
 
 constexpr size_t kRequiredInputs = 3;
-constexpr std::array<std::string_view, 7> kInputNames = {"input X W",
-                                                         "input R",
-                                                         "the recurrence's half of input B",
-                                                         "input sequence_lens",
-                                                         "input initial_h",
-                                                         "input initial_c",
-                                                         "input P"};
+constexpr size_t kByteInputs = 10;
+constexpr std::array<std::string_view, kByteInputs> kInputNames = {
+    "input X W",
+    "input R",
+    "the recurrence's half of input B",
+    "input sequence_lens",
+    "input initial_h",
+    "input initial_c",
+    "input P",
+    "R's scales",
+    "R's sums",
+    "R's zero points"};
 
 Status read_attributes(const RoutineCall& call, Recurrence& op) {
   CORF_ASSIGN(const std::string direction, attribute_or<std::string>(call, "direction", "forward"));
@@ -351,16 +298,23 @@ Status read_attributes(const RoutineCall& call, Recurrence& op) {
   return {};
 }
 
+DType type_of_input(const Recurrence& op, size_t i) {
+  if (op.has_bytes && i == 1) return DType::kI8;
+  return i >= 8 ? DType::kI32 : DType::kF32;
+}
+
 /// Sizes from X W and R; everything else must agree with them.
 Status read_shapes(const RoutineCall& call, Recurrence& op) {
   const Shape &x = call.inputs[0].shape, &r = call.inputs[1].shape;
-  if (x.size() != 3 || r.size() != 5) {
-    return make_error(ErrorCode::kInvalidModel, "X W {} must have three dimensions and R {} five",
-                      to_string(x), to_string(r));
+  const size_t rank = op.has_bytes ? 6 : 5;
+  if (x.size() != 3 || r.size() != rank) {
+    return make_error(ErrorCode::kInvalidModel, "X W {} must have three dimensions and R {} {}",
+                      to_string(x), to_string(r), rank);
   }
   op.steps = x[op.batch_first ? 1 : 0];
   op.batch = x[op.batch_first ? 0 : 1];
-  op.hidden = r[3];
+  // Bytes are filled up to whole steps: their number is no state's.
+  op.hidden = op.has_bytes ? x[2] / (op.directions * op.gates) : r[3];
   CORF_ASSIGN(const int64_t hidden_size,
               attribute_or<int64_t>(call, "hidden_size", int64_t{op.hidden}));
   if (hidden_size != op.hidden) {
@@ -377,25 +331,31 @@ Status read_shapes(const RoutineCall& call, Recurrence& op) {
     return make_error(ErrorCode::kInvalidModel, "R {} is too large", to_string(r));
   }
   const Shape projected = {x[0], x[1], op.directions * op.rows()};
-  const std::array<Shape, 7> expected = {projected,
-                                         {op.directions, op.gates, op.panels(), op.hidden, kPanel},
-                                         {op.directions, op.rows()},
-                                         {op.batch},
-                                         state,
-                                         state,
-                                         {op.directions, 3 * op.hidden}};
-  const std::array<int*, 7> positions = {nullptr,       nullptr,       nullptr,      &op.lengths,
-                                         &op.initial_h, &op.initial_c, &op.peepholes};
+  // More steps of a sum of bytes than i32 holds.
+  if (op.has_bytes && op.hidden > (int64_t{1} << 15)) {
+    return make_error(ErrorCode::kUnsupported, "a state of {} bytes is too long", op.hidden);
+  }
+  const Shape weights =
+      op.has_bytes
+          ? Shape{op.directions, op.gates, op.panels(), op.depth() / kByteSteps, kPanel, kByteSteps}
+          : Shape{op.directions, op.gates, op.panels(), op.hidden, kPanel};
+  const Shape by_row = {op.directions, op.rows()};
+  const std::array<Shape, kByteInputs> expected = {
+      projected, weights, {op.directions, op.rows()},     {op.batch},
+      state,     state,   {op.directions, 3 * op.hidden}, by_row,
+      by_row,    by_row};
+  const std::array<int*, kByteInputs> positions = {
+      nullptr, nullptr, nullptr, &op.lengths, &op.initial_h, &op.initial_c, &op.peepholes};
   for (size_t i = 0; i < call.inputs.size(); ++i) {
-    if (i >= kRequiredInputs && !has_input(call, i)) continue;
+    if (i >= kRequiredInputs && i < 7 && !has_input(call, i)) continue;
     const RoutineOperand& input = call.inputs[i];
     CORF_RETURN_IF_ERROR(check_shape(input, expected[i], kInputNames[i]));
     if (i == 3) {
       CORF_RETURN_IF_ERROR(check_index_dtype(input, kInputNames[i]));
       op.length_dtype = input.dtype;
-    } else if (input.dtype != DType::kF32) {
-      return make_error(ErrorCode::kUnsupported, "{} has element type {}; only f32 is offered",
-                        kInputNames[i], to_string(input.dtype));
+    } else if (const DType dtype = type_of_input(op, i); input.dtype != dtype) {
+      return make_error(ErrorCode::kUnsupported, "{} has element type {}; only {} is offered",
+                        kInputNames[i], to_string(input.dtype), to_string(dtype));
     }
     if (positions[i] != nullptr) *positions[i] = static_cast<int>(i);
   }
@@ -407,27 +367,35 @@ Status read_shapes(const RoutineCall& call, Recurrence& op) {
   return {};
 }
 
-Result<PreparedRoutine> prepare_recurrence(const RoutineCall& call, Cell cell) {
+Result<PreparedRoutine> prepare_recurrence(const RoutineCall& call, Cell cell,
+                                           bool has_bytes = false) {
   const bool lstm = cell == Cell::kLstm;
-  CORF_RETURN_IF_ERROR(check_operand_counts(call, kRequiredInputs, lstm ? 7 : 5, 1, lstm ? 3 : 2));
+  const size_t most_inputs = has_bytes ? kByteInputs : lstm ? 7 : 5;
+  CORF_RETURN_IF_ERROR(check_operand_counts(call, has_bytes ? kByteInputs : kRequiredInputs,
+                                            most_inputs, 1, lstm ? 3 : 2));
   Recurrence op;
   op.cell = cell;
+  op.has_bytes = has_bytes;
   op.gates = lstm ? 4 : cell == Cell::kGru ? 3 : 1;
   CORF_RETURN_IF_ERROR(read_attributes(call, op));
   CORF_RETURN_IF_ERROR(read_shapes(call, op));
   // Untouched until it is run: shapes of a damaged file may be large.
   std::shared_ptr<float[]> states;
+  std::shared_ptr<int32_t[]> products;
   const auto elems = checked_mul(op.directions * op.batch, RecurrenceRun::state_elems(op));
   try {
     if (!elems) throw std::bad_alloc();
     states.reset(new float[*elems]);
+    // Fewer than those of the states.
+    const int64_t sequences = op.directions * op.batch;
+    if (has_bytes) products.reset(new int32_t[sequences * op.gates * op.gate_elems()]);
   } catch (const std::bad_alloc&) {
     return make_error(ErrorCode::kOutOfMemory, "there is not enough memory for its state");
   }
-  return PreparedRoutine([op, states](PreparedRoutine::Inputs inputs,
-                                      PreparedRoutine::Outputs outputs,
-                                      const RoutineWorker& worker) {
-    return RecurrenceRun(op, inputs, outputs, worker, states.get()).run();
+  return PreparedRoutine([op, states, products](PreparedRoutine::Inputs inputs,
+                                                PreparedRoutine::Outputs outputs,
+                                                const RoutineWorker& worker) {
+    return RecurrenceRun(op, inputs, outputs, worker, states.get(), products.get()).run();
   });
 }
 
@@ -441,6 +409,13 @@ Result<PreparedRoutine> prepare_recurrence(const RoutineCall& call, Cell cell) {
 /// Outputs: Y, Y_h, Y_c.
 Result<PreparedRoutine> prepare_lstm(RoutineCall call) {
   return prepare_recurrence(call, Cell::kLstm);
+}
+
+/// R as bytes, [directions, gates, panels, steps / 4, kPanel, 4]; behind P, by row: R's scales,
+/// what is to be taken away from its bytes, and, before these, the sums over the steps of what is
+/// left.
+Result<PreparedRoutine> prepare_dynamic_quantize_lstm(RoutineCall call) {
+  return prepare_recurrence(call, Cell::kLstm, true);
 }
 
 /// Without initial_c and P. Outputs: Y, Y_h.

@@ -1,5 +1,6 @@
 #include "runtime/routines/recurrence_cells.h"
 
+#include <algorithm>
 #include <array>
 
 namespace corf::runtime {
@@ -28,6 +29,66 @@ void add_recurrent(const Recurrence& op, Sequences sequences, const Part& part,
     }
     add_products(static_cast<int64_t>(sequences.size()), to.data(), from.data(), op.hidden,
                  sequences[0].r + (g * op.panels() + first) * op.hidden * kPanel, panels);
+  }
+}
+
+/// Adds the products of this part of the sequences' states with the weights' bytes, which lie
+/// `first_step` steps behind the panels' first ones.
+void add_bytes(const Recurrence& op, Sequences sequences, const Part& part,
+               const uint8_t* const* bytes, int64_t first_step, int64_t steps) {
+  const int64_t rows = static_cast<int64_t>(sequences.size());
+  const int64_t panel_bytes = op.depth() * kPanel, first = part.first / kPanel;
+  const bool whole = part.count == op.hidden;  // gates follow each other
+  const int64_t panels = whole ? op.gates * op.panels() : ceil_div(part.count, kPanel);
+  for (int64_t gate = 0; gate < (whole ? 1 : op.gates); ++gate) {
+    std::array<int32_t*, kMostTogether> to;
+    for (int64_t n = 0; n < rows; ++n) {
+      to[n] = sequences[n].bytes.products + gate * op.gate_elems() + part.first;
+    }
+    const int8_t* weights =
+        sequences[0].bytes.r + (gate * op.panels() + first) * panel_bytes + first_step * kPanel;
+    add_byte_products(rows, to.data(), bytes, steps, weights, panel_bytes, panels);
+  }
+}
+
+/// pre += h * R, this part of it, with h as bytes.
+void add_recurrent_bytes(const Recurrence& op, Sequences sequences, const Part& part) {
+  if (sequences.empty()) return;
+  constexpr int64_t kStepsAtOnce = 2048;
+  static_assert(kStepsAtOnce % kByteSteps == 0);
+  alignas(64) uint8_t bytes[kMostTogether][kStepsAtOnce];
+  std::array<ByteScale, kMostTogether> scales;
+  std::array<int32_t, kMostTogether> sums = {};
+  std::array<const uint8_t*, kMostTogether> rows;
+  for (size_t n = 0; n < sequences.size(); ++n) {
+    scales[n] = byte_scale_of(sequences[n].h, op.hidden);
+    rows[n] = bytes[n];
+    for (int64_t gate = 0; gate < op.gates; ++gate) {
+      int32_t* products = sequences[n].bytes.products + gate * op.gate_elems() + part.first;
+      std::fill_n(products, part.padded(), 0);
+    }
+  }
+  for (int64_t step = 0; step < op.hidden; step += kStepsAtOnce) {
+    const int64_t count = std::min(kStepsAtOnce, op.hidden - step);
+    const int64_t filled = ceil_div(count, kByteSteps) * kByteSteps;
+    for (size_t n = 0; n < sequences.size(); ++n) {
+      sums[n] += quantize(sequences[n].h + step, count, scales[n], bytes[n]);
+      std::fill(bytes[n] + count, bytes[n] + filled, uint8_t{0});
+    }
+    add_bytes(op, sequences, part, rows.data(), step, filled);
+  }
+  for (size_t n = 0; n < sequences.size(); ++n) {
+    for (int64_t gate = 0; gate < op.gates; ++gate) {
+      const ByteRecurrence& r = sequences[n].bytes;
+      const int64_t at = gate * op.gate_elems() + part.first, row = gate * op.hidden + part.first;
+      const int32_t zero_point = scales[n].zero_point;
+      float* pre = sequences[n].pre + at;
+      for (int64_t j = 0; j < part.count; ++j) {
+        const int32_t sum =
+            r.products[at + j] - r.rests[row + j] * sums[n] - r.sums[row + j] * zero_point;
+        pre[j] += static_cast<float>(sum) * (scales[n].scale * r.scales[row + j]);
+      }
+    }
   }
 }
 
@@ -123,7 +184,11 @@ void step_rnn(const Recurrence& op, Sequences sequences, const Part& part) {
 }
 
 void step_lstm(const Recurrence& op, Sequences sequences, const Part& part) {
-  add_recurrent(op, sequences, part, &Sequence::pre, &Sequence::h, 0, op.gates);
+  if (op.has_bytes) {
+    add_recurrent_bytes(op, sequences, part);
+  } else {
+    add_recurrent(op, sequences, part, &Sequence::pre, &Sequence::h, 0, op.gates);
+  }
   for (const Sequence& s : sequences) finish_lstm(op, s, part);
 }
 

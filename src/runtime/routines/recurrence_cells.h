@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "runtime/routines/byte_math.h"
 #include "runtime/routines/wide_math.h"
 #include "support/checked.h"
 #include "tensor/dtype.h"
@@ -28,6 +29,8 @@ struct Recurrence {
        input_forget = false;
   /// Its functions are those that ONNX has as defaults, of sums that are not clipped.
   bool has_default_functions = false;
+  /// R is bytes, and states are made bytes at each step, each sequence's on a scale of its own.
+  bool has_bytes = false;
   float clip = std::numeric_limits<float>::infinity();
   std::vector<Activation> activations;  // of each direction, one after the other
   DType length_dtype = DType::kI32;
@@ -38,6 +41,8 @@ struct Recurrence {
   /// Panels of a gate's weights, and the elements of a gate with what fills the last one.
   int64_t panels() const { return ceil_div(hidden, kPanel); }
   int64_t gate_elems() const { return panels() * kPanel; }
+  /// Steps of a sum, with what fills up the last of those that lie side by side.
+  int64_t depth() const { return ceil_div(hidden, kByteSteps) * kByteSteps; }
   int64_t activations_per_direction() const {
     return static_cast<int64_t>(activations.size()) / directions;
   }
@@ -49,10 +54,19 @@ struct Recurrence {
   }
 };
 
+/// Recurrent weights as bytes r: they stand for (r - rest) * scale.
+struct ByteRecurrence {
+  const int8_t* r = nullptr;      // [gates, panels, depth / kByteSteps, kPanel, kByteSteps]
+  const float* scales = nullptr;  // of each row, as the others
+  const int32_t *sums = nullptr, *rests = nullptr;  // sums: of r - rest
+  int32_t* products = nullptr;                      // [gates, gate_elems]: what a step adds up
+};
+
 /// One direction of one sequence: weights and state.
 struct Sequence {
   int64_t number = 0, direction = 0, length = 0;  // number: in its batch
   const float* r = nullptr;                       // [gates, panels, hidden, kPanel]
+  ByteRecurrence bytes;                           // instead of r
   const float* r_bias = nullptr;                  // [rows]
   const float* peephole = nullptr;                // i o f; null if there are none
   float* padded_peephole = nullptr;               // [3, gate_elems]

@@ -19,6 +19,7 @@ constexpr std::array kRoutines = {
     Routine{"CheckIndices", prepare_check_indices},
     Routine{"CumSum", prepare_cum_sum},
     Routine{"Det", prepare_det},
+    Routine{"DynamicQuantizeLSTM", prepare_dynamic_quantize_lstm},
     Routine{"GRU", prepare_gru},
     Routine{"GatherND", prepare_gather_nd},
     Routine{"Inverse", prepare_inverse},
