@@ -8,7 +8,7 @@ namespace corf::rewrite {
 /// The same scalar function with fewer and cheaper operations, in a canonical form in which the
 /// ways that exporters have of writing one activation are equal. Exact, or as rewrite/rounding.h
 /// allows where `of_result` is asked of the result, and so much is known of the operands (nothing
-/// if `operands` is empty):
+/// if `operands` is empty); numbers of float16 and bfloat16 have been widened before:
 /// - constants are folded, equal subexpressions computed once, unused ones dropped;
 /// - x + 0, x * 1, casts to the same type vanish; x - c is x + -c; division by a constant is
 ///   multiplication; powers with exponents 0.5, 2, 3, -1, -0.5 become roots and products;
