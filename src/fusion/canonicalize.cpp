@@ -22,12 +22,6 @@ void for_each_expr(Nest& nest, const std::function<void(Expr&)>& f) {
   }
 }
 
-bool has_gather(const Expr& expr) {
-  if (expr.is_constant()) return false;
-  if (expr.kind() == ExprKind::kVariable) return expr.variable_id() >= kGatherBase;
-  return has_gather(expr.lhs()) || has_gather(expr.rhs());
-}
-
 /// An axis that divisions and modulos by a constant cut into pieces of that size.
 struct Cut {
   int axis = -1;
@@ -72,7 +66,7 @@ void replace_axes(Nest& nest, const std::vector<Expr>& replacement) {
       if (id >= kGatherBase) return std::nullopt;
       return replacement[id];
     });
-    if (!has_gather(expr)) expr = index::simplify(expr, ranges);
+    if (!is_gathered(expr)) expr = index::simplify(expr, ranges);
   };
   for_each_expr(nest, replace);
   for (Access& access : nest.loads) {
@@ -100,7 +94,7 @@ void guard_last_piece(Nest& nest, const Cut& cut) {
 bool split_one_axis(Nest& nest) {
   std::optional<Cut> cut;
   for_each_expr(nest, [&](Expr& expr) {
-    if (!cut && !has_gather(expr)) cut = find_cut(expr, nest.axes);
+    if (!cut && !is_gathered(expr)) cut = find_cut(expr, nest.axes);
   });
   if (!cut || nest.axes.size() > 24) return false;
   const int axis = cut->axis;

@@ -13,13 +13,6 @@ using graph::ValueId;
 
 namespace {
 
-bool is_gathered(const Expr& coordinate) {
-  if (coordinate.is_constant()) return false;
-  if (coordinate.kind() == index::ExprKind::kVariable)
-    return coordinate.variable_id() >= kGatherBase;
-  return is_gathered(coordinate.lhs()) || is_gathered(coordinate.rhs());
-}
-
 /// By load: whether the nest's reduction takes it in. What follows the reduction stands behind it.
 std::vector<bool> reduced_loads(const Nest& nest) {
   std::vector<bool> reduced(nest.loads.size(), false);

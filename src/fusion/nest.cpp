@@ -41,25 +41,18 @@ std::vector<Interval> axis_ranges(const std::vector<NestAxis>& axes) {
   return ranges;
 }
 
-bool mentions_gather(const Expr& expr) {
-  std::vector<bool> used;
-  if (expr.kind() == index::ExprKind::kVariable) return expr.variable_id() >= kGatherBase;
-  if (expr.is_constant()) return false;
-  return mentions_gather(expr.lhs()) || mentions_gather(expr.rhs());
-}
-
 /// bounds() for expressions that may hold gathered integers, which can be anything.
 std::optional<Interval> known_bounds(const Expr& expr, std::span<const Interval> ranges) {
-  if (expr.kind() == index::ExprKind::kMod && mentions_gather(expr.lhs()) &&
+  if (expr.kind() == index::ExprKind::kMod && is_gathered(expr.lhs()) &&
       expr.rhs().is_constant()) {
     return Interval{0, expr.rhs().constant() - 1};
   }
-  if (mentions_gather(expr)) return std::nullopt;
+  if (is_gathered(expr)) return std::nullopt;
   return index::bounds(expr, ranges);
 }
 
 Expr simplified(const Expr& expr, std::span<const Interval> ranges) {
-  return mentions_gather(expr) ? expr : index::simplify(expr, ranges);
+  return is_gathered(expr) ? expr : index::simplify(expr, ranges);
 }
 
 class NestBuilder {
@@ -201,7 +194,7 @@ namespace {
 /// Operation that adds a loaded value to the sum and is all that reads it, or -1.
 int addition_to_sum(const Nest& nest) {
   auto reduces = [&](const Expr& expr) {
-    if (mentions_gather(expr)) return true;
+    if (is_gathered(expr)) return true;
     for (size_t axis = 0; axis < nest.axes.size(); ++axis) {
       if (nest.axes[axis].reduction && index::depends_on(expr, static_cast<int>(axis))) return true;
     }
@@ -288,7 +281,7 @@ std::optional<FactorRoles> factor_roles(const Nest& nest, int vector_axis) {
 bool is_packed(const Nest& nest, const StorageView& storage, int load, int vector_axis) {
   const Access& access = nest.loads[load];
   return nest.contraction && vector_axis >= 0 && storage.is_constant(access.root) &&
-         access.guards.empty() && !mentions_gather(access.address) &&
+         access.guards.empty() && !is_gathered(access.address) &&
          index::depends_on(access.address, vector_axis);
 }
 
@@ -296,7 +289,7 @@ bool is_table(const Nest& nest, const StorageView& storage, int load, int vector
   const Access& access = nest.loads[load];
   const Root& root = storage.root(access.root);
   if (root.kind != Root::Kind::kConstant || !access.guards.empty()) return false;
-  if (root.size_elems > kMaxTableElems || mentions_gather(access.address)) return false;
+  if (root.size_elems > kMaxTableElems || is_gathered(access.address)) return false;
   if (root.dtype != DType::kF32 && root.dtype != DType::kF64) return false;
   return vector_axis < 0 || !index::depends_on(access.address, vector_axis);
 }
@@ -355,7 +348,7 @@ std::optional<ScaledSum> scaled_sum(const Nest& nest, const StorageView& storage
   if (sum.op < 0 || sum.tables.empty()) return std::nullopt;
   const Access& scaled = nest.loads[nest.ops[sum.op].access];
   // Where an index says which element it is, it may be another one for each point of any axis.
-  if (mentions_gather(scaled.address)) return std::nullopt;
+  if (is_gathered(scaled.address)) return std::nullopt;
   for (const ScaledSum::Table& table : sum.tables) {
     if (index::depends_on(scaled.address, table.parallel_axis)) return std::nullopt;
   }
@@ -403,6 +396,12 @@ Nest build_nest(const Graph& graph, const StorageView& storage, const std::vecto
   }
   nest.contraction = find_contraction(nest);
   return nest;
+}
+
+bool is_gathered(const Expr& expr) {
+  if (expr.is_constant()) return false;
+  if (expr.kind() == index::ExprKind::kVariable) return expr.variable_id() >= kGatherBase;
+  return is_gathered(expr.lhs()) || is_gathered(expr.rhs());
 }
 
 Nest build_view_copy(const Graph& graph, const StorageView& storage, NodeId node_id, int part) {

@@ -37,6 +37,9 @@ struct Access {
   std::vector<Guard> zeros;
 };
 
+/// Whether an integer that is read decides the expression.
+bool is_gathered(const Expr& expr);
+
 struct NestOp {
   enum class Kind : uint8_t { kLoad, kConstant, kIndex, kApply, kReduce } kind = Kind::kConstant;
   DType dtype = DType::kF32;
