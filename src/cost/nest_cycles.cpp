@@ -107,12 +107,14 @@ class NestCycles {
       work.wide = std::max(1.0, double(schedule_.vector_tile) / double(lanes));
       work.steps = std::max(1.0, work.steps / double(lanes) / work.wide);
     } else if (v >= 0) {
-      const int64_t all = ceil_div(extents_[v] * schedule_.lane_steps, lanes);
-      const int64_t tile =
-          std::max<int64_t>(1, schedule_.vector_tile * schedule_.lane_steps / lanes);
-      const auto count = double(ceil_div(all, tile));
+      const int64_t tile = std::min(schedule_.vector_tile, extents_[v]);
+      auto vectors_of = [&](int64_t points) {
+        return ceil_div(points * schedule_.lane_steps, lanes);
+      };
+      const int64_t full = extents_[v] / tile, rest = extents_[v] % tile;
+      const auto count = double(ceil_div(extents_[v], tile));
       work.count *= count;
-      work.vectors = double(all) / count;
+      work.vectors = double(full * vectors_of(tile) + vectors_of(rest)) / count;
     }
     work.steps /= work.lane_steps * double(schedule_.byte_steps);
     return work;

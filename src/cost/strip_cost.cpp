@@ -21,17 +21,6 @@ double busiest_share(int64_t pieces, int64_t partitions) {
   return double(ceil_div(pieces, partitions)) / double(pieces);
 }
 
-/// The share of the rows that the busiest worker makes, strips being shared out whole.
-double busiest_rows(int64_t rows, int64_t strip, int64_t partitions) {
-  const int64_t strips = ceil_div(rows, strip);
-  int64_t most = 0;
-  for (int64_t part = 0; part < partitions; ++part) {
-    const int64_t from = part * strips / partitions, to = (part + 1) * strips / partitions;
-    most = std::max(most, std::min(to * strip, rows) - std::min(from * strip, rows));
-  }
-  return double(most) / double(rows);
-}
-
 /// Of the busiest worker, for what a stage packs in front of the walk. `share`: of the loops that
 /// the workers divide.
 double packing_cycles(const graph::Graph& graph, const fusion::StorageView& storage,
@@ -71,6 +60,8 @@ class StripCost {
 
   GroupCost run() {
     count_loops();
+    for (size_t s = 0; s < group_.nests.size(); ++s) count_stage(s);
+    if (schedule_.splits_stream()) share_rows();
     for (size_t s = 0; s < group_.nests.size(); ++s) collect(s);
     for (const auto& [value, read] : revisited_) {
       revisited_bytes_ += read.bytes;
@@ -87,31 +78,34 @@ class StripCost {
  private:
   /// What other groups have written.
   struct Read {
-    double passes = 0;
+    double passes = 0, share = 0;
     int root = -1;
     int64_t span = 0;
+  };
+  struct Write {
+    double passes = 0, share = 0;
   };
   /// What a strip reads whatever its rows: bytes of one strip, and of a worker's others.
   struct Revisited {
     double bytes = 0, again_bytes = 0;
+    double share = 1;         // of the stage's rows, of the busiest worker
     bool cold = false;        // constants; activations count as read by the first visit
     bool waited_for = false;  // by the matrix unit, of bytes in parts
     bool packed = false;      // by the kernel, in front of the strips
   };
 
   void count_loops() {
+    double share = 1;
     for (size_t i = 0; i < schedule_.outer.size(); ++i) {
       const int64_t count = ceil_div(points_[schedule_.outer[i].dim], schedule_.outer[i].block);
       blocks_ *= double(count);
       if (schedule_.partition_loop == static_cast<int>(i)) {
-        share_ = busiest_share(count, schedule_.partitions);
+        share = busiest_share(count, schedule_.partitions);
       }
     }
+    shares_.assign(walk_.stages.size(), share);
     const int64_t rows = walk_.stages.back().rows;
     num_strips_ = double(ceil_div(rows, schedule_.strip));
-    if (schedule_.splits_stream()) {
-      share_ = busiest_rows(rows, schedule_.strip, schedule_.partitions);
-    }
     // Chunks take partial results from memory and leave them there.
     if (schedule_.scatter) {
       blocks_ *= double(walk_.num_chunks);
@@ -136,6 +130,41 @@ class StripCost {
     return 4 * elems;
   }
 
+  /// What all workers compute of the stage, in cycles.
+  void count_stage(size_t s) {
+    const auto& [nest, schedule] = group_.nests[s];
+    const fusion::WalkStage& stage = walk_.stages[s];
+    std::vector<int64_t>& extents = extents_.emplace_back();
+    for (const fusion::NestAxis& axis : nest->axes) {
+      extents.push_back(fusion::extent_in_strip(stage, axis));
+    }
+    const double taps = stage.partial ? double(stage.partial->taps.count) : 1;
+    const double made = double(stage.rows_made) / double(stage.unit);
+    const double per_strip = taps * nest_cycles(storage_, nest, schedule, extents, model_);
+    const double strips_equal =
+        made / double(std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit)));
+    // Strips for which a stage has nothing to make cost next to nothing.
+    computed_.push_back(blocks_ * std::max(1.0, strips_equal) * per_strip +
+                        visits_of(stage) * taps * model_.rates.visit);
+  }
+
+  /// The part of each stage's rows that the worker makes who has the most to compute.
+  void share_rows() {
+    auto part_of = [&](size_t s, size_t partition) {
+      const fusion::WalkStage& stage = walk_.stages[s];
+      return double(stage.partition_rows[partition]) /
+             double(std::max<int64_t>(1, stage.rows_made));
+    };
+    size_t busiest = 0;
+    double most = -1;
+    for (size_t partition = 0; partition < walk_.stages[0].partition_rows.size(); ++partition) {
+      double cycles = 0;
+      for (size_t s = 0; s < computed_.size(); ++s) cycles += part_of(s, partition) * computed_[s];
+      if (cycles > most) most = cycles, busiest = partition;
+    }
+    for (size_t s = 0; s < computed_.size(); ++s) shares_[s] = part_of(s, busiest);
+  }
+
   /// Strips in which the stage has something to make.
   double visits_of(const fusion::WalkStage& stage) const {
     const double units = std::max(1.0, double(stage.rows_made) / double(stage.unit));
@@ -154,9 +183,9 @@ class StripCost {
     for (const auto& store : nest->stores) {
       const fusion::WalkRing* ring = walk_.ring_of(store.access.value);
       if (ring && !ring->stored) continue;
-      writes_[store.access.value] =
-          model_.k.passes_to_write *
+      const double runs =
           broken_runs(store.access, nest, walk_.stream_loop(), walk_.stages[s], model_);
+      writes_[store.access.value] = {model_.k.passes_to_write * runs, shares_[s]};
     }
   }
 
@@ -189,6 +218,7 @@ class StripCost {
       if (every_chunk) times *= double(walk_.num_chunks);
       times *= broken_runs(load, nest, stream, stage, model_);
       read.passes = std::max(read.passes, times);
+      read.share = std::max(read.share, shares_[s]);
       read.root = load.root;
       read.span = std::max(read.span, fusion::split_span(group_, s, load));
     }
@@ -196,26 +226,15 @@ class StripCost {
     if (in_parts) bytes *= kPartBytes;
     if (walked) bytes /= num_strips_;
     if (walked && schedule_.splits_stream()) divided_.insert(load.value);
-    const double again = std::max(0.0, share_ * visits_of(stage) - 1);
-    revisited_[load.value] = {bytes, bytes * again, constant, in_parts, in_parts && !constant};
+    const double again = std::max(0.0, shares_[s] * visits_of(stage) - 1);
+    revisited_[load.value] = {bytes,    bytes * again, shares_[s],
+                              constant, in_parts,      in_parts && !constant};
   }
 
   void add_stage(size_t s) {
-    const auto& [nest, schedule] = group_.nests[s];
-    const fusion::WalkStage& stage = walk_.stages[s];
-    std::vector<int64_t> extents;
-    for (const fusion::NestAxis& axis : nest->axes) {
-      extents.push_back(fusion::extent_in_strip(stage, axis));
-    }
-    const double taps = stage.partial ? double(stage.partial->taps.count) : 1;
-    const double made = double(stage.rows_made) / double(stage.unit);
-    const double per_strip = taps * nest_cycles(storage_, nest, schedule, extents, model_);
-    const double strips_equal =
-        made / double(std::max<int64_t>(1, ceil_div(stage.rows_in_strip, stage.unit)));
-    cost_.compute += share_ * blocks_ * std::max(1.0, strips_equal) * per_strip;
-    // Strips for which a stage has nothing to make cost next to nothing.
-    cost_.compute += share_ * visits_of(stage) * taps * model_.rates.visit;
-    cost_.compute += packing_cycles(graph_, storage_, group_, s, extents, share_, walk_.num_chunks);
+    cost_.compute += shares_[s] * computed_[s];
+    cost_.compute +=
+        packing_cycles(graph_, storage_, group_, s, extents_[s], shares_[s], walk_.num_chunks);
   }
 
   /// Cycles for a byte that lies among so many.
@@ -244,7 +263,7 @@ class StripCost {
     double streamed_first = 0, streamed_again = 0;
     for (const auto& [value, read] : revisited_) {
       const double all = bytes_of(graph_, value) * (read.waited_for ? kPartBytes : 1);
-      const double needed = read.cold ? (divided_.count(value) ? share_ : 1) * all : 0;
+      const double needed = read.cold ? (divided_.count(value) ? read.share : 1) * all : 0;
       if (read.packed) {
         cost_.compute += read.again_bytes * lost_part() / (model_.k.panels_ahead * rates.l3);
       } else if (read.waited_for) {
@@ -264,7 +283,7 @@ class StripCost {
   void add_values() {
     const Rates& rates = model_.rates;
     double passing_bytes = 0;
-    for (const auto& [value, passes] : writes_) passing_bytes += bytes_of(graph_, value);
+    for (const auto& [value, write] : writes_) passing_bytes += bytes_of(graph_, value);
     for (const auto& [value, read] : reads_) passing_bytes += bytes_of(graph_, value);
     const Passing passing(model_, passing_bytes);
     passing_bytes /= blocks_ * num_strips_;
@@ -274,21 +293,23 @@ class StripCost {
       const double bytes = bytes_of(graph_, ring.value);
       const int64_t held = ring.root.size_elems * size_bytes(ring.root.dtype);
       const bool near = held <= model_.machine.l1_bytes / 2;
-      cost_.memory += share_ * 2 * bytes * (near ? 1 / rates.l1 : level);
+      const double passed = shares_[ring.stages[0]] * 2 * bytes;
+      cost_.memory += passed * (near ? 1 / rates.l1 : level);
       if (!packs_ || near) continue;
-      cost_.compute += lost_part() * share_ * 2 * bytes * (1 / rates.l3 - 1 / rates.l2);
+      cost_.compute += lost_part() * passed * (1 / rates.l3 - 1 / rates.l2);
     }
     for (size_t s = 0; s < walk_.stages.size(); ++s) add_partial_rows(s, level);
     // The matrix unit does not work meanwhile.
     auto waits = [&](double bytes) { return packs_ && is_far(bytes, model_) ? 2.0 : 1.0; };
-    for (const auto& [value, passes] : writes_) {
+    for (const auto& [value, write] : writes_) {
       const double bytes = bytes_of(graph_, value);
-      cost_.memory += waits(bytes) * share_ * passes * bytes * passing.write_cycles(bytes);
+      cost_.memory +=
+          waits(bytes) * write.share * write.passes * bytes * passing.write_cycles(bytes);
     }
-    const Reading reading(model_, passing, before_, share_, schedule_.partitions == 1);
     for (const auto& [value, read] : reads_) {
       const double bytes = bytes_of(graph_, value) - made_bytes(value, read.root);
       if (bytes <= 0) continue;
+      const Reading reading(model_, passing, before_, read.share, schedule_.partitions == 1);
       reading.add(waits(bytes) * read.passes, bytes, read.root, read.span, cost_);
     }
     cost_.memory += 2 * double(walk_.num_chunks - 1) * partial_bytes_ * level;
@@ -302,14 +323,14 @@ class StripCost {
     const bool near = row * double(stage.partial->rows) <= double(model_.machine.l1_bytes) / 2;
     const double bytes = blocks_ * row * double(stage.rows_made);
     const auto times = double(2 * (stage.partial->taps.count - 1));
-    cost_.memory += share_ * times * bytes * (near ? 1 / model_.rates.l1 : level);
+    cost_.memory += shares_[s] * times * bytes * (near ? 1 / model_.rates.l1 : level);
   }
 
   /// Of what is read, itself or as parts of a view of it, those that the group has just written.
   double made_bytes(graph::ValueId value, int root) const {
     if (writes_.count(value)) return bytes_of(graph_, value);
     double bytes = 0;
-    for (const auto& [made, passes] : writes_)
+    for (const auto& [made, write] : writes_)
       bytes += storage_.plan().values[made].root == root ? bytes_of(graph_, made) : 0;
     return bytes;
   }
@@ -322,13 +343,16 @@ class StripCost {
   const fusion::Walk& walk_;
   const fusion::StripSchedule& schedule_;
   const Shape& points_;
-  double blocks_ = 1;      // of the outer loops, chunks among them
-  double share_ = 1;       // of all strips, that the busiest worker walks
+  double blocks_ = 1;  // of the outer loops, chunks among them
+  /// By stage: of what is made of it, what the busiest worker makes; cycles of all; its nest's
+  /// extents in a strip.
+  std::vector<double> shares_, computed_;
+  std::vector<std::vector<int64_t>> extents_;
   double num_strips_ = 1;  // of a block
   double partial_bytes_ = 0, ring_bytes_ = 0, revisited_bytes_ = 0;
-  bool packs_ = false;                       // some kernel does, in front of the strips
-  std::set<graph::ValueId> divided_;         // of which each worker reads its part
-  std::map<graph::ValueId, double> writes_;  // passes of what other groups read
+  bool packs_ = false;                      // some kernel does, in front of the strips
+  std::set<graph::ValueId> divided_;        // of which each worker reads its part
+  std::map<graph::ValueId, Write> writes_;  // of what other groups read
   std::map<graph::ValueId, Read> reads_;
   std::map<graph::ValueId, Revisited> revisited_;
   GroupCost cost_;

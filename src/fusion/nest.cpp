@@ -43,8 +43,7 @@ std::vector<Interval> axis_ranges(const std::vector<NestAxis>& axes) {
 
 /// bounds() for expressions that may hold gathered integers, which can be anything.
 std::optional<Interval> known_bounds(const Expr& expr, std::span<const Interval> ranges) {
-  if (expr.kind() == index::ExprKind::kMod && is_gathered(expr.lhs()) &&
-      expr.rhs().is_constant()) {
+  if (expr.kind() == index::ExprKind::kMod && is_gathered(expr.lhs()) && expr.rhs().is_constant()) {
     return Interval{0, expr.rhs().constant() - 1};
   }
   if (is_gathered(expr)) return std::nullopt;

@@ -357,11 +357,16 @@ class WalkResolver {
       }
     }
     std::vector<bool> skips(num_stages(), false);
-    for_each_strip(result_, [&](const std::vector<StageRows>& rows, bool) {
+    bool is_first = true;  // of a partition
+    for_each_strip(result_, [&](const std::vector<StageRows>& rows, bool is_last) {
       for (int s = 0; s < num_stages(); ++s) {
         if (rows[s].prev > covered[s]) skips[s] = true;
+        std::vector<int64_t>& made = result_.stages[s].partition_rows;
+        if (is_first) made.push_back(0);
+        made.back() += rows[s].done - rows[s].prev;
         count_stage(rows[s], covered[s], result_.stages[s]);
       }
+      is_first = is_last;
     });
     for (int s = 0; s < num_stages(); ++s) {
       if (leaves[s] && skips[s]) return fault(s, "rows that other groups read are skipped");

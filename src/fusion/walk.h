@@ -61,12 +61,15 @@ struct WalkStage {
   std::vector<int> outer_dims;
   std::vector<int64_t> outer_blocks;
   int stream_dim = -1;
-  bool is_sink = false;       // no later stage reads it: its rows keep step with the last stage's
-  int64_t rows = 0;           // extent of the stream dimension
-  int64_t unit = 1;           // rows that its nest makes at once
-  bool overlaps = false;      // some rows are made by two partitions
-  int64_t granule = 0;        // divides where strips begin and end, but the last row; 0: one strip
-  int64_t rows_made = 0;      // by all partitions
+  bool is_sink = false;   // no later stage reads it: its rows keep step with the last stage's
+  int64_t rows = 0;       // extent of the stream dimension
+  int64_t unit = 1;       // rows that its nest makes at once
+  bool overlaps = false;  // some rows are made by two partitions
+  int64_t granule = 0;    // divides where strips begin and end, but the last row; 0: one strip
+  int64_t rows_made = 0;  // by all partitions
+  /// By each partition that has a strip: not all make rows of a stage whose result others than the
+  /// last stage's rows decide on, a part of a concatenation that is streamed along its parts.
+  std::vector<int64_t> partition_rows;
   int64_t rows_in_strip = 0;  // the most that one strip makes, or adds one tap to
   /// Reduction axis of its nest, as build_nest numbers it, along which its window moves over rows
   /// of the group: these can be scattered; -1 if there is none, or not one alone.

@@ -193,12 +193,13 @@ class StripChooser {
     return lengths;
   }
 
-  /// The schedule with rows scattered where gathering them takes rings that do not stay near.
+  /// The schedule with rows scattered where those that are kept for windows are most of rings that
+  /// the second level has no room for.
   std::optional<StripSchedule> with_scattered_rows(const fusion::Walk& walk) const {
+    if (2 * fusion::ring_bytes(walk) <= machine_.l2_bytes) return std::nullopt;
     StripSchedule schedule = walk.schedule;
     for (const fusion::WalkRing& ring : walk.rings) {
-      const int64_t held = ring.root.size_elems * size_bytes(ring.root.dtype);
-      if (ring.kept_rows == 0 || held <= machine_.l1_bytes / 2) continue;
+      if (2 * ring.kept_rows < ring.rows) continue;
       for (const fusion::WalkRead& read : walk.reads) {
         const int s = read.consumer, axis = walk.stages[s].window_axis;
         const bool is_last = s + 1 == static_cast<int>(walk.stages.size());

@@ -14,7 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kFormat = 6;
+constexpr int kFormat = 7;
 constexpr int64_t kMostBytes = 1 << 16;
 
 constexpr std::array<std::pair<const char*, double Machine::*>, 10> kMeasured = {{

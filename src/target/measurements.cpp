@@ -117,21 +117,37 @@ bool run_on_all(int threads, const std::function<void(int, SpinBarrier&)>& body)
   return go == 1;
 }
 
-/// Sum of the workers' rates, all at work at the same time. make_call(worker) prepares what is
-/// repeated; a null function means that it could not.
+/// Work done in a second by all workers, each of which repeats `work`: in the best round, which
+/// begins with all and ends with the slowest. The sum of each one's best would be too much: a
+/// worker is the fastest while another waits. make_call(worker) prepares what is repeated; a null
+/// function means that it could not.
 double best_rate_of_all(int threads, double work, double seconds,
                         const std::function<std::function<void()>(int)>& make_call) {
-  std::vector<double> rates(threads);
-  std::atomic<bool> ready{true};
+  std::vector<double> elapsed_s(threads);
+  std::atomic<bool> ready{true}, goes_on{true};
+  double fastest_s = 0;
   const bool ran = run_on_all(threads, [&](int worker, SpinBarrier& barrier) {
     const std::function<void()> call = make_call(worker);
     if (!call) ready = false;
     barrier.wait();
-    if (ready) rates[worker] = best_rate(work, seconds, call);
+    if (!ready) return;
+    call();
+    const Clock::time_point begin = Clock::now();
+    while (goes_on) {
+      barrier.wait();
+      const Clock::time_point start = Clock::now();
+      call();
+      elapsed_s[worker] = seconds_since(start);
+      barrier.wait();
+      if (worker == 0) {
+        const double slowest_s = *std::max_element(elapsed_s.begin(), elapsed_s.end());
+        if (fastest_s == 0 || slowest_s < fastest_s) fastest_s = slowest_s;
+        if (seconds_since(begin) > seconds) goes_on = false;
+      }
+      barrier.wait();
+    }
   });
-  double total = 0;
-  for (const double rate : rates) total += rate;
-  return ran && ready ? total : 0;
+  return ran && ready && fastest_s > 0 ? threads * work / fastest_s : 0;
 }
 
 double measure_peak(const CalibrationKernels& kernels, int threads, double seconds) {

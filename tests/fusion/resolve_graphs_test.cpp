@@ -120,6 +120,29 @@ TEST(ResolveWalk, PartsOfAConcatenationShareARing) {
   EXPECT_EQ(walk->ring_of(shared->produced[0]), &*shared);
 }
 
+/// Streamed along the parts of a concatenation, a part is made by those workers alone to whom its
+/// rows belong.
+TEST(ResolveWalk, APartOfAConcatenationIsMadeByOneWorker) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
+  const ValueId old = conv(graph, "old", x, 24, 1, 1, 0);
+  const ValueId part = conv(graph, "first", x, 8, 3, 1, 1);
+  const ValueId both = graph.add_view("both", graph::Concat{1}, {old, part}, {1, 32, 8, 8});
+  const ValueId y = graph::pool(graph, "second", both, Combiner::kMax,
+                                {{2, 2}, {2, 2}, {1, 1}, {0, 0}, {0, 0}}, {4, 4});
+  graph.outputs = {y};
+  graph.output_names = {"y"};
+  const Graph prepared = prepare(graph);
+  const FusionPlan plan = plan_unfused(prepared);
+  const std::vector<Stage> stages = first_and_second(prepared, plan);
+  ASSERT_EQ(stages.size(), 2u);
+  constexpr int kChannels = 1;
+  auto walk = resolve_walk(prepared, plan.storage, stages, stream(kChannels, 16, 2));
+  ASSERT_TRUE(walk) << walk.error().message;
+  EXPECT_EQ(walk->stages[0].partition_rows, (Values{0, 8}));
+  EXPECT_EQ(walk->stages[1].partition_rows, (Values{16, 16}));
+}
+
 /// Two readers of one value, neither of which reads the other.
 TEST(ResolveWalk, WhatNobodyReadsKeepsStep) {
   Graph graph;
