@@ -371,6 +371,53 @@ Status import_dynamic_quantize_matmul(NodeImport& node) {
   return {};
 }
 
+/// (a b + c) alpha a_scale b_scale, of integers a and b without their zero points and c in i32; as
+/// bytes where the result has a scale. Inputs: a, scale, zero point, b, scale, zero point, c, the
+/// result's scale and zero point; the last three may be absent.
+Status import_qgemm(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(6));
+  const bool turn_a = node.int_attribute("transA", 0) != 0;
+  const bool turn_b = node.int_attribute("transB", 0) != 0;
+  const Shape left = node.shape(node.input(0)), right = node.shape(node.input(3));
+  if (left.size() != 2 || right.size() != 2 || left[turn_a ? 0 : 1] != right[turn_b ? 1 : 0]) {
+    return node.invalid("its matrices cannot be multiplied");
+  }
+  CORF_ASSIGN(const ValueId a, centred(node, "a", node.input(0), 2, turn_a ? 1 : 0));
+  CORF_ASSIGN(const ValueId b, centred(node, "b", node.input(3), 5, turn_b ? 0 : 1));
+  ValueId sums = graph::matmul(node.graph, node.part("sums"), a, b, turn_a, turn_b);
+  const Shape shape = node.shape(sums);
+  if (node.has(6)) {
+    const Shape c = node.shape(node.input(6));
+    if (broadcast_shape(c, shape) != shape) {
+      return node.invalid("c of shape {} for {}", to_string(c), to_string(shape));
+    }
+    sums = binary(node.graph, node.part("with_c"), ScalarOp::kAdd, sums, node.input(6));
+  }
+  const bool has_scale = node.has(7);
+  const DType to = node.has(8) ? node.dtype(node.input(8)) : node.dtype(node.input(0));
+  CORF_ASSIGN(const ValueId a_scale, along_axis(node, "a_scale", node.input(1), shape, 0));
+  CORF_ASSIGN(const ValueId b_scale, along_axis(node, "b_scale", node.input(4), shape, 1));
+  std::vector<ValueId> inputs = {sums, a_scale, b_scale};
+  for (const int input : {7, 8}) {
+    if (!has_scale || !node.has(input)) break;
+    CORF_ASSIGN(const ValueId factor,
+                along_axis(node, fmt::format("y{}", input), node.input(input), shape, 1));
+    inputs.push_back(factor);
+  }
+  const double alpha = node.float_attribute("alpha", 1);
+  auto body = [&](ScalarBody& scalar, const std::vector<int>& in) {
+    int scale = scalar.apply(ScalarOp::kMul, in[1], in[2]);
+    if (alpha != 1) {
+      scale = scalar.apply(ScalarOp::kMul, scale, scalar.constant(alpha, DType::kF32));
+    }
+    const int y = scalar.apply(ScalarOp::kMul, scalar.cast(in[0], DType::kF32), scale);
+    return has_scale ? quantized(scalar, y, in[3], in.size() > 4 ? in[4] : -1, to) : y;
+  };
+  CORF_ASSIGN(const ValueId y, map_elements(node, node.name(), inputs, body));
+  node.set_output(y);
+  return {};
+}
+
 constexpr Operator kOperators[] = {
     {"ConvInteger", 10, import_conv_integer},
     {"DequantizeLinear", 10, import_dequantize_linear},
@@ -382,6 +429,7 @@ constexpr Operator kOperators[] = {
     {"com.microsoft.DequantizeLinear", 0, import_dequantize_linear},
     {"com.microsoft.DynamicQuantizeMatMul", 0, import_dynamic_quantize_matmul},
     {"com.microsoft.MatMulIntegerToFloat", 0, import_matmul_integer_to_float},
+    {"com.microsoft.QGemm", 0, import_qgemm},
     {"com.microsoft.QuantizeLinear", 0, import_quantize_linear},
 };
 

@@ -67,6 +67,20 @@ Status import_binary(NodeImport& node, ScalarOp op) {
 Status import_qlinear_add(NodeImport& node) { return import_binary(node, ScalarOp::kAdd); }
 Status import_qlinear_mul(NodeImport& node) { return import_binary(node, ScalarOp::kMul); }
 
+/// condition ? x : y; inputs condition, x, scale, zero point, y, scale, zero point, the result's
+/// scale and zero point.
+Status import_qlinear_where(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(8));
+  CORF_ASSIGN(const ValueId x, real_numbers(node, 1));
+  CORF_ASSIGN(const ValueId y, real_numbers(node, 4));
+  CORF_ASSIGN(const ValueId chosen, map_elements(node, node.part("result"), {node.input(0), x, y},
+                                                 [](ScalarBody& b, const std::vector<int>& in) {
+                                                   return b.apply(ScalarOp::kSelect, in[0], in[1],
+                                                                  in[2]);
+                                                 }));
+  return set_bytes(node, chosen, 7, node.dtype(node.input(1)));
+}
+
 /// f(x): inputs x, scale, zero point, the result's scale and zero point.
 Status import_unary(NodeImport& node, const Body& body) {
   CORF_ASSIGN(const ValueId x, real_numbers(node, 0));
@@ -242,6 +256,7 @@ constexpr Operator kOperators[] = {
     {"com.microsoft.QLinearMul", 0, import_qlinear_mul},
     {"com.microsoft.QLinearSigmoid", 0, import_qlinear_sigmoid},
     {"com.microsoft.QLinearSoftmax", 0, import_qlinear_softmax},
+    {"com.microsoft.QLinearWhere", 0, import_qlinear_where},
 };
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 Run by a Python with onnx and onnxruntime (build/venv-peers, scripts/setup_peers); the tests read
 the file, they do not need this program.
+
+Longer than 500 lines because it lists cases of every operator, which share one row of random numbers.
 """
 
 import pathlib
@@ -448,6 +450,25 @@ def add_others(cases):
     cases.add("Inverse", [cases.normal(2, 4, 4) + 4 * np.eye(4, dtype=np.float32)])
 
 
+def add_more_bytes(cases):
+    def real(value):
+        return np.float32(value)
+
+    a, b = (cases.integers(0, 256, *shape, dtype=np.uint8) for shape in ((3, 8), (4, 8)))
+    signed = Known(cases.integers(-128, 128, 8, 4, dtype=np.int8))
+    c = cases.integers(-9999, 9999, 4, dtype=np.int32)
+    x = [a, real(0.05), np.uint8(121)]
+    scales = Known(np.array([0.25, 0.5, 0.125, 1], np.float32))
+    zeros = Known(np.array([3, -5, 0, 7], np.int8))
+    last_digit = {"tolerance": 1 / 100}
+    cases.add("QGemm", [*x, b, real(0.07), np.uint8(99), c, real(1.3), np.uint8(101)], transB=1,
+              alpha=0.5, **last_digit)
+    cases.add("QGemm", [*x, signed, scales, zeros, c])
+    cases.add("QGemm", [*x, signed, scales, zeros, None, real(1.7), np.uint8(11)], **last_digit)
+    cases.add("QLinearWhere", [cases.integers(0, 2, 3, 8, dtype=bool), *x, b[:1], real(0.11),
+                               np.uint8(7), real(0.09), np.uint8(100)], **last_digit)
+
+
 def add_single_sequences(cases):
     """Of one sequence ONNX Runtime rounds states to bytes as corf does.
 
@@ -473,7 +494,8 @@ def main():
     cases = Cases(27)
     for add in (add_products, add_activations, add_normalizations, add_attention, add_grouped,
                 add_quantized, add_bytes, add_features, add_linear_models,
-                add_classifying_machines, add_trees, add_others, add_single_sequences):
+                add_classifying_machines, add_trees, add_others, add_single_sequences,
+                add_more_bytes):
         add(cases)
     path = pathlib.Path(__file__).with_name("operator_cases.txt")
     path.write_text(HEADER + "\n".join(cases.lines) + "\n")
