@@ -165,6 +165,8 @@ Box read_box(const Tensor& boxes, int64_t number, bool is_centred) {
 }
 
 bool overlap_by_more(const Box& a, const Box& b, double threshold) {
+  // Most lie apart: one branch for all four sides.
+  if ((a.y1 >= b.y2) | (b.y1 >= a.y2) | (a.x1 >= b.x2) | (b.x1 >= a.x2)) return false;
   const double height = std::min(a.y2, b.y2) - std::max(a.y1, b.y1);
   const double width = std::min(a.x2, b.x2) - std::max(a.x1, b.x1);
   if (!(height > 0) || !(width > 0) || !(a.area() > 0) || !(b.area() > 0)) return false;
@@ -186,26 +188,47 @@ Result<std::optional<double>> one_number(const Call& call, size_t i) {
   return std::optional<double>(held.at_f64(0));
 }
 
+struct Candidate {
+  double score = 0;
+  int64_t box = 0;
+};
+
+/// The boxes of one class whose scores count, scores from element `offset` on.
+std::vector<Candidate> candidates_of(const Tensor& scores, int64_t offset, int64_t count,
+                                     const Suppression& suppression) {
+  std::vector<Candidate> candidates;
+  const auto look_at = [&](int64_t box, double score) {
+    const bool counts =
+        suppression.score_threshold ? score > *suppression.score_threshold : !std::isnan(score);
+    if (counts) candidates.push_back({score, box});
+  };
+  if (scores.dtype() == DType::kF32) {  // by far the most frequent, and most of the work
+    const float* elems = scores.data<float>() + offset;
+    for (int64_t box = 0; box < count; ++box) look_at(box, elems[box]);
+  } else {
+    for (int64_t box = 0; box < count; ++box) look_at(box, scores.at_f64(offset + box));
+  }
+  return candidates;
+}
+
 /// Boxes of one class, by falling score, that overlap none selected before by too much.
 std::vector<int64_t> select_boxes(const std::vector<Box>& boxes, const Tensor& scores,
                                   int64_t offset, const Suppression& suppression) {
-  std::vector<int64_t> candidates;
-  for (size_t i = 0; i < boxes.size(); ++i) {
-    const double score = scores.at_f64(offset + static_cast<int64_t>(i));
-    const bool counts =
-        suppression.score_threshold ? score > *suppression.score_threshold : !std::isnan(score);
-    if (counts) candidates.push_back(static_cast<int64_t>(i));
-  }
-  std::stable_sort(candidates.begin(), candidates.end(), [&](int64_t a, int64_t b) {
-    return scores.at_f64(offset + a) > scores.at_f64(offset + b);
-  });
+  std::vector<Candidate> candidates =
+      candidates_of(scores, offset, static_cast<int64_t>(boxes.size()), suppression);
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
   std::vector<int64_t> selected;
-  for (const int64_t candidate : candidates) {
+  std::vector<Box> chosen;  // those selected, side by side
+  for (const Candidate& candidate : candidates) {
     if (static_cast<int64_t>(selected.size()) >= suppression.most) break;
-    const bool is_free = std::none_of(selected.begin(), selected.end(), [&](int64_t other) {
-      return overlap_by_more(boxes[candidate], boxes[other], suppression.iou_threshold);
+    const Box& box = boxes[candidate.box];
+    const bool is_free = std::none_of(chosen.begin(), chosen.end(), [&](const Box& other) {
+      return overlap_by_more(box, other, suppression.iou_threshold);
     });
-    if (is_free) selected.push_back(candidate);
+    if (!is_free) continue;
+    selected.push_back(candidate.box);
+    chosen.push_back(box);
   }
   return selected;
 }
