@@ -89,7 +89,7 @@ class KeyWriter {
   template <typename... T>
   void alternative(const std::variant<T...>& stmt) {
     number(static_cast<int64_t>(stmt.index()));
-    std::visit([this](const auto& s) { write(s); }, stmt);
+    std::visit([&](const auto& s) { write(s); }, stmt);
   }
 
   void write(const For& s) {
