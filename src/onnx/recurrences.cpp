@@ -78,7 +78,11 @@ Status add_recurrence(NodeImport& node, std::string routine, int64_t gates, int 
       {"layout", int64_t{batch_first}},
       {"linear_before_reset", node.int_attribute("linear_before_reset", 0)},
       {"input_forget", node.int_attribute("input_forget", 0)}};
-  if (node.has_attribute("clip")) attributes["clip"] = node.float_attribute("clip", 0);
+  if (node.has_attribute("clip")) {
+    const double clip = node.float_attribute("clip", 0);
+    if (!(clip >= 0)) return node.invalid("clip is {}, which is no bound", clip);
+    attributes["clip"] = clip;
+  }
   if (node.has_attribute("activations"))
     attributes["activations"] = node.strings_attribute("activations");
   for (const char* name : {"activation_alpha", "activation_beta"}) {
