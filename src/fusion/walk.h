@@ -67,8 +67,8 @@ struct WalkStage {
   bool overlaps = false;  // some rows are made by two partitions
   int64_t granule = 0;    // divides where strips begin and end, but the last row; 0: one strip
   int64_t rows_made = 0;  // by all partitions
-  /// By each partition that has a strip: not all make rows of a stage whose result others than the
-  /// last stage's rows decide on, a part of a concatenation that is streamed along its parts.
+  /// Rows that each partition makes, of those that have a strip. Some make none: of a concatenation
+  /// that is streamed along its parts, a part belongs to those in whose rows it lies.
   std::vector<int64_t> partition_rows;
   int64_t rows_in_strip = 0;  // the most that one strip makes, or adds one tap to
   /// Reduction axis of its nest, as build_nest numbers it, along which its window moves over rows

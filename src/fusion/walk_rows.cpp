@@ -105,6 +105,7 @@ Rows<Number> rows_of(const Walk& walk, const Number& partition, const Number& st
   std::vector<Number> raw_prev(rows.stages.size(), Number(0)), raw_done = raw_prev;
   raw_prev[last] = end.begin + (strip - Number(walk.lead_strips)) * length;
   raw_done[last] = min(Number(walk.stages[last].rows), Number(raw_prev[last] + length));
+  // Only strips in front lie before a partition's begin.
   const bool leads = walk.lead_strips > 0;
   end.prev = leads ? max(end.begin, raw_prev[last]) : raw_prev[last];
   end.done = leads ? max(end.begin, raw_done[last]) : raw_done[last];

@@ -24,6 +24,10 @@ constexpr int kMostStreams = 2;
 /// a multiple of 8, or of 24, which tiles of 4, 6, 8 and 12 rows divide.
 constexpr int64_t kManyRows = 256;
 constexpr int64_t kRowsOfTiles[] = {24, 8};
+/// The part of the second level's bytes, one in so many, up to which rings surely stay there beside
+/// what passes. A bound on what is tried, not on what is chosen: cost::Coefficients::near_share is
+/// what the time is predicted with.
+constexpr int64_t kRoomForRings = 2;
 /// Rows that the matrix unit multiplies by a panel at once.
 constexpr int64_t kRowsOfProducts = 2 * fusion::kMatrixRows;
 
@@ -196,10 +200,11 @@ class StripChooser {
   /// The schedule with rows scattered where those that are kept for windows are most of rings that
   /// the second level has no room for.
   std::optional<StripSchedule> with_scattered_rows(const fusion::Walk& walk) const {
-    if (2 * fusion::ring_bytes(walk) <= machine_.l2_bytes) return std::nullopt;
+    if (fusion::ring_bytes(walk) <= machine_.l2_bytes / kRoomForRings) return std::nullopt;
     StripSchedule schedule = walk.schedule;
     for (const fusion::WalkRing& ring : walk.rings) {
-      if (2 * ring.kept_rows < ring.rows) continue;
+      const bool keeps_most = 2 * ring.kept_rows >= ring.rows;
+      if (!keeps_most) continue;
       for (const fusion::WalkRead& read : walk.reads) {
         const int s = read.consumer, axis = walk.stages[s].window_axis;
         const bool is_last = s + 1 == static_cast<int>(walk.stages.size());

@@ -154,6 +154,11 @@ class ExplainGraphsTest(CommandTest):
         self.check(links["first", "second"], "recompute", "made by both sides.*stored as well")
         self.check(links["first", "most"], "materialise", "read as a whole|reads neither|other groups")
 
+    def check_scattered(self, model, plan, why):
+        path = self.write("plan.txt", plan.encode())
+        links = self.links(model, "--force-plan", path, plan=None)
+        self.check(links["first", "second"], "scatter", why)
+
     def test_chunks_of_channels_are_scattered(self):
         b = Builder(24, 32)
         b.product("second", b.product("first", "x", 64, 32), 16, 64)
@@ -171,10 +176,7 @@ group compute {
   schedule vector n 16 tile - unroll - reduce k steps 1 prefetch none order m, n block - 0 split - 1
 }
 """
-        path = self.write("plan.txt", plan.encode())
-        links = self.links(model, "--force-plan", path, plan=None)
-        self.check(links["first", "second"], "scatter",
-                   "16 channels at a time, added to partial results 4 times")
+        self.check_scattered(model, plan, "16 channels at a time, added to partial results 4 times")
 
     def test_rows_are_scattered(self):
         plan = """plan
@@ -191,11 +193,8 @@ group compute {
   schedule vector m 16 tile ow 6 unroll - reduce c, kh, kw steps 1 prefetch none order oh, m, ow block - 0 split - 1
 }
 """
-        path = self.write("plan.txt", plan.encode())
-        model = two_convolutions(3).model(second=[1, 16, 24, 24])
-        links = self.links(model, "--force-plan", path, plan=None)
-        self.check(links["first", "second"], "scatter",
-                   "ring of 2 rows, each added to partial results of 4 rows in 3 steps")
+        self.check_scattered(two_convolutions(3).model(second=[1, 16, 24, 24]), plan,
+                             "ring of 2 rows, each added to partial results of 4 rows in 3 steps")
 
     def test_a_kernel_that_was_tried(self):
         links = self.links(two_convolutions(3).model(second=[1, 16, 24, 24]), plan="auto")

@@ -51,12 +51,17 @@ std::vector<int64_t> needed_rows(const Walk& walk, size_t ring) {
   return in_strips(walk, row_expressions(walk).rings[ring].needed, 0);
 }
 
-TEST(ResolveWalk, ThreeByThreeTwice) {
+/// Two convolutions of an image of eight rows, each padded by one.
+Chain three_by_three_twice() {
   Graph graph;
   const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
   const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
   const ValueId y = conv(graph, "second", mid, 4, 3, 1, 1);
-  Chain chain(graph, y, 2);
+  return {graph, y, 2};
+}
+
+TEST(ResolveWalk, ThreeByThreeTwice) {
+  Chain chain = three_by_three_twice();
   const Walk strips = chain.legal(stream(kRows, 2));
   ASSERT_EQ(strips.stages.size(), 2u);
   const WalkStage &first = strips.stages[0], &second = strips.stages[1];
@@ -82,11 +87,7 @@ TEST(ResolveWalk, ThreeByThreeTwice) {
 /// The same with rows scattered as they come: row r of the first is added to partial results of
 /// rows r - 1, r and r + 1 of the second, of which the first is then finished.
 TEST(ResolveWalk, RowsAreScattered) {
-  Graph graph;
-  const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
-  const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
-  const ValueId y = conv(graph, "second", mid, 4, 3, 1, 1);
-  Chain chain(graph, y, 2);
+  Chain chain = three_by_three_twice();
   constexpr int kWindowRows = 5;
   StripSchedule schedule = stream(kRows, 1);
   EXPECT_EQ(chain.legal(schedule).rings[0].rows, 3);
@@ -122,11 +123,7 @@ TEST(ResolveWalk, RowsAreScattered) {
 }
 
 TEST(ResolveWalk, WorkersComputeTheRowsAtTheirSeamTwice) {
-  Graph graph;
-  const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
-  const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
-  const ValueId y = conv(graph, "second", mid, 4, 3, 1, 1);
-  Chain chain(graph, y, 2);
+  Chain chain = three_by_three_twice();
   const Walk strips = chain.legal(stream(kRows, 2, 2));
   const WalkStage& first = strips.stages[0];
   // Rows 0 to 3 of the result on one side, 4 to 7 on the other.
@@ -324,11 +321,7 @@ TEST(ResolveWalk, WinogradsOperatorsWalkTilesOfFourRows) {
 }
 
 TEST(ResolveWalk, WhatMakesNoSenseIsRefused) {
-  Graph graph;
-  const ValueId x = graph.add_input("x", DType::kF32, {1, 4, 8, 8});
-  const ValueId mid = conv(graph, "first", x, 4, 3, 1, 1);
-  const ValueId y = conv(graph, "second", mid, 4, 3, 1, 1);
-  Chain chain(graph, y, 2);
+  Chain chain = three_by_three_twice();
   for (int dim : {-1, 0, 4, 1 << 30}) {
     EXPECT_NE(chain.refusal(stream(dim, 1)).find("no such stream dimension"), std::string::npos);
   }
