@@ -290,6 +290,7 @@ Value* TileLowering::compute(const RegisterState& state, const Point& point, int
   if (const auto* reduce = std::get_if<loop::TileReduce>(&let.value)) {
     return compute_reduction(state, *reduce, point, piece);
   }
+  if (Value* number = look_up_digits(state, point, piece)) return number;
   const auto& apply = std::get<loop::TileApply>(let.value);
   Values args;
   for (size_t i = 0; i < apply.args.size(); ++i) {

@@ -173,6 +173,8 @@ class TileLowering {
                                int piece, int axis);
 
   // Tables of bytes in registers (tile_byte_tables.cpp).
+  const loop::TileConstant* constant_of(loop::Register reg) const;
+  llvm::Value* look_up_digits(const RegisterState& state, const Point& point, int piece);
   llvm::Value* look_up_bytes(const Offset& offset, const loop::TileLoad& load, const Point& point,
                              int piece);
 

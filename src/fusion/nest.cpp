@@ -233,6 +233,48 @@ const NestOp& factor_load(const Nest& nest, int factor) {
   return is_load && graph::is_narrow_factor(source.dtype) ? source : op;
 }
 
+/// A factor that is taken out of words of several numbers: which of them, an axis tells.
+struct Digits {
+  int words = -1;  // load
+  int axis = -1;
+  bool is_legal = true;
+};
+
+void collect_digits(const Nest& nest, int number, Digits& digits) {
+  const NestOp& op = nest.ops[number];
+  switch (op.kind) {
+    case NestOp::Kind::kLoad: {
+      if (op.dtype != DType::kI32) return;  // a scale or zero point
+      digits.is_legal = digits.is_legal && (digits.words < 0 || digits.words == op.access);
+      digits.words = op.access;
+      return;
+    }
+    case NestOp::Kind::kIndex: {
+      const bool is_axis = op.index.kind() == index::ExprKind::kVariable &&
+                           op.index.variable_id() < static_cast<int>(nest.axes.size());
+      const int axis = is_axis ? op.index.variable_id() : -1;
+      digits.is_legal = digits.is_legal && is_axis && nest.axes[axis].reduction &&
+                        (digits.axis < 0 || digits.axis == axis);
+      digits.axis = axis;
+      return;
+    }
+    case NestOp::Kind::kReduce:
+      digits.is_legal = false;
+      return;
+    default:
+      for (const int arg : op.args) collect_digits(nest, arg, digits);
+  }
+}
+
+/// nullopt where the factor is none. What else it is made of does not depend on the axis.
+std::optional<Digits> find_digits(const Nest& nest, int factor) {
+  if (nest.ops[factor].kind != NestOp::Kind::kApply) return std::nullopt;
+  Digits digits;
+  collect_digits(nest, factor, digits);
+  if (!digits.is_legal || digits.words < 0 || digits.axis < 0) return std::nullopt;
+  return digits;
+}
+
 }  // namespace
 
 std::optional<Contraction> find_contraction(const Nest& nest) {
@@ -242,8 +284,13 @@ std::optional<Contraction> find_contraction(const Nest& nest) {
     return std::nullopt;
   }
   const NestOp &lhs = factor_load(nest, product.args[0]), &rhs = factor_load(nest, product.args[1]);
-  if (lhs.kind != NestOp::Kind::kLoad || rhs.kind != NestOp::Kind::kLoad) return std::nullopt;
-  return Contraction{{lhs.access, rhs.access}, addition_to_sum(nest)};
+  if (lhs.kind != NestOp::Kind::kLoad) return std::nullopt;
+  if (rhs.kind == NestOp::Kind::kLoad) {
+    return Contraction{{lhs.access, rhs.access}, -1, addition_to_sum(nest)};
+  }
+  const auto digits = find_digits(nest, product.args[1]);
+  if (!digits) return std::nullopt;
+  return Contraction{{lhs.access, digits->words}, digits->axis, addition_to_sum(nest)};
 }
 
 bool turns(const Access& access, const StorageView& storage) {

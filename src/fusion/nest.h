@@ -71,6 +71,9 @@ struct NestAxis {
 /// A sum of products of two loads, of narrower numbers perhaps widened, and what is added to it.
 struct Contraction {
   std::array<int, 2> factors = {-1, -1};  // loads
+  /// The reduction axis whose steps the words of one factor hold side by side
+  /// (rewrite/weights_in_words.h), or -1: numbers are taken out of them, and scaled.
+  int digit_axis = -1;
   /// The operation that adds a loaded value (a bias) to the sum and is all that reads the sum, or
   /// -1: kernels begin the sum with that value.
   int addition = -1;

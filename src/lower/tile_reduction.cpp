@@ -288,10 +288,10 @@ void TileEmitter::prefetch(std::vector<TileStmt>& out) {
   for (size_t axis = 0; axis < point.size(); ++axis) {
     if (tile_axis_[axis] >= 0) point[axis] = base_[axis];
   }
-  for (int load = 0; load < static_cast<int>(nest_.loads.size()); ++load) {
+  for (const int load : nest_.contraction->factors) {
     if (!fusion::is_packed(nest_, builder_.storage(), load, v)) continue;
     PackedOperand packed(nest_, schedule_, load, builder_.buffers());
-    if (packed.num_steps() == 1) continue;  // not the contraction's operand
+    if (packed.num_steps() == 1) continue;
     const int64_t lanes = extent_[v];
     int64_t elems = lanes;  // a step
     Expr begin = packed.panel(point, base_[v]), step = packed.step(point) * Expr(lanes);

@@ -71,7 +71,8 @@ Result<Block> main_block(std::shared_ptr<const Model> model) {
   for (const ModelTensor& output : state.outputs) block.outputs.push_back(output.name);
   block.constants = state.initializers;
   for (const auto& proto : state.storage->proto.graph().initializer()) {
-    if (is_other(proto)) block.other_constants.emplace(proto.name(), &proto);
+    const bool is_read = state.initializers.at(proto.name()).ok();
+    if (is_other(proto) && !is_read) block.other_constants.emplace(proto.name(), &proto);
   }
   const std::vector<bool> live = find_live_nodes(state);
   for (size_t i = 0; i < state.nodes.size(); ++i) {

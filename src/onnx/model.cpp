@@ -4,6 +4,7 @@
 #include <limits>
 #include <unordered_set>
 
+#include "onnx/dequantized_constants.h"
 #include "onnx/model_state.h"
 #include "support/read_file.h"
 
@@ -94,9 +95,12 @@ Result<int64_t> find_opset(const ModelProto& proto) {
 }
 
 Status read_initializers(Model::State& state) {
+  const std::set<std::string> digits = find_dequantized_constants(state.storage->proto.graph());
   for (const auto& proto : state.storage->proto.graph().initializer()) {
     std::string what = fmt::format("initializer '{}'", proto.name());
-    auto tensor = read_tensor(proto, state.storage, *state.external, what);
+    auto tensor = digits.contains(proto.name())
+                      ? read_digits(proto, *state.external, what)
+                      : read_tensor(proto, state.storage, *state.external, what);
     if (!tensor.ok() && tensor.error().code != ErrorCode::kUnsupported) return tensor.error();
     if (!state.initializers.emplace(proto.name(), std::move(tensor)).second) {
       return make_error(ErrorCode::kInvalidModel, "{} is defined twice", what);

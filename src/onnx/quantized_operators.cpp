@@ -1,6 +1,7 @@
 // Operators on bytes that ONNX Runtime's quantizer writes, and products with packed weights, domain
 // com.microsoft: as what the numbers stand for, rounded where the model rounds.
 #include <algorithm>
+#include <optional>
 
 #include "onnx/compose.h"
 #include "onnx/quantization.h"
@@ -148,13 +149,11 @@ Status import_qlinear_concat(NodeImport& node) {
   return set_bytes(node, y, 0, node.dtype(node.input(1)));
 }
 
-/// Weights that `bits` of a byte hold each, in blocks with a scale and a zero point: known, so that
-/// they are unpacked once.
+/// Weights that `bits` of a byte hold each, in blocks with a scale and a zero point; all known.
 struct PackedWeights {
   int64_t rows = 0, columns = 0, bits = 4, block = 0;  // columns are summed over
-  const Tensor* bytes = nullptr;
-  const Tensor* scales = nullptr;
-  const Tensor* zero_points = nullptr;  // null: the middle of the range
+  Tensor bytes, scales;
+  std::optional<Tensor> zero_points;  // nullopt: the middle of the range
 
   int64_t blocks() const { return (columns + block - 1) / block; }
   int64_t per_byte() const { return 8 / bits; }
@@ -163,28 +162,59 @@ struct PackedWeights {
     const int64_t byte = tensor.at_i64(begin + i / per_byte());
     return byte >> (i % per_byte() * bits) & ((int64_t{1} << bits) - 1);
   }
-  double zero_point(int64_t row, int64_t at) const {
-    if (zero_points == nullptr) return static_cast<double>(int64_t{1} << (bits - 1));
-    if (is_float(zero_points->dtype())) return zero_points->at_f64(row * blocks() + at);
-    const int64_t row_bytes = (blocks() + per_byte() - 1) / per_byte();
-    return static_cast<double>(unpacked(*zero_points, row * row_bytes, at));
-  }
-  Tensor unpack(DType dtype) const {
-    Tensor weights(dtype, {rows, columns});
+  /// The numbers that the bytes hold, each in a byte of its own.
+  Tensor numbers() const {
+    Tensor result(DType::kU8, {rows, columns});
+    auto* out = result.data<uint8_t>();
     const int64_t block_bytes = block / per_byte();
     for (int64_t row = 0; row < rows; ++row) {
-      for (int64_t at = 0; at < blocks(); ++at) {
-        const int64_t number = row * blocks() + at;
-        const double scale = scales->at_f64(number), zero = zero_point(row, at);
-        for (int64_t i = 0; i < std::min(block, columns - at * block); ++i) {
-          const auto value = static_cast<double>(unpacked(*bytes, number * block_bytes, i));
-          weights.set_f64(row * columns + at * block + i, (value - zero) * scale);
-        }
+      const int64_t begin = row * blocks() * block_bytes;
+      for (int64_t i = 0; i < columns; ++i) {
+        *out++ = static_cast<uint8_t>(unpacked(bytes, begin, i));
       }
     }
-    return weights;
+    return result;
+  }
+  /// One for each row and block.
+  Tensor unpacked_zero_points() const {
+    if (is_float(zero_points->dtype())) return zero_points->reshaped({rows, blocks()});
+    Tensor result(DType::kU8, {rows, blocks()});
+    const int64_t row_bytes = (blocks() + per_byte() - 1) / per_byte();
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t at = 0; at < blocks(); ++at) {
+        result.set_i64(row * blocks() + at, unpacked(*zero_points, row * row_bytes, at));
+      }
+    }
+    return result;
   }
 };
+
+/// (numbers - zero points) * scales in `dtype`, [rows][columns].
+ValueId dequantized(NodeImport& node, const PackedWeights& packed, DType dtype) {
+  graph::Compute compute;
+  compute.space.axes = {{"n", packed.rows, index::AxisKind::kParallel},
+                        {"k", packed.columns, index::AxisKind::kParallel}};
+  const index::Expr row = index::Expr::variable(0), column = index::Expr::variable(1);
+  const index::IndexMap by_block{{row, floor_div(column, index::Expr(packed.block))}};
+  std::vector<ValueId> inputs;
+  ScalarBody& body = compute.body;
+  const auto add = [&](const char* name, Tensor tensor, const index::IndexMap& map) {
+    const DType from = tensor.dtype();
+    inputs.push_back(node.graph.add_constant(node.part(name), std::move(tensor)));
+    compute.operands.push_back({map});
+    return body.cast(body.operand(static_cast<int>(inputs.size()) - 1, from), dtype);
+  };
+  int value = add("numbers", packed.numbers(), {{row, column}});
+  const int zero = packed.zero_points
+                       ? add("zero_points", packed.unpacked_zero_points(), by_block)
+                       : body.constant(double(int64_t{1} << (packed.bits - 1)), dtype);
+  value = body.apply(ScalarOp::kSub, value, zero);
+  const Shape blocks = {packed.rows, packed.blocks()};
+  body.apply(ScalarOp::kMul, value, add("scales", packed.scales.reshaped(blocks), by_block));
+  // Products may read the numbers as they are.
+  node.leave_to_rewriting();
+  return node.graph.add_compute(node.part("weights"), std::move(compute), std::move(inputs));
+}
 
 Result<PackedWeights> read_packed_weights(NodeImport& node) {
   PackedWeights packed;
@@ -205,23 +235,24 @@ Result<PackedWeights> read_packed_weights(NodeImport& node) {
   if (packed.block % packed.per_byte() != 0) {
     return node.invalid("a block of {} is no number of bytes", packed.block);
   }
-  packed.bytes = node.known(node.input(1));
-  packed.scales = node.known(node.input(2));
-  packed.zero_points = node.has(3) ? node.known(node.input(3)) : nullptr;
-  if (packed.bytes == nullptr || packed.scales == nullptr ||
-      (node.has(3) && packed.zero_points == nullptr)) {
+  const Tensor *const bytes = node.known(node.input(1)), *const scales = node.known(node.input(2)),
+                      *const zero_points = node.has(3) ? node.known(node.input(3)) : nullptr;
+  if (bytes == nullptr || scales == nullptr || (node.has(3) && zero_points == nullptr)) {
     return node.unsupported("packed weights must be constants");
   }
+  packed.bytes = *bytes;
+  packed.scales = *scales;
+  if (zero_points != nullptr) packed.zero_points = *zero_points;
   const int64_t blocks = packed.blocks();
   const int64_t zero_bytes = (blocks + packed.per_byte() - 1) / packed.per_byte();
   const bool zeros_fit =
-      packed.zero_points == nullptr ||
+      !packed.zero_points ||
       packed.zero_points->num_elems() ==
           packed.rows * (is_float(packed.zero_points->dtype()) ? blocks : zero_bytes);
-  if (packed.bytes->num_elems() != packed.rows * blocks * packed.block / packed.per_byte() ||
-      packed.scales->num_elems() != packed.rows * blocks || !zeros_fit) {
+  if (packed.bytes.num_elems() != packed.rows * blocks * packed.block / packed.per_byte() ||
+      packed.scales.num_elems() != packed.rows * blocks || !zeros_fit) {
     return node.invalid("{} bytes and {} scales for {} x {} weights of {} bits",
-                        packed.bytes->num_elems(), packed.scales->num_elems(), packed.rows,
+                        packed.bytes.num_elems(), packed.scales.num_elems(), packed.rows,
                         packed.columns, packed.bits);
   }
   return packed;
@@ -239,8 +270,7 @@ Status import_matmul_nbits(NodeImport& node) {
   if (node.has(5) && node.shape(node.input(5)) != Shape{packed.rows}) {
     return node.invalid("its bias does not fit");
   }
-  const ValueId weights =
-      node.graph.add_constant(node.part("weights"), packed.unpack(node.dtype(x)));
+  const ValueId weights = dequantized(node, packed, node.dtype(x));
   ValueId y = graph::matmul(node.graph, node.part("product"), x, weights, false, true);
   if (node.has(5)) y = binary(node.graph, node.name(), ScalarOp::kAdd, y, node.input(5));
   node.set_output(y);

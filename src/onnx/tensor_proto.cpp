@@ -10,6 +10,9 @@ namespace {
 
 using onnx_proto::TensorProto;
 
+/// Newer than the proto's text.
+constexpr int kUint2 = 25, kInt2 = 26;  // the last of the types
+
 /// A tensor over `bytes`, shared if they are aligned for their type.
 Tensor wrap_bytes(DType dtype, const Shape& shape, const void* bytes,
                   const std::shared_ptr<const void>& owner) {
@@ -125,8 +128,12 @@ std::optional<DType> dtype_from_onnx(int data_type) {
 }
 
 bool is_stored_type(int data_type) {
-  constexpr int kInt2 = 26;  // the last of them
   return data_type >= TensorProto::FLOAT8E4M3FN && data_type <= kInt2;
+}
+
+int digit_bits(int data_type) {
+  if (data_type == TensorProto::UINT4 || data_type == TensorProto::INT4) return 4;
+  return data_type == kUint2 || data_type == kInt2 ? 2 : 0;
 }
 
 std::string onnx_type_name(int data_type) {
@@ -209,6 +216,34 @@ Result<Tensor> read_tensor(const TensorProto& proto, const std::shared_ptr<const
     default:
       return narrow_field(*dtype, shape, proto.int32_data());
   }
+}
+
+Result<Tensor> read_digits(const TensorProto& proto, ExternalData& external,
+                           const std::string& what) {
+  const Shape shape(proto.dims().begin(), proto.dims().end());
+  const auto count = checked_num_elems(shape);
+  if (!count.ok()) {
+    return make_error(ErrorCode::kInvalidModel, "{}: {}", what, count.error().message);
+  }
+  const int bits = digit_bits(proto.data_type()), per_byte = 8 / bits;
+  // The bytes, as a tensor of their own.
+  TensorProto header;
+  header.set_data_type(TensorProto::UINT8);
+  header.add_dims(ceil_div(*count, per_byte));
+  header.set_data_location(proto.data_location());
+  *header.mutable_external_data() = proto.external_data();
+  if (proto.has_raw_data()) header.set_raw_data(proto.raw_data());
+  *header.mutable_int32_data() = proto.int32_data();
+  CORF_ASSIGN(const Tensor bytes, read_tensor(header, nullptr, external, what));
+  const bool is_signed = proto.data_type() == TensorProto::INT4 || proto.data_type() == kInt2;
+  Tensor result(is_signed ? DType::kI8 : DType::kU8, shape);
+  const int mask = (1 << bits) - 1, sign = is_signed ? 1 << (bits - 1) : 0;
+  for (int64_t i = 0; i < *count; ++i) {
+    const int number = bytes.data<uint8_t>()[i / per_byte] >> (i % per_byte * bits) & mask;
+    // Two's complement.
+    result.data<uint8_t>()[i] = static_cast<uint8_t>((number ^ sign) - sign);
+  }
+  return result;
 }
 
 }  // namespace corf::onnx

@@ -20,6 +20,7 @@
 #include "rewrite/requantize.h"
 #include "rewrite/simplify_bodies.h"
 #include "rewrite/sum_rows_first.h"
+#include "rewrite/weights_in_words.h"
 #include "rewrite/widen_halves.h"
 
 namespace corf::rewrite {
@@ -57,6 +58,7 @@ constexpr Pass kPasses[] = {
     {"eliminate_common_subexpressions", always<eliminate_common_subexpressions>},
     {"cancel_quantizations", always<cancel_quantizations>},
     {"integer_contractions", always<integer_contractions>},
+    {"weights_in_words", always<weights_in_words>},
     {"fold_dequantizations", always<fold_dequantizations>},
     // While a batch-norm is a node of its own.
     {"fold_batch_norm", always<fold_batch_norm>},

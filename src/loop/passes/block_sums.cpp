@@ -7,6 +7,7 @@
 #include <set>
 
 #include "graph/dot_products.h"
+#include "loop/tile_info.h"
 #include "loop/visit.h"
 #include "support/checked.h"
 
@@ -74,6 +75,9 @@ std::optional<int64_t> most(const Expr& expr, int& looks) {
   return linear.constant;
 }
 
+/// Statements that make a register, in order.
+using Definitions = std::vector<TileLet>;
+
 /// The sum of one accumulator of a tile.
 class Sum {
  public:
@@ -86,10 +90,12 @@ class Sum {
   void take_in_blocks() {
     LoopSteps loops;
     if (!is_only_added_to(tile_.body) || !find_loops(tile_.body, loops) || loops.empty()) return;
-    const std::optional<Cut> cut = choose_cut(loops, adds_products_);
+    const std::optional<Cut> at_scale = find_scale();
+    const std::optional<Cut> cut = at_scale ? at_scale : choose_cut(loops, adds_products_);
     if (!cut) return;
     cut_ = *cut;
     prepare();
+    if (at_scale) take_scale_away(tile_.body);
     cut_region(tile_.body, declaration_ + 1, 0);
     declare();
   }
@@ -131,18 +137,22 @@ class Sum {
   /// there are terms in front of it.
   bool find_loops(const std::vector<TileStmt>& body, LoopSteps& loops) {
     for (const TileStmt& stmt : body) {
-      if (const auto* let = std::get_if<TileLet>(&stmt)) values_[let->reg] = &let->value;
+      const auto* let = std::get_if<TileLet>(&stmt);
+      if (!let) continue;
+      lets_[let->reg] = let;
     }
     const auto first =
         std::find_if(body.begin(), body.end(), [this](const auto& stmt) { return adds(stmt); });
     if (first == body.end()) return false;
     if (const auto* update = std::get_if<TileUpdate>(&*first)) {
       adds_products_ = is_product_of_loads(*update);
+      update_ = update;
       return std::none_of(first, body.end(), [this](const auto& stmt) {
         return std::holds_alternative<TileLoop>(stmt) && adds(stmt);
       });
     }
     const auto& loop = std::get<TileLoop>(*first);
+    loop_vars_.push_back(loop.var);
     int looks = 64;
     const std::optional<int64_t> length = most(loop.hi - loop.lo, looks);
     if (!length) return false;
@@ -153,19 +163,146 @@ class Sum {
   bool is_product_of_loads(const TileUpdate& update) const {
     return update.b >= 0 && is_load(update.a) && is_load(update.b);
   }
-  /// Of a value in memory, as it is or in a wider type.
+  const TileLet* let_of(Register reg) const {
+    const auto found = lets_.find(reg);
+    return found == lets_.end() ? nullptr : found->second;
+  }
+  const TileApply* apply_of(Register reg) const {
+    const TileLet* let = let_of(reg);
+    return let ? std::get_if<TileApply>(&let->value) : nullptr;
+  }
+  /// Of a value in memory, as it is, in a wider type, or taken out of a word.
   bool is_load(Register reg) const {
-    const auto found = values_.find(reg);
-    if (found == values_.end()) return false;
-    const auto* apply = std::get_if<TileApply>(found->second);
+    const TileLet* let = let_of(reg);
+    if (!let) return false;
+    const auto* apply = std::get_if<TileApply>(&let->value);
+    if (apply && is_of_digit(reg)) return true;
     if (apply && apply->op == graph::ScalarOp::kCast) return is_narrow_load(apply->args[0]);
-    return std::holds_alternative<TileLoad>(*found->second) ||
-           std::holds_alternative<TileTable>(*found->second);
+    return std::holds_alternative<TileLoad>(let->value) ||
+           std::holds_alternative<TileTable>(let->value);
   }
   bool is_narrow_load(Register reg) const {
-    const auto found = values_.find(reg);
-    const auto* load = found == values_.end() ? nullptr : std::get_if<TileLoad>(found->second);
+    const TileLet* let = let_of(reg);
+    const auto* load = let ? std::get_if<TileLoad>(&let->value) : nullptr;
     return load && graph::is_narrow_factor(kernel_.buffer_dtype(load->buffer));
+  }
+  /// Some bits of a word, (word >> n) & mask, as a float, less a zero point and scaled perhaps.
+  bool is_of_digit(Register reg) const {
+    const TileApply* apply = apply_of(reg);
+    if (!apply) return false;
+    if (apply->op == graph::ScalarOp::kMul || apply->op == graph::ScalarOp::kSub) {
+      return is_of_digit(apply->args[0]);
+    }
+    const TileApply* bits =
+        apply->op == graph::ScalarOp::kCast ? apply_of(apply->args[0]) : nullptr;
+    return bits && bits->op == graph::ScalarOp::kAnd;
+  }
+
+  /// Where a factor that each term uses for itself is a digit times what is the same for all of a
+  /// block, the block's sum is what that scales: a cut in front of the loops that do not change it.
+  std::optional<Cut> find_scale() {
+    if (update_->b < 0 || num_updates(tile_.body) != 1) return std::nullopt;
+    const TileApply* product = apply_of(update_->b);
+    if (!product || product->op != graph::ScalarOp::kMul || !is_of_digit(product->args[0])) {
+      return std::nullopt;
+    }
+    const TileInfo info = tile_info(tile_);
+    const AxisSet factor = info.register_axes(update_->b), sum = info.register_axes(acc_);
+    const Register scale = product->args[1];
+    if ((sum & ~factor) != 0 || (info.register_axes(scale) & ~sum) != 0) return std::nullopt;
+    if (!collect(scale)) return std::nullopt;
+    size_t level = loop_vars_.size();
+    while (level > 0 && !changes_scale(loop_vars_[level - 1])) --level;
+    if (level == loop_vars_.size()) return std::nullopt;
+    digit_ = product->args[0];
+    scale_ = scale;
+    find_zero_point(info, level);
+    return Cut{level, 0};
+  }
+  /// What is taken away from each digit of a block is, of the block's sum, as many times the sum of
+  /// the other factor.
+  void find_zero_point(const TileInfo& info, size_t level) {
+    const TileApply* centred = apply_of(digit_);
+    if (centred->op != graph::ScalarOp::kSub || !is_of_digit(centred->args[0])) return;
+    const Register zero_point = centred->args[1];
+    const bool is_number = std::holds_alternative<TileConstant>(let_of(zero_point)->value);
+    const AxisSet other = info.register_axes(update_->a);
+    if (is_number || (other & ~info.axes_of(update_->over)) != 0) return;
+    const size_t num_lets = scale_lets_.size();
+    bool is_same = collect(zero_point);
+    for (size_t i = level; i < loop_vars_.size(); ++i) {
+      is_same = is_same && !changes_scale(loop_vars_[i]);
+    }
+    if (!is_same) {
+      scale_lets_.resize(num_lets);
+      return;
+    }
+    zero_point_ = zero_point;
+    digit_ = centred->args[0];
+  }
+  /// Notes what makes the register, inside of the loops; false if that is more than arithmetic on
+  /// loads.
+  bool collect(Register reg) {
+    const TileLet* let = let_of(reg);
+    if (!let) return false;
+    if (const auto* apply = std::get_if<TileApply>(&let->value)) {
+      for (const Register arg : apply->args) {
+        if (!collect(arg)) return false;
+      }
+    } else if (!std::holds_alternative<TileLoad>(let->value) &&
+               !std::holds_alternative<TileConstant>(let->value)) {
+      return false;
+    }
+    scale_lets_.push_back(*let);
+    return true;
+  }
+  /// That add to the sum; many where the body has more than loops, definitions and updates.
+  int num_updates(const std::vector<TileStmt>& body) const {
+    int updates = 0;
+    for (const TileStmt& stmt : body) {
+      if (const auto* loop = std::get_if<TileLoop>(&stmt)) updates += num_updates(loop->body);
+      if (std::holds_alternative<TileUpdate>(stmt) && adds(stmt)) ++updates;
+      if (std::holds_alternative<TileBind>(stmt)) updates += 2;
+    }
+    return updates;
+  }
+  bool changes_scale(int var) const {
+    return std::any_of(scale_lets_.begin(), scale_lets_.end(), [&](const TileLet& let) {
+      const auto* load = std::get_if<TileLoad>(&let.value);
+      if (!load) return false;
+      return index::depends_on(load->offset, var) ||
+             std::any_of(load->guards.begin(), load->guards.end(),
+                         [&](const Guard& guard) { return index::depends_on(guard.expr, var); });
+    });
+  }
+  /// The update takes the digit alone; what nothing else reads goes.
+  void take_scale_away(std::vector<TileStmt>& body) {
+    for (TileStmt& stmt : body) {
+      if (auto* loop = std::get_if<TileLoop>(&stmt)) take_scale_away(loop->body);
+      auto* update = std::get_if<TileUpdate>(&stmt);
+      if (!update || update->acc != acc_) continue;
+      update->b = digit_;
+      const TileUpdate sum_of_others{others(), Reduction::kSum, update->a, -1, update->over};
+      if (zero_point_ >= 0) body.push_back(sum_of_others);
+      remove_unread(body);
+      return;
+    }
+  }
+  static void remove_unread(std::vector<TileStmt>& body) {
+    const bool has_loop = std::any_of(body.begin(), body.end(), [](const TileStmt& stmt) {
+      return std::holds_alternative<TileLoop>(stmt);
+    });
+    if (has_loop) return;
+    std::set<Register> read;
+    for (size_t i = body.size(); i-- > 0;) {
+      const auto* let = std::get_if<TileLet>(&body[i]);
+      if (let && read.count(let->reg) == 0) {
+        body.erase(body.begin() + static_cast<std::ptrdiff_t>(i));
+        continue;
+      }
+      const std::vector<Register> used = used_registers(body[i]);
+      read.insert(used.begin(), used.end());
+    }
   }
 
   /// Numbers the total, and finds a zero or makes one.
@@ -194,6 +331,7 @@ class Sum {
     TileAccumulator total = accumulator;
     total.reg = total_;
     accumulator.init = zero_;
+    const TileAccumulator sum_of_others{others(), accumulator.dtype, {}, zero_};
     // What reads the sum is behind it.
     std::vector<TileStmt> behind(tile_.body.begin() + static_cast<std::ptrdiff_t>(end_),
                                  tile_.body.end());
@@ -203,11 +341,45 @@ class Sum {
     visit(behind, visitor);
     std::move(behind.begin(), behind.end(), std::back_inserter(tile_.body));
     tile_.body.insert(tile_.body.begin() + static_cast<std::ptrdiff_t>(declaration_) + 1, total);
+    if (zero_point_ < 0) return;
+    tile_.body.insert(tile_.body.begin() + static_cast<std::ptrdiff_t>(declaration_) + 1,
+                      sum_of_others);
   }
 
-  void begin_block(std::vector<TileStmt>& body) { body.push_back(TileAssign{acc_, zero_}); }
+  /// Accumulator of the other factor's sum in a block; registers behind are the block's own.
+  Register others() const { return total_ + 2; }
+
+  void begin_block(std::vector<TileStmt>& body) {
+    body.push_back(TileAssign{acc_, zero_});
+    if (zero_point_ >= 0) body.push_back(TileAssign{others(), zero_});
+  }
   void end_block(std::vector<TileStmt>& body) {
-    body.push_back(TileUpdate{total_, Reduction::kSum, acc_, -1, {}});
+    if (scale_ < 0) {
+      body.push_back(TileUpdate{total_, Reduction::kSum, acc_, -1, {}});
+      return;
+    }
+    Register next = others() + 1;
+    std::map<Register, Register> renamed;
+    std::vector<TileStmt> lets;
+    for (TileLet let : scale_lets_) {
+      if (!renamed.try_emplace(let.reg, next).second) continue;
+      ++next;
+      lets.push_back(std::move(let));
+    }
+    KernelVisitor visitor;
+    visitor.reg = [&](Register& reg) { reg = renamed.at(reg); };
+    visit(lets, visitor);
+    std::move(lets.begin(), lets.end(), std::back_inserter(body));
+    Register sum = acc_;
+    if (zero_point_ >= 0) {
+      const auto add = [&](graph::ScalarOp op, Register a, Register b) {
+        body.push_back(TileLet{next, DType::kF32, TileApply{op, {a, b}}});
+        return next++;
+      };
+      const Register less = add(graph::ScalarOp::kMul, renamed.at(zero_point_), others());
+      sum = add(graph::ScalarOp::kSub, acc_, less);
+    }
+    body.push_back(TileUpdate{total_, Reduction::kSum, sum, renamed.at(scale_), {}});
   }
 
   /// Cuts what sums up from position `begin` of the body on; its first loop is one of `level`.
@@ -274,8 +446,13 @@ class Sum {
   size_t declaration_;  // position of the accumulator's
   const Register acc_;
   Register total_ = 0, zero_ = -1;
-  std::map<Register, const decltype(TileLet::value)*> values_;
+  std::map<Register, const TileLet*> lets_;  // until statements move
   bool adds_products_ = false;
+  const TileUpdate* update_ = nullptr;  // that adds the terms, until statements move
+  std::vector<int> loop_vars_;          // around it, the outermost first
+  /// What a factor is made of: a digit less a zero point, -1 where that stays, times a scale.
+  Register digit_ = -1, zero_point_ = -1, scale_ = -1;
+  Definitions scale_lets_;  // that make zero point and scale
   Cut cut_;
   size_t end_ = 0;  // of the statements that sum up
 };

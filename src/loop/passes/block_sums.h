@@ -10,7 +10,10 @@ namespace corf::loop {
 /// A block is all of the sum's inner loops if these have about as many steps as a block should;
 /// otherwise one loop is cut. Terms behind a loop that belong to the same sum (the lanes that are
 /// left over) are part of its last block, or a block of their own where that loop is the one cut.
-/// Test: tests/loop/passes/block_sums
+/// Numbers that are taken out of words (rewrite/weights_in_words.h), each for one product, are
+/// scaled in blocks: the block is what shares a scale, which multiplies the block's sum; a zero
+/// point that it shares is taken away from that, times the block's sum of the other factor. Test:
+/// tests/loop/passes/block_sums
 Program block_sums(Program program);
 
 }  // namespace corf::loop
