@@ -56,22 +56,6 @@ class TileChooser : ScheduleStep {
     return number < nest_.reduce_op && cost == 3 ? 12 : cost;
   }
 
-  /// Another parallel axis along which the elements follow one another: tiles of both go through
-  /// registers; -1 if there is none.
-  int contiguous_axis(const Access& access, int axis) const {
-    if (std::any_of(access.guards.begin(), access.guards.end(), [&](const Access::Guard& guard) {
-          return index::depends_on(guard.expr, axis);
-        })) {
-      return -1;
-    }
-    const Linear linear = index::to_linear(access.address);
-    for (int other = 0; other < num_axes(); ++other) {
-      if (other == axis || nest_.axes[other].reduction || extent(other) < 4) continue;
-      if (linear.coefficient(other) == 1) return other;
-    }
-    return -1;
-  }
-
   /// The partner of the vector axis where some access runs along it instead.
   int transposed_axis() const {
     const int v = schedule_.vector_axis;
@@ -133,15 +117,6 @@ class TileChooser : ScheduleStep {
       return true;
     }
     return false;
-  }
-
-  /// The axis' neighbours are neighbours in memory, all of them there.
-  bool runs_along(const Access& access, int axis) const {
-    const Linear linear = index::to_linear(access.address);
-    return linear.coefficient(axis) == 1 && !index::depends_on(linear.rest, axis) &&
-           std::none_of(
-               access.guards.begin(), access.guards.end(),
-               [&](const Access::Guard& guard) { return index::depends_on(guard.expr, axis); });
   }
 
   /// Stores may go through registers where their elements follow one another along another axis.
@@ -300,9 +275,6 @@ class TileChooser : ScheduleStep {
     int64_t vectors = 1, rows = 1, outer_rows = 1, lane_steps = 1;
     int64_t sums() const { return vectors * rows * outer_rows; }
   };
-
-  /// Whether one factor is taken out of words.
-  bool takes_digits() const { return nest_.contraction && nest_.contraction->digit_axis >= 0; }
 
   static constexpr int64_t kMostVectors = 12;
   /// Each word serves many steps, between which its registers are held, and panels that are read

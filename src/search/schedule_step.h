@@ -92,6 +92,34 @@ class ScheduleStep {
     return fusion::factor_roles(nest_, schedule_.vector_axis);
   }
 
+  /// Whether one factor is taken out of words.
+  bool takes_digits() const { return nest_.contraction && nest_.contraction->digit_axis >= 0; }
+
+  /// Another parallel axis along which the elements follow one another: tiles of both go through
+  /// registers; -1 if there is none.
+  int contiguous_axis(const Access& access, int axis) const {
+    if (std::any_of(access.guards.begin(), access.guards.end(), [&](const Access::Guard& guard) {
+          return index::depends_on(guard.expr, axis);
+        })) {
+      return -1;
+    }
+    const Linear linear = index::to_linear(access.address);
+    for (int other = 0; other < num_axes(); ++other) {
+      if (other == axis || nest_.axes[other].reduction || extent(other) < 4) continue;
+      if (linear.coefficient(other) == 1) return other;
+    }
+    return -1;
+  }
+
+  /// The axis' neighbours are neighbours in memory, all of them there.
+  bool runs_along(const Access& access, int axis) const {
+    const Linear linear = index::to_linear(access.address);
+    return linear.coefficient(axis) == 1 && !index::depends_on(linear.rest, axis) &&
+           std::none_of(
+               access.guards.begin(), access.guards.end(),
+               [&](const Access::Guard& guard) { return index::depends_on(guard.expr, axis); });
+  }
+
   const fusion::Nest& nest_;
   const fusion::StorageView storage_;
   const Machine& machine_;
