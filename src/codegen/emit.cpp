@@ -90,9 +90,15 @@ Result<KernelOutput> compile_in(ModuleInWork& work, ModuleCompiler& compiler,
   return output;
 }
 
+/// A thread's, made when it has its first kernel: LLVM's tables of a target take as long to fill as
+/// a small kernel takes to compile.
+using OwnCompiler = std::unique_ptr<ModuleCompiler>;
+
 Result<KernelOutput> compile_kernel(const loop::Kernel& kernel, const EmitOptions& options,
-                                    const std::string& symbol) {
-  CORF_ASSIGN(auto compiler, ModuleCompiler::create(IsaTraits{options.isa}));
+                                    const std::string& symbol, OwnCompiler& compiler) {
+  if (!compiler) {
+    CORF_ASSIGN(compiler, ModuleCompiler::create(IsaTraits{options.isa}));
+  }
   auto work = std::make_unique<ModuleInWork>();
   try {
     return compile_in(*work, *compiler, kernel, options, symbol);
@@ -104,15 +110,9 @@ Result<KernelOutput> compile_kernel(const loop::Kernel& kernel, const EmitOption
   }
 }
 
-/// What is known of the kernel, or its new code.
-Result<KernelOutput> code_of(const loop::Kernel& kernel, const EmitOptions& options) {
-  if (options.known == nullptr) return compile_kernel(kernel, options, kSymbol);
-  const std::string key = std::string(to_string(options.isa)) + loop::kernel_key(kernel);
-  if (KnownCode::Object object = options.known->find(key)) return KernelOutput{object, "", ""};
-  CORF_ASSIGN(KernelOutput output, compile_kernel(kernel, options, kSymbol));
-  options.known->insert(key, output.object);
-
-  return output;
+/// What a kernel's code is known by.
+std::string key_of(const loop::Kernel& kernel, const EmitOptions& options) {
+  return std::string(to_string(options.isa)) + loop::kernel_key(kernel);
 }
 
 }  // namespace
@@ -134,19 +134,31 @@ void KnownCode::insert(const std::string& key, Object object) {
 }
 
 Result<runtime::Image> emit(const std::vector<loop::Kernel>& kernels, const EmitOptions& options) {
+  // Text of several kernels has a name for each, and none is known.
   const bool is_printed = options.llvm_ir || options.assembly;
+  auto symbol_of = [&](size_t i) { return is_printed ? "kernel_" + std::to_string(i) : kSymbol; };
+  KnownCode* const known = is_printed ? nullptr : options.known;
   std::vector<std::optional<Result<KernelOutput>>> outputs(kernels.size());
-  for_each_task(options.threads, kernels.size(), [&](size_t i, size_t) {
-    // Text of several kernels has a name for each.
-    outputs[i] = is_printed ? compile_kernel(kernels[i], options, "kernel_" + std::to_string(i))
-                            : code_of(kernels[i], options);
+  std::vector<std::string> keys(kernels.size());
+  std::vector<size_t> unknown;
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    if (known != nullptr) {
+      keys[i] = key_of(kernels[i], options);
+      if (auto object = known->find(keys[i])) outputs[i] = KernelOutput{std::move(object), "", ""};
+    }
+    if (!outputs[i]) unknown.push_back(i);
+  }
+  std::vector<OwnCompiler> compilers(num_workers(options.threads, unknown.size()));
+  for_each_task(options.threads, unknown.size(), [&](size_t task, size_t worker) {
+    const size_t i = unknown[task];
+    outputs[i] = compile_kernel(kernels[i], options, symbol_of(i), compilers[worker]);
+    if (known != nullptr && outputs[i]->ok()) known->insert(keys[i], (*outputs[i])->object);
   });
   runtime::Image image;
   image.isa = std::string(to_string(options.isa));
   for (size_t i = 0; i < kernels.size(); ++i) {
     CORF_ASSIGN(const KernelOutput output, std::move(*outputs[i]));
-    const std::string symbol = is_printed ? "kernel_" + std::to_string(i) : kSymbol;
-    CORF_RETURN_IF_ERROR(append_object(*output.object, {symbol}, image));
+    CORF_RETURN_IF_ERROR(append_object(*output.object, {symbol_of(i)}, image));
     if (options.llvm_ir) *options.llvm_ir += output.llvm_ir;
     if (options.assembly) *options.assembly += output.assembly;
     image.entries.back().name = kernels[i].name;

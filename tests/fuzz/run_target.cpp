@@ -1,6 +1,7 @@
 #include <cmath>
 #include <fmt/format.h>
 
+#include "driver/known_shapes.h"
 #include "driver/pipeline.h"
 #include "driver/prediction.h"
 #include "fusion/prepare.h"
@@ -176,7 +177,9 @@ Result<driver::Pipeline> pipeline_of(const graph::Graph& imported, Choices& choi
 Result<std::vector<Tensor>> run_guarded(const driver::Pipeline& pipeline,
                                         const std::vector<Tensor>& inputs) {
   static const std::shared_ptr<runtime::Team> team = *runtime::Team::create(2);
-  CORF_ASSIGN(runtime::ExecutableSpec spec, driver::generate(pipeline));
+  // Most inputs have kernels of earlier ones: only new ones are generated.
+  static driver::KnownShapes known;
+  CORF_ASSIGN(runtime::ExecutableSpec spec, driver::generate(pipeline, &known));
   runtime::LoadOptions guarded;
   guarded.guard_pages = true;
   CORF_ASSIGN(auto executable, runtime::Executable::load(std::move(spec), team, guarded));
