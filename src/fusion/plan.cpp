@@ -184,8 +184,10 @@ Status check_tile(const Nest& nest, const NestSchedule& schedule) {
     grow(tiled.extent);
   }
   for (int axis : schedule.unrolled_reductions) {
-    if (nest.axes[axis].extent > kMostExtent) return misfit("an unrolled reduction is too long");
-    grow(nest.axes[axis].extent);
+    const int64_t extent = nest.axes[axis].extent;
+    if (extent < 1) return misfit("an empty reduction cannot be unrolled");
+    if (extent > kMostExtent) return misfit("an unrolled reduction is too long");
+    grow(extent);
   }
   grow(schedule.reduction_unroll);
   if (points > kMostPoints) return misfit("a tile has more than 65536 points");

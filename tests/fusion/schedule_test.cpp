@@ -81,6 +81,9 @@ TEST(CheckSchedule, LimitsTheTile) {
   Nest long_reduction = nest();
   long_reduction.axes[5].extent = 5000;
   expect_fault("too long", [](NestSchedule&) {}, long_reduction);
+  Nest empty_reduction = nest();
+  empty_reduction.axes[5].extent = 0;
+  expect_fault("empty reduction", [](NestSchedule&) {}, empty_reduction);
 }
 
 TEST(CheckSchedule, KeepsVectorsWithinTheirAxis) {
