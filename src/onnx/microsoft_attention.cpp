@@ -174,13 +174,13 @@ Result<ValueId> behind_past(NodeImport& node, std::string_view suffix, ValueId p
   return concat(node.graph, node.part(suffix), {past, present}, 2);
 }
 
-/// Output 0: what the heads attend to, with the mask of input `mask`, the bias of input 5 and the
-/// attributes that Attention and MultiHeadAttention share.
-Status set_attended(NodeImport& node, const Heads& heads, Scoring scoring, int mask) {
+/// Output 0: what the heads attend to, with the mask of input `mask`, the bias of input `bias` and
+/// the attributes that Attention and MultiHeadAttention share.
+Status set_attended(NodeImport& node, const Heads& heads, Scoring scoring, int mask, int bias) {
   CORF_RETURN_IF_ERROR(check_heads(node, heads));
   const Shape scores = score_shape(node, heads);
   CORF_ASSIGN(scoring.kept, read_kept(node, mask, scores));
-  CORF_ASSIGN(scoring.bias, read_bias(node, 5, scores));
+  CORF_ASSIGN(scoring.bias, read_bias(node, bias, scores));
   scoring.scale = scale_attribute(node, node.shape(heads.q)[3]);
   scoring.filter = node.float_attribute("mask_filter_value", -10000);
   scoring.causal = node.int_attribute("unidirectional", 0) != 0;
@@ -188,14 +188,14 @@ Status set_attended(NodeImport& node, const Heads& heads, Scoring scoring, int m
   return {};
 }
 
-/// x w + b for queries, keys and values at once: inputs x, w, b, mask, past, attention_bias.
-Status import_attention(NodeImport& node) {
-  CORF_RETURN_IF_ERROR(node.require_inputs(2));
-  if (node.int_attribute("do_rotary", 0) != 0 || node.has(6) ||
+}  // namespace
+
+Status import_packed_attention(NodeImport& node, const PackedAttention& in) {
+  if (node.int_attribute("do_rotary", 0) != 0 ||
       node.int_attribute("past_present_share_buffer", 0) != 0) {
     return node.unsupported("do_rotary and a past that shares its buffer are not supported");
   }
-  const Shape x = node.shape(node.input(0)), w = node.shape(node.input(1));
+  const Shape x = node.shape(in.x), w = node.shape(in.weights);
   const int64_t count = node.int_attribute("num_heads", 0);
   const int64_t third = w.size() == 2 ? w[1] / 3 : 0;
   const auto sizes = node.ints_attribute("qkv_hidden_sizes", {third, third, third});
@@ -207,10 +207,11 @@ Status import_attention(NodeImport& node) {
     return node.invalid("weights {} do not fit input {} and {} heads", to_string(w), to_string(x),
                         count);
   }
-  ValueId all = graph::matmul(node.graph, node.part("projected"), node.input(0), node.input(1));
-  if (node.has(2)) {
-    if (node.shape(node.input(2)) != Shape{w[1]}) return node.invalid("its bias does not fit");
-    all = binary(node.graph, node.part("biased"), ScalarOp::kAdd, all, node.input(2));
+  ValueId all = graph::matmul(node.graph, node.part("projected"), in.x, in.weights);
+  if (node.has(in.bias)) {
+    const ValueId bias = node.input(in.bias);
+    if (node.shape(bias) != Shape{w[1]}) return node.invalid("its bias does not fit");
+    all = binary(node.graph, node.part("biased"), ScalarOp::kAdd, all, bias);
   }
   int64_t at = 0;
   const auto part = [&](const char* suffix, int64_t size) {
@@ -224,8 +225,8 @@ Status import_attention(NodeImport& node) {
   CORF_ASSIGN(heads.k, part("key", sizes[1]));
   CORF_ASSIGN(heads.v, part("value", sizes[2]));
   Scoring scoring;
-  if (node.has(4)) {
-    const ValueId past = node.input(4);
+  if (node.has(in.past)) {
+    const ValueId past = node.input(in.past);
     Shape shape = node.shape(past);
     if (shape.size() != 5 || shape[0] != 2) {
       return node.invalid("a past of shape {}", to_string(shape));
@@ -240,7 +241,7 @@ Status import_attention(NodeImport& node) {
     CORF_ASSIGN(heads.k, behind_past(node, "present_key", half("key", 0), heads.k));
     CORF_ASSIGN(heads.v, behind_past(node, "present_value", half("value", 1), heads.v));
   }
-  CORF_RETURN_IF_ERROR(set_attended(node, heads, scoring, 3));
+  CORF_RETURN_IF_ERROR(set_attended(node, heads, scoring, in.mask, in.attention_bias));
   if (node.wants_output(1) && node.shape(heads.k) == node.shape(heads.v)) {
     Shape single = node.shape(heads.k);
     single.insert(single.begin(), 1);
@@ -250,6 +251,20 @@ Status import_attention(NodeImport& node) {
                               0));
   }
   return {};
+}
+
+namespace {
+
+/// Inputs x, w, b, mask, past, attention_bias.
+Status import_attention(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+  if (node.has(6)) return node.unsupported("a past that shares its buffer is not supported");
+  PackedAttention inputs{node.input(0), node.input(1)};
+  inputs.bias = 2;
+  inputs.mask = 3;
+  inputs.past = 4;
+  inputs.attention_bias = 5;
+  return import_packed_attention(node, inputs);
 }
 
 /// The bias of a projection that is part of `columns` [batch, rows, size], from `at` on.
@@ -322,7 +337,7 @@ Status import_multi_head_attention(NodeImport& node) {
     CORF_ASSIGN(heads.k, behind_past(node, "present_key", node.input(6), heads.k));
     CORF_ASSIGN(heads.v, behind_past(node, "present_value", node.input(7), heads.v));
   }
-  CORF_RETURN_IF_ERROR(set_attended(node, heads, scoring, 4));
+  CORF_RETURN_IF_ERROR(set_attended(node, heads, scoring, 4, 5));
   node.set_output(1, heads.k);
   node.set_output(2, heads.v);
   return {};

@@ -24,6 +24,15 @@ struct Scoring {
   std::optional<ValueId> sink;   // [1, heads, 1, 1]: a score that belongs to no key
 };
 
+/// Attention whose queries, keys and values are one product, x [batch, rows, size] times weights
+/// [size, all], and numbers of the node's other inputs; -1: the operator has none.
+struct PackedAttention {
+  ValueId x = -1, weights = -1;
+  int bias = -1, mask = -1, past = -1, attention_bias = -1;
+};
+/// Outputs 0 and, where it is wanted, 1: the keys and values.
+Status import_packed_attention(NodeImport& node, const PackedAttention& in);
+
 /// Attention's result, [batch, rows, heads * size], as the node's first.
 ValueId attend(NodeImport& node, Heads heads, const Scoring& scoring);
 

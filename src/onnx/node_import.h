@@ -46,7 +46,9 @@ class NodeImport {
   int64_t opset() const { return opset_; }
 
   int num_inputs() const { return static_cast<int>(inputs_.size()); }
-  bool has(int input) const { return input < num_inputs() && inputs_[input].has_value(); }
+  bool has(int input) const {
+    return input >= 0 && input < num_inputs() && inputs_[input].has_value();
+  }
   /// An input whose presence has been checked (by `require_inputs` or `has`).
   ValueId input(int i) const { return *inputs_[i]; }
   /// Errors: kInvalidModel if one of the first `count` inputs is missing.

@@ -1,3 +1,5 @@
+#include "onnx/pooling.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -14,9 +16,8 @@ namespace {
 
 using graph::Combiner;
 
-Result<WindowExtents> read_pool_window(NodeImport& node) {
-  CORF_RETURN_IF_ERROR(node.require_inputs(1));
-  Shape shape = node.shape(node.input(0));
+Result<WindowExtents> read_pool_window(NodeImport& node, ValueId x) {
+  Shape shape = node.shape(x);
   if (shape.size() < 3) {
     return node.invalid("input {} must have rank 3 at least", to_string(shape));
   }
@@ -27,6 +28,11 @@ Result<WindowExtents> read_pool_window(NodeImport& node) {
                         kernel.size(), spatial.size());
   }
   return read_window(node, spatial, kernel, node.int_attribute("ceil_mode", 0) != 0);
+}
+
+Result<WindowExtents> read_pool_window(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(1));
+  return read_pool_window(node, node.input(0));
 }
 
 /// Elements that a result takes if one dimension is pooled after the other, the last one first:
@@ -176,7 +182,7 @@ std::vector<double> window_counts(const graph::Window& window, size_t dim, int64
 
 /// The sums over their windows' counts: products with a table, one for all dimensions together
 /// where it is not too large.
-ValueId divide_by_counts(NodeImport& node, ValueId sum,
+ValueId divide_by_counts(NodeImport& node, const std::string& result, ValueId sum,
                          const std::vector<std::vector<double>>& counts) {
   constexpr int64_t kMostElems = 1 << 20;
   const DType dtype = node.dtype(sum);
@@ -190,7 +196,7 @@ ValueId divide_by_counts(NodeImport& node, ValueId sum,
   };
   if (num_elems(spatial) <= kMostElems) {
     const std::vector<int64_t> strides = row_major_strides(spatial);
-    return scaled(node.name(), sum, "reciprocal_counts", spatial, [&](int64_t i) {
+    return scaled(result, sum, "reciprocal_counts", spatial, [&](int64_t i) {
       double reciprocal = 1;
       for (size_t d = 0; d < spatial.size(); ++d) {
         reciprocal /= counts[d][i / strides[d] % spatial[d]];
@@ -201,18 +207,17 @@ ValueId divide_by_counts(NodeImport& node, ValueId sum,
   for (size_t d = 0; d < spatial.size(); ++d) {
     Shape along(spatial.size(), 1);
     along[d] = spatial[d];
-    const std::string name =
-        d + 1 == spatial.size() ? node.name() : node.part(fmt::format("axis{}", d));
+    const std::string name = d + 1 == spatial.size() ? result : node.part(fmt::format("axis{}", d));
     sum = scaled(name, sum, fmt::format("reciprocal_counts{}", d), along,
                  [&](int64_t i) { return 1 / counts[d][i]; });
   }
   return sum;
 }
 
-Status import_average_pool(NodeImport& node) {
-  CORF_ASSIGN(WindowExtents window, read_pool_window(node));
-  ValueId x = node.input(0);
-  CORF_RETURN_IF_ERROR(require_float(node, x));
+}  // namespace
+
+Result<ValueId> average_pool(NodeImport& node, const std::string& name, ValueId x) {
+  CORF_ASSIGN(WindowExtents window, read_pool_window(node, x));
   bool include_padding = node.int_attribute("count_include_pad", 0) != 0;
   Shape shape = node.shape(x);
   std::vector<std::vector<double>> counts;  // of elements covered, by dimension and position
@@ -228,10 +233,18 @@ Status import_average_pool(NodeImport& node) {
   if (uniform) {
     double reciprocal = 1;
     for (const std::vector<double>& along : counts) reciprocal /= along.empty() ? 1 : along[0];
-    node.set_output(multiply(node.graph, node.name(), sum, reciprocal));
-  } else {
-    node.set_output(divide_by_counts(node, sum, counts));
+    return multiply(node.graph, name, sum, reciprocal);
   }
+  return divide_by_counts(node, name, sum, counts);
+}
+
+namespace {
+
+Status import_average_pool(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(1));
+  CORF_RETURN_IF_ERROR(require_float(node, node.input(0)));
+  CORF_ASSIGN(const ValueId y, average_pool(node, node.name(), node.input(0)));
+  node.set_output(y);
   return {};
 }
 

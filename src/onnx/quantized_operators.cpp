@@ -1,9 +1,12 @@
 // Operators on bytes that ONNX Runtime's quantizer writes, and products with packed weights, domain
 // com.microsoft: as what the numbers stand for, rounded where the model rounds.
 #include <algorithm>
+#include <numeric>
 #include <optional>
 
 #include "onnx/compose.h"
+#include "onnx/microsoft_attention.h"
+#include "onnx/pooling.h"
 #include "onnx/quantization.h"
 
 namespace corf::onnx {
@@ -113,6 +116,92 @@ Status import_qlinear_global_average_pool(NodeImport& node) {
   for (int d = channels_last ? 1 : 2; d < rank - (channels_last ? 1 : 0); ++d) axes.push_back(d);
   const ValueId y = mean(node.graph, node.part("mean"), x, axes);
   return set_bytes(node, y, 3, node.dtype(node.input(0)));
+}
+
+/// Dimensions 0 .. rank - 1 with the one at `from` moved to `to`.
+std::vector<int> moved(int rank, int from, int to) {
+  std::vector<int> order(rank);
+  std::iota(order.begin(), order.end(), 0);
+  order.erase(order.begin() + from);
+  order.insert(order.begin() + to, from);
+  return order;
+}
+
+Status import_qlinear_average_pool(NodeImport& node) {
+  CORF_ASSIGN(ValueId x, real_numbers(node, 0));
+  const int rank = node.rank(x);
+  if (rank < 3) return node.invalid("an input of rank {}; 3 at least is required", rank);
+  const bool channels_last = node.int_attribute("channels_last", 0) != 0;
+  const auto move = [&](const char* name, ValueId value, int from, int to) {
+    return channels_last ? transpose(node.graph, node.part(name), value, moved(rank, from, to))
+                         : value;
+  };
+  CORF_ASSIGN(const ValueId y,
+              average_pool(node, node.part("mean"), move("channels_first", x, rank - 1, 1)));
+  return set_bytes(node, move("channels_last", y, 1, rank - 1), 3, node.dtype(node.input(0)));
+}
+
+/// Of all axes where the node names none.
+Status import_qlinear_reduce_mean(NodeImport& node) {
+  CORF_ASSIGN(const ValueId x, real_numbers(node, 0));
+  const int rank = node.rank(x);
+  std::vector<int64_t> wanted = node.ints_attribute("axes");
+  if (wanted.empty()) {
+    wanted.resize(rank);
+    std::iota(wanted.begin(), wanted.end(), 0);
+  }
+  CORF_ASSIGN(const std::vector<int> axes, normal_axes(node, wanted, rank));
+  if (num_elems(node.shape(x)) == 0) return node.invalid("a mean of no elements");
+  ValueId y = axes.empty() ? x : mean(node.graph, node.part("mean"), x, axes);
+  if (node.int_attribute("keepdims", 1) == 0) {
+    Shape kept;
+    for (int d = 0; d < rank; ++d) {
+      if (std::find(axes.begin(), axes.end(), d) == axes.end()) kept.push_back(node.shape(x)[d]);
+    }
+    y = reshape(node.graph, node.part("squeezed"), y, kept);
+  }
+  return set_bytes(node, y, 3, node.dtype(node.input(0)));
+}
+
+/// (bytes - zero point) scale; scale and zero point, maybe absent, one for all or, of weights, one
+/// for each column.
+Result<ValueId> dequantized_input(NodeImport& node, int bytes, int scale, int zero_point,
+                                  bool by_column) {
+  const Shape columns = {node.rank(node.input(bytes)) == 0 ? 1
+                                                           : node.shape(node.input(bytes)).back()};
+  const auto fits = [&](int input) {
+    return is_number(node, input) || (by_column && node.shape(node.input(input)) == columns);
+  };
+  if (!node.has(scale) || !fits(scale) || (node.has(zero_point) && !fits(zero_point))) {
+    return node.unsupported("scale and zero point of input {}: one{} is supported", bytes,
+                            by_column ? ", or one for each column," : "");
+  }
+  const auto factor = [&](int input) {
+    return is_number(node, input) ? scalar_of(node, input) : node.input(input);
+  };
+  std::vector<ValueId> inputs = {node.input(bytes), factor(scale)};
+  if (node.has(zero_point)) inputs.push_back(factor(zero_point));
+  const DType dtype = node.dtype(inputs[1]);
+  node.leave_to_rewriting();
+  return per_element(node.graph, node.part(fmt::format("real{}", bytes)), inputs,
+                     [dtype](ScalarBody& b, const std::vector<int>& in) {
+                       int x = b.cast(in[0], dtype);
+                       if (in.size() > 2) x = b.apply(ScalarOp::kSub, x, b.cast(in[2], dtype));
+                       return b.apply(ScalarOp::kMul, x, in[1]);
+                     });
+}
+
+/// Attention of bytes and weights in bytes: inputs x, weights, bias, the scales of x and weights,
+/// mask, their zero points, past.
+Status import_qattention(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(5));
+  PackedAttention inputs;
+  CORF_ASSIGN(inputs.x, dequantized_input(node, 0, 3, 6, false));
+  CORF_ASSIGN(inputs.weights, dequantized_input(node, 1, 4, 7, true));
+  inputs.bias = 2;
+  inputs.mask = 5;
+  inputs.past = 8;
+  return import_packed_attention(node, inputs);
 }
 
 /// The axis is that of Softmax in the opset that an attribute names.
@@ -279,11 +368,14 @@ Status import_matmul_nbits(NodeImport& node) {
 
 constexpr Operator kOperators[] = {
     {"com.microsoft.MatMulNBits", 0, import_matmul_nbits},
+    {"com.microsoft.QAttention", 0, import_qattention},
     {"com.microsoft.QLinearAdd", 0, import_qlinear_add},
+    {"com.microsoft.QLinearAveragePool", 0, import_qlinear_average_pool},
     {"com.microsoft.QLinearConcat", 0, import_qlinear_concat},
     {"com.microsoft.QLinearGlobalAveragePool", 0, import_qlinear_global_average_pool},
     {"com.microsoft.QLinearLeakyRelu", 0, import_qlinear_leaky_relu},
     {"com.microsoft.QLinearMul", 0, import_qlinear_mul},
+    {"com.microsoft.QLinearReduceMean", 0, import_qlinear_reduce_mean},
     {"com.microsoft.QLinearSigmoid", 0, import_qlinear_sigmoid},
     {"com.microsoft.QLinearSoftmax", 0, import_qlinear_softmax},
     {"com.microsoft.QLinearWhere", 0, import_qlinear_where},

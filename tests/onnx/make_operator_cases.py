@@ -469,6 +469,39 @@ def add_more_bytes(cases):
                                np.uint8(7), real(0.09), np.uint8(100)], **last_digit)
 
 
+def add_pools_and_attention_of_bytes(cases):
+    def real(value):
+        return np.float32(value)
+
+    last_digit = {"tolerance": 1 / 100}
+    for dtype, low, high in ((np.uint8, 0, 256), (np.int8, -128, 128)):
+        zero, other = dtype(low + 121), dtype(low + 99)
+        for last, shape in ((0, (2, 3, 7, 6)), (1, (2, 7, 6, 3))):
+            x = cases.integers(low, high, *shape, dtype=dtype)
+            scales = [x, real(0.05), zero, real(0.043), other]
+            cases.add("QLinearAveragePool", scales, kernel_shape=[3, 2], strides=[2, 1],
+                      pads=[1, 0, 1, 1], count_include_pad=last, channels_last=last, **last_digit)
+            cases.add("QLinearAveragePool", scales, kernel_shape=[3, 3], strides=[2, 2],
+                      ceil_mode=1, channels_last=last, **last_digit)
+    x = cases.integers(0, 256, 2, 5, 8, dtype=np.uint8)
+    w = Known(cases.integers(-128, 128, 8, 24, dtype=np.int8))
+    bias = cases.normal(24)
+    scale, zero = real(0.0125), np.uint8(121)
+    cases.add("QAttention", [x, w, bias, scale, real(0.01), None, zero, Known(np.int8(3))],
+              num_heads=2)
+    cases.add("QAttention", [x, w, bias, scale, real(0.01), np.array([5, 3], np.int32), zero,
+                             np.int8(0)], num_heads=4, unidirectional=1)
+    past = cases.normal(2, 2, 2, 3, 4)
+    mask = np.array([[1] * 8, [0, 0] + [1] * 6], np.int32)
+    scales = Known(np.abs(cases.normal(24, scale=0.01)) + real(0.005))
+    zeros = Known(np.zeros(24, np.int8))
+    cases.add("QAttention", [x, w, bias, scale, scales, mask, zero, zeros, past], num_outputs=2,
+              num_heads=2)
+    unsigned = Known(cases.integers(0, 256, 8, 24, dtype=np.uint8))
+    cases.add("QAttention", [x, unsigned, bias, scale, real(0.01), None, zero, np.uint8(130)],
+              num_heads=2)
+
+
 def add_single_sequences(cases):
     """Of one sequence ONNX Runtime rounds states to bytes as corf does.
 
@@ -495,7 +528,7 @@ def main():
     for add in (add_products, add_activations, add_normalizations, add_attention, add_grouped,
                 add_quantized, add_bytes, add_features, add_linear_models,
                 add_classifying_machines, add_trees, add_others, add_single_sequences,
-                add_more_bytes):
+                add_more_bytes, add_pools_and_attention_of_bytes):
         add(cases)
     path = pathlib.Path(__file__).with_name("operator_cases.txt")
     path.write_text(HEADER + "\n".join(cases.lines) + "\n")
