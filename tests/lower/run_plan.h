@@ -14,9 +14,9 @@ namespace corf::test {
 using Check = std::function<void(const Tensor&, const char* how)>;
 
 /// Runs the plan in the interpreter and, where this machine has the pipeline's ISA, as machine
-/// code.
+/// code, by so many threads, one number after the other.
 inline void run_plan(driver::Pipeline& pipeline, const std::vector<Tensor>& inputs,
-                     const Check& check) {
+                     const Check& check, const std::vector<int>& threads = {2}) {
   auto program = test::lowered(pipeline.graph, pipeline.plan);
   ASSERT_TRUE(program) << program.error().message;
   pipeline.program = program.take();
@@ -28,13 +28,16 @@ inline void run_plan(driver::Pipeline& pipeline, const std::vector<Tensor>& inpu
   if (!has_isa(pipeline.machine.isa) || testing::Test::HasFatalFailure()) return;
   auto spec = driver::generate(pipeline);
   ASSERT_TRUE(spec) << spec.error().message;
-  auto team = runtime::Team::create(2);
-  ASSERT_TRUE(team);
-  auto executable = runtime::Executable::load(*spec, *team);
-  ASSERT_TRUE(executable) << executable.error().message;
-  GuardedRun guarded(**executable, inputs);
-  ASSERT_TRUE(guarded.run(**executable));
-  check(guarded.outputs()[0], "as machine code");
+  for (const int count : threads) {
+    SCOPED_TRACE(std::to_string(count) + " threads");
+    auto team = runtime::Team::create(count);
+    ASSERT_TRUE(team);
+    auto executable = runtime::Executable::load(*spec, *team);
+    ASSERT_TRUE(executable) << executable.error().message;
+    GuardedRun guarded(**executable, inputs);
+    ASSERT_TRUE(guarded.run(**executable));
+    check(guarded.outputs()[0], "as machine code");
+  }
 }
 
 }  // namespace corf::test
