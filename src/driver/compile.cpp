@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "codegen/emit.h"
+#include "driver/check_routines.h"
 #include "driver/dump.h"
 #include "driver/pipeline.h"
 #include "driver/plan_cache.h"
@@ -171,6 +172,7 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
   pipeline.graph = fusion::prepare(rewritten);
   dump.stage("prepare", [&] { return graph::to_string(pipeline.graph); });
   if (options.verify_each) CORF_RETURN_IF_ERROR(graph::verify(pipeline.graph));
+  CORF_RETURN_IF_ERROR(check_routines(pipeline.graph));
   if (last == Stage::kGraph || last == Stage::kMapping) return pipeline;
   CORF_RETURN_IF_ERROR(plan_and_lower(pipeline, options, last));
   return pipeline;

@@ -59,6 +59,10 @@ struct RecurrentWeights {
 Status add_recurrence(NodeImport& node, std::string routine, int64_t gates, int num_inputs,
                       const RecurrentWeights& weights) {
   const Shape shape = node.shape(node.input(0)), &w = weights.w, &r = weights.r;
+  for (const char* flag : {"layout", "linear_before_reset", "input_forget"}) {
+    const int64_t value = node.int_attribute(flag, 0);
+    if (value != 0 && value != 1) return node.invalid("{} is {} and must be 0 or 1", flag, value);
+  }
   bool batch_first = node.int_attribute("layout", 0) != 0;
   std::string direction = node.string_attribute("direction", "forward");
   int64_t directions = direction == "bidirectional" ? 2 : 1;
