@@ -19,6 +19,8 @@
 #include "onnx/import.h"
 #include "runtime/executable.h"
 #include "search/find_plan.h"
+#include "target/calibration_cache.h"
+#include "target/measurements.h"
 #include "tests/fusion/random_plan.h"
 
 namespace {
@@ -40,6 +42,7 @@ struct Observation {
   const driver::Pipeline* pipeline = nullptr;
   const fusion::FusionPlan* plan = nullptr;
   const fusion::GroupPlan* group = nullptr;
+  const Machine* machine = nullptr;  // as it was when the time was taken
   fusion::DoneSoFar done;
   double measured_ns = 0;
 };
@@ -49,17 +52,41 @@ struct Measured {
   std::string model;
   driver::Pipeline pipeline;
   std::vector<std::unique_ptr<fusion::FusionPlan>> plans;
+  std::vector<std::unique_ptr<Machine>> machines;  // of each plan's turn
   std::vector<Observation> observations;
 };
 
 /// Kernels that take less say more of the clock than of the model.
 constexpr double kShortest_ns = 5000;
 
-/// The least time of each step in some runs.
-Result<std::vector<double>> step_times_ns(const driver::Pipeline& pipeline,
-                                          const fusion::FusionPlan& plan,
-                                          const std::shared_ptr<runtime::Team>& team) {
-  constexpr int kRuns = 15;
+/// The machine as it is now.
+Machine measured_now(Machine machine) {
+  constexpr double kSeconds = 0.15;
+  for (double Machine::* rate : kRates) machine.*rate = 0;
+  for (double Machine::* time : kTimes) machine.*time = 0;
+  measure_figures(machine, kSeconds);
+  return machine;
+}
+
+/// Whether nothing changed in between: a host may let a virtual machine's CPUs share one core for a
+/// while, move them further apart, or give their share of memory to others.
+bool are_alike(const Machine& before, const Machine& after) {
+  constexpr double kAbout = 1.25;
+  auto about = [&](double Machine::* field) {
+    return before.*field <= kAbout * after.*field && after.*field <= kAbout * before.*field;
+  };
+  return about(&Machine::fma_gflops_all) && about(&Machine::l3_gbps_all) &&
+         about(&Machine::dram_gbps_all) && about(&Machine::remote_gbps_core);
+}
+
+struct StepTimes {
+  Machine machine;         // as it was meanwhile
+  std::vector<double> ns;  // of each step, the least of some runs
+};
+
+Result<StepTimes> step_times(const driver::Pipeline& pipeline, const fusion::FusionPlan& plan,
+                             const std::shared_ptr<runtime::Team>& team) {
+  constexpr int kRuns = 15, kAttempts = 20;
   driver::Pipeline own{pipeline.machine, pipeline.graph, plan, {}};
   CORF_ASSIGN(loop::Program lowered, lower::lower(own.graph, own.plan));
   CORF_ASSIGN(own.program, loop::run_passes(std::move(lowered)));
@@ -80,16 +107,21 @@ Result<std::vector<double>> step_times_ns(const driver::Pipeline& pipeline,
       outputs.push_back(arrays[i].bytes());
     }
   }
-  std::vector<double> least;
-  for (int run = 0; run < kRuns; ++run) {
-    std::vector<runtime::StepProfile> profile;
-    CORF_RETURN_IF_ERROR(executable->run(inputs, outputs, &profile));
-    if (least.empty()) least.assign(profile.size(), 1e18);
-    for (size_t i = 0; i < profile.size(); ++i) {
-      least[i] = std::min(least[i], profile[i].time_ns);
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const Machine before = measured_now(pipeline.machine);
+    std::vector<double> least;
+    for (int run = 0; run < kRuns; ++run) {
+      std::vector<runtime::StepProfile> profile;
+      CORF_RETURN_IF_ERROR(executable->run(inputs, outputs, &profile));
+      least.resize(profile.size(), 1e18);
+      for (size_t i = 0; i < profile.size(); ++i) {
+        least[i] = std::min(least[i], profile[i].time_ns);
+      }
     }
+    const Machine after = measured_now(pipeline.machine);
+    if (are_alike(before, after)) return StepTimes{take_better(before, after), least};
   }
-  return least;
+  return Error{ErrorCode::kInternal, "the machine's speed changed during every turn"};
 }
 
 size_t steps_of(const fusion::GroupPlan& group) {
@@ -99,15 +131,19 @@ size_t steps_of(const fusion::GroupPlan& group) {
 
 Status observe(Measured& measured, const fusion::FusionPlan& plan,
                const std::shared_ptr<runtime::Team>& team) {
-  CORF_ASSIGN(const std::vector<double> times, step_times_ns(measured.pipeline, plan, team));
+  CORF_ASSIGN(const StepTimes times, step_times(measured.pipeline, plan, team));
+  measured.machines.push_back(std::make_unique<Machine>(times.machine));
+  const Machine* machine = measured.machines.back().get();
   fusion::DoneSoFar done;
   size_t step = 0;
   for (const fusion::GroupPlan& group : plan.groups) {
     double time_ns = 0;
-    for (size_t i = 0; i < steps_of(group); ++i) time_ns += times.at(step++);
+    // Workers come to a run's first step from wherever they slept.
+    const bool is_first = step == 0;
+    for (size_t i = 0; i < steps_of(group); ++i) time_ns += times.ns.at(step++);
     if (group.nests.empty()) continue;
-    if (group.kind == fusion::GroupKind::kCompute && time_ns >= kShortest_ns) {
-      measured.observations.push_back({&measured.pipeline, &plan, &group, done, time_ns});
+    if (!is_first && group.kind == fusion::GroupKind::kCompute && time_ns >= kShortest_ns) {
+      measured.observations.push_back({&measured.pipeline, &plan, &group, machine, done, time_ns});
     }
     done.add(group);
   }
@@ -147,7 +183,7 @@ std::vector<double> errors_of(const std::vector<const Observation*>& observation
                               const cost::Coefficients& k) {
   std::vector<double> errors;
   for (const Observation* one : observations) {
-    const Machine& machine = one->pipeline->machine;
+    const Machine& machine = *one->machine;
     const cost::GroupCost cost =
         cost::predict(one->pipeline->graph, one->plan->storage, *one->group,
                       cost::Model(machine, k), one->done.before_next());
@@ -208,7 +244,7 @@ void print_worst(const std::vector<const Observation*>& observations, const cost
              "compute", "weights", "memory", "remote");
   for (const size_t i : order) {
     const Observation& one = *observations[i];
-    const Machine& machine = one.pipeline->machine;
+    const Machine& machine = *one.machine;
     const cost::GroupCost cost = cost::predict(one.pipeline->graph, one.plan->storage, *one.group,
                                                cost::Model(machine, k), one.done.before_next());
     const double us = 1e-3 * machine.cycle_ns();

@@ -38,6 +38,7 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StorageView& s
     const double share = alone.share;
     cost.compute += alone.compute;
     cost.streamed += alone.streamed;
+    cost.waited += std::max(0.0, alone.streamed - alone.compute);
     const Passing passing(model, touched_bytes(graph, storage, nest));
     const Reading reading(model, passing, before, share, schedule.partitions == 1);
     std::set<graph::ValueId> values;
@@ -45,7 +46,7 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StorageView& s
       const double bytes = bytes_of(graph, store.access.value);
       if (!values.insert(store.access.value).second) continue;
       const double runs = is_far(bytes, model) ? panel_runs(storage, nest, schedule, model) : 1;
-      cost.memory += share * model.k.passes_to_write * runs * bytes * passing.write_cycles(bytes);
+      cost.memory += share * runs * bytes * passing.write_cycles(bytes);
     }
     for (const Access& load : nest->loads) {
       if (!values.insert(load.value).second) continue;
@@ -65,8 +66,8 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StorageView& s
 
 double GroupCost::total(const Coefficients& k) const {
   const double hidden = k.hidden_memory * memory;
-  return std::max(compute + k.seen_weights * streamed, streamed + hidden) + (memory - hidden) +
-         remote + barrier;
+  const double seen = std::max(waited, k.seen_weights * streamed);
+  return std::max(compute + seen, streamed + hidden) + (memory - hidden) + remote + barrier;
 }
 
 GroupCost predict(const graph::Graph& graph, const fusion::StoragePlan& storage,

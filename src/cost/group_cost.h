@@ -10,6 +10,7 @@ namespace corf::cost {
 struct GroupCost {
   double compute = 0;   // instructions of the tiles
   double streamed = 0;  // weights: read ahead, while the tiles compute
+  double waited = 0;    // of which the operator that reads them has too little to compute meanwhile
   double memory = 0;    // activations: bytes over the bandwidth of the level that they come from
   double remote = 0;    // activations that other workers have written
   double barrier = 0;

@@ -9,6 +9,7 @@ namespace corf::cost {
 struct Rates {
   double panel;  // fetched ahead from the second level
   double l1, l2, l3, dram;
+  double l2_written, l3_written, dram_written;  // bytes that it writes
   double passed;   // from a kernel to the next, within the second level, parts of it to others
   double remote;   // what another core has written, and the wait when that core writes it anew
   double visit;    // cycles to begin a stage in a strip: bounds, what has to be near
@@ -30,6 +31,8 @@ class Model {
 
   const Machine& machine;
   const Coefficients k;
+  /// Of a multiply-add's time, what it takes in a register tile, beside the loads of its factors.
+  const double stalls;
   /// What a kernel sees of the measured bandwidths is a part of them, since it writes too and does
   /// not read all the time. Where nothing was measured, figures of a core with two units.
   const Rates rates;

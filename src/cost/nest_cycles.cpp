@@ -33,15 +33,15 @@ class NestCycles {
   double run() const {
     if (schedule_.matrix != 0) return matrix();
     const TileWork tile = tile_work();
-    double inside = 0, outside = 0;  // slots of a vector of points
+    Slots inside, outside;  // of a vector of points
     for (int i = 0; i < static_cast<int>(nest_.ops.size()); ++i) {
       const NestOp& op = nest_.ops[i];
-      double slots = op.kind == NestOp::Kind::kApply ? graph::num_instructions(op.op) : 0;
+      Slots& slots = i < nest_.reduce_op ? inside : outside;
+      if (op.kind == NestOp::Kind::kApply) slots.arithmetic += graph::num_instructions(op.op);
       if (op.kind == NestOp::Kind::kLoad) {
         const Access& load = nest_.loads[op.access];
-        slots = access_slots(load) * load_share(load, tile.rows);
+        slots.accesses += access_slots(load) * load_share(load, tile.rows);
       }
-      (i < nest_.reduce_op ? inside : outside) += slots;
     }
     double steps = tile.steps, step_cycles;
     const auto sum = fusion::scaled_sum(nest_, storage_, schedule_.vector_axis);
@@ -51,15 +51,16 @@ class NestCycles {
     } else if (nest_.contraction) {
       step_cycles = contraction_step(tile);
     } else {
-      step_cycles =
-          std::max(tile.wide * tile.results() * (inside + 1) / 2, nest_.reduce_op >= 0 ? 2.0 : 0.0);
+      inside.arithmetic += 1;
+      step_cycles = std::max(tile.wide * tile.results() * cycles_of(inside),
+                             nest_.reduce_op >= 0 ? 2.0 : 0.0);
     }
-    for (const auto& store : nest_.stores) outside += access_slots(store.access);
+    for (const auto& store : nest_.stores) outside.accesses += access_slots(store.access);
     // A sum may begin with what is added to it.
     if (schedule_.lane_steps == 1 && nest_.contraction && nest_.contraction->addition >= 0) {
-      outside -= 1;
+      outside.arithmetic -= 1;
     }
-    double after = tile.results() * outside / 2 + k_.tile;
+    double after = tile.results() * cycles_of(outside) + k_.tile;
     // Steps side by side are added up, and so are lanes.
     if (schedule_.lane_steps > 1) after += k_.lane_step * tile.sums();
     if (nest_.contraction && sums_lanes()) after += k_.lane_sum * tile.sums();
@@ -68,6 +69,15 @@ class NestCycles {
   }
 
  private:
+  /// Instructions, of which two of either kind begin in a cycle.
+  struct Slots {
+    double arithmetic = 0, accesses = 0;
+  };
+  double cycles_of(const Slots& slots) const {
+    const auto [fewer, more] = std::minmax(slots.arithmetic, slots.accesses);
+    return (more + k_.beside * fewer) / 2;
+  }
+
   /// The tiles of a nest, all alike.
   struct TileWork {
     double count = 1;
@@ -138,7 +148,7 @@ class NestCycles {
     const std::optional<double> panel = panel_cycles(tile.vectors, tile.steps);
     const double bound = std::max(
         {tile.wide * tile.sums() / 2, k_.loads * loads / 2, k_.fewest_cycles, panel.value_or(0)});
-    const double cycles = k_.stalls * bound + k_.load_slot * loads;
+    const double cycles = model_.stalls * bound + k_.load_slot * loads;
     // The loop's own instructions, and rows of a factor that are apart: small tiles suffer most.
     return panel ? cycles : cycles + k_.loop;
   }
@@ -146,13 +156,13 @@ class NestCycles {
   double matrix() const {
     const auto shape = fusion::matrix_shape(nest_, storage_, schedule_);
     if (!shape) return 0;
-    double outside = 0;  // slots of a vector of results
+    Slots outside;  // of a vector of results
     for (int i = nest_.reduce_op; i < static_cast<int>(nest_.ops.size()); ++i) {
       const NestOp& op = nest_.ops[i];
-      if (op.kind == NestOp::Kind::kApply) outside += graph::num_instructions(op.op);
-      if (op.kind == NestOp::Kind::kLoad) outside += access_slots(nest_.loads[op.access]);
+      if (op.kind == NestOp::Kind::kApply) outside.arithmetic += graph::num_instructions(op.op);
+      if (op.kind == NestOp::Kind::kLoad) outside.accesses += access_slots(nest_.loads[op.access]);
     }
-    for (const auto& store : nest_.stores) outside += access_slots(store.access);
+    for (const auto& store : nest_.stores) outside.accesses += access_slots(store.access);
     const fusion::MatrixWork work = fusion::matrix_work(nest_, schedule_, *shape, extents_);
     const bool ahead = fusion::packs_before_strips(nest_, schedule_, *shape);
     const double packed = ahead ? 0 : work.passes * work.packed;
@@ -161,7 +171,7 @@ class NestCycles {
     const bool is_near = !shape->packs || work.block_bytes <= double(machine_.l1_bytes);
     const double split = machine_.split_cycles() * (is_near ? 1 : 2);
     const double products = machine_.matrix_product_cycles(work.sums) * work.products + panels;
-    const double results = work.results * (2 + outside / 2);
+    const double results = work.results * (2 + cycles_of(outside));
     // What follows the sums of a panel runs beside the products of the next one.
     const bool beside = extents_[schedule_.vector_axis] > schedule_.vector_tile;
     const double on_both = beside ? Machine::fetched_cycles(products, results) : products + results;
@@ -205,7 +215,9 @@ class NestCycles {
     cycles += values * access_slots(scaled) / 2;
     for (const auto& table : sum.tables) {
       const auto sums = double(tile_of(table.parallel_axis));
-      cycles += k_.table_terms * values * sums / 2;
+      // Zeros are left out of a table of which the tile spans all, as the code holds it.
+      const bool in_code = tile_of(table.parallel_axis) == nest_.axes[table.parallel_axis].extent;
+      cycles += (in_code ? k_.table_terms : 1) * values * sums / 2;
       values *= sums / double(extents_[table.reduction_axis]);
     }
     return cycles;

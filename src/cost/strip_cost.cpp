@@ -87,6 +87,7 @@ class StripCost {
   };
   /// What a strip reads whatever its rows: bytes of one strip, and of a worker's others.
   struct Revisited {
+    size_t stage = 0;
     double bytes = 0, again_bytes = 0;
     double share = 1;         // of the stage's rows, of the busiest worker
     bool cold = false;        // constants; activations count as read by the first visit
@@ -185,7 +186,7 @@ class StripCost {
       if (ring && !ring->stored) continue;
       const double runs =
           broken_runs(store.access, nest, walk_.stream_loop(), walk_.stages[s], model_);
-      writes_[store.access.value] = {model_.k.passes_to_write * runs, shares_[s]};
+      writes_[store.access.value] = {runs, shares_[s]};
     }
   }
 
@@ -227,8 +228,13 @@ class StripCost {
     if (walked) bytes /= num_strips_;
     if (walked && schedule_.splits_stream()) divided_.insert(load.value);
     const double again = std::max(0.0, shares_[s] * visits_of(stage) - 1);
-    revisited_[load.value] = {bytes,    bytes * again, shares_[s],
-                              constant, in_parts,      in_parts && !constant};
+    revisited_[load.value] = {.stage = s,
+                              .bytes = bytes,
+                              .again_bytes = bytes * again,
+                              .share = shares_[s],
+                              .cold = constant,
+                              .waited_for = in_parts,
+                              .packed = in_parts && !constant};
   }
 
   void add_stage(size_t s) {
@@ -261,6 +267,7 @@ class StripCost {
     const double again = byte_cycles(all_bytes, model_.k.revisited * rates.l2);
     const double waits_again = gone(all_bytes, model_.k.near_share, model_) / rates.l3;
     double streamed_first = 0, streamed_again = 0;
+    std::vector<double> streamed_by(walk_.stages.size());
     for (const auto& [value, read] : revisited_) {
       const double all = bytes_of(graph_, value) * (read.waited_for ? kPartBytes : 1);
       const double needed = read.cold ? (divided_.count(value) ? read.share : 1) * all : 0;
@@ -270,12 +277,16 @@ class StripCost {
         cost_.compute += std::max(needed * wait, read.again_bytes * waits_again);
       } else {
         streamed_first += needed / cold_rate;
+        streamed_by[read.stage] += needed / cold_rate;
         streamed_again += read.again_bytes * again;
         // A strip's few rows leave little to do while weights come from behind the second level.
         if (read.cold) cost_.compute += read.again_bytes * waits_again;
       }
     }
     cost_.streamed += std::max(streamed_first, streamed_again);
+    for (size_t s = 0; s < streamed_by.size(); ++s) {
+      cost_.waited += std::max(0.0, streamed_by[s] - shares_[s] * computed_[s]);
+    }
   }
 
   /// Rings, partial results, and what goes to and comes from other groups: it passes through the

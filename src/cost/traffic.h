@@ -41,16 +41,18 @@ class Passing {
 
   double gone_part() const { return gone_; }
   /// Cycles in which a worker reads a byte again, if a value has so many.
-  double read_cycles(double bytes) const { return cycles(bytes, model_.rates.passed); }
+  double read_cycles(double bytes) const {
+    const Rates& rates = model_.rates;
+    return is_far(bytes, model_) ? 1 / rates.dram : (1 - gone_) / rates.passed + gone_ / rates.l3;
+  }
   /// And writes one: what others have read of it costs its reader.
-  double write_cycles(double bytes) const { return cycles(bytes, model_.rates.l2); }
-
- private:
-  double cycles(double bytes, double near_rate) const {
-    if (is_far(bytes, model_)) return 1 / model_.rates.dram;
-    return (1 - gone_) / near_rate + gone_ / model_.rates.l3;
+  double write_cycles(double bytes) const {
+    const Rates& rates = model_.rates;
+    if (is_far(bytes, model_)) return 1 / rates.dram_written;
+    return (1 - gone_) / rates.l2_written + gone_ / rates.l3_written;
   }
 
+ private:
   const Model& model_;
   const double gone_;
 };

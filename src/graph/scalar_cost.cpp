@@ -5,16 +5,17 @@ namespace corf::graph {
 double num_instructions(ScalarOp op) {
   switch (op) {
     case ScalarOp::kExp:
-    case ScalarOp::kLog:
-      return 20;
+      return 17;
     case ScalarOp::kErf:
     case ScalarOp::kTanh:
     case ScalarOp::kSigmoid:
+      return 27;
+    case ScalarOp::kLog:
     case ScalarOp::kSin:
     case ScalarOp::kCos:
-      return 30;
+      return 40;
     case ScalarOp::kPow:
-      return 60;
+      return 70;
     case ScalarOp::kDiv:
     case ScalarOp::kSqrt:
       return 10;

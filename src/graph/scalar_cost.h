@@ -3,8 +3,8 @@
 
 namespace corf::graph {
 
-/// About how many vector instructions compute the operation on one vector
-/// (codegen/vector_math.cpp).
+/// About how many vector instructions compute the operation on one vector, counted in the code that
+/// codegen/vector_math.cpp leaves with AVX-512; of division and root, as many as take their time.
 double num_instructions(ScalarOp op);
 double num_instructions(const ScalarBody& body);
 

@@ -161,6 +161,8 @@ class NestLowering {
     const int v = schedule_.vector_axis;
     const Expr last = (tile_range(v).hi - Expr(1)) * Expr(tile_of(v));
     result.next_base = min(base_[v] + Expr(extent_[v]), last);
+    result.takes_all =
+        schedule_.partition_axis != v && schedule_.block_axis != v && ranges_.count(v) == 0;
     const auto& order = schedule_.parallel_order;
     for (size_t i = order.size(); i-- > 0 && order[i] != v;) {
       const int axis = order[i];

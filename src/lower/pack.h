@@ -24,6 +24,9 @@ class PackedOperand {
                       int64_t tile_extent) const;
   /// Where the panel begins: the elements of the tile at `tile_base` for all reduction steps.
   index::Expr panel(const std::vector<index::Expr>& point, const index::Expr& tile_base) const;
+  /// Whether there are panels for each point of axes in front of the vector axis: they follow one
+  /// another in the order of the kernel's loops.
+  bool has_batches() const { return !outer_.empty(); }
   /// The number of reduction steps in front of `point`, and of all in a panel.
   index::Expr step(const std::vector<index::Expr>& point) const;
   int64_t num_steps() const { return inner_size_; }

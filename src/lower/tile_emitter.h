@@ -44,6 +44,7 @@ class TileEmitter {
   /// Where the tiles that are emitted next stand among those that share a panel of packed vectors.
   struct PanelProgress {
     index::Expr next_base;    // along the vector axis: of the panel that follows
+    bool takes_all = false;   // the worker takes all panels in turn, for each point around them
     index::Expr points_done;  // by the tiles before
     int64_t all_points = 1;
     int64_t tile_points = 1;

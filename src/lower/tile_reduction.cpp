@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "fusion/steps_inside.h"
@@ -43,6 +44,14 @@ loop::Reduction reduction_of(Combiner combiner) {
     default:
       return loop::Reduction::kSum;
   }
+}
+
+/// Whether all elements are; only then does it not matter in which order products are taken.
+bool is_finite(const Tensor& floats) {
+  for (int64_t i = 0; i < floats.num_elems(); ++i) {
+    if (!std::isfinite(floats.at_f64(i))) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -109,14 +118,18 @@ void TileEmitter::emit_reduction(std::vector<TileStmt>& out) {
   registers_[addition >= 0 ? addition : nest_.reduce_op] = result;
 }
 
-/// A sum whose terms are scaled by constants that the code holds, one axis after the other: what
-/// one table's axis leaves is what the next one scales. False if the reduction is no such sum.
+/// A sum whose terms are scaled by constants, one axis after the other: what one table's axis
+/// leaves is what the next one scales. The code holds a table of which the tile spans all, else its
+/// coefficients are loaded. False if the reduction is no such sum, or a tile does not take it
+/// whole.
 bool TileEmitter::emit_scaled_sum(std::vector<TileStmt>& out) {
   if (!schedule_.reduction_order.empty()) return false;
   const auto sum = fusion::scaled_sum(nest_, builder_.storage(), schedule_.vector_axis);
   if (!sum) return false;
   for (const auto& table : sum->tables) {
-    if (!table_of(nest_.ops[table.op])) return false;
+    const Access& access = nest_.loads[nest_.ops[table.op].access];
+    if (!lies_inside(table.reduction_axis)) return false;
+    if (!is_finite(builder_.buffers().constant(access.root))) return false;
   }
   std::set<int> spanned;  // axes along which the value at hand varies
   const Access& scaled = nest_.loads[nest_.ops[sum->op].access];
@@ -134,7 +147,7 @@ bool TileEmitter::emit_scaled_sum(std::vector<TileStmt>& out) {
     for (int axis : spanned) {
       if (tile_axis_[axis] >= 0) variables.push_back(tile_axis_[axis]);
     }
-    const Register coefficients = let(dtype, *table_of(nest_.ops[table.op]), out);
+    const Register coefficients = emit(table.op, out);
     const Register partial = builder_.new_register();
     out.push_back(loop::TileAccumulator{partial, dtype, std::move(variables), init});
     out.push_back(loop::TileUpdate{
@@ -303,7 +316,10 @@ void TileEmitter::prefetch(std::vector<TileStmt>& out) {
       // So that a few steps make whole lines.
       elems = elems <= 4 ? 4 : elems <= 8 ? 8 : round_up(elems, kLineElems);
       share = elems * packed.num_steps();
-      begin = packed.panel(point, progress_.next_base) +
+      // Behind the last panel of a point of the loops around lies the first of the next point.
+      const bool goes_on = progress_.takes_all && packed.has_batches();
+      const Expr next = goes_on ? base_[v] + Expr(lanes) : progress_.next_base;
+      begin = packed.panel(point, next) +
               progress_.points_done * Expr(lanes * packed.num_steps() / progress_.all_points);
       step = packed.step(point) * Expr(elems);
     }

@@ -68,18 +68,6 @@ bool is_writable(const std::string& folder) {
   return access(folder.c_str(), W_OK | X_OK) == 0;
 }
 
-/// Each figure the better of the two.
-void take_better(Machine& machine, const Machine& other) {
-  for (double Machine::* field : kRates) {
-    machine.*field = std::max(machine.*field, other.*field);
-  }
-  for (double Machine::* field : kTimes) {
-    if (machine.*field == 0 || (other.*field > 0 && other.*field < machine.*field)) {
-      machine.*field = other.*field;
-    }
-  }
-}
-
 /// All figures; whether the machine was as fast after as before, and no CPU in another's way.
 bool measure(Machine& machine, const Measuring& measuring) {
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
@@ -146,7 +134,7 @@ Machine calibrate(Machine machine, const CalibrateOptions& options) {
     result.results = kept.results + 1;
     const bool agrees = about_equal(kept.machine.fma_gflops_core, result.machine.fma_gflops_core) &&
                         about_equal(kept.machine.fma_gflops_all, result.machine.fma_gflops_all);
-    take_better(result.machine, kept.machine);
+    result.machine = take_better(result.machine, kept.machine);
     const bool knows_barrier = result.machine.threads == 1 || result.machine.barrier_ns > 0;
     const bool is_believed = (agrees && knows_barrier) || result.results >= kMostResults;
     result.is_settled = result.is_settled || is_believed;

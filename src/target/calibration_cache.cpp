@@ -14,18 +14,22 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kFormat = 7;
+constexpr int kFormat = 8;
 constexpr int64_t kMostBytes = 1 << 16;
 
-constexpr std::array<std::pair<const char*, double Machine::*>, 10> kMeasured = {{
+constexpr std::array<std::pair<const char*, double Machine::*>, 14> kMeasured = {{
     {"fma_gflops_core", &Machine::fma_gflops_core},
     {"fma_gflops_all", &Machine::fma_gflops_all},
+    {"tile_gflops_core", &Machine::tile_gflops_core},
     {"matrix_product_ns", &Machine::matrix_product_ns},
     {"l1_gbps_core", &Machine::l1_gbps_core},
     {"l2_gbps_core", &Machine::l2_gbps_core},
     {"l3_gbps_core", &Machine::l3_gbps_core},
     {"l3_gbps_all", &Machine::l3_gbps_all},
     {"dram_gbps_all", &Machine::dram_gbps_all},
+    {"l2_write_gbps_core", &Machine::l2_write_gbps_core},
+    {"l3_write_gbps_all", &Machine::l3_write_gbps_all},
+    {"dram_write_gbps_all", &Machine::dram_write_gbps_all},
     {"remote_gbps_core", &Machine::remote_gbps_core},
     {"barrier_ns", &Machine::barrier_ns},
 }};
@@ -43,6 +47,18 @@ json identity(const Machine& machine) {
 }
 
 }  // namespace
+
+Machine take_better(Machine machine, const Machine& other) {
+  for (double Machine::* field : kRates) {
+    machine.*field = std::max(machine.*field, other.*field);
+  }
+  for (double Machine::* field : kTimes) {
+    if (machine.*field == 0 || (other.*field > 0 && other.*field < machine.*field)) {
+      machine.*field = other.*field;
+    }
+  }
+  return machine;
+}
 
 bool read_calibration(const std::string& file, Calibration& calibration) {
   const Result<std::string> text = read_file(file, kMostBytes);

@@ -6,11 +6,15 @@
 namespace corf {
 
 /// Measured fields that are better the larger, and the smaller, they are.
-constexpr double Machine::* kRates[] = {&Machine::fma_gflops_core, &Machine::fma_gflops_all,
-                                        &Machine::l1_gbps_core,    &Machine::l2_gbps_core,
-                                        &Machine::l3_gbps_core,    &Machine::l3_gbps_all,
-                                        &Machine::dram_gbps_all,   &Machine::remote_gbps_core};
+constexpr double Machine::* kRates[] = {
+    &Machine::fma_gflops_core,   &Machine::fma_gflops_all,      &Machine::tile_gflops_core,
+    &Machine::l1_gbps_core,      &Machine::l2_gbps_core,        &Machine::l3_gbps_core,
+    &Machine::l3_gbps_all,       &Machine::dram_gbps_all,       &Machine::l2_write_gbps_core,
+    &Machine::l3_write_gbps_all, &Machine::dram_write_gbps_all, &Machine::remote_gbps_core};
 constexpr double Machine::* kTimes[] = {&Machine::matrix_product_ns, &Machine::barrier_ns};
+
+/// `machine` with each figure the better of the two.
+Machine take_better(Machine machine, const Machine& other);
 
 /// A machine with its measured fields, and how far they are to be believed.
 struct Calibration {

@@ -105,6 +105,67 @@ float sum_sse2(const float* data, int64_t elems) {
   return lanes[0] + lanes[1] + lanes[2] + lanes[3];
 }
 
+/// A vector of floats, in the notation that GCC and clang share.
+template <int bytes>
+using Vector [[gnu::vector_size(bytes), gnu::may_alias]] = float;
+
+/// The tiles that hold most sums beside what they multiply, as generated kernels do.
+template <int bytes, int rows>
+[[gnu::always_inline]] inline void multiply_tile(const float* left, const float* panel,
+                                                 float* result, int64_t steps) {
+  using V = Vector<bytes>;
+  V sums[rows][2] = {};
+  const auto* factors = reinterpret_cast<const V*>(panel);
+  for (int64_t step = 0; step < steps; ++step) {
+    const V first = factors[2 * step], second = factors[2 * step + 1];
+#pragma GCC unroll 14
+    for (int row = 0; row < rows; ++row) {
+      const float factor = left[row * steps + step];
+      sums[row][0] += factor * first;
+      sums[row][1] += factor * second;
+    }
+  }
+  auto* results = reinterpret_cast<V*>(result);
+#pragma GCC unroll 14
+  for (int row = 0; row < rows; ++row) {
+    results[2 * row] = sums[row][0];
+    results[2 * row + 1] = sums[row][1];
+  }
+}
+
+template <int bytes>
+[[gnu::always_inline]] inline void fill(float* data, int64_t elems) {
+  using V = Vector<bytes>;
+  auto* vectors = reinterpret_cast<V*>(data);
+  const V value = V{} + kTerm;
+  const int64_t count = elems * 4 / bytes;
+  for (int64_t i = 0; i < count; i += kSums) {
+#pragma GCC unroll 8
+    for (int j = 0; j < kSums; ++j) vectors[i + j] = value;
+  }
+}
+
+constexpr int kTileRows512 = 14, kTileRows256 = 6;
+
+__attribute__((target("avx512f,avx512dq"))) void multiply_tile_avx512(const float* left,
+                                                                      const float* panel,
+                                                                      float* result,
+                                                                      int64_t steps) {
+  multiply_tile<64, kTileRows512>(left, panel, result, steps);
+}
+__attribute__((target("avx2,fma"))) void multiply_tile_avx2(const float* left, const float* panel,
+                                                            float* result, int64_t steps) {
+  multiply_tile<32, kTileRows256>(left, panel, result, steps);
+}
+
+__attribute__((target("avx512f,avx512dq"))) void fill_avx512(float* data, int64_t elems) {
+  fill<64>(data, elems);
+}
+__attribute__((target("avx2"))) void fill_avx2(float* data, int64_t elems) {
+  fill<32>(data, elems);
+}
+void fill_sse2(float* data, int64_t elems) { fill<16>(data, elems); }
+
 /// What LDTILECFG reads: bytes of a row and rows of each register.
 struct alignas(64) TileShapes {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -137,21 +198,39 @@ constexpr int64_t kProductsAmx = 8;
 }  // namespace
 
 CalibrationKernels calibration_kernels(Isa isa) {
+  CalibrationKernels kernels;
   switch (isa) {
     case Isa::kAmx:
-      return {multiply_add_avx512, 2 * 16 * kAccumulators512, sum_avx512, multiply_matrices_amx,
-              kProductsAmx};
+      kernels.multiply_matrices = multiply_matrices_amx;
+      kernels.products_per_iteration = kProductsAmx;
+      [[fallthrough]];
     case Isa::kAvx512:
     case Isa::kAvx512Vnni:
     case Isa::kAvx512Bf16:
-      return {multiply_add_avx512, 2 * 16 * kAccumulators512, sum_avx512};
+      kernels.multiply_add = multiply_add_avx512;
+      kernels.flops_per_iteration = 2 * 16 * kAccumulators512;
+      kernels.multiply_tile = multiply_tile_avx512;
+      kernels.tile_rows = kTileRows512, kernels.tile_columns = 32;
+      kernels.sum = sum_avx512;
+      kernels.fill = fill_avx512;
+      break;
     case Isa::kAvx2:
     case Isa::kAvx2Vnni:
-      return {multiply_add_avx2, 2 * 8 * kAccumulators256, sum_avx2};
+      kernels.multiply_add = multiply_add_avx2;
+      kernels.flops_per_iteration = 2 * 8 * kAccumulators256;
+      kernels.multiply_tile = multiply_tile_avx2;
+      kernels.tile_rows = kTileRows256, kernels.tile_columns = 16;
+      kernels.sum = sum_avx2;
+      kernels.fill = fill_avx2;
+      break;
     case Isa::kSse2:
+      kernels.multiply_add = multiply_add_sse2;
+      kernels.flops_per_iteration = 2 * 4 * kAccumulators128;
+      kernels.sum = sum_sse2;
+      kernels.fill = fill_sse2;
       break;
   }
-  return {multiply_add_sse2, 2 * 4 * kAccumulators128, sum_sse2};
+  return kernels;
 }
 
 }  // namespace corf

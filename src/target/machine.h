@@ -52,8 +52,10 @@ struct Machine {
 
   // Measured by calibrate(): one core alone, and `threads` cores together.
   double fma_gflops_core = 0, fma_gflops_all = 0;
+  double tile_gflops_core = 0;   // of a register tile whose factors lie in the first level
   double matrix_product_ns = 0;  // of 16 x 32 by 32 x 16 bfloat16 numbers, all cores at work
   double l1_gbps_core = 0, l2_gbps_core = 0, l3_gbps_core = 0, l3_gbps_all = 0, dram_gbps_all = 0;
+  double l2_write_gbps_core = 0, l3_write_gbps_all = 0, dram_write_gbps_all = 0;
   double remote_gbps_core = 0;  // of what another core has just written; 0 with one thread
   double barrier_ns = 0;
 

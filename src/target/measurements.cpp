@@ -28,7 +28,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kMinElems = 256;  // sums take multiples of this
-constexpr int kFigures = 10;        // that measure() shares its time out to
+constexpr int kFigures = 14;        // that measure() shares its time out to
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -168,9 +168,25 @@ double measure_matrix_product_ns(const CalibrationKernels& kernels, int threads,
   return rate > 0 ? 1e9 * threads / rate : 0;
 }
 
-/// Every thread reads its own `bytes` again and again.
-double measure_bandwidth(const CalibrationKernels& kernels, int threads, int64_t bytes,
-                         double seconds) {
+double measure_tile(const CalibrationKernels& kernels, double seconds) {
+  constexpr int64_t kSteps = 128, kTiles = 256;
+  const int64_t left = kernels.tile_rows * kSteps, panel = kernels.tile_columns * kSteps;
+  const int64_t results = kernels.tile_rows * kernels.tile_columns;
+  if (kernels.multiply_tile == nullptr) return 0;
+  const Buffer buffer(4 * (left + panel + results) + 4 * kMinElems);
+  if (buffer.elems == 0) return 0;
+  float* const data = buffer.data;
+  const auto flops = static_cast<double>(2 * results * kSteps * kTiles);
+  return 1e-9 * best_rate(flops, seconds, [&] {
+           for (int64_t tile = 0; tile < kTiles; ++tile) {
+             kernels.multiply_tile(data, data + left, data + left + panel, kSteps);
+           }
+         });
+}
+
+/// Every thread goes over its own `bytes` again and again.
+double measure_bandwidth(int threads, int64_t bytes, double seconds,
+                         const std::function<void(const Buffer&)>& pass) {
   // Several passes between two looks at the clock where one takes only nanoseconds.
   const int64_t passes = std::max<int64_t>(1, (int64_t{1} << 20) / std::max<int64_t>(bytes, 1));
   const int64_t elems = bytes / 4 / kMinElems * kMinElems;
@@ -179,9 +195,7 @@ double measure_bandwidth(const CalibrationKernels& kernels, int threads, int64_t
            auto buffer = std::make_shared<Buffer>(bytes);
            if (buffer->elems == 0) return nullptr;
            return [&, buffer] {
-             for (int64_t pass = 0; pass < passes; ++pass) {
-               sink = kernels.sum(buffer->data, buffer->elems);
-             }
+             for (int64_t i = 0; i < passes; ++i) pass(*buffer);
            };
          });
 }
@@ -330,21 +344,31 @@ void measure_figures(Machine& machine, double seconds) {
   auto at_most = [](double& known, double measured) {
     if (known == 0 || measured < known) known = measured;
   };
-  auto bandwidth = [&](int workers, int64_t bytes) {
-    return measure_bandwidth(kernels, workers, bytes, each);
+  auto reading = [&](int workers, int64_t bytes) {
+    return measure_bandwidth(workers, bytes, each, [&](const Buffer& buffer) {
+      sink = kernels.sum(buffer.data, buffer.elems);
+    });
   };
+  auto writing = [&](int workers, int64_t bytes) {
+    return measure_bandwidth(workers, bytes, each, [&](const Buffer& buffer) {
+      kernels.fill(buffer.data, buffer.elems);
+    });
+  };
+  // All workers' parts together do not fit the third level but for a half.
+  const int64_t shared_bytes = std::max(machine.l3_bytes / (2 * threads), 2 * machine.l2_bytes);
   at_least(machine.fma_gflops_core, measure_peak(kernels, 1, each));
   at_least(machine.fma_gflops_all, measure_peak(kernels, threads, each));
+  at_least(machine.tile_gflops_core, measure_tile(kernels, each));
   at_most(machine.matrix_product_ns, measure_matrix_product_ns(kernels, threads, each));
-  at_least(machine.l1_gbps_core, bandwidth(1, machine.l1_bytes / 2));
-  at_least(machine.l2_gbps_core, bandwidth(1, machine.l2_bytes / 2));
-  at_least(machine.l3_gbps_core,
-           bandwidth(1, std::max(machine.l3_bytes / 2, 2 * machine.l2_bytes)));
-  // All workers' parts together do not fit the third level but for a half.
-  at_least(machine.l3_gbps_all,
-           bandwidth(threads, std::max(machine.l3_bytes / (2 * threads), 2 * machine.l2_bytes)));
+  at_least(machine.l1_gbps_core, reading(1, machine.l1_bytes / 2));
+  at_least(machine.l2_gbps_core, reading(1, machine.l2_bytes / 2));
+  at_least(machine.l2_write_gbps_core, writing(1, machine.l2_bytes / 2));
+  at_least(machine.l3_gbps_core, reading(1, std::max(machine.l3_bytes / 2, 2 * machine.l2_bytes)));
+  at_least(machine.l3_gbps_all, reading(threads, shared_bytes));
+  at_least(machine.l3_write_gbps_all, writing(threads, shared_bytes));
   at_least(machine.remote_gbps_core, measure_remote(kernels, threads, machine.l2_bytes / 4, each));
-  at_least(machine.dram_gbps_all, bandwidth(threads, dram_bytes(machine, each)));
+  at_least(machine.dram_gbps_all, reading(threads, dram_bytes(machine, each)));
+  at_least(machine.dram_write_gbps_all, writing(threads, dram_bytes(machine, each)));
   at_most(machine.barrier_ns, measure_barrier_ns(threads, each));
 }
 

@@ -13,7 +13,7 @@ struct CpuSpeed {
 /// Takes about 20 ms. Only for an ISA that this machine has, as the next function too.
 CpuSpeed measure_speed(const Machine& machine);
 
-/// All measured fields once, each for an eighth of the time or a little longer; what is better than
+/// All measured fields once, each for its share of the time or a little longer; what is better than
 /// what the machine holds replaces it. What cannot be measured stays as it is.
 void measure_figures(Machine& machine, double seconds);
 

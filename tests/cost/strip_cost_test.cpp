@@ -71,5 +71,33 @@ TEST(StripCost, WhatOneWorkerMakesAloneIsNotSharedOut) {
   EXPECT_LT(shared, alone);  // the pool is shared out
 }
 
+/// Weights that one operator reads are fetched while that operator computes, not while another of
+/// the same kernel does.
+TEST(GroupCost, WeightsDoNotHideBehindAnotherOperatorsArithmetic) {
+  GroupCost apart, together;
+  apart.compute = together.compute = 1000;
+  apart.streamed = together.streamed = 800;
+  apart.waited = 700;  // the operator that reads them computes for 100 cycles
+  EXPECT_NEAR(together.total(), 1000, 200);
+  EXPECT_EQ(apart.total(), 1700);
+}
+
+/// What is written costs what the machine takes to write it, not to read it twice.
+TEST(GroupCost, WritingIsPricedAsMeasured) {
+  Graph source;
+  const ValueId x = source.add_input("x", DType::kF32, {1, 64, 112, 112});
+  source.outputs = {conv(source, "conv", x, 64, 64)};
+  source.output_names = {"y"};
+  const Graph graph = fusion::prepare(source);
+  auto memory_of = [&](double write_gbps) {
+    Machine machine = two_cores();
+    machine.l3_write_gbps_all = write_gbps;
+    machine.l2_write_gbps_core = 190;
+    const fusion::FusionPlan plan = search::find_unfused_plan(graph, machine);
+    return predict(graph, plan.storage, plan.groups.back(), Model(machine)).memory;
+  };
+  EXPECT_GT(memory_of(20), 1.3 * memory_of(60));
+}
+
 }  // namespace
 }  // namespace corf::cost

@@ -3,6 +3,7 @@
 
 #include "fusion/prepare.h"
 #include "graph/operators.h"
+#include "rewrite/winograd.h"
 #include "search/find_plan.h"
 #include "tests/lower/lowered.h"
 
@@ -103,6 +104,47 @@ TEST(Prefetch, EachPanelButAWorkersFirstIsAskedFor) {
       EXPECT_LE(*walk.fetched_lines.rbegin(), last + panel_lines / 4);
     }
   }
+}
+
+/// Where each matrix of a batch has one panel, as Winograd's products have, the next panel is the
+/// next matrix's.
+TEST(Prefetch, PanelsOfABatchAreAskedForAMatrixAhead) {
+  const int64_t channels = 128, filters = 32, products = 36;
+  graph::Graph graph;
+  const graph::ValueId x = graph.add_input("x", DType::kF32, {1, channels, 14, 14});
+  const graph::ValueId w = graph.add_constant("w", Tensor(DType::kF32, {filters, channels, 3, 3}));
+  graph.outputs = {graph::conv(graph, "conv", x, w, {{3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}}, 1)};
+  graph.output_names = {"y"};
+  rewrite::WinogradOptions always;
+  always.output_tile = [](const rewrite::WinogradShape&) { return 4; };
+  auto rewritten = rewrite::winograd(graph, always);
+  ASSERT_TRUE(rewritten);
+  graph = fusion::prepare(*rewritten);
+  Machine machine;
+  machine.isa = Isa::kAvx512;
+  machine.threads = 2;
+  const fusion::FusionPlan plan = search::find_unfused_plan(graph, machine);
+  auto program = test::lowered(graph, plan);
+  ASSERT_TRUE(program) << program.error().message;
+  int found = 0;
+  for (const loop::Kernel& kernel : program->kernels) {
+    for (size_t weights = 0; weights < kernel.buffers.size(); ++weights) {
+      if (kernel.buffers[weights].size_elems != products * channels * filters) continue;
+      ++found;
+      for (int64_t part = 0; part < 2; ++part) {
+        Walk walk(kernel, static_cast<int>(weights));
+        walk.run(kernel, part);
+        const int64_t panel_lines = channels * filters / 16;
+        const int64_t first = *walk.loaded_lines.begin(), last = *walk.loaded_lines.rbegin();
+        // Of a step's two lines the walk sees the first.
+        ASSERT_EQ(last + 2 - first, panel_lines * products / 2);
+        for (int64_t line = first + panel_lines; line <= last; ++line) {
+          ASSERT_TRUE(walk.fetched_lines.count(line)) << "partition " << part << ", line " << line;
+        }
+      }
+    }
+  }
+  EXPECT_EQ(found, 1);
 }
 
 }  // namespace

@@ -7,7 +7,10 @@
 #include "graph/evaluate.h"
 #include "graph/operators.h"
 #include "loop/interpret.h"
+#include "search/find_plan.h"
 #include "tests/lower/guarded_run.h"
+#include "tests/lower/lowered.h"
+#include "tests/lower/run_plan.h"
 #include "tests/onnx/model_builder.h"
 
 namespace corf {
@@ -214,6 +217,46 @@ TEST_P(Winograd, AxesThatAreCutUnevenly) {
 
 INSTANTIATE_TEST_SUITE_P(Isas, Winograd, testing::ValuesIn(kIsas),
                          [](const auto& info) { return std::string(to_string(info.param)); });
+
+/// A tile that holds a part of a transform's results loads their coefficients, and still takes the
+/// sum axis by axis.
+TEST(Winograd, TransformsOfWhichATileHoldsAPartAreTakenAxisByAxis) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::kF32, {1, 32, 12, 12});
+  const Tensor weights = random_tensor({32, 32, 3, 3}, 1);
+  const ValueId w = graph.add_constant("w", weights);
+  graph.outputs = {graph::conv(graph, "conv", x, w, {{3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}}, 1)};
+  graph.output_names = {"y"};
+  const Tensor input = random_tensor({1, 32, 12, 12}, 2);
+  auto expected = graph::evaluate(graph, {input});
+  ASSERT_TRUE(expected);
+  driver::Pipeline pipeline;
+  pipeline.machine = detect_machine(2, best_isa());
+  auto rewritten = rewrite::winograd(graph, always(4));
+  ASSERT_TRUE(rewritten);
+  pipeline.graph = fusion::prepare(*rewritten);
+  pipeline.plan = search::find_unfused_plan(pipeline.graph, pipeline.machine);
+  int halved = 0;
+  for (fusion::GroupPlan& group : pipeline.plan.groups) {
+    for (fusion::ScheduledNest& scheduled : group.nests) {
+      fusion::NestSchedule& schedule = scheduled.schedule;
+      if (schedule.unrolled_reductions.size() != 2 || schedule.register_tile.size() != 2) continue;
+      if (schedule.register_tile[0].extent != 6) continue;
+      schedule.register_tile[0].extent = 3;
+      ++halved;
+    }
+  }
+  ASSERT_EQ(halved, 1);
+  auto program = test::lowered(pipeline.graph, pipeline.plan);
+  ASSERT_TRUE(program) << program.error().message;
+  // One accumulator for each axis, instead of one over both.
+  const std::string text = loop::to_string(*program);
+  EXPECT_NE(text.find("over (i_t)"), std::string::npos) << text;
+  EXPECT_NE(text.find("over (j_t)"), std::string::npos) << text;
+  test::run_plan(pipeline, {input}, [&](const Tensor& actual, const char* how) {
+    EXPECT_LT(difference((*expected)[0], actual).relative_l2, 1e-5) << how;
+  });
+}
 
 }  // namespace
 }  // namespace corf

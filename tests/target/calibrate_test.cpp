@@ -29,7 +29,9 @@ class CalibrationTest : public testing::Test {
     Machine& machine = calibration.machine;
     machine.fma_gflops_core = 100.5;
     machine.fma_gflops_all = 201;
+    machine.tile_gflops_core = 95;
     machine.l1_gbps_core = 400;
+    machine.l3_write_gbps_all = 70;
     machine.l2_gbps_core = 200;
     machine.l3_gbps_core = 86;
     machine.dram_gbps_all = 25;
@@ -58,6 +60,41 @@ TEST(CalibrationKernels, SumReadsEveryElementOnce) {
   }
 }
 
+TEST(CalibrationKernels, FillWritesEveryElement) {
+  alignas(64) float data[512 + 16];
+  for (const Isa isa : kIsas) {
+    if (!has_isa(isa)) continue;
+    std::fill(std::begin(data), std::end(data), -1.0f);
+    calibration_kernels(isa).fill(data, 512);
+    EXPECT_EQ(std::count(data, data + 512, data[0]), 512) << to_string(isa);
+    EXPECT_EQ(std::count(data + 512, std::end(data), -1.0f), 16) << to_string(isa);
+    EXPECT_NE(data[0], -1.0f) << to_string(isa);
+  }
+}
+
+TEST(CalibrationKernels, TilesAreProductsOfMatrices) {
+  constexpr int64_t kSteps = 16;
+  for (const Isa isa : kIsas) {
+    if (!has_isa(isa)) continue;
+    const CalibrationKernels kernels = calibration_kernels(isa);
+    if (kernels.multiply_tile == nullptr) continue;
+    const int64_t rows = kernels.tile_rows, columns = kernels.tile_columns;
+    alignas(64) float left[14 * kSteps], panel[kSteps * 32], result[14 * 32];
+    for (int64_t i = 0; i < rows * kSteps; ++i) left[i] = static_cast<float>(i % 5);
+    for (int64_t i = 0; i < kSteps * columns; ++i) panel[i] = static_cast<float>(i % 7);
+    kernels.multiply_tile(left, panel, result, kSteps);
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t column = 0; column < columns; ++column) {
+        float sum = 0;
+        for (int64_t k = 0; k < kSteps; ++k) {
+          sum += left[row * kSteps + k] * panel[k * columns + column];
+        }
+        ASSERT_EQ(result[row * columns + column], sum) << to_string(isa) << row << ' ' << column;
+      }
+    }
+  }
+}
+
 TEST(CalibrationKernels, MultiplyAddsAreCounted) {
   for (const Isa isa : kIsas) {
     if (!has_isa(isa)) continue;
@@ -82,6 +119,10 @@ TEST_F(CalibrationTest, MeasuresKeepsAndReadsBack) {
   EXPECT_GT(first.l2_gbps_core, 0.1);
   EXPECT_GT(first.l3_gbps_core, 0.1);
   EXPECT_GT(first.dram_gbps_all, 0.1);
+  EXPECT_GT(first.tile_gflops_core, 0.1);
+  EXPECT_GT(first.l2_write_gbps_core, 0.1);
+  EXPECT_GT(first.l3_write_gbps_all, 0.1);
+  EXPECT_GT(first.dram_write_gbps_all, 0.1);
   // On a busy machine workers may never have met without waiting for a CPU: not kept for good.
   Calibration kept{detect_machine(2)};
   ASSERT_TRUE(read_calibration(calibration_file(first, dir_.string()), kept));
@@ -114,6 +155,8 @@ TEST_F(CalibrationTest, FileRoundTrips) {
   const Machine& read = calibration.machine;
   EXPECT_EQ(read.fma_gflops_core, 100.5);
   EXPECT_EQ(read.fma_gflops_all, 201);
+  EXPECT_EQ(read.tile_gflops_core, 95);
+  EXPECT_EQ(read.l3_write_gbps_all, 70);
   EXPECT_EQ(read.l1_gbps_core, 400);
   EXPECT_EQ(read.l2_gbps_core, 200);
   EXPECT_EQ(read.l3_gbps_core, 86);
