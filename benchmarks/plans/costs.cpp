@@ -300,8 +300,11 @@ int main(int argc, char** argv) {
   CLI::App app("Predicted against measured times of the kernels of some plans.");
   app.add_option("MODEL", settings.models, "Models (.onnx)")->required();
   app.add_option("--threads", settings.threads, "Workers")->capture_default_str();
-  app.add_option("--isa", settings.isas, "sse2, avx2, avx512 or amx, several perhaps")
-      ->delimiter(',');
+  std::vector<std::string> names;
+  for (const Isa isa : kIsas) names.emplace_back(to_string(isa));
+  app.add_option("--isa", settings.isas, "Instruction sets, by commas, instead of the widest")
+      ->delimiter(',')
+      ->check(CLI::IsMember(names));
   app.add_option("--plans", settings.plans,
                  "Random plans of each model, besides the chosen and the "
                  "unfused one")
