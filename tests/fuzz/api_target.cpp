@@ -1,49 +1,14 @@
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <fmt/format.h>
 #include <memory>
-#include <unistd.h>
 
 #include "corf/corf.h"
-#include "target/calibrate.h"
-#include "target/calibration_cache.h"
 #include "tests/api/tiny_model.h"
+#include "tests/fuzz/own_caches.h"
 #include "tests/fuzz/targets.h"
 
 namespace corf::fuzz {
 namespace {
-
-namespace fs = std::filesystem;
-
-/// A folder for caches and files that goes with the process.
-struct Folder {
-  fs::path path = fs::temp_directory_path() / fmt::format("corf_fuzz_{}", getpid());
-  Folder() {
-    fs::create_directories(path / "corf");
-    setenv("XDG_CACHE_HOME", path.c_str(), 1);
-    // Nothing is measured: the figures are there.
-    for (Isa isa : kIsas) {
-      for (int threads = 1; threads <= 4; ++threads) {
-        Machine machine = detect_machine(threads, isa);
-        machine.fma_gflops_core = 100;
-        machine.fma_gflops_all = 100 * threads;
-        machine.matrix_product_ns = 10;
-        machine.l1_gbps_core = 200;
-        machine.l2_gbps_core = 80;
-        machine.l3_gbps_core = 30;
-        machine.dram_gbps_all = 20;
-        machine.barrier_ns = 300;
-        write_calibration(calibration_file(machine, CalibrateOptions::default_cache_dir()),
-                          Calibration{machine, true});
-      }
-    }
-  }
-  ~Folder() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-};
 
 /// Models of the public interface's kinds: symbolic and fixed shapes, none at all.
 const std::vector<std::string>& models() {
@@ -79,7 +44,8 @@ using Owned = std::unique_ptr<T, Release<T, release>>;
 /// Calls of the interface in any order, on whatever earlier calls have made, or on null.
 class Caller {
  public:
-  Caller(Choices& choices, const Folder& folder) : choices_(choices), folder_(folder) {}
+  Caller(Choices& choices, const std::filesystem::path& folder)
+      : choices_(choices), folder_(folder) {}
 
   Finding run() {
     for (int i = 0; i < 16 && !choices_.at_end() && finding_.empty(); ++i) call();
@@ -187,7 +153,7 @@ class Caller {
   void set_option();
 
   Choices& choices_;
-  const Folder& folder_;
+  const std::filesystem::path& folder_;
   Finding finding_;
   int compiled_ = 0;  // calls that may compile; they take most of the time
   std::vector<Owned<corf_options, corf_options_free>> options_;
@@ -234,7 +200,7 @@ void Caller::load() {
   corf_session* session = nullptr;
   corf_session** to = out(session);
   if (choices_.chance(32)) {
-    const std::string file = (folder_.path / "executable.corf").string();
+    const std::string file = (folder_ / "executable.corf").string();
     succeeded(corf_session_load(choices_.chance(128) ? file.c_str() : text({"", "/", "nothing"}),
                                 any(options_), to));
   } else {
@@ -350,7 +316,7 @@ void Caller::call_executable() {
       break;
     }
     case 4: {
-      const std::string file = (folder_.path / "executable.corf").string();
+      const std::string file = (folder_ / "executable.corf").string();
       succeeded(corf_executable_write(
           executable, choices_.chance(128) ? file.c_str() : text({"", "/", "/no/such"})));
       break;
@@ -473,9 +439,6 @@ void Caller::call() {
 
 }  // namespace
 
-Finding api_target(Choices choices) {
-  static const Folder folder;
-  return Caller(choices, folder).run();
-}
+Finding api_target(Choices choices) { return Caller(choices, own_caches()).run(); }
 
 }  // namespace corf::fuzz

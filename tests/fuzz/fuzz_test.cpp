@@ -26,6 +26,7 @@ void expect_no_findings(Finding (*target)(Choices), size_t count, size_t most_by
 
 TEST(Fuzz, Imports) { expect_no_findings(import_target, 1000, 96); }
 TEST(Fuzz, Runs) { expect_no_findings(run_target, 300, 96); }
+TEST(Fuzz, RunsInPieces) { expect_no_findings(pieces_target, 100, 96); }
 TEST(Fuzz, Calls) { expect_no_findings(api_target, 600, 96); }
 TEST(Fuzz, Plans) { expect_no_findings(plan_target, 6000, 24); }
 TEST(Fuzz, CompiledFiles) { expect_no_findings(file_target, 6000, 64); }

@@ -25,6 +25,9 @@ Finding plan_target(Choices choices);
 Finding file_target(Choices choices);
 /// A random model: compiled, run between guard pages, compared with the reference.
 Finding run_target(Choices choices);
+/// A random model with selections, branches, loops and sequences in it that change nothing: run in
+/// pieces, compared with the reference.
+Finding pieces_target(Choices choices);
 /// Calls of the C interface in any order.
 Finding api_target(Choices choices);
 
