@@ -22,7 +22,9 @@ using index::Expr;
 namespace {
 
 constexpr int64_t kWordBits = 32;
-constexpr int64_t kMostBits = 4;
+constexpr int64_t kFewestBits = 2;
+/// More are worth it only where scales by blocks keep products of bytes away.
+constexpr int64_t kMostBitsWithoutBlocks = 4;
 
 /// An integer for each point of a shape: the sum of one for each of its coordinates.
 class Offsets {
@@ -165,8 +167,8 @@ class Weights {
       const int64_t number = byte_at(bytes_, i);
       lowest_ = std::min(lowest_, number), highest = std::max(highest, number);
     }
-    if (highest - lowest_ >= int64_t{1} << kMostBits) return false;
-    bits_ = highest - lowest_ < 4 ? 2 : kMostBits;
+    bits_ = kFewestBits;
+    while (highest - lowest_ >= int64_t{1} << bits_) bits_ *= 2;
     return shape_[dim_] % per_word() == 0;
   }
 
@@ -183,7 +185,7 @@ class Weights {
         }
       }
     });
-    return block_ % per_word() == 0;
+    return block_ % per_word() == 0 && (bits_ <= kMostBitsWithoutBlocks || block_ < shape_[dim_]);
   }
 
   Tensor by_block(const std::vector<double>& values, const Offsets& at, double less,

@@ -23,8 +23,9 @@ using graph::ValueId;
 class RandomProduct {
  public:
   explicit RandomProduct(uint32_t seed) : random_(seed) {
-    const int64_t bits = pick(2, 4), per_word = bits == 2 ? 16 : 8;
-    const int64_t block = per_word * pick(1, 4), k = block * pick(1, 5), n = pick(1, 70);
+    const int64_t bits = pick(2, 5), per_word = bits == 2 ? 16 : bits == 5 ? 4 : 8;
+    const int64_t blocks = pick(bits == 5 ? 2 : 1, 5);
+    const int64_t block = per_word * pick(1, 4), k = block * blocks, n = pick(1, 70);
     const bool is_transposed = pick(0, 1) == 1;
     const Shape shape = is_transposed ? Shape{n, k} : Shape{k, n};
     const int along = is_transposed ? 1 : 0;

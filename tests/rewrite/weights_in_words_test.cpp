@@ -73,6 +73,16 @@ TEST(WeightsInWords, HoldSixteenNumbersOfTwoBits) {
   expect_same_results(graph, after);
 }
 
+TEST(WeightsInWords, HoldFourNumbersOfMoreBitsWhereScalesAreByBlocks) {
+  const Graph graph = product({.highest = 200, .zero_point = 90});
+  const Graph after = apply(weights_in_words, graph);
+  const Tensor* held = words(after);
+  ASSERT_TRUE(held);
+  EXPECT_EQ(held->shape(), (Shape{3, 12}));
+  EXPECT_EQ(static_cast<uint32_t>(held->at_i64(0)), 0x150e0700U);  // 0, 7, 14, 21
+  expect_same_results(graph, after);
+}
+
 TEST(WeightsInWords, ShorterBlocksThanTheModelsWhereTheLastOneIsCut) {
   const Graph graph = product({.k = 40});
   const Graph after = apply(weights_in_words, graph);
@@ -81,8 +91,9 @@ TEST(WeightsInWords, ShorterBlocksThanTheModelsWhereTheLastOneIsCut) {
 }
 
 TEST(WeightsInWords, LeaveAloneWhatWordsDoNotHold) {
-  EXPECT_FALSE(words(apply(weights_in_words, product({.highest = 16}))));  // five bits
-  EXPECT_FALSE(words(apply(weights_in_words, product({.k = 36}))));        // half a word
+  // Products of bytes may want them.
+  EXPECT_FALSE(words(apply(weights_in_words, product({.highest = 16, .block = 48}))));
+  EXPECT_FALSE(words(apply(weights_in_words, product({.k = 36}))));  // half a word
   EXPECT_FALSE(words(apply(weights_in_words, product({.k = 48, .block = 12}))));
   EXPECT_FALSE(words(apply(weights_in_words, product({.zero_point = 7.5}))));  // no integer
 }
