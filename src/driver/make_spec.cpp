@@ -42,11 +42,12 @@ runtime::RoutineStep routine_step(const loop::Program& program, const loop::Rout
   return step;
 }
 
-runtime::KernelStep kernel_step(const loop::KernelCall& call) {
+runtime::KernelStep kernel_step(const loop::KernelCall& call, int num_params) {
   runtime::KernelStep step;
   step.entry = call.kernel;
   step.buffers = call.buffers;
   step.params = call.params;
+  if (std::ssize(call.params) > num_params) step.params_step = num_params;
   step.partitions = call.partitions;
   step.label = call.label;
   step.work_flops = call.work_flops;
@@ -108,7 +109,7 @@ Result<runtime::ExecutableSpec> make_spec(Pipeline pipeline, runtime::Image imag
   if (known != nullptr) known->keep_constants(spec);
   for (const loop::Step& step : program.steps) {
     if (const auto* call = std::get_if<loop::KernelCall>(&step)) {
-      spec.steps.push_back(kernel_step(*call));
+      spec.steps.push_back(kernel_step(*call, program.kernels[call->kernel].num_params));
     } else {
       spec.steps.push_back(routine_step(program, std::get<loop::RoutineCall>(step)));
     }

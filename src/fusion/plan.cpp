@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "support/checked.h"
+
 namespace corf::fusion {
 
 std::string_view to_string(const LinkStrategy& strategy) {
@@ -132,6 +134,12 @@ int64_t NestSchedule::tile_extent(int axis) const {
     if (tiled.axis == axis) return tiled.extent;
   }
   return 1;
+}
+
+EvenTiles even_tiles(int64_t extent, int64_t tile) {
+  const int64_t tiles = ceil_div(extent, tile), shorter = extent / tiles, rest = extent % tiles;
+  if (shorter == tile) return {tile, tiles, 0};
+  return {shorter + 1, rest, tiles - rest};
 }
 
 namespace {

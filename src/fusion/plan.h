@@ -42,11 +42,23 @@ struct NestSchedule {
   /// parallel_order are the rows of a block, of `block_axis` as many tiles as that says. The
   /// number: of channels that are split at a time; 0: not on the matrix unit.
   int64_t matrix = 0;
+  /// Register-tiled axes that are longer or shorter in other graphs that are to have the same
+  /// kernels: loops stand for both extents of their tiles, also where there are no tiles of one.
+  /// Not part of a plan's text: results do not depend on it.
+  std::vector<int> varying;
 
   /// Points of a tile along a parallel axis.
   int64_t tile_extent(int axis) const;
   Prefetch prefetch = Prefetch::kNone;  // of the packed operand of a contraction
 };
+
+/// An axis in as few tiles of at most `tile` points as there can be, which differ by a point at
+/// most: the longer ones come first.
+struct EvenTiles {
+  int64_t longer = 1;  // points
+  int64_t num_longer = 0, num_shorter = 0;
+};
+EvenTiles even_tiles(int64_t extent, int64_t tile);
 
 /// kInvalidArgument saying what is wrong if the schedule cannot be carried out on the nest.
 Status check_schedule(const Nest& nest, const NestSchedule& schedule);

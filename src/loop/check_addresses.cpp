@@ -19,7 +19,8 @@ class AddressCheck {
     ranges_.resize(kernel.var_names.size());
     known_.assign(kernel.var_names.size(), false);
     set(0, {partition, partition});
-    for (int i = 0; i < kernel.num_params; ++i) set(1 + i, {call.params[i], call.params[i]});
+    int var = 1;
+    for (int64_t value : call.params_of(partition, kernel.num_params)) set(var++, {value, value});
   }
 
   std::string run() {

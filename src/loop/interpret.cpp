@@ -79,7 +79,8 @@ class ProgramRun {
 
     for (int64_t partition = 0; partition < call.partitions; ++partition) {
       for (Tensor& s : scratch) poison(s.bytes(), s.dtype(), s.num_elems());
-      Status status = run_partition(kernels_[call.kernel], views, call.params, partition);
+      Status status = run_partition(kernels_[call.kernel], views,
+                                    call.params_of(partition, kernel.num_params), partition);
       if (!status.ok()) {
         return make_error(status.error().code, "call '{}': {}", call.label, status.error().message);
       }

@@ -1,5 +1,6 @@
 #pragma once
 #include <map>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -174,8 +175,8 @@ struct Scratch {
 };
 
 /// Variables are numbered through the kernel: 0 is the partition, then the parameters (integers
-/// bound by the call, constant during it), then loops and tile axes; each is bound in one place.
-/// Buffers are numbered: the kernel's buffers, then its scratch.
+/// bound by the call, constant in each partition), then loops and tile axes; each is bound in one
+/// place. Buffers are numbered: the kernel's buffers, then its scratch.
 struct Kernel {
   std::string name;
   std::vector<KernelBuffer> buffers;
@@ -214,6 +215,8 @@ std::string data_hash(const Tensor& data);
 struct KernelCall {
   int kernel = 0;
   std::vector<int> buffers;  // program buffers bound to the kernel's
+  /// One for each parameter of the kernel, or, where partitions differ in them, so many for each
+  /// partition.
   std::vector<int64_t> params;
   int64_t partitions = 1;
   std::string label;               // for tables: the ONNX nodes' names
@@ -221,6 +224,12 @@ struct KernelCall {
   int64_t work_flops = 0;
   int64_t executed_flops = 0;
   int64_t compulsory_bytes = 0;  // each operand once
+
+  /// Of one partition. `num_params`: the kernel's.
+  std::span<const int64_t> params_of(int64_t partition, int num_params) const {
+    const bool differ = std::ssize(params) > num_params;
+    return std::span(params).subspan(differ ? partition * num_params : 0, num_params);
+  }
 };
 
 struct RoutineOperand {

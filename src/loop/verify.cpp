@@ -59,10 +59,11 @@ Status check_call(const Program& program, const KernelCall& call, std::vector<bo
   }
   const Kernel& kernel = program.kernels[call.kernel];
   if (call.buffers.size() != kernel.buffers.size()) return fail("wrong number of buffers");
-  if (static_cast<int>(call.params.size()) != kernel.num_params) {
+  if (call.partitions < 1) return fail("less than one partition");
+  const int64_t num_params = std::ssize(call.params);
+  if (num_params != kernel.num_params && num_params != kernel.num_params * call.partitions) {
     return fail("wrong number of parameters");
   }
-  if (call.partitions < 1) return fail("less than one partition");
   std::vector<int> read, written;
   for (size_t i = 0; i < call.buffers.size(); ++i) {
     const int number = call.buffers[i];

@@ -242,10 +242,14 @@ class NestLowering {
     const int64_t extent = nest_.axes[axis].extent, size = tile_of(axis);
     const int64_t full = extent / size, rest = extent % size;
     const Range range = range_of(axis);
+    const auto& varying = schedule_.varying;
+    const bool varies = std::find(varying.begin(), varying.end(), axis) != varying.end();
     auto section = [&](const Expr& lo, const Expr& hi, int64_t tile_size, int64_t step,
                        int64_t start) {
       extent_[axis] = tile_size;
-      if (lo.is_constant() && hi.is_constant() && hi.constant() - lo.constant() == 1) {
+      const bool is_one =
+          lo.is_constant() && hi.is_constant() && hi.constant() - lo.constant() == 1;
+      if (is_one && !varies) {
         base_[axis] = Expr(lo.constant() * step + start);
         for (Stmt& stmt : body()) result.push_back(std::move(stmt));
         return;
@@ -258,15 +262,17 @@ class NestLowering {
       loop.body = body();
       result.push_back(std::move(loop));
     };
-    if (rest == 0) {
-      section(range.lo, range.hi, size, size, 0);
+    if (varies || (rest > 0 && full > 0 && is_evened_out(axis))) {
+      const auto [longer, num_longer, num_shorter] = fusion::even_tiles(extent, size);
+      const Expr first(num_longer);
+      if (varies || num_longer > 0) section(range.lo, min(range.hi, first), longer, longer, 0);
+      if (varies || num_shorter > 0) {
+        section(max(range.lo, first), range.hi, longer - 1, longer - 1, num_longer);
+      }
       return;
     }
-    if (full > 0 && is_evened_out(axis)) {
-      // As many tiles, the first ones a point longer than the others.
-      const int64_t tiles = full + 1, shorter = extent / tiles, longer = extent % tiles;
-      if (longer > 0) section(range.lo, min(range.hi, Expr(longer)), shorter + 1, shorter + 1, 0);
-      section(max(range.lo, Expr(longer)), range.hi, shorter, shorter, longer);
+    if (rest == 0) {
+      section(range.lo, range.hi, size, size, 0);
       return;
     }
     if (full > 0) section(range.lo, min(range.hi, Expr(full)), size, size, 0);

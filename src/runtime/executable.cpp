@@ -165,7 +165,8 @@ void Run::run_step(const ResolvedStep& step, const Worker& worker) {
   std::byte* own_scratch = memory.scratch[worker.number];
   for (int64_t p = ceil_div(partitions * worker.number, workers); p < end; ++p) {
     if (scratch_nan_bytes > 0) std::memset(own_scratch, kNanByte, scratch_nan_bytes);
-    step.function(&kernel_context(), pointers, step.kernel->params.data(), p, own_scratch);
+    step.function(&kernel_context(), pointers,
+                  step.kernel->params.data() + p * step.kernel->params_step, p, own_scratch);
   }
 }
 

@@ -39,6 +39,7 @@ struct KernelStep {
   int64_t partitions = 1;
   std::string label;
   int64_t work_flops = 0, executed_flops = 0, compulsory_bytes = 0;
+  int64_t params_step = 0;  // from the parameters of one partition to those of the next
 };
 struct RoutineTensor {
   int buffer = 0;

@@ -27,7 +27,7 @@ auto fields(MaybeConst<FileRange> auto& v) {
 }
 auto fields(MaybeConst<KernelStep> auto& v) {
   return std::tie(v.entry, v.buffers, v.params, v.partitions, v.label, v.work_flops,
-                  v.executed_flops, v.compulsory_bytes);
+                  v.executed_flops, v.compulsory_bytes, v.params_step);
 }
 auto fields(MaybeConst<RoutineTensor> auto& v) { return std::tie(v.buffer, v.dtype, v.shape); }
 auto fields(MaybeConst<RoutineStep> auto& v) {
@@ -45,7 +45,7 @@ namespace {
 // ---- layout -----------------------------------------------------------------------------------
 
 constexpr std::array<char, 8> kMagic = {'c', 'o', 'r', 'f', '\r', '\n', '\x1a', '\n'};
-constexpr uint32_t kFormat = 4;
+constexpr uint32_t kFormat = 5;
 constexpr int64_t kSectionAlignment = 4096;
 
 enum SectionNumber { kSteps, kCode, kConstants, kNumSections };

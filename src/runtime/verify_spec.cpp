@@ -117,6 +117,12 @@ Status verify_step(const ExecutableSpec& spec, const KernelStep& step) {
   if (step.partitions < 0 || step.partitions > int64_t{1} << 40) {
     return invalid("step '{}' has {} partitions", step.label, step.partitions);
   }
+  const int64_t num_params = std::ssize(step.params);
+  if (step.params_step != 0 && (step.params_step < 0 || step.partitions > num_params ||
+                                step.params_step * step.partitions != num_params)) {
+    return invalid("step '{}' has {} parameters in steps of {} for {} partitions", step.label,
+                   num_params, step.params_step, step.partitions);
+  }
   for (const int buffer : step.buffers) {
     CORF_RETURN_IF_ERROR(verify_buffer_number(spec, buffer, step.label));
   }

@@ -275,16 +275,16 @@ StripChoice choose_strips(StripSearch& search, GroupPlan group, size_t num_best)
 
 std::optional<TimedGroup> with_schedules(StripSearch& search, GroupPlan group,
                                          const StripSchedule& schedule,
-                                         const std::vector<fusion::NestSchedule>& nests) {
+                                         const ScheduleOf& schedule_of) {
   auto walk = search.walk(group, schedule);
   if (!walk) return std::nullopt;
   group.walk = walk.take();
   std::vector<fusion::Nest> own = fusion::group_nests(search.graph, search.storage, group);
-  if (own.size() != nests.size()) return std::nullopt;
   group.nests.clear();
   for (size_t i = 0; i < own.size(); ++i) {
-    if (!fusion::check_schedule(own[i], nests[i]).ok()) return std::nullopt;
-    group.nests.push_back({std::move(own[i]), nests[i]});
+    std::optional<fusion::NestSchedule> chosen = schedule_of(i, own[i]);
+    if (!chosen || !fusion::check_schedule(own[i], *chosen).ok()) return std::nullopt;
+    group.nests.push_back({std::move(own[i]), std::move(*chosen)});
   }
   if (!fusion::check_strip_tiles(group).ok()) return std::nullopt;
   const double predicted = search.time(search.storage, group, {});

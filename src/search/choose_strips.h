@@ -47,10 +47,14 @@ struct StripSearch {
 /// length, split among workers, and the stages' schedules.
 StripChoice choose_strips(StripSearch& search, fusion::GroupPlan group, size_t num_best = 1);
 
+/// The schedule of a stage, or none.
+using ScheduleOf =
+    std::function<std::optional<fusion::NestSchedule>(size_t stage, const fusion::Nest& nest)>;
+
 /// The group with schedules that were found for one like it; nullopt if they do not fit it.
 std::optional<TimedGroup> with_schedules(StripSearch& search, fusion::GroupPlan group,
                                          const fusion::StripSchedule& strips,
-                                         const std::vector<fusion::NestSchedule>& nests);
+                                         const ScheduleOf& schedule_of);
 
 /// Schedules for the stages of a group with a walk. False if no tiles fit.
 bool schedule_stages(StageSchedules& schedules, fusion::GroupPlan& group);

@@ -220,6 +220,14 @@ class Fusing {
   std::vector<std::unique_ptr<RunFinder>> finders_;  // by worker
 };
 
+/// Of the first and the last stage.
+using Names = std::pair<std::string_view, std::string_view>;
+
+Names names_of(const GroupPlan& group, const graph::Graph& graph) {
+  return {graph.nodes[group.stages.front().nodes.front()].name,
+          graph.nodes[group.stages.back().nodes.front()].name};
+}
+
 /// Where the known groups lie in the unfused plan; nothing of those that it lacks.
 std::vector<KnownRun> positions_of(const std::vector<KnownGroup>& known, const graph::Graph& graph,
                                    const FusionPlan& unfused) {
@@ -266,8 +274,16 @@ FusionPlan find_plan_among(const graph::Graph& graph, const Machine& machine, co
                            const std::vector<KnownGroup>& known) {
   FusionPlan unfused = find_unfused_plan(graph, machine, time);
   std::vector<KnownRun> among = positions_of(known, graph, unfused);
-  return Fusing(graph, machine, time, nullptr, std::move(unfused), kMaxStages, std::move(among))
-      .run();
+  FusionPlan plan =
+      Fusing(graph, machine, time, nullptr, std::move(unfused), kMaxStages, std::move(among)).run();
+  std::multimap<Names, const KnownGroup*> by_names;
+  for (const KnownGroup& group : known) by_names.emplace(Names(group.first, group.last), &group);
+  for (GroupPlan& group : plan.groups) {
+    if (group.kind != fusion::GroupKind::kCompute) continue;
+    const auto [begin, end] = by_names.equal_range(names_of(group, graph));
+    for (auto at = begin; at != end; ++at) mark_varying(*at->second, group);
+  }
+  return plan;
 }
 
 }  // namespace corf::search

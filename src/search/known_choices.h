@@ -17,6 +17,10 @@ struct KnownChoice {
   struct Schedules {
     fusion::StripSchedule strips;
     std::vector<fusion::NestSchedule> nests;
+    /// Of a stage; nullopt if there are not so many.
+    std::optional<fusion::NestSchedule> of(size_t stage) const {
+      return stage < nests.size() ? std::optional(nests[stage]) : std::nullopt;
+    }
   };
   std::vector<Schedules> best;
 };

@@ -17,22 +17,40 @@ std::vector<int64_t> extents_of(const fusion::Nest& nest) {
   return extents;
 }
 
-/// Tiles of whole axes fit axes of the same extent only, other tiles all that are as long.
-bool fits(const KnownGroup::Stage& known, const fusion::Nest& nest) {
+/// Whether tiles of the axis are those of fusion::even_tiles.
+bool is_even(const fusion::Nest& nest, const NestSchedule& schedule, int axis) {
+  return schedule.matrix == 0 && axis != schedule.vector_axis && axis != schedule.block_axis &&
+         nest.axes[axis].shared < 0;
+}
+
+/// The known schedule for a nest with other extents; nullopt if it makes other tiles there. Tiles
+/// of whole axes fit axes of the same extent only, other tiles all that are as long.
+std::optional<NestSchedule> adapt(const KnownGroup::Stage& known, const fusion::Nest& nest) {
   const std::vector<int64_t> extents = extents_of(nest);
-  if (extents.size() != known.extents.size()) return false;
+  if (extents.size() != known.extents.size()) return std::nullopt;
   auto tile_fits = [&](int axis, int64_t tile) {
     return extents[axis] == known.extents[axis] ||
            (tile < known.extents[axis] && tile <= extents[axis]);
   };
-  const NestSchedule& schedule = known.schedule;
+  NestSchedule schedule = known.schedule;
+  schedule.varying.clear();
   if (schedule.vector_axis >= 0 && !tile_fits(schedule.vector_axis, schedule.vector_tile)) {
-    return false;
+    return std::nullopt;
   }
-  return std::all_of(schedule.register_tile.begin(), schedule.register_tile.end(),
-                     [&](const auto& tiled) { return tile_fits(tiled.axis, tiled.extent); }) &&
-         std::all_of(schedule.unrolled_reductions.begin(), schedule.unrolled_reductions.end(),
-                     [&](int axis) { return extents[axis] == known.extents[axis]; });
+  for (int axis : schedule.unrolled_reductions) {
+    if (extents[axis] != known.extents[axis]) return std::nullopt;
+  }
+  for (auto& [axis, tile] : schedule.register_tile) {
+    if (extents[axis] == known.extents[axis]) continue;
+    if (!is_even(nest, schedule, axis)) {
+      if (!tile_fits(axis, tile)) return std::nullopt;
+      continue;
+    }
+    tile = fusion::even_tiles(known.extents[axis], tile).longer;
+    if (tile > extents[axis]) return std::nullopt;
+    if (fusion::even_tiles(extents[axis], tile).longer != tile) return std::nullopt;
+  }
+  return schedule;
 }
 
 /// Each begins anew with its weights: times are not predicted well enough to tell these apart.
@@ -47,14 +65,10 @@ int64_t num_tiles(const fusion::Nest& nest, const NestSchedule& schedule) {
 std::optional<TimedGroup> with_strips(StripSearch& search, const KnownGroup& known,
                                       const GroupPlan& joined,
                                       const fusion::StripSchedule& strips) {
-  std::vector<NestSchedule> schedules;
-  for (const KnownGroup::Stage& stage : known.stages) schedules.push_back(stage.schedule);
-  std::optional<TimedGroup> group = with_schedules(search, joined, strips, schedules);
-  if (!group) return std::nullopt;
-  for (size_t i = 0; i < known.stages.size(); ++i) {
-    if (!fits(known.stages[i], group->group.nests[i].nest)) return std::nullopt;
-  }
-  return group;
+  const auto schedule_of = [&](size_t stage, const fusion::Nest& nest) {
+    return stage < known.stages.size() ? adapt(known.stages[stage], nest) : std::nullopt;
+  };
+  return with_schedules(search, joined, strips, schedule_of);
 }
 
 }  // namespace
@@ -83,14 +97,27 @@ std::vector<KnownGroup> known_groups(const graph::Graph& graph, const fusion::Fu
 std::optional<GroupPlan> alone_as(const KnownGroup& known, const GroupPlan& group) {
   if (group.nests.size() != 1 || known.stages.size() != 1) return std::nullopt;
   const fusion::Nest& nest = group.nests[0].nest;
-  if (!fits(known.stages[0], nest)) return std::nullopt;
-  if (!fusion::check_schedule(nest, known.stages[0].schedule).ok()) return std::nullopt;
-  if (num_tiles(nest, known.stages[0].schedule) > num_tiles(nest, group.nests[0].schedule)) {
-    return std::nullopt;
-  }
+  std::optional<NestSchedule> schedule = adapt(known.stages[0], nest);
+  if (!schedule || !fusion::check_schedule(nest, *schedule).ok()) return std::nullopt;
+  if (num_tiles(nest, *schedule) > num_tiles(nest, group.nests[0].schedule)) return std::nullopt;
   GroupPlan as_known = group;
-  as_known.nests[0].schedule = known.stages[0].schedule;
+  as_known.nests[0].schedule = std::move(*schedule);
   return as_known;
+}
+
+void mark_varying(const KnownGroup& known, GroupPlan& group) {
+  if (group.nests.size() != known.stages.size()) return;
+  for (size_t i = 0; i < group.nests.size(); ++i) {
+    auto& [nest, schedule] = group.nests[i];
+    const std::vector<int64_t>& others = known.stages[i].extents;
+    if (others.size() != nest->axes.size()) continue;
+    for (const auto& [axis, tile] : schedule.register_tile) {
+      if (nest->axes[axis].extent == others[axis] || tile == 1) continue;
+      if (!is_even(nest, schedule, axis)) continue;
+      auto& varying = schedule.varying;
+      if (std::find(varying.begin(), varying.end(), axis) == varying.end()) varying.push_back(axis);
+    }
+  }
 }
 
 std::optional<TimedGroup> in_strips_as(StripSearch& search, const KnownGroup& known,

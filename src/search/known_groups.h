@@ -31,6 +31,9 @@ std::vector<KnownGroup> known_groups(const graph::Graph& graph, const fusion::Fu
 /// makes more tiles than the group's own.
 std::optional<fusion::GroupPlan> alone_as(const KnownGroup& known, const fusion::GroupPlan& group);
 
+/// Marks the axes that are longer or shorter in the known group.
+void mark_varying(const KnownGroup& known, fusion::GroupPlan& group);
+
 /// The same stages in strips and with schedules as the known group has them, the strips' length in
 /// proportion, or as `found` has them; nullopt if they do not fit.
 std::optional<TimedGroup> in_strips_as(StripSearch& search, const KnownGroup& known,

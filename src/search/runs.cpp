@@ -145,7 +145,8 @@ StripChoice RunFinder::fuse(const Run& run, fusion::SearchEffort& effort) {
 std::optional<StripChoice> RunFinder::as_known(const KnownChoice& known, const GroupPlan& joined) {
   StripChoice choice{known.legal, 0, {}};
   for (const KnownChoice::Schedules& one : known.best) {
-    std::optional<TimedGroup> group = with_schedules(search_, joined, one.strips, one.nests);
+    std::optional<TimedGroup> group = with_schedules(
+        search_, joined, one.strips, [&](size_t i, const fusion::Nest&) { return one.of(i); });
     if (!group) return std::nullopt;
     choice.best.push_back(std::move(*group));
   }

@@ -98,23 +98,48 @@ TEST(Parameterize, OnlyWhatDiffersBecomesAParameter) {
   expect_same(program, merged, inputs_of(layers));
 }
 
+/// What a later program's kernels have become.
+struct Later {
+  Kernel kernel;
+  KernelCall call;
+};
+
+Later become(const Layer& layer, KnownKernels& known) {
+  const Program program = dense_block({layer});
+  const Program result = parameterize(program, &known);
+  EXPECT_TRUE(verify(result)) << to_string(result);
+  expect_same(program, result, inputs_of({layer}));
+  EXPECT_EQ(to_string(parse(to_string(result))), to_string(result));
+  return {result.kernels.at(0), std::get<KernelCall>(result.steps.at(0))};
+}
+
 TEST(Parameterize, KernelsOfLaterProgramsBecomeThoseOfEarlierOnes) {
   KnownKernels known;
-  const auto merged = [&](const Layer& layer) {
-    const Program program = dense_block({layer});
-    const Program result = parameterize(program, &known);
-    expect_same(program, result, inputs_of({layer}));
-    return result.kernels.at(0);
-  };
-  EXPECT_EQ(merged({10, 20, 64, 5, 4}).num_params, 0);
-  EXPECT_EQ(merged({10, 20, 64, 5, 4}).num_params, 0);
-  const Kernel second = merged({10, 30, 64, 5, 4});
-  EXPECT_EQ(second.num_params, 1);
-  EXPECT_EQ(anonymous_text(merged({10, 25, 64, 5, 4})), anonymous_text(second));
-  // Another start: one more parameter, with which the next ones are the same.
-  const Kernel third = merged({10, 25, 64, 9, 4});
-  EXPECT_EQ(third.num_params, 2);
-  EXPECT_EQ(anonymous_text(merged({10, 40, 64, 2, 4})), anonymous_text(third));
+  EXPECT_EQ(become({10, 20, 64, 5, 4}, known).kernel.num_params, 0);
+  EXPECT_EQ(become({10, 20, 64, 5, 4}, known).kernel.num_params, 0);
+  // The first and the last pixel, the strides of both rows, the start: before they differ.
+  const Later second = become({10, 30, 64, 5, 4}, known);
+  EXPECT_EQ(second.kernel.num_params, 5) << to_string(second.kernel);
+  EXPECT_EQ(anonymous_text(become({13, 30, 60, 9, 4}, known).kernel),
+            anonymous_text(second.kernel));
+  // The loop inside of the tile differs: one more parameter, with which the next ones are the same.
+  const Later third = become({10, 25, 64, 5, 4}, known);
+  EXPECT_EQ(third.kernel.num_params, 6) << to_string(third.kernel);
+  EXPECT_EQ(anonymous_text(become({7, 40, 61, 2, 4}, known).kernel), anonymous_text(third.kernel));
+}
+
+TEST(Parameterize, ParametersMayDifferBetweenPartitions) {
+  KnownKernels known;
+  become({10, 20, 64, 5, 4}, known);
+  const auto [kernel, call] = become({9, 30, 64, 5, 4}, known);
+  ASSERT_EQ(std::ssize(call.params), call.partitions * kernel.num_params);
+  // 9 pixels for two: 4 and 5.
+  const auto first = call.params_of(0, kernel.num_params);
+  const auto second = call.params_of(1, kernel.num_params);
+  EXPECT_EQ(first[0], 0);
+  EXPECT_EQ(first[1], 4);
+  EXPECT_EQ(second[0], 4);
+  EXPECT_EQ(second[1], 9);
 }
 
 TEST(Parameterize, TileExtentsAndShortLoopsStayConstant) {

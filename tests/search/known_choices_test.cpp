@@ -117,7 +117,8 @@ TEST(KnownChoices, SchedulesFitEqualBlocks) {
     ASSERT_EQ(found.best.size(), own.best.size());
     for (size_t i = 0; i < own.best.size(); ++i) {
       const auto carried =
-          with_schedules(search, joined(first), found.best[i].strips, found.best[i].nests);
+          with_schedules(search, joined(first), found.best[i].strips,
+                         [&](size_t s, const fusion::Nest&) { return found.best[i].of(s); });
       ASSERT_TRUE(carried);
       EXPECT_EQ(carried->time, own.best[i].time);
       ++compared;

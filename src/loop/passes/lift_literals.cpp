@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <fmt/format.h>
+#include <map>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -20,8 +21,10 @@ std::string identifier_from(std::string_view text) {
 
 class Lifting {
  public:
-  explicit Lifting(const Kernel& kernel)
-      : first_literal_(static_cast<int>(kernel.var_names.size())), result_{kernel, {}, {}} {
+  Lifting(const Kernel& kernel, bool by_partition)
+      : first_literal_(static_cast<int>(kernel.var_names.size())),
+        by_partition_(by_partition),
+        result_{kernel, {}, {}} {
     lift(result_.kernel.body);
     const auto num_literals = static_cast<int>(result_.literals.size());
     std::vector<int> new_ids;
@@ -42,26 +45,79 @@ class Lifting {
   // A loop inside of a tile with at most so many iterations is left to be unrolled.
   static constexpr int64_t kShortLoop = 16;
 
-  Expr literal(int64_t value, std::string name, bool costs = false) {
-    result_.literals.push_back({value, std::move(name), costs});
+  Expr literal(Expr value, std::string name, bool costs = false, bool is_outer = false) {
+    result_.literals.push_back({std::move(value), std::move(name), costs, is_outer});
     return Expr::variable(first_literal_ + static_cast<int>(result_.literals.size()) - 1);
   }
+  /// Of a loop's bounds, or of a part of an offset that is not linear.
+  Expr literal_inside(const Expr& value, const std::string& name) {
+    const Expr lifted = literal(value, name, /*costs=*/false, is_outer_);
+    result_.literals.back().is_inside = true;
+    return lifted;
+  }
   const std::string& var_name(int var) const { return result_.kernel.var_names[var]; }
+
+  /// Is the same all over a partition.
+  bool is_uniform(const Expr& e) const {
+    switch (e.kind()) {
+      case index::ExprKind::kConstant:
+        return true;
+      case index::ExprKind::kVariable:
+        return by_partition_ && e.variable_id() == kPartition;
+      default:
+        return is_uniform(e.lhs()) && is_uniform(e.rhs());
+    }
+  }
+
+  /// Of a sum, what is uniform becomes one literal, and each loop's variable has a coefficient: so
+  /// sums differ in literals only.
+  Expr lift_sum(const Expr& e, const std::string& name) {
+    std::vector<Expr> terms;
+    flatten(e, terms);
+    Expr uniform(0), sum(0);
+    for (const Expr& term : terms) {
+      if (is_uniform(term)) {
+        uniform = uniform + term;
+      } else if (term.kind() == index::ExprKind::kVariable && !is_tile_variable(term)) {
+        sum = sum + literal_inside(1, name) * term;
+      } else {
+        sum = sum + lift_bound(term, name);
+      }
+    }
+    return sum + literal_inside(uniform, name);
+  }
+  /// Only factors of loops' variables take any value.
+  Expr lift_product(const Expr& e, const std::string& name) {
+    const auto factor = [&](const Expr& one, const Expr& other) {
+      if (!is_uniform(one)) return lift_bound(one, name);
+      return other.kind() == index::ExprKind::kVariable ? literal_inside(one, name)
+                                                        : literal(one, name);
+    };
+    return factor(e.lhs(), e.rhs()) * factor(e.rhs(), e.lhs());
+  }
+  static void flatten(const Expr& e, std::vector<Expr>& terms) {
+    if (e.kind() != index::ExprKind::kAdd) return terms.push_back(e);
+    flatten(e.lhs(), terms);
+    flatten(e.rhs(), terms);
+  }
 
   Expr lift_divisor(const Expr& e, const std::string& name) {
     return e.is_constant() ? literal(e.constant(), name, /*costs=*/true) : e;
   }
 
   Expr lift_bound(const Expr& e, const std::string& name) {
+    if (by_partition_ && is_uniform(e)) return literal_inside(e, name);
     switch (e.kind()) {
       case index::ExprKind::kConstant:
         return literal(e.constant(), name);
       case index::ExprKind::kVariable:
         return e;
       case index::ExprKind::kAdd:
+        if (by_partition_) return lift_sum(e, name);
         return lift_bound(e.lhs(), name) + lift_bound(e.rhs(), name);
       case index::ExprKind::kMul:
         if (is_tile_variable(e.lhs()) || is_tile_variable(e.rhs())) return e;
+        if (by_partition_) return lift_product(e, name);
         return lift_bound(e.lhs(), name) * lift_bound(e.rhs(), name);
       case index::ExprKind::kMin:
         return min(lift_bound(e.lhs(), name), lift_bound(e.rhs(), name));
@@ -91,14 +147,33 @@ class Lifting {
     return varies_by_lane(e) ? e : lift_bound(e, name);
   }
 
-  Expr lift_offset(const Expr& e, int buffer) {
+  /// `is_hint`: nothing waits for it.
+  Expr lift_offset(const Expr& e, int buffer, bool is_hint = false) {
     const Kernel& kernel = result_.kernel;
     const auto num_buffers = static_cast<int>(kernel.buffers.size());
     const std::string name =
         identifier_from(buffer < num_buffers ? kernel.buffers[buffer].name
                                              : kernel.scratch[buffer - num_buffers].name);
-    const index::Linear linear = index::to_linear(e);
-    Expr sum = lift_rest(linear.rest, name + "_stride");
+    index::Linear linear = index::to_linear(e);
+    is_outer_ = true;
+    Expr sum(0);
+    if (by_partition_) {
+      // Apart from the constant, so that all accesses share it.
+      Expr uniform = Expr(linear.coefficient(kPartition)) * Expr::variable(kPartition);
+      linear.coefficients.erase(kPartition);
+      std::vector<Expr> terms;
+      flatten(linear.rest, terms);
+      for (const Expr& term : terms) {
+        if (is_uniform(term)) {
+          uniform = uniform + term;
+        } else {
+          sum = sum + lift_rest(term, name + "_stride");
+        }
+      }
+      sum = sum + literal(uniform, name + "_first");
+    } else {
+      sum = lift_rest(linear.rest, name + "_stride");
+    }
     for (const auto& [var, coefficient] : linear.coefficients) {
       const Expr v = Expr::variable(var);
       // In a loop each point of the axis would occupy a register with its address.
@@ -106,16 +181,29 @@ class Lifting {
           lane_variables_.count(var) || (in_tile_loop_ && tile_variables_.count(var));
       sum = sum + (stays ? Expr(coefficient) * v
                          : literal(coefficient, name + "_" + var_name(var) + "_stride",
-                                   /*costs=*/tile_variables_.count(var) > 0) *
+                                   /*costs=*/tile_variables_.count(var) > 0,
+                                   /*is_outer=*/is_hint || inner_variables_.count(var) == 0) *
                                v);
     }
-    return sum + literal(linear.constant, name + "_start");
+    // Where several start from one base, their distances are in the instructions.
+    const bool is_alone = accesses_[buffer] <= 1;
+    return sum + literal(linear.constant, name + "_start", /*costs=*/false, is_hint || is_alone);
   }
 
   template <typename L>
   void lift_bounds(L& loop) {
+    is_outer_ = false;
     loop.lo = lift_bound(loop.lo, var_name(loop.var) + "_first");
     loop.hi = lift_bound(loop.hi, var_name(loop.var) + "_end");
+  }
+  void lift_bounds(For& loop) {
+    for (auto [bound, name] : {std::pair(&loop.lo, "_first"), std::pair(&loop.hi, "_end")}) {
+      const size_t number = result_.literals.size();
+      const bool is_alone = bound->is_constant();
+      is_outer_ = true;
+      *bound = lift_bound(*bound, var_name(loop.var) + name);
+      if (is_alone) result_.literals[number].is_inside = false;
+    }
   }
 
   void lift(std::vector<Stmt>& body) {
@@ -128,11 +216,26 @@ class Lifting {
       Tile& tile = std::get<Tile>(stmt);
       tile_variables_.clear();
       lane_variables_.clear();
+      inner_variables_.clear();
+      accesses_.clear();
+      count_accesses(tile.body);
       for (const TileAxis& axis : tile.axes) {
         tile_variables_.insert(axis.var);
+        inner_variables_.insert(axis.var);
         if (axis.vector) lane_variables_.insert(axis.var);
       }
       lift(tile.body);
+    }
+  }
+  void count_accesses(const std::vector<TileStmt>& body) {
+    for (const TileStmt& stmt : body) {
+      if (const auto* loop = std::get_if<TileLoop>(&stmt)) {
+        count_accesses(loop->body);
+      } else if (const auto* store = std::get_if<TileStore>(&stmt)) {
+        ++accesses_[store->buffer];
+      } else if (const auto* let = std::get_if<TileLet>(&stmt)) {
+        if (const auto* load = std::get_if<TileLoad>(&let->value)) ++accesses_[load->buffer];
+      }
     }
   }
   void lift(std::vector<TileStmt>& body) {
@@ -140,15 +243,17 @@ class Lifting {
       if (auto* loop = std::get_if<TileLoop>(&stmt)) {
         if (!is_short(*loop)) lift_bounds(*loop);
         result_.unrolls.push_back(loop->unroll);
+        inner_variables_.insert(loop->var);
         const bool was_in_loop = std::exchange(in_tile_loop_, true);
         lift(loop->body);
         in_tile_loop_ = was_in_loop;
       } else if (auto* store = std::get_if<TileStore>(&stmt)) {
         store->offset = lift_offset(store->offset, store->buffer);
       } else if (auto* prefetch = std::get_if<TilePrefetch>(&stmt)) {
-        prefetch->offset = lift_offset(prefetch->offset, prefetch->buffer);
+        prefetch->offset = lift_offset(prefetch->offset, prefetch->buffer, /*is_hint=*/true);
       } else if (auto* bind = std::get_if<TileBind>(&stmt)) {
         tile_variables_.insert(bind->var);
+        inner_variables_.insert(bind->var);
         lane_variables_.insert(bind->var);
       } else if (auto* let = std::get_if<TileLet>(&stmt)) {
         if (auto* load = std::get_if<TileLoad>(&let->value)) {
@@ -163,15 +268,22 @@ class Lifting {
     return extent <= std::max<int64_t>(kShortLoop, loop.unroll);
   }
 
+  static constexpr int kPartition = 0;
   int first_literal_;
+  bool by_partition_;
   Lifted result_;
   bool in_tile_loop_ = false;
+  bool is_outer_ = true;           // what is being lifted
+  std::map<int, int> accesses_;    // in the tile at hand, by buffer
+  std::set<int> inner_variables_;  // bound in the tile at hand
   std::set<int> tile_variables_;
   std::set<int> lane_variables_;  // of these, those that may differ from lane to lane
 };
 
 }  // namespace
 
-Lifted lift_literals(const Kernel& kernel) { return Lifting(canonicalize(kernel)).take(); }
+Lifted lift_literals(const Kernel& kernel, bool by_partition) {
+  return Lifting(canonicalize(kernel), by_partition).take();
+}
 
 }  // namespace corf::loop

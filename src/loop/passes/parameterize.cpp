@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "loop/kernel_key.h"
 #include "loop/passes/lift_literals.h"
@@ -18,9 +19,14 @@
 namespace corf::loop {
 namespace {
 
+/// Of a literal: one for each partition, or a single one that is the same in all.
+using Row = std::vector<int64_t>;
+using Values = std::vector<Row>;  // of a kernel's literals
+
 struct Member {
   int kernel = 0;
   std::vector<Literal> literals;
+  Values values;
 };
 
 /// Kernels that are equal once lifted.
@@ -30,11 +36,20 @@ struct Group {
   std::vector<Member> members;
 };
 
-using Values = std::vector<int64_t>;  // of a kernel's literals
-
-Values values_of(const Member& member) {
+/// `partitions`: the most of a call of the kernel.
+Values values_of(const std::vector<Literal>& literals, int64_t partitions) {
   Values values;
-  for (const Literal& literal : member.literals) values.push_back(literal.value);
+  for (const Literal& literal : literals) {
+    Row row;
+    for (int64_t partition = 0; partition < partitions; ++partition) {
+      row.push_back(literal.value.is_constant()
+                        ? literal.value.constant()
+                        : index::evaluate(literal.value, std::span(&partition, 1)));
+    }
+    const bool same = std::count(row.begin(), row.end(), row[0]) == std::ssize(row);
+    if (same) row.resize(1);
+    values.push_back(std::move(row));
+  }
   return values;
 }
 
@@ -45,20 +60,37 @@ struct Role {
   int64_t value = 0;
 };
 
-/// Literals that agree everywhere stay constants; those that always have the same values share a
-/// parameter.
-std::vector<Role> roles_of(const std::vector<Values>& members) {
+/// Whether a parameter takes the literal's place before it is known to differ. Bounds of 0 and
+/// steps of 1 are mostly that for good.
+bool is_open(const Literal& literal) {
+  constexpr int64_t kMost = int64_t{1} << 31;  // larger ones stand for no bound at all
+  if (!literal.is_outer || literal.costs) return false;
+  if (!literal.value.is_constant()) return true;
+  const int64_t value = literal.value.constant();
+  return (value < -1 || value > 1) && std::abs(value) < kMost;
+}
+
+/// Literals that agree everywhere stay constants, but `for_later` programs those that are open;
+/// those that always have the same values share a parameter.
+std::vector<Role> roles_of(const std::vector<Values>& members, const std::vector<Literal>& literals,
+                           bool for_later) {
   std::vector<Role> roles;
   std::map<Values, int> param_of;
+  int next = 0;
   for (size_t i = 0; i < members.front().size(); ++i) {
     Values column;
     for (const Values& values : members) column.push_back(values[i]);
-    if (std::count(column.begin(), column.end(), column[0]) == std::ssize(column)) {
-      roles.push_back({-1, column[0]});
-      continue;
+    const bool same = std::count(column.begin(), column.end(), column[0]) == std::ssize(column);
+    if (same && column[0].size() == 1) {
+      const bool open = for_later && is_open(literals[i]);
+      if (!open || !literals[i].is_inside) {
+        roles.push_back(open ? Role{next++, 0} : Role{-1, column[0][0]});
+        continue;
+      }
     }
-    const auto next = static_cast<int>(param_of.size());
-    roles.push_back({param_of.emplace(std::move(column), next).first->second, 0});
+    const auto [at, fresh] = param_of.emplace(std::move(column), next);
+    if (fresh) ++next;
+    roles.push_back({at->second, 0});
   }
   return roles;
 }
@@ -69,7 +101,7 @@ std::optional<Values> params_for(const std::vector<Role>& roles, const Values& v
   for (size_t i = 0; i < roles.size(); ++i) {
     const Role& role = roles[i];
     if (role.param < 0) {
-      if (role.value != values[i]) return std::nullopt;
+      if (values[i] != Row{role.value}) return std::nullopt;
     } else if (role.param == std::ssize(params)) {
       params.push_back(values[i]);
     } else if (params[role.param] != values[i]) {
@@ -184,7 +216,7 @@ std::optional<Merged> as_version(const Version& version, const Group& group,
                                  const Program& program) {
   Merged merged;
   for (const Member& member : group.members) {
-    auto params = params_for(version.roles, values_of(member));
+    auto params = params_for(version.roles, member.values);
     if (!params) return std::nullopt;
     merged.params.push_back(std::move(*params));
   }
@@ -199,10 +231,10 @@ std::optional<Merged> as_version(const Version& version, const Group& group,
   return merged;
 }
 
-Version make_version(const Group& group, const std::vector<Values>& members,
-                     const Program& program) {
-  Version version{roles_of(members), {}};
-  if (members.size() == 1) {
+Version make_version(const Group& group, const std::vector<Values>& members, const Program& program,
+                     bool for_later) {
+  Version version{roles_of(members, group.members[0].literals, for_later), {}};
+  if (members.size() == 1 && !for_later) {
     version.kernel = program.kernels[group.members[0].kernel];
   } else {
     version.kernel = with_roles(group, version.roles);
@@ -211,19 +243,20 @@ Version make_version(const Group& group, const std::vector<Values>& members,
   return version;
 }
 
-Merged merge(const Group& group, const Program& program, Family& family) {
+/// `for_later`: what is made is to fit the kernels of later programs.
+Merged merge(const Group& group, const Program& program, Family& family, bool for_later) {
   for (const Version& version : family.versions) {
     if (auto merged = as_version(version, group, program)) return std::move(*merged);
   }
   for (const Member& member : group.members) {
-    Values values = values_of(member);
-    if (std::find(family.members.begin(), family.members.end(), values) == family.members.end()) {
-      family.members.push_back(std::move(values));
+    if (std::find(family.members.begin(), family.members.end(), member.values) ==
+        family.members.end()) {
+      family.members.push_back(member.values);
     }
   }
 
-  Version version = make_version(group, family.members, program);
-  if (!family.versions.empty()) {
+  Version version = make_version(group, family.members, program, for_later);
+  if (for_later) {
     for (Scratch& scratch : version.kernel.scratch) {
       scratch.size_elems = with_room(scratch.size_elems);
     }
@@ -249,23 +282,51 @@ std::string key_in_program(const std::string& family, const Lifted& lifted) {
   std::string text = family;
   for (int unroll : lifted.unrolls) text += fmt::format(" {}", unroll);
   for (const Literal& literal : lifted.literals) {
-    if (literal.costs) text += fmt::format(" {}", literal.value);
+    if (literal.costs) text += fmt::format(" {}", literal.value.constant());
   }
   return text;
 }
 
-/// The groups in the order of their first members.
-std::vector<Group> group_kernels(const Program& program) {
+/// Of the kernel's calls, by kernel.
+std::vector<int64_t> most_partitions(const Program& program) {
+  std::vector<int64_t> most(program.kernels.size(), 1);
+  for (const Step& step : program.steps) {
+    const auto* call = std::get_if<KernelCall>(&step);
+    if (call) most[call->kernel] = std::max(most[call->kernel], call->partitions);
+  }
+  return most;
+}
+
+/// The groups in the order of their first members, of the kernels that are not `kept`.
+std::vector<Group> group_kernels(const Program& program, const std::vector<bool>& kept,
+                                 bool by_partition) {
+  const std::vector<int64_t> partitions = most_partitions(program);
   std::vector<Group> groups;
   std::unordered_map<std::string, size_t> by_key;
   for (int i = 0; i < static_cast<int>(program.kernels.size()); ++i) {
-    Lifted lifted = lift_literals(program.kernels[i]);
+    if (kept[i]) continue;
+    Lifted lifted = lift_literals(program.kernels[i], by_partition);
     std::string family = family_key(lifted.kernel);
     const auto [it, is_new] = by_key.emplace(key_in_program(family, lifted), groups.size());
     if (is_new) groups.push_back({std::move(family), std::move(lifted.kernel), {}});
-    groups[it->second].members.push_back({i, std::move(lifted.literals)});
+    Values values = values_of(lifted.literals, partitions[i]);
+    groups[it->second].members.push_back({i, std::move(lifted.literals), std::move(values)});
   }
   return groups;
+}
+
+/// Appends the rows to the call's parameters, of which there are `num_params`.
+void append_params(const Values& rows, int num_params, KernelCall& call) {
+  const bool differ =
+      std::ssize(call.params) > num_params ||
+      std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.size() > 1; });
+  std::vector<int64_t> params;
+  for (int64_t partition = 0; partition < (differ ? call.partitions : 1); ++partition) {
+    const std::span<const int64_t> own = call.params_of(partition, num_params);
+    params.insert(params.end(), own.begin(), own.end());
+    for (const Row& row : rows) params.push_back(row.size() > 1 ? row[partition] : row[0]);
+  }
+  call.params = std::move(params);
 }
 
 }  // namespace
@@ -273,6 +334,7 @@ std::vector<Group> group_kernels(const Program& program) {
 struct KnownKernels::Families {
   std::mutex mutex;
   std::unordered_map<std::string, Family> by_key;
+  std::unordered_set<std::string> of_first;  // keys of the first program's kernels
 };
 
 KnownKernels::KnownKernels() : families_(std::make_unique<Families>()) {}
@@ -284,12 +346,26 @@ Program parameterize(Program program, KnownKernels* known) {
   const std::lock_guard lock(earlier.mutex);
   auto& families = earlier.by_key;
   if (families.size() > kMostFamilies) families.clear();
+  const bool is_later = !earlier.of_first.empty();
+  std::vector<bool> kept(program.kernels.size(), false);
+  if (is_later) {
+    for (size_t i = 0; i < kept.size(); ++i) {
+      kept[i] = earlier.of_first.contains(kernel_key(program.kernels[i]));
+    }
+  }
   std::vector<Kernel> kernels;
   std::vector<int> new_numbers(program.kernels.size());
   std::vector<Values> more_params(program.kernels.size());
-  for (const Group& group : group_kernels(program)) {
+  for (size_t i = 0; i < kept.size(); ++i) {
+    if (!kept[i]) continue;
+    new_numbers[i] = static_cast<int>(kernels.size());
+    kernels.push_back(program.kernels[i]);
+  }
+  std::unordered_map<std::string, Family> of_program;
+  for (const Group& group : group_kernels(program, kept, is_later)) {
     const auto number = static_cast<int>(kernels.size());
-    Merged merged = merge(group, program, families[group.key]);
+    Family& family = (is_later ? families : of_program)[group.key];
+    Merged merged = merge(group, program, family, is_later);
     for (size_t m = 0; m < group.members.size(); ++m) {
       new_numbers[group.members[m].kernel] = number;
       more_params[group.members[m].kernel] = std::move(merged.params[m]);
@@ -299,11 +375,13 @@ Program parameterize(Program program, KnownKernels* known) {
   for (Step& step : program.steps) {
     auto* call = std::get_if<KernelCall>(&step);
     if (!call) continue;
-    const Values& more = more_params[call->kernel];
-    call->params.insert(call->params.end(), more.begin(), more.end());
+    append_params(more_params[call->kernel], program.kernels[call->kernel].num_params, *call);
     call->kernel = new_numbers[call->kernel];
   }
   program.kernels = std::move(kernels);
+  if (known != nullptr && !is_later) {
+    for (const Kernel& kernel : program.kernels) earlier.of_first.insert(kernel_key(kernel));
+  }
   return program;
 }
 

@@ -26,10 +26,14 @@ class KnownKernels {
 /// (which are better unrolled) stay constants. Scratch takes the largest size. Equal kernels are
 /// merged on the way.
 ///
-/// With `known`, a kernel becomes one of an earlier program where that can do the same with other
-/// parameters. There divisors may be parameters too, coefficients of tile axes where no loop is
-/// inside of the tile, and it does not matter how loops are unrolled.
-/// Test: tests/loop/parameterize_test.cpp, tests/driver/known_shapes_test.cpp
+/// With `known`, the kernels of the first program are made as without. A kernel of a later one
+/// stays as it is where the first program has the same, and else becomes one of a later program
+/// where that can do the same with other parameters. There whatever follows from the partition is
+/// one parameter, with a value for each, so that it does not matter how a split comes out; what
+/// costs nothing as a parameter is one before it is known to differ; divisors may be parameters
+/// too, and coefficients of tile axes where no loop is inside of the tile; and it does not matter
+/// how loops are unrolled. Test: tests/loop/parameterize_test.cpp,
+/// tests/driver/known_shapes_test.cpp
 Program parameterize(Program program, KnownKernels* known = nullptr);
 
 }  // namespace corf::loop
