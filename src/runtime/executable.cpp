@@ -196,7 +196,10 @@ Status Executable::State::load_constants() {
       Pages pages;
       if (place.kind == BufferPlace::Kind::kConstant) {
         CORF_ASSIGN(pages, map_guarded_pages(place.size_bytes));
-        std::memcpy(pages.data(), unguarded_constant(place), static_cast<size_t>(place.size_bytes));
+        if (place.size_bytes > 0) {  // an empty one may lie nowhere
+          std::memcpy(pages.data(), unguarded_constant(place),
+                      static_cast<size_t>(place.size_bytes));
+        }
         pages.forbid_writes();
       }
       guarded_constants.push_back(std::move(pages));

@@ -6,6 +6,7 @@
 
 #include "target/calibrate.h"
 #include "target/calibration_cache.h"
+#include "tests/fuzz/some_figures.h"
 
 namespace corf::fuzz {
 namespace {
@@ -29,14 +30,7 @@ Folder::Folder() {
   for (Isa isa : kIsas) {
     for (int threads = 1; threads <= 4; ++threads) {
       Machine machine = detect_machine(threads, isa);
-      machine.fma_gflops_core = 100;
-      machine.fma_gflops_all = 100 * threads;
-      machine.matrix_product_ns = 10;
-      machine.l1_gbps_core = 200;
-      machine.l2_gbps_core = 80;
-      machine.l3_gbps_core = 30;
-      machine.dram_gbps_all = 20;
-      machine.barrier_ns = 300;
+      set_some_figures(machine);
       write_calibration(calibration_file(machine, CalibrateOptions::default_cache_dir()),
                         Calibration{machine, true});
     }

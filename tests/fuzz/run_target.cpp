@@ -15,11 +15,11 @@
 #include "tests/fuzz/damaged_plan.h"
 #include "tests/fuzz/imported_model.h"
 #include "tests/fuzz/reference_values.h"
+#include "tests/fuzz/some_figures.h"
 
 namespace corf::fuzz {
 namespace {
 
-/// Figures of no machine in particular: nothing is measured here.
 Machine some_machine(Choices& choices) {
   Machine machine;
   std::vector<Isa> isas;
@@ -28,14 +28,7 @@ Machine some_machine(Choices& choices) {
   }
   machine.isa = isas[isas.size() - 1 - choices.below(isas.size())];
   machine.threads = 1 + static_cast<int>(choices.below(3));
-  machine.fma_gflops_core = 100;
-  machine.fma_gflops_all = 100 * machine.threads;
-  machine.matrix_product_ns = 10;
-  machine.l1_gbps_core = 200;
-  machine.l2_gbps_core = 80;
-  machine.l3_gbps_core = 30;
-  machine.dram_gbps_all = 20;
-  machine.barrier_ns = 300;
+  set_some_figures(machine);
   return machine;
 }
 
