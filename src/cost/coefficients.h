@@ -27,13 +27,13 @@ struct Coefficients {
   double transposed_narrow = 7;
   double gathered = 0.8;
   // Memory: shares of what was measured, and passes over bytes.
-  double l2 = 0.6;
+  double l2 = 1;
   double l3 = 0.8;
   double dram = 0.95;
-  double passed = 0.4;
+  double passed = 0.25;
   double remote = 1;
-  double l1 = 2;
-  double panel = 1;
+  double l1 = 1.3;
+  double panel = 0.6;
   double near_share = 0.55;
   double sure_share = 0.75;
   double far_factors = 1.3;
@@ -41,11 +41,11 @@ struct Coefficients {
   double lines_not_ahead = 2;
   double panel_lines_not_ahead = 4;
   double panels_ahead = 3;
-  double revisited = 1.33;
+  double revisited = 0.8;
   double hidden_memory = 0.6;
   double seen_weights = 0.15;
   // Meeting.
-  double visit_ns = 130;
+  double visit_ns = 60;
   double barrier_apart = 12;
   double barrier_shortest_ns = 500;
   double barrier_longest_ns = 2600;

@@ -300,11 +300,11 @@ class StripCost {
     passing_bytes /= blocks_ * num_strips_;
     const double level = byte_cycles(ring_bytes_ + passing_bytes, rates.l2);
     for (const fusion::WalkRing& ring : walk_.rings) {
-      // Written once and read once.
+      // Written once, and read by each stage that takes it.
       const double bytes = bytes_of(graph_, ring.value);
       const int64_t held = ring.root.size_elems * size_bytes(ring.root.dtype);
       const bool near = held <= model_.machine.l1_bytes / 2;
-      const double passed = shares_[ring.stages[0]] * 2 * bytes;
+      const double passed = shares_[ring.stages[0]] * (1 + readers_of(ring.value)) * bytes;
       cost_.memory += passed * (near ? 1 / rates.l1 : level);
       if (!packs_ || near) continue;
       cost_.compute += lost_part() * passed * (1 / rates.l3 - 1 / rates.l2);
@@ -324,6 +324,14 @@ class StripCost {
       reading.add(waits(bytes) * read.passes, bytes, read.root, read.span, cost_);
     }
     cost_.memory += 2 * double(walk_.num_chunks - 1) * partial_bytes_ * level;
+  }
+
+  double readers_of(graph::ValueId value) const {
+    return double(std::count_if(group_.nests.begin(), group_.nests.end(), [&](const auto& nest) {
+      const auto& loads = nest.nest->loads;
+      return std::any_of(loads.begin(), loads.end(),
+                         [&](const Access& load) { return load.value == value; });
+    }));
   }
 
   /// Each tap but the first takes up what the taps before have left, each but the last leaves it.

@@ -23,8 +23,8 @@ using MeasuredTime = std::function<std::optional<double>(const fusion::StoragePl
 /// The longest chain that is tried as one kernel.
 constexpr size_t kMaxStages = 12;
 
-/// What fusing must promise: times are predicted less well for strips than for single nests.
-constexpr double kLeastGain = 1.04;
+/// What fusing must promise: no time is predicted to the percent.
+constexpr double kLeastGain = 1.02;
 
 /// Every complex operator in a kernel of its own, with a schedule for each nest. With `time`, what
 /// kernels share out among the workers fits what those before have left in their caches.
