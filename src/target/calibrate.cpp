@@ -118,7 +118,8 @@ Machine calibrate(Machine machine, const CalibrateOptions& options) {
   const bool is_kept = !file.empty() && !options.measure_anew && read_calibration(file, kept);
   const int64_t now_s = measuring.now_s();
   // A clock that was set back has no say.
-  const bool is_recent = now_s >= kept.taken_s && now_s - kept.taken_s < kRecent_s;
+  const bool is_recent = now_s >= kept.taken_s && now_s - kept.taken_s < kRecent_s &&
+                         kept.machine.dram_gbps_all > 0;  // else another process may have memory
   if (is_kept && (kept.is_settled || is_recent)) return kept.machine;
   if (!has_isa(machine.isa)) return machine;
 
