@@ -8,10 +8,10 @@ namespace corf::cost {
 /// `bench_costs --fit` can vary each and say what it does to the error.
 ///
 /// Source: kernels measured on earlier machines, by hand, before there was a fit. `beside`,
-/// `load_slot`, `fewest_cycles`, `tile`, `gathered`, `table_terms`, `l2`, `l3`, `hidden_memory` and
-/// `barrier_apart` were since moved towards what `bench_costs --fit` says on a Zen 5 with SSE2,
-/// AVX2 and AVX-512 (`l1`, `panel`, `passed` and `revisited`, shares of `l2`, kept what they stood
-/// for); `streams_ahead` is what Winograd's products took there.
+/// `load_slot`, `fewest_cycles`, `tile`, `gathered`, `table_terms`, `l2`, `l3`, `hidden_memory`,
+/// `visit_ns` and `barrier_apart` were since moved towards what `bench_costs --fit` says on a Zen 5
+/// with SSE2, AVX2 and AVX-512 (`l1`, `panel`, `passed` and `revisited`, shares of `l2`, kept about
+/// what they stood for); `streams_ahead` is what Winograd's products took there.
 struct Coefficients {
   // Arithmetic: cycles, of two multiply-adds of a whole vector each.
   double loads = 1.12;

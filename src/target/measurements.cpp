@@ -170,9 +170,9 @@ double measure_matrix_product_ns(const CalibrationKernels& kernels, int threads,
 
 double measure_tile(const CalibrationKernels& kernels, double seconds) {
   constexpr int64_t kSteps = 128, kTiles = 256;
+  if (kernels.multiply_tile == nullptr) return 0;
   const int64_t left = kernels.tile_rows * kSteps, panel = kernels.tile_columns * kSteps;
   const int64_t results = kernels.tile_rows * kernels.tile_columns;
-  if (kernels.multiply_tile == nullptr) return 0;
   const Buffer buffer(4 * (left + panel + results) + 4 * kMinElems);
   if (buffer.elems == 0) return 0;
   float* const data = buffer.data;
