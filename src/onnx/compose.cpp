@@ -128,6 +128,14 @@ ValueId reshape(Graph& graph, std::string name, ValueId x, Shape shape) {
   return graph.add_view(std::move(name), graph::Reshape{}, {x}, std::move(shape));
 }
 
+std::vector<int> moved(int rank, int from, int to) {
+  std::vector<int> order(rank);
+  std::iota(order.begin(), order.end(), 0);
+  order.erase(order.begin() + from);
+  order.insert(order.begin() + to, from);
+  return order;
+}
+
 ValueId transpose(Graph& graph, std::string name, ValueId x, std::vector<int> permutation) {
   if (std::is_sorted(permutation.begin(), permutation.end())) return x;
   Shape shape;

@@ -30,6 +30,8 @@ ValueId copy(graph::Graph& graph, std::string name, ValueId x);
 /// Views; x itself where nothing changes. Constants keep their bytes when reshaped.
 ValueId reshape(graph::Graph& graph, std::string name, ValueId x, Shape shape);
 ValueId transpose(graph::Graph& graph, std::string name, ValueId x, std::vector<int> permutation);
+/// The permutation of `rank` dimensions that moves the one at `from` to `to`.
+std::vector<int> moved(int rank, int from, int to);
 /// [begin, end) along one axis.
 ValueId slice(graph::Graph& graph, std::string name, ValueId x, int axis, int64_t begin,
               int64_t end);

@@ -90,15 +90,10 @@ Status import_nhwc_conv(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(2));
   const int rank = node.rank(node.input(0));
   if (rank < 3) return node.invalid("an image of rank {}", rank);
-  std::vector<int> inwards = {0, rank - 1}, outwards = {0};
-  for (int d = 1; d + 1 < rank; ++d) {
-    inwards.push_back(d);
-    outwards.push_back(d + 1);
-  }
-  outwards.push_back(1);
-  const ValueId x = transpose(node.graph, node.part("channels_first"), node.input(0), inwards);
+  const ValueId x =
+      transpose(node.graph, node.part("channels_first"), node.input(0), moved(rank, rank - 1, 1));
   CORF_ASSIGN(const ValueId y, convolved(node, x));
-  node.set_output(transpose(node.graph, node.part("channels_last"), y, outwards));
+  node.set_output(transpose(node.graph, node.part("channels_last"), y, moved(rank, 1, rank - 1)));
   return {};
 }
 

@@ -118,15 +118,6 @@ Status import_qlinear_global_average_pool(NodeImport& node) {
   return set_bytes(node, y, 3, node.dtype(node.input(0)));
 }
 
-/// Dimensions 0 .. rank - 1 with the one at `from` moved to `to`.
-std::vector<int> moved(int rank, int from, int to) {
-  std::vector<int> order(rank);
-  std::iota(order.begin(), order.end(), 0);
-  order.erase(order.begin() + from);
-  order.insert(order.begin() + to, from);
-  return order;
-}
-
 Status import_qlinear_average_pool(NodeImport& node) {
   CORF_ASSIGN(ValueId x, real_numbers(node, 0));
   const int rank = node.rank(x);
