@@ -34,6 +34,8 @@ TileLowering::TileLowering(FunctionState& function, const loop::Tile& tile, bool
 }
 
 /// Full registers, then a masked one for what remains, or narrower ones where masks are slow.
+/// Behind full ones the masked one is as wide: of an operand that both multiply, a narrower one
+/// would take a part, in a register of its own.
 void TileLowering::split_vector_axis() {
   int64_t elem_bytes = 8;
   for (int buffer : used_buffers(tile_.body)) {
@@ -47,7 +49,11 @@ void TileLowering::split_vector_axis() {
     int64_t lanes = full;
     if (rest < full) {
       const auto wanted = static_cast<uint64_t>(rest);
-      lanes = static_cast<int64_t>(masks ? std::bit_ceil(wanted) : std::bit_floor(wanted));
+      if (!masks) {
+        lanes = static_cast<int64_t>(std::bit_floor(wanted));
+      } else if (start == 0) {
+        lanes = static_cast<int64_t>(std::bit_ceil(wanted));
+      }
     }
     const int64_t active = std::min(lanes, rest);
     pieces_.push_back({start, static_cast<int>(lanes), static_cast<int>(active)});

@@ -8,14 +8,14 @@
 namespace corf::codegen {
 namespace {
 
-loop::Kernel outer_product(int pixels, int channels) {
+loop::Kernel outer_product(int pixels, int channels, int unroll = 1) {
   return parse(fmt::format(R"(
 kernel pointwise(x: f32[{x}], w: f32[{w}], y: f32[{y}] mut) partition part params(rows) {{
   for row in [0, rows) step 1 {{
     tile (p: {p}, c: {c} vector) {{
       %zero = const f32 0
       acc %sum f32 (p, c) = %zero
-      loop k in [0, 24) step 1 unroll 1 {{
+      loop k in [0, 24) step 1 unroll {u} {{
         %x = load f32 x[row*24*{p} + p*24 + k]
         %w = load f32 w[k*{c} + c]
         %sum += %x * %w
@@ -24,7 +24,7 @@ kernel pointwise(x: f32[{x}], w: f32[{w}], y: f32[{y}] mut) partition part param
     }}
   }}
 }})",
-                           fmt::arg("p", pixels), fmt::arg("c", channels),
+                           fmt::arg("p", pixels), fmt::arg("c", channels), fmt::arg("u", unroll),
                            fmt::arg("x", 4 * 24 * pixels), fmt::arg("w", 24 * channels),
                            fmt::arg("y", 4 * pixels * channels)));
 }
@@ -75,6 +75,22 @@ TEST(Emit, OuterProductKeepsItsAccumulatorsInRegisters) {
   EXPECT_EQ(narrow.counts.at("vmovups"), 2);
   EXPECT_EQ(narrow.stack_accesses, 0);
   EXPECT_LE(narrow.total, 12 + 6 + 2 + 5);
+}
+
+TEST(Emit, TilesThatFillTheRegistersSpillNone) {
+  struct Tile {
+    Isa isa;
+    int pixels, channels;
+  };
+  // Two steps of the sum in one block of code are more than registers could take at once; and lanes
+  // that do not fill the last vector.
+  for (const auto& [isa, pixels, channels] :
+       {Tile{Isa::kAvx512, 14, 32}, Tile{Isa::kAvx512, 9, 48}, Tile{Isa::kAvx512, 8, 40},
+        Tile{Isa::kAvx512, 8, 36}, Tile{Isa::kAvx512, 28, 16}, Tile{Isa::kAvx512, 12, 20},
+        Tile{Isa::kAvx2, 6, 16}, Tile{Isa::kAvx2, 4, 24}}) {
+    const InnerLoop loop = inner_loop(outer_product(pixels, channels, 2), isa);
+    EXPECT_EQ(loop.stack_accesses, 0) << to_string(isa) << " " << pixels << " x " << channels;
+  }
 }
 
 TEST(Emit, DepthwiseLoadsEachColumnOnce) {
