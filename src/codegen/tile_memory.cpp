@@ -10,7 +10,6 @@
 #include "graph/saturated.h"
 
 namespace corf::codegen {
-
 using llvm::Value;
 using loop::AxisSet;
 using loop::Register;
@@ -170,15 +169,6 @@ Value* TileLowering::lane_condition(const Condition& condition, int number) {
   return condition.scalar ? builder_.CreateAnd(condition.scalar, bit) : bit;
 }
 
-/// The lanes that exist and pass `mask`; null if all do.
-Value* TileLowering::active_mask(const Piece& piece, Value* mask) {
-  if (piece.active == piece.lanes) return mask;
-  std::vector<llvm::Constant*> bits;
-  for (int i = 0; i < piece.lanes; ++i) bits.push_back(builder_.getInt1(i < piece.active));
-  Value* exists = llvm::ConstantVector::get(bits);
-  return mask ? builder_.CreateAnd(mask, exists) : exists;
-}
-
 // ---- loads -------------------------------------------------------------------------------------
 
 Value* TileLowering::shared(const SharedKey& key) {
@@ -283,15 +273,20 @@ Value* TileLowering::load_vector(int buffer, const Address& address, const Piece
     from = builder_.CreateSelect(condition.scalar, from, f_.padding_vector(dtype, padding));
   }
   llvm::Instruction* load = nullptr;
-  if (Value* mask = active_mask(piece, condition.mask)) {
+  Value* mask = active_mask(piece, condition.mask);
+  // A narrower vector needs no mask.
+  const bool narrow = mask && !condition.mask && std::has_single_bit(unsigned(piece.active));
+  if (!mask || narrow) {
+    llvm::Type* read = with_lanes(type->getElementType(), narrow ? piece.active : piece.lanes);
+    load = builder_.CreateAlignedLoad(read, from, align);
+  } else {
     Value* otherwise = llvm::ConstantVector::getSplat(type->getElementCount(), padding);
     load = builder_.CreateMaskedLoad(type, from, align, mask, otherwise);
-  } else {
-    load = builder_.CreateAlignedLoad(type, from, align);
   }
   f_.annotate(load, buffer);
-  if (!condition.mask) shared_.back()[key] = load;
-  return load;
+  Value* result = narrow ? followed_by_zeros(builder_, load, piece.lanes) : load;
+  if (!condition.mask) shared_.back()[key] = result;
+  return result;
 }
 
 // ---- stores ------------------------------------------------------------------------------------
@@ -434,7 +429,7 @@ void TileLowering::store_vector(int buffer, const Address& address, Value* value
   const DType dtype = f_.kernel.buffer_dtype(buffer);
   const llvm::Align align(static_cast<uint64_t>(size_bytes(dtype)));
   if (const std::optional<uint64_t> first = first_lanes(mask);
-      first && !f_.isa.has_masked_stores()) {
+      first && (!f_.isa.has_masked_stores() || std::has_single_bit(*first))) {
     for (uint64_t from = 0; from < *first;) {
       const uint64_t lanes = std::bit_floor(*first - from);
       std::vector<int> taken(lanes);

@@ -3,6 +3,8 @@
 #include <llvm/IR/Constants.h>
 #include <llvm/IR/LLVMContext.h>
 #include <llvm/IR/Type.h>
+#include <numeric>
+#include <vector>
 
 namespace corf::codegen {
 
@@ -27,6 +29,14 @@ Type* memory_type(llvm::LLVMContext& context, DType dtype) {
   if (dtype == DType::kF32) return Type::getFloatTy(context);
   if (dtype == DType::kF64) return Type::getDoubleTy(context);
   return Type::getIntNTy(context, static_cast<unsigned>(size_bytes(dtype) * 8));
+}
+
+llvm::Value* followed_by_zeros(llvm::IRBuilderBase& builder, llvm::Value* vector, int lanes) {
+  const int given = num_lanes(vector->getType());
+  std::vector<int> taken(static_cast<size_t>(lanes), given);  // the first zero
+  std::iota(taken.begin(), taken.begin() + given, 0);
+  return builder.CreateShuffleVector(vector, llvm::Constant::getNullValue(vector->getType()),
+                                     taken);
 }
 
 std::optional<uint64_t> first_lanes(llvm::Value* mask) {

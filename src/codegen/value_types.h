@@ -1,5 +1,6 @@
 #pragma once
 #include <llvm/IR/DerivedTypes.h>
+#include <llvm/IR/IRBuilder.h>
 #include <optional>
 
 #include "tensor/dtype.h"
@@ -21,6 +22,9 @@ inline int num_lanes(llvm::Type* type) {
   auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(type);
   return vector ? static_cast<int>(vector->getNumElements()) : 0;
 }
+
+/// The vector in front of zeros, `lanes` in all.
+llvm::Value* followed_by_zeros(llvm::IRBuilderBase& builder, llvm::Value* vector, int lanes);
 
 /// How many lanes a constant mask lets pass if these come before the others; nullopt of other masks
 /// and of null.

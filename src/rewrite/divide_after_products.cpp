@@ -5,6 +5,7 @@
 #include "graph/operators.h"
 #include "rewrite/rebuild.h"
 #include "rewrite/remove_dead_nodes.h"
+#include "rewrite/softmax.h"
 #include "rewrite/structure.h"
 
 namespace corf::rewrite {
@@ -17,19 +18,6 @@ using graph::ScalarOp;
 using graph::ValueId;
 
 namespace {
-
-/// Whether the body is `op` of operands 0 and 1, in this order where it matters.
-bool applies_to_both(const ScalarBody& body, ScalarOp op) {
-  if (body.nodes.size() != 3 || body.nodes.back().op != op) return false;
-  int operands[2];
-  for (int i : {0, 1}) {
-    const graph::ScalarNode& arg = body.nodes[body.nodes.back().args[i]];
-    if (arg.op != ScalarOp::kOperand) return false;
-    operands[i] = arg.index;
-  }
-  if (op == ScalarOp::kMul) return operands[0] != operands[1];
-  return operands[0] == 0 && operands[1] == 1;
-}
 
 bool mentions_reduction(const index::IndexMap& map, const index::IterationSpace& space) {
   for (int axis = space.num_parallel(); axis < static_cast<int>(space.axes.size()); ++axis) {
@@ -47,37 +35,6 @@ struct Quotient {
   index::IndexMap dividend_map, divisor_map;  // over the product's axes
 };
 
-/// `result` is the elements' sum, or their maximum, and made of nothing else.
-bool combines(const Graph& graph, Combiner combiner, ValueId result, ValueId elements) {
-  const Compute* compute = producing_compute(graph, result);
-  const Node& node = graph.producer(result);
-  return compute && compute->combiner == combiner && node.inputs.size() == 1 &&
-         node.inputs[0] == elements && returned_operand(compute->body) == 0;
-}
-
-/// `powers` are exp(x - max(x)), `sum` their sum along the same axes: powers are at most 1, and
-/// their sum at least 1, so that products with one and the other's inverse stay in range.
-bool is_softmax(const Graph& graph, ValueId powers, ValueId sum) {
-  const Compute* exp = producing_compute(graph, powers);
-  if (!exp || !is_elementwise(*exp) || !combines(graph, Combiner::kSum, sum, powers)) return false;
-  const graph::ScalarNode& last = exp->body.nodes.back();
-  if (last.op != ScalarOp::kExp) return false;
-  // The difference is part of the body, or a node of its own.
-  const Node* difference = &graph.producer(powers);
-  ScalarBody body = exp->body;
-  body.nodes.pop_back();
-  if (returned_operand(body) && body.nodes.size() == 1) {
-    difference = &graph.producer(difference->inputs[0]);
-    const auto* compute = std::get_if<Compute>(&difference->op);
-    if (!compute || !is_elementwise(*compute)) return false;
-    body = compute->body;
-  }
-  if (!applies_to_both(body, ScalarOp::kSub)) return false;
-  const ValueId x = difference->inputs[0], max = difference->inputs[1];
-  return combines(graph, Combiner::kMax, max, x) &&
-         graph.values[max].shape == graph.values[sum].shape;
-}
-
 /// The quotient of a value and its sums that the product reads as operand `number`.
 std::optional<Quotient> match_quotient(Rebuild& rebuild, const Compute& product, ValueId input,
                                        int number) {
@@ -93,7 +50,7 @@ std::optional<Quotient> match_quotient(Rebuild& rebuild, const Compute& product,
   for (const graph::Operand& operand : quotient->operands) {
     if (operand.guarded || !reads_axes_only(operand, quotient->space)) return std::nullopt;
   }
-  if (!is_softmax(graph, node.inputs[0], node.inputs[1])) return std::nullopt;
+  if (!match_softmax(graph, node.inputs[0], node.inputs[1])) return std::nullopt;
   const index::IndexMap& read = product.operands[number].map;
   Quotient result{node, node.inputs[0], node.inputs[1],
                   index::compose(quotient->operands[0].map, read),
@@ -129,7 +86,7 @@ bool multiply_by_inverse(Rebuild& rebuild, const Node& node) {
   }
   Graph& graph = rebuild.graph();
   const std::vector<ValueId> inputs = rebuild.mapped(node.inputs);
-  if (!is_softmax(graph, inputs[0], inputs[1]) ||
+  if (!match_softmax(graph, inputs[0], inputs[1]) ||
       !is_worth_inverting(graph.values[inputs[0]].shape, graph.values[inputs[1]].shape)) {
     return false;
   }

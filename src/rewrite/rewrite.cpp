@@ -44,6 +44,10 @@ Result<Graph> byte_tables_of_machine(Graph graph, const RewriteOptions& options)
   return byte_tables(std::move(graph), look);
 }
 
+Result<Graph> softmax_in_blocks_of_machine(Graph graph, const RewriteOptions& options) {
+  return softmax_in_blocks(std::move(graph), options.softmax_blocks);
+}
+
 constexpr Pass kPasses[] = {
     {"fold_empty_values", always<fold_empty_values>},
     {"remove_dead_nodes", always<remove_dead_nodes>},
@@ -76,6 +80,8 @@ constexpr Pass kPasses[] = {
     {"remove_identities", always<remove_identities>},
     {"eliminate_common_subexpressions", always<eliminate_common_subexpressions>},
     {"sum_rows_first", always<sum_rows_first>},
+    // Behind what looks for a softmax, or reads views.
+    {"softmax_in_blocks", softmax_in_blocks_of_machine},
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <span>
 
 #include "graph/graph.h"
+#include "rewrite/softmax_in_blocks.h"
 #include "support/passes.h"
 
 namespace corf::rewrite {
@@ -9,6 +10,7 @@ namespace corf::rewrite {
 struct RewriteOptions {
   bool bf16_products = false;    // factors of dense products are rounded to bfloat16
   bool has_byte_tables = false;  // the machine looks into tables of bytes quickly
+  SoftmaxBlockOptions softmax_blocks;
 };
 using Pass = corf::Pass<graph::Graph, RewriteOptions>;
 

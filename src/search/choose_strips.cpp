@@ -18,7 +18,7 @@ using fusion::GroupPlan;
 using fusion::StripSchedule;
 
 /// Dimensions that are tried as the stream: the outermost that the stages can walk.
-constexpr int kMostStreams = 2;
+constexpr int kMostStreams = 3;
 
 /// Of that many rows and more, strips can be whole register tiles and still be shared out evenly:
 /// a multiple of 8, or of 24, which tiles of 4, 6, 8 and 12 rows divide.

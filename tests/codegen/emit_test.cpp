@@ -87,7 +87,8 @@ TEST(Emit, TilesThatFillTheRegistersSpillNone) {
   for (const auto& [isa, pixels, channels] :
        {Tile{Isa::kAvx512, 14, 32}, Tile{Isa::kAvx512, 9, 48}, Tile{Isa::kAvx512, 8, 40},
         Tile{Isa::kAvx512, 8, 36}, Tile{Isa::kAvx512, 28, 16}, Tile{Isa::kAvx512, 12, 20},
-        Tile{Isa::kAvx2, 6, 16}, Tile{Isa::kAvx2, 4, 24}}) {
+        Tile{Isa::kAvx512, 14, 28}, Tile{Isa::kAvx512, 9, 34}, Tile{Isa::kAvx2, 6, 16},
+        Tile{Isa::kAvx2, 4, 24}, Tile{Isa::kAvx2, 4, 20}}) {
     const InnerLoop loop = inner_loop(outer_product(pixels, channels, 2), isa);
     EXPECT_EQ(loop.stack_accesses, 0) << to_string(isa) << " " << pixels << " x " << channels;
   }

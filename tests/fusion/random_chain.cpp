@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "rewrite/divide_after_products.h"
+#include "rewrite/softmax_in_blocks.h"
 #include "rewrite/winograd.h"
 
 namespace corf::test {
@@ -413,6 +415,17 @@ void RandomChain::make_attention() {
     y = add_product(exact() ? add_clip(y) : y, any<int64_t>({1, 8, 13}));
   }
   graph_.outputs.push_back(y);
+  if (!exact() && chance(0.5)) cut_softmax(keys);
+}
+
+/// Powers, sums and products of blocks of the columns, merged behind them.
+void RandomChain::cut_softmax(int64_t columns) {
+  graph_.output_names.resize(graph_.outputs.size());
+  rewrite::SoftmaxBlockOptions options;
+  options.shortest = pick(1, columns);
+  options.l2_bytes = 1;
+  graph_ = *rewrite::softmax_in_blocks(*rewrite::divide_after_products(graph_), options);
+  graph_.output_names.clear();
 }
 
 /// Convolutions by Winograd's method with tiles of 2x2: multiples of 1/4, exact.

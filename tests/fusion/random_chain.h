@@ -46,6 +46,7 @@ class RandomChain {
   void make_images();
   void make_products();
   void make_attention();
+  void cut_softmax(int64_t columns);
   void make_winograd();
   void make_network();
   graph::ValueId add_network_layer(graph::ValueId x);
