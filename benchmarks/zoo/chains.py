@@ -13,6 +13,7 @@ import numpy as np
 if not __package__:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from zoo.attention import add_attention  # noqa: E402
 from zoo.builder import GAIN, Builder  # noqa: E402
 from zoo.command import make_parser, write_models  # noqa: E402
 
@@ -58,12 +59,7 @@ def _gemm(b, x, rows, columns, bias, gain, name):
 
 
 def _attention(b, chain):
-    shape = [1, chain["heads"], chain["seq"], chain["head_dim"]]
-    query, key, value = (b.add_input(name, shape) for name in ("query", "key", "value"))
-    scores = b.op("MatMul", [query, b.transpose(key, [0, 1, 3, 2], "key")], "/MatMul")
-    scores = b.op("Div", [scores, b.constant("/Constant", np.sqrt(chain["head_dim"]))], "/Div")
-    weights = b.op("Softmax", [scores], "/Softmax", axis=-1)
-    b.add_output(b.op("MatMul", [weights, value], "/MatMul_1"), "output", shape)
+    add_attention(b, chain["heads"], chain["seq"], chain["seq"], chain["head_dim"])
 
 
 def main():
