@@ -79,6 +79,7 @@ class StripCost {
   /// What other groups have written.
   struct Read {
     double passes = 0, share = 0;
+    double again = 0;  // passes of the stages that read the same rows after the first
     int root = -1;
     int64_t span = 0;
   };
@@ -218,6 +219,7 @@ class StripCost {
       const bool every_chunk = schedule_.scatter && !in_chunks && s + 1 < group_.nests.size();
       if (every_chunk) times *= double(walk_.num_chunks);
       times *= broken_runs(load, nest, stream, stage, model_);
+      if (walked) read.again += std::min(times, read.passes);
       read.passes = std::max(read.passes, times);
       read.share = std::max(read.share, shares_[s]);
       read.root = load.root;
@@ -322,6 +324,8 @@ class StripCost {
       if (bytes <= 0) continue;
       const Reading reading(model_, passing, before_, read.share, schedule_.partitions == 1);
       reading.add(waits(bytes) * read.passes, bytes, read.root, read.span, cost_);
+      const bool near = bytes / (blocks_ * num_strips_) <= double(model_.machine.l1_bytes) / 2;
+      cost_.memory += read.again * read.share * bytes * (near ? 1 / rates.l1 : level);
     }
     cost_.memory += 2 * double(walk_.num_chunks - 1) * partial_bytes_ * level;
   }

@@ -52,18 +52,18 @@ class StripChooser {
   const Shape& points() const { return search_.graph.values[group_.stages.back().stored[0]].shape; }
 
   void try_strips(const StripSchedule& loops) {
-    // The longest strips outgrow the caches by far: they tell little of shorter ones.
+    // Strips whose rings outgrow the second level tell little of shorter ones.
     constexpr int kPatience = 4;
     int too_short = 0;
     double least = std::numeric_limits<double>::max();
     for (int64_t strip : strip_candidates(loops)) {
       StripSchedule schedule = loops;
       schedule.strip = strip;
-      const std::optional<double> time = try_schedule(schedule);
-      if (!time || *time <= best_.back().time) continue;
-      too_short = *time < least ? 0 : too_short + 1;
+      const std::optional<Tried> tried = try_schedule(schedule);
+      if (!tried || tried->outgrows || tried->time <= best_.back().time) continue;
+      too_short = tried->time < least ? 0 : too_short + 1;
       if (too_short == kPatience) break;
-      least = std::min(least, *time);
+      least = std::min(least, tried->time);
     }
   }
 
@@ -222,7 +222,11 @@ class StripChooser {
   /// Keeps the schedule, or one that scatters rows, if it is among the best so far. Its time;
   /// nothing if it cannot be carried out: strips that are too long for rings say nothing about
   /// shorter ones.
-  std::optional<double> try_schedule(const StripSchedule& schedule) {
+  struct Tried {
+    double time = 0;
+    bool outgrows = false;  // its rings have no room in the second level
+  };
+  std::optional<Tried> try_schedule(const StripSchedule& schedule) {
     auto walk = search_.walk(group_, schedule);
     if (walk) {
       if (const auto scattered = with_scattered_rows(*walk)) {
@@ -232,23 +236,25 @@ class StripChooser {
     return walk ? price(walk.take()) : std::nullopt;
   }
 
-  std::optional<double> price(fusion::Walk walk) {
+  std::optional<Tried> price(fusion::Walk walk) {
     if (walk.rings.empty()) return {};
     // Beyond that the rings are no better than memory.
     const int64_t share_of_l3 = machine_.l3_bytes / (2 * machine_.threads);
     const int64_t most_bytes = std::max(machine_.l2_bytes, share_of_l3);
-    if (fusion::ring_bytes(walk) > most_bytes) return {};
+    const int64_t ring_bytes = fusion::ring_bytes(walk);
+    if (ring_bytes > most_bytes) return {};
     GroupPlan group = group_;
     group.walk = std::move(walk);
     if (!schedule_stages(search_.stages, group)) return {};
     const double time = search_.time(search_.storage, group, {});
+    const Tried tried{time, kRoomForRings * ring_bytes > machine_.l2_bytes};
     ++num_priced_;
     const auto at = std::find_if(best_.begin(), best_.end(),
                                  [&](const TimedGroup& other) { return time < other.time; });
-    if (at == best_.end() && best_.size() == num_best_) return time;
+    if (at == best_.end() && best_.size() == num_best_) return tried;
     best_.insert(at, TimedGroup{std::move(group), time});
     if (best_.size() > num_best_) best_.pop_back();
-    return time;
+    return tried;
   }
 
   StripSearch& search_;
