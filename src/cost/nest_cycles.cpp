@@ -305,6 +305,9 @@ NestCost nest_cost(const fusion::StorageView& storage, const Nest& nest,
     extents[axis] = std::min(extents[axis], most * tile);
   }
   cost.compute = nest_cycles(storage, nest, schedule, extents, model);
+  if (const int axis = schedule.partition_axis; axis >= 0) {
+    cost.compute *= fusion::busiest_part(nest, schedule, axis, schedule.partitions);
+  }
   double panels = 0;  // of the matrix unit
   std::set<graph::ValueId> values;
   for (const Access& load : nest.loads) {

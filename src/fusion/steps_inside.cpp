@@ -46,6 +46,58 @@ std::optional<StepsInside> steps_inside(const Nest& nest, const Access::Guard& i
   return result;
 }
 
+namespace {
+
+/// Of the reduction axis' steps those that are inside at each point of another axis, the other
+/// coordinates in their middle.
+std::vector<double> steps_along(const Nest& nest, const Access::Guard& inside, int axis,
+                                int reduction) {
+  index::Linear linear = index::to_linear(inside.expr);
+  const int64_t step = linear.coefficient(reduction), moved = linear.coefficient(axis);
+  const int64_t steps = nest.axes[reduction].extent;
+  int64_t least = linear.constant;
+  for (const auto& [other, coefficient] : linear.coefficients) {
+    if (other != axis && other != reduction) least += coefficient * (nest.axes[other].extent / 2);
+  }
+  std::vector<double> result;
+  for (int64_t point = 0; point < nest.axes[axis].extent; ++point) {
+    const int64_t first = std::max<int64_t>(0, ceil_div(-least - moved * point, step));
+    const int64_t end = std::min(steps, floor_div(inside.hi - 1 - least - moved * point, step) + 1);
+    result.push_back(double(std::max<int64_t>(0, end - first)));
+  }
+  return result;
+}
+
+}  // namespace
+
+double busiest_part(const Nest& nest, const NestSchedule& schedule, int axis, int64_t parts) {
+  if (!nest.contraction) return 1;
+  const std::vector<int64_t> single(nest.axes.size(), 1);
+  std::vector<double> work(nest.axes[axis].extent, 1);
+  for (int reduction : schedule.reduction_order) {
+    for (const Access& load : nest.loads) {
+      for (const Access::Guard& inside : load.zeros) {
+        const auto steps = steps_inside(nest, inside, reduction, single);
+        if (!steps || steps->share > kMostStepsInside || !index::depends_on(inside.expr, axis)) {
+          continue;
+        }
+        const std::vector<double> along = steps_along(nest, inside, axis, reduction);
+        for (size_t point = 0; point < work.size(); ++point) work[point] *= along[point];
+      }
+    }
+  }
+  const auto length = static_cast<size_t>(ceil_div(int64_t(work.size()), parts));
+  double all = 0, busiest = 0;
+  for (size_t first = 0; first < work.size(); first += length) {
+    double part = 0;
+    for (size_t i = first; i < std::min(first + length, work.size()); ++i) part += work[i];
+    all += part;
+    busiest = std::max(busiest, part);
+  }
+  const double even = all * double(std::min(length, work.size())) / double(work.size());
+  return even > 0 ? std::max(1.0, busiest / even) : 1;
+}
+
 double share_of_steps(const Nest& nest, const NestSchedule& schedule) {
   if (!nest.contraction) return 1;
   std::vector<int64_t> tile;

@@ -25,4 +25,8 @@ constexpr double kMostStepsInside = 0.9;
 /// The share of all steps of a sum of products that such loops take.
 double share_of_steps(const Nest& nest, const NestSchedule& schedule);
 
+/// How many times as many steps as on average the busiest of `parts` equal parts of a parallel axis
+/// takes: of a transposed convolution's phases each has taps of its own.
+double busiest_part(const Nest& nest, const NestSchedule& schedule, int axis, int64_t parts);
+
 }  // namespace corf::fusion

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "fusion/steps_inside.h"
 #include "search/schedule_step.h"
 
 namespace corf::search {
@@ -260,6 +261,7 @@ class LoopChooser : ScheduleStep {
       if (wanted && axis != *wanted) continue;
       int64_t tiles = num_tiles(axis);
       double balance = double(tiles) / double(ceil_div(tiles, workers) * workers);
+      balance /= fusion::busiest_part(nest_, schedule_, axis, workers);
       // What every worker has to read costs; of equals the outermost, so that parts are contiguous.
       double score = balance * (1 - 0.25 * shared_share(axis));
       if (score > best + 0.02) best = score, schedule_.partition_axis = axis;

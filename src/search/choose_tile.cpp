@@ -286,10 +286,13 @@ class TileChooser : ScheduleStep {
   void tile_outer_product() {
     // All digits of a word at once: how far each is shifted is then part of the code.
     if (takes_digits()) schedule_.unrolled_reductions.push_back(nest_.contraction->digit_axis);
-    const int v = schedule_.vector_axis, p = outer_product_axis();
+    const int v = schedule_.vector_axis, shared = outer_product_axis();
+    // Points that share no vectors still leave as vectors where memory runs along them.
+    const int p = shared >= 0 ? shared : contiguous_axis(nest_.stores[0].access, v);
+    points_share_ = shared >= 0;
     const fusion::FactorRoles roles = factors().value_or(fusion::FactorRoles{});
     // A second axis helps where the first one is short.
-    const int q = p < 0 ? -1 : best_tile_axis([&](int axis) {
+    const int q = shared < 0 ? -1 : best_tile_axis([&](int axis) {
       return axis != p && depends(nest_.loads[roles.across], axis) &&
              !depends(nest_.loads[roles.along], axis);
     });
@@ -367,7 +370,7 @@ class TileChooser : ScheduleStep {
       for_tiles(p >= 0 ? extent(p) : 1, tile.rows, [&](int64_t rows, int64_t row_tiles) {
         for_tiles(q >= 0 ? extent(q) : 1, tile.outer_rows, [&](int64_t outer, int64_t outers) {
           const double fmas = double(vectors * rows * outer);
-          const double loads = double(vectors + rows * outer);
+          const double loads = double((points_share_ ? vectors : vectors * rows) + rows * outer);
           // Eight independent sums hide the latency of an FMA at two a cycle.
           // As many loads as FMAs keep the two from overlapping fully.
           double per_step = std::max({fmas * product_slots(), 1.12 * loads, 8.0}) + 0.05 * loads;
@@ -472,6 +475,7 @@ class TileChooser : ScheduleStep {
 
   std::optional<fusion::ScaledSum> scaled_sum_;  // whose tables a tile holds whole
   int64_t transposed_stores_ = 0;                // of the nest, in tiles of an outer product
+  bool points_share_ = true;                     // vectors that are loaded, in such tiles
 };
 
 }  // namespace

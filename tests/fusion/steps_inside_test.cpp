@@ -66,6 +66,21 @@ TEST(StepsInside, PhasesOfATransposedConvolutionTakeTheirOwnTaps) {
   const Nest nest = canonicalize(build_nest(g, plan_storage(g), {number}, {phases->outputs[0]}));
   for (const Access& load : nest.loads) EXPECT_TRUE(load.guards.empty());
   EXPECT_EQ(share_of_steps(nest, one_by_one(nest)), 0.75 * 0.75);
+  for (int axis = 0; axis < static_cast<int>(nest.axes.size()); ++axis) {
+    const std::string& name = nest.axes[axis].name;
+    if (nest.axes[axis].reduction) continue;
+    // One phase takes two of three steps; rows and channels are alike.
+    const double busiest = name.ends_with("_phase") ? 2 / 1.5 : 1;
+    EXPECT_DOUBLE_EQ(busiest_part(nest, one_by_one(nest), axis, 2), busiest) << name;
+  }
+}
+
+/// Rows in the middle of an image have neighbours on both sides.
+TEST(StepsInside, PartsInTheMiddleTakeMoreSteps) {
+  const Nest nest = dilated({12, 13}, {3, 3}, 6);
+  ASSERT_EQ(nest.axes[1].name, "oh");
+  EXPECT_EQ(busiest_part(nest, one_by_one(nest), 1, 2), 1);
+  EXPECT_EQ(busiest_part(nest, one_by_one(nest), 0, 2), 1);
 }
 
 /// The coordinate of a row is no longer an axis of its own.
