@@ -43,6 +43,8 @@ struct IsaTraits {
   /// Whether stores under a mask run at full speed: AVX2's take AMD's processors up to Zen 3 twelve
   /// cycles each (instruction tables of A. Fog).
   bool has_masked_stores() const { return isa >= Isa::kAvx512; }
+  /// Whether vectors of i32 are saturated to unsigned bytes as they are stored (vpmovusdb).
+  bool has_saturating_stores() const { return isa >= Isa::kAvx512; }
   /// Whether vectors of elements of this size are loaded under a mask at full speed, and stored
   /// under one at all.
   bool has_masks(int64_t elem_bytes) const {

@@ -1,4 +1,6 @@
+#include <cmath>
 #include <llvm/IR/Instructions.h>
+#include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/Intrinsics.h>
 #include <llvm/IR/IntrinsicsX86.h>
 #include <optional>
@@ -54,6 +56,34 @@ bool is_clipped(Value* value, DType to) {
   return low && low->bound >= (is_signed ? -128 : 0);
 }
 
+/// min(max(round(x) + zero_point, low), high), as ScalarOps writes it; bounds are integers.
+struct Quantized {
+  Value* x = nullptr;
+  double zero_point = 0, low = 0, high = 0;
+};
+std::optional<Quantized> quantized(Value* value) {
+  Quantized result;
+  const auto high = clip_of(value, llvm::CmpInst::FCMP_OLT);
+  const auto low = high ? clip_of(high->value, llvm::CmpInst::FCMP_OGT) : std::nullopt;
+  if (!low) return std::nullopt;
+  result.low = low->bound;
+  result.high = high->bound;
+  Value* rounded = low->value;
+  if (auto* sum = llvm::dyn_cast<llvm::BinaryOperator>(rounded)) {
+    const auto zero_point = number_of(sum->getOperand(1));
+    if (sum->getOpcode() != llvm::Instruction::FAdd || !zero_point) return std::nullopt;
+    result.zero_point = *zero_point;
+    rounded = sum->getOperand(0);
+  }
+  auto* round = llvm::dyn_cast<llvm::IntrinsicInst>(rounded);
+  if (!round || round->getIntrinsicID() != llvm::Intrinsic::roundeven) return std::nullopt;
+  result.x = round->getArgOperand(0);
+  for (const double number : {result.zero_point, result.low, result.high}) {
+    if (number != std::nearbyint(number)) return std::nullopt;
+  }
+  return result;
+}
+
 Value* splat_integer(Value* like, int64_t value) {
   return ConstantInt::get(like->getType(), static_cast<uint64_t>(value), true);
 }
@@ -75,7 +105,8 @@ Value* ScalarOps::cast(Value* value, DType from, DType to) {
       return builder_.CreateFCmpUNE(value, Constant::getNullValue(value->getType()));
     }
     if (from == DType::kF32 && (to == DType::kU8 || to == DType::kI8) && is_clipped(value, to)) {
-      if (Value* wide = to_i32(value)) return builder_.CreateTrunc(wide, type);
+      if (Value* bytes = quantized_bytes(value, to, type)) return bytes;
+      if (Value* wide = to_i32(value, Rounding::kToZero)) return builder_.CreateTrunc(wide, type);
     }
     const ID id = is_signed_integer(to) ? llvm::Intrinsic::fptosi_sat : llvm::Intrinsic::fptoui_sat;
     return builder_.CreateIntrinsic(id, {type, value->getType()}, {value});
@@ -92,23 +123,62 @@ Value* ScalarOps::cast(Value* value, DType from, DType to) {
                                  : builder_.CreateZExtOrTrunc(value, type);
 }
 
+/// What is clipped to bytes after it was rounded, with fewer instructions: bounds are integers, so
+/// that it may as well be clipped first, and the conversion rounds. Null if the value is no such
+/// thing. Of NaN 0 becomes.
+Value* ScalarOps::quantized_bytes(Value* clipped, DType to, Type* type) {
+  const auto found = quantized(clipped);
+  if (!found) return nullptr;
+  const bool nan_is_low = to == DType::kU8 && found->low == 0;
+  if (found->zero_point != 0 && !nan_is_low) return nullptr;
+  const auto number = [&](double value) { return ConstantFP::get(found->x->getType(), value); };
+  const auto pick = [&](llvm::CmpInst::Predicate wins, Value* first, Value* second) {
+    return builder_.CreateSelect(builder_.CreateFCmp(wins, first, second), first, second);
+  };
+  // What is too large for i32 becomes the smallest one: as an unsigned number, a large one.
+  const bool saturates =
+      isa_.has_saturating_stores() && nan_is_low && found->high == 255 && found->zero_point >= 0;
+  Value *low = number(found->low - found->zero_point),
+        *high = number(found->high - found->zero_point);
+  Value* x = nan_is_low ? pick(llvm::CmpInst::FCMP_OGT, found->x, low)
+                        : pick(llvm::CmpInst::FCMP_OGT, low, found->x);
+  if (!saturates) x = pick(llvm::CmpInst::FCMP_OLT, high, x);
+  Value* wide = to_i32(x, Rounding::kToEven);
+  if (!wide) return nullptr;
+  if (found->zero_point != 0) {
+    wide = builder_.CreateAdd(wide, splat_integer(wide, static_cast<int64_t>(found->zero_point)));
+  }
+  if (saturates) {
+    wide = builder_.CreateBinaryIntrinsic(llvm::Intrinsic::umin, wide, splat_integer(wide, 255));
+  }
+  return builder_.CreateTrunc(wide, type);
+}
+
 /// A vector of f32 within i32 or NaN, of which the smallest i32 becomes, whose bytes but the
 /// highest are zeros; null for numbers of lanes that no instruction takes.
-Value* ScalarOps::to_i32(Value* value) {
+Value* ScalarOps::to_i32(Value* value, Rounding rounding) {
   const int lanes = num_lanes(value->getType());
+  const bool cuts = rounding == Rounding::kToZero;
   Type* type = with_lanes(builder_.getInt32Ty(), lanes);
   switch (lanes) {
     case 16: {
       constexpr uint32_t kAsTheModeSays = 4;
       return builder_.CreateIntrinsic(
-          type, llvm::Intrinsic::x86_avx512_mask_cvttps2dq_512,
+          type,
+          cuts ? llvm::Intrinsic::x86_avx512_mask_cvttps2dq_512
+               : llvm::Intrinsic::x86_avx512_mask_cvtps2dq_512,
           {value, Constant::getNullValue(type), builder_.getInt16(0xffff),
            builder_.getInt32(kAsTheModeSays)});
     }
     case 8:
-      return builder_.CreateIntrinsic(type, llvm::Intrinsic::x86_avx_cvtt_ps2dq_256, {value});
+      return builder_.CreateIntrinsic(
+          type,
+          cuts ? llvm::Intrinsic::x86_avx_cvtt_ps2dq_256 : llvm::Intrinsic::x86_avx_cvt_ps2dq_256,
+          {value});
     case 4:
-      return builder_.CreateIntrinsic(type, llvm::Intrinsic::x86_sse2_cvttps2dq, {value});
+      return builder_.CreateIntrinsic(
+          type, cuts ? llvm::Intrinsic::x86_sse2_cvttps2dq : llvm::Intrinsic::x86_sse2_cvtps2dq,
+          {value});
     default:
       return nullptr;
   }

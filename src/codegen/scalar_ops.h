@@ -55,7 +55,9 @@ class ScalarOps {
   /// call(a, b) for each active lane.
   llvm::Value* by_lane(llvm::Value* a, llvm::Value* b, int active_lanes,
                        const std::function<llvm::Value*(llvm::Value*, llvm::Value*)>& call);
-  llvm::Value* to_i32(llvm::Value* value);
+  enum class Rounding : uint8_t { kToZero, kToEven };
+  llvm::Value* to_i32(llvm::Value* value, Rounding rounding);
+  llvm::Value* quantized_bytes(llvm::Value* clipped, DType to, llvm::Type* type);
   llvm::Value* round_to(llvm::Value* value, DType dtype);
   llvm::Value* narrow(llvm::Value* f32, DType dtype);
   llvm::Value* widen(llvm::Value* bits, DType dtype);

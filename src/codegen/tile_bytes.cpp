@@ -4,6 +4,7 @@
 // numbers, two steps at a time.
 #include <algorithm>
 #include <llvm/IR/IntrinsicsX86.h>
+#include <numeric>
 
 #include "codegen/byte_products.h"
 #include "codegen/tile_lowering.h"
@@ -27,7 +28,8 @@ int64_t steps_of_types(DType sum, DType a, DType b) {
 }  // namespace
 
 /// The axis of the update whose steps lie side by side in both factors, u8 and i8 or bfloat16, so
-/// that 32 bits hold them; -1 if there is none.
+/// that 32 bits hold them, or in one of bytes, where the other one is rows along the vectors; -1 if
+/// there is none.
 int TileLowering::byte_axis(const loop::TileUpdate& update, const RegisterState& acc,
                             AxisSet over) const {
   if (update.b < 0 || update.reduction != loop::Reduction::kSum) return -1;
@@ -49,9 +51,59 @@ int TileLowering::byte_axis(const loop::TileUpdate& update, const RegisterState&
   };
   for (size_t axis = 0; axis < info_.extents.size(); ++axis) {
     if (!(over >> axis & 1) || info_.extents[axis] != steps) continue;
-    if (runs_along(a, axis) && runs_along(b, axis)) return static_cast<int>(axis);
+    const bool a_runs = runs_along(a, axis) || is_row_of_bytes(a),
+               b_runs = runs_along(b, axis) || is_row_of_bytes(b);
+    if (a_runs && b_runs && (runs_along(a, axis) || runs_along(b, axis))) {
+      return static_cast<int>(axis);
+    }
   }
   return -1;
+}
+
+/// Whether lanes follow one another in memory, as bytes.
+bool TileLowering::is_row_of_bytes(const RegisterState& factor) const {
+  const auto* load = std::get_if<loop::TileLoad>(&factor.let->value);
+  return load && factor.along_vector && size_bytes(f_.kernel.buffer_dtype(load->buffer)) == 1 &&
+         factor.offset.linear.coefficient(vector_var_) == 1 && !varies_by_lane(factor.offset.expr);
+}
+
+/// The bytes of four rows at `point` and the steps behind it along `axis`, as an i32 of each lane.
+Value* TileLowering::interleaved_rows(Register reg, Point point, int axis, int piece) {
+  Values rows;
+  for (int64_t step = 0; step < 4; ++step) {
+    point[static_cast<size_t>(axis)] = step;
+    rows.push_back(spread(value(reg, point, piece), piece));
+  }
+  const int lanes = pieces_[static_cast<size_t>(piece)].lanes;
+  llvm::Type* type = with_lanes(builder_.getInt32Ty(), lanes);
+  // a[0] b[0] a[1] b[1] ...
+  const auto interleave = [&](Value* a, Value* b) {
+    const int count = num_lanes(a->getType());
+    std::vector<int> from;
+    for (int i = 0; i < count; ++i) from.insert(from.end(), {i, count + i});
+    return builder_.CreateShuffleVector(a, b, from);
+  };
+  constexpr int kLanesOfUnpacking = 8;  // beyond which one permutation of all bytes is quicker
+  if (lanes > kLanesOfUnpacking) {
+    // Two registers of two rows each, whose other halves do not matter.
+    const auto half_filled = [&](Value* a, Value* b) {
+      std::vector<int> from(static_cast<size_t>(4 * lanes), llvm::PoisonMaskElem);
+      std::iota(from.begin(), from.begin() + 2 * lanes, 0);
+      return builder_.CreateShuffleVector(a, b, from);
+    };
+    std::vector<int> from;
+    for (int lane = 0; lane < lanes; ++lane) {
+      for (const int row : {0, 1, 4, 5}) from.push_back(row * lanes + lane);
+    }
+    return builder_.CreateBitCast(builder_.CreateShuffleVector(half_filled(rows[0], rows[1]),
+                                                               half_filled(rows[2], rows[3]), from),
+                                  type);
+  }
+  llvm::Type* pairs = with_lanes(builder_.getInt16Ty(), lanes);
+  return builder_.CreateBitCast(
+      interleave(builder_.CreateBitCast(interleave(rows[0], rows[1]), pairs),
+                 builder_.CreateBitCast(interleave(rows[2], rows[3]), pairs)),
+      type);
 }
 
 /// `order`: of all points of the update; those that begin steps at once stand for all of these.
@@ -66,8 +118,12 @@ void TileLowering::accumulate_bytes(const loop::TileUpdate& update, const Regist
     for (int piece = 0; piece < num_pieces(acc); ++piece) {
       const int wanted = acc.along_vector ? piece : -1;
       Value*& sum = sums[static_cast<size_t>(slot(acc, point, piece))];
-      Value *a = spread(four_bytes(u8, point, wanted), wanted),
-            *b = spread(four_bytes(i8, point, wanted), wanted);
+      const auto factor = [&](Register reg) {
+        return wanted >= 0 && is_row_of_bytes(registers_[static_cast<size_t>(reg)])
+                   ? interleaved_rows(reg, point, axis, wanted)
+                   : spread(four_bytes(reg, point, wanted), wanted);
+      };
+      Value *a = factor(u8), *b = factor(i8);
       sum = are_bytes ? products.add(sum, a, b) : products.add_halves(sum, a, b);
     }
   }

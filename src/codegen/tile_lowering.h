@@ -18,7 +18,7 @@ namespace corf::codegen {
 /// buffer, a register that a loop uses before that loop.
 class TileLowering {
  public:
-  /// `assume_guards`: every guard is known to hold.
+  /// `assume_guards`: every guard is known to hold, but where the tile alone says otherwise.
   TileLowering(FunctionState& function, const loop::Tile& tile, bool assume_guards = false);
   void lower();
   /// A condition, computed before the tile, under which all of its guards hold at all points; null
@@ -106,6 +106,8 @@ class TileLowering {
   void accumulate_bytes(const loop::TileUpdate& update, const RegisterState& acc, int axis,
                         const std::vector<Point>& order, Values& sums);
   llvm::Value* four_bytes(loop::Register reg, const Point& point, int piece);
+  bool is_row_of_bytes(const RegisterState& factor) const;
+  llvm::Value* interleaved_rows(loop::Register reg, Point point, int axis, int piece);
   void accumulate_lanes(const loop::TileUpdate& update, llvm::Value*& acc, const Point& point);
 
   // Registers (tile_lowering.cpp).
@@ -137,6 +139,9 @@ class TileLowering {
   bool varies_by_lane(const Expr& expr) const;
   Location locate(Offset& offset, int buffer, const Point& point, int piece);
   Address locate_lane(const Offset& offset, int buffer, const Point& point, int piece, int lane);
+  bool fails_inside(const loop::Guard& guard) const;
+  /// Whether the guards are known to hold at all points.
+  bool all_hold(const std::vector<loop::Guard>& guards) const;
   Condition condition(const std::vector<loop::Guard>& guards, const Point& point, int piece);
   llvm::Value* guard_mask(const loop::Guard& guard, const Expr& at_point, const Point& point,
                           int piece);

@@ -103,16 +103,38 @@ Value* TileLowering::pointer(int buffer, const Address& address) {
 
 // ---- guards ------------------------------------------------------------------------------------
 
+/// Whether it is known of each point of the tile if the guard holds there, and it does not at some.
+bool TileLowering::fails_inside(const loop::Guard& guard) const {
+  const Linear linear = index::to_linear(guard.expr);
+  if (!linear.is_affine()) return false;
+  int64_t least = linear.constant, greatest = linear.constant;
+  for (const auto& [variable, coefficient] : linear.coefficients) {
+    const auto& axes = info_.axis_variables;
+    const auto axis = std::find(axes.begin(), axes.end(), variable);
+    if (axis == axes.end() || variable == vector_var_) return false;
+    const int64_t last = info_.extents[static_cast<size_t>(axis - axes.begin())] - 1;
+    (coefficient < 0 ? least : greatest) += coefficient * last;
+  }
+  return least < guard.lo || greatest >= guard.hi;
+}
+
+bool TileLowering::all_hold(const std::vector<loop::Guard>& guards) const {
+  return guards.empty() ||
+         (assume_guards_ && std::none_of(guards.begin(), guards.end(), [&](const auto& guard) {
+            return fails_inside(guard);
+          }));
+}
+
 TileLowering::Condition TileLowering::condition(const std::vector<loop::Guard>& guards,
                                                 const Point& point, int piece) {
   Condition result;
-  if (assume_guards_) return result;
   auto conjoin = [&](Value*& all, Value* one) { all = all ? builder_.CreateAnd(all, one) : one; };
   if (piece >= 0) {
     const Piece& part = pieces_[static_cast<size_t>(piece)];
     f_.index.set_range(vector_var_, {part.start, part.start + part.active - 1});
   }
   for (const loop::Guard& guard : guards) {
+    if (assume_guards_ && !fails_inside(guard)) continue;
     const bool by_lane =
         piece >= 0 && (varies_by_lane(guard.expr) || index::depends_on(guard.expr, vector_var_));
     // In canonical form, so that equal conditions are one value.
@@ -329,7 +351,7 @@ void TileLowering::execute(const loop::TileStore& store) {
   const size_t together = std::max<size_t>(1, kSideBySide / pieces.size());
   for (size_t number = 0; number < all.size(); ++number) {
     const Point& point = all[number];
-    if (number % together == 0 && (store.guards.empty() || assume_guards_)) {
+    if (number % together == 0 && all_hold(store.guards)) {
       const auto first = all.begin() + static_cast<int64_t>(number);
       const auto left = static_cast<size_t>(all.end() - first);
       compute_side_by_side(store.value,

@@ -86,7 +86,7 @@ Values transpose_tall(llvm::IRBuilder<>& builder, const Values& columns, int siz
 /// where going through registers does not pay or cannot be done.
 int TileLowering::transposed_axis(const Offset& offset, AxisSet axes,
                                   const std::vector<loop::Guard>& guards) const {
-  if (vector_var_ < 0 || offset.per_point || (!guards.empty() && !assume_guards_)) return -1;
+  if (vector_var_ < 0 || offset.per_point || !all_hold(guards)) return -1;
   const int64_t stride = offset.linear.coefficient(vector_var_);
   if (stride == 0 || stride == 1) return -1;
   for (size_t axis = 0; axis < info_.extents.size(); ++axis) {

@@ -37,6 +37,7 @@ Value* TileLowering::all_guards_hold() {
   for (const loop::TileAxis& axis : tile_.axes) inner[axis.var] = Interval{0, axis.extent - 1};
   Value* all = nullptr;
   for (const loop::Guard* guard : uses.guards) {
+    if (fails_inside(*guard)) continue;
     Linear linear = index::to_linear(guard->expr);
     int64_t least = 0, greatest = 0;
     for (const auto& [var, range] : inner) {

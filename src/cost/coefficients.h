@@ -26,6 +26,7 @@ struct Coefficients {
   double transposed_wide = 4;
   double transposed_narrow = 7;
   double gathered = 0.8;
+  double interleaved = 4;
   // Memory: shares of what was measured, and passes over bytes.
   double l2 = 1;
   double l3 = 0.8;
@@ -59,7 +60,7 @@ struct Described {
   std::string_view meaning;
 };
 
-constexpr std::array<Described, 33> kDescribed = {{
+constexpr std::array<Described, 34> kDescribed = {{
     {"loads", &Coefficients::loads, "", "of a load's time, beside as many multiply-adds"},
     {"beside", &Coefficients::beside, "",
      "of arithmetic or of loads and stores, the fewer, that does not hide behind the other"},
@@ -75,6 +76,8 @@ constexpr std::array<Described, 33> kDescribed = {{
      "of a vector that is transposed in a tile of eight rows and more"},
     {"transposed_narrow", &Coefficients::transposed_narrow, "slots", "of four rows and more"},
     {"gathered", &Coefficients::gathered, "slots a lane", "of a vector loaded element by element"},
+    {"interleaved", &Coefficients::interleaved, "loads",
+     "of a vector of four rows of bytes, side by side"},
     {"l2", &Coefficients::l2, "of l2_gbps_core", "that a kernel reads and writes at"},
     {"l3", &Coefficients::l3, "of l3_gbps_all a core", "likewise"},
     {"dram", &Coefficients::dram, "of dram_gbps_all a core", "likewise"},

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "cost/model.h"
+#include "fusion/byte_steps.h"
 #include "fusion/steps_inside.h"
 #include "graph/scalar_cost.h"
 #include "support/checked.h"
@@ -127,6 +128,10 @@ class NestCycles {
       work.vectors = double(full * vectors_of(tile) + vectors_of(rest)) / count;
     }
     work.steps /= work.lane_steps * double(schedule_.byte_steps);
+    if (const int axis = fusion::byte_axis(schedule_); axis >= 0) {
+      const auto filled = double(round_up(nest_.axes[axis].extent, schedule_.byte_steps));
+      work.steps *= filled / double(nest_.axes[axis].extent);
+    }
     return work;
   }
 
@@ -137,7 +142,8 @@ class NestCycles {
       loads = loads_of(nest_.contraction->factors[0]) + loads_of(nest_.contraction->factors[1]);
       loads *= tile.wide;
     } else if (is_window()) {
-      loads = tile.sums() / 2;  // neighbours share what they load
+      // Neighbours share what they load, and rows of bytes that they interleave.
+      loads = tile.sums() / 2 * (schedule_.byte_steps > 1 ? k_.interleaved : 1);
     }
     for (int i = 0; i < nest_.reduce_op; ++i) {
       if (nest_.ops[i].kind != NestOp::Kind::kLoad) continue;

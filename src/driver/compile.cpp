@@ -163,6 +163,7 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
   rewriting.bf16_products = options.bf16;
   rewriting.has_byte_tables = has_byte_tables(pipeline.machine.isa);
   rewriting.softmax_blocks = {pipeline.machine.l2_bytes, pipeline.machine.threads};
+  rewriting.has_byte_products = has_byte_products(pipeline.machine.isa);
   CORF_ASSIGN(graph::Graph rewritten,
               rewrite::rewrite(std::move(imported), rewriting, pass_options(options)));
   dump.stage("rewrite", [&] { return graph::to_string(rewritten); });

@@ -32,8 +32,8 @@ PackedOperand::PackedOperand(const fusion::Nest& nest, const fusion::NestSchedul
     inner_.push_back(axis);
     unrolled_steps_ *= nest.axes[axis].extent;
   }
-  for (int axis : inner_) inner_size_ *= nest.axes[axis].extent;
   if (!inner_.empty()) steps_side_by_side_ = std::max(schedule.lane_steps, schedule.byte_steps);
+  for (int axis : inner_) inner_size_ *= num_steps(axis);
   takes_steps_ = schedule.lane_steps > 1;
   std::string order = fmt::format("{}/{}:{}/{}/{}", vector_tile_, vector_axis_,
                                   nest.axes[vector_axis_].extent, lanes_, steps_side_by_side_);
@@ -48,6 +48,11 @@ PackedOperand::PackedOperand(const fusion::Nest& nest, const fusion::NestSchedul
   // Views of a constant share its storage: the data is the root's.
   buffer_ = buffers.packed(access_.root, order, value.name + "/packed",
                            [&](const Tensor& source) { return pack(source, buffers.threads()); });
+}
+
+int64_t PackedOperand::num_steps(int axis) const {
+  const int64_t extent = nest_.axes[axis].extent;
+  return axis == inner_.back() ? round_up(extent, steps_side_by_side_) : extent;
 }
 
 Expr PackedOperand::address(const std::vector<Expr>& point, const Expr& tile_base,
@@ -69,7 +74,7 @@ Expr PackedOperand::panel(const std::vector<Expr>& point, const Expr& tile_base)
 
 Expr PackedOperand::step(const std::vector<Expr>& point) const {
   Expr inner(0);
-  for (int axis : inner_) inner = inner * Expr(nest_.axes[axis].extent) + point[axis];
+  for (int axis : inner_) inner = inner * Expr(num_steps(axis)) + point[axis];
   return inner;
 }
 
@@ -106,8 +111,8 @@ void PackedOperand::pack_panel(const Tensor& source, const index::Linear& linear
   const int64_t lanes = std::min(width, held - base);
   auto set_digits = [&](int64_t number) {
     for (size_t i = inner_.size(); i-- > 0;) {
-      point[inner_[i]] = number % nest_.axes[inner_[i]].extent;
-      number /= nest_.axes[inner_[i]].extent;
+      point[inner_[i]] = number % num_steps(inner_[i]);
+      number /= num_steps(inner_[i]);
     }
   };
   // Runs of steps along the innermost axis, whose elements are equally far apart.
@@ -118,6 +123,7 @@ void PackedOperand::pack_panel(const Tensor& source, const index::Linear& linear
   const int64_t lane_step = affine ? linear.coefficient(vector_axis_) : 0;
   for (int64_t i = 0; i < inner_size_; i += run) {
     set_digits(i);
+    if (!inner_.empty() && point[inner_.back()] >= nest_.axes[inner_.back()].extent) continue;
     point[vector_axis_] = base;
     int64_t at = index::evaluate(access_.address, point);
     if (in_runs) {

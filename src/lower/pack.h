@@ -10,7 +10,7 @@ namespace corf::lower {
 /// [other parallel axes][tile of the vector axis][reduction axes][lane], the last tile as long as
 /// what is left, or, where lanes are summed up, filled with zeros. With lane steps the last of the
 /// reduction axes is cut: [its blocks][lane][step]. So it is with steps of bytes
-/// (loop/passes/dot_steps.h).
+/// (loop/passes/dot_steps.h), the last block filled with zeros.
 class PackedOperand {
  public:
   PackedOperand(const fusion::Nest& nest, const fusion::NestSchedule& schedule, int load,
@@ -35,6 +35,7 @@ class PackedOperand {
 
  private:
   Tensor pack(const Tensor& source, int threads) const;
+  int64_t num_steps(int axis) const;  // of a reduction axis, those that are zeros too
   void pack_panel(const Tensor& source, const index::Linear& linear, std::vector<int64_t>& point,
                   int64_t base, std::byte* out) const;
 

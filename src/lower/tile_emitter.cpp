@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "fusion/byte_steps.h"
 #include "lower/matrix_block.h"
 #include "lower/pack.h"
 #include "support/assert.h"
+#include "support/checked.h"
 
 namespace corf::lower {
 
@@ -93,7 +95,9 @@ loop::Tile TileEmitter::emit_tile(const std::vector<Expr>& base,
   }
   for (int axis : schedule_.unrolled_reductions) {
     base_[axis] = Expr(0);
-    add_axis(axis, nest_.axes[axis].extent, false);
+    const bool at_once = axis == fusion::byte_axis(schedule_);
+    const int64_t extent = nest_.axes[axis].extent;
+    add_axis(axis, at_once ? round_up(extent, schedule_.byte_steps) : extent, false);
   }
   const int v = schedule_.vector_axis;
   if (v >= 0) {
@@ -310,6 +314,12 @@ Register TileEmitter::emit_load(const NestOp& op, std::vector<TileStmt>& out) {
     load.guards = guards_of(access, out);
     load.padding = access.padding;
     if (limit_) load.guards.push_back(*limit_);
+    // Beyond the last of the steps that are taken at once the packed factor is zero.
+    const int at_once = fusion::byte_axis(schedule_);
+    if (at_once >= 0 && nest_.axes[at_once].extent % schedule_.byte_steps != 0 &&
+        fusion::depends_with_guards(access, at_once)) {
+      load.guards.push_back({point_[at_once], 0, nest_.axes[at_once].extent});
+    }
   }
   return let(op.dtype, std::move(load), out);
 }

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <set>
 
+#include "fusion/byte_steps.h"
 #include "fusion/steps_inside.h"
 #include "graph/identity_of.h"
 #include "lower/pack.h"
@@ -181,7 +182,7 @@ std::pair<Expr, Expr> TileEmitter::steps_inside(int axis) const {
   Expr first(0), end(nest_.axes[axis].extent);
   if (part_ || !nest_.contraction || axis == schedule_.vector_axis) return {first, end};
   // What several steps are taken of at once stays whole.
-  if (schedule_.byte_steps > 1 && axis == schedule_.reduction_order.back()) return {first, end};
+  if (axis == fusion::byte_axis(schedule_)) return {first, end};
   for (int factor : nest_.contraction->factors) {
     for (const Access::Guard& inside : nest_.loads[factor].zeros) {
       const auto span = fusion::steps_inside(nest_, inside, axis, extent_);

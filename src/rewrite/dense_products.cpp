@@ -70,4 +70,17 @@ int summed_channels(const Compute& compute, const Operand& x, const Operand& w) 
   return -1;
 }
 
+bool sums_windows(const Compute& compute, const Operand& x, const Operand& w) {
+  constexpr int64_t kLeastTaps = 3;  // of a column, to be taken at once
+  if (!is_by_channel(compute, x, w)) return false;
+  int long_axes = 0;
+  for (size_t axis = compute.space.num_parallel(); axis < compute.space.axes.size(); ++axis) {
+    if (!depends_on(x, static_cast<int>(axis)) || !depends_on(w, static_cast<int>(axis))) {
+      return false;
+    }
+    long_axes += compute.space.axes[axis].extent >= kLeastTaps;
+  }
+  return long_axes >= 2;
+}
+
 }  // namespace corf::rewrite

@@ -12,4 +12,8 @@ bool is_product(const graph::Compute& compute);
 int summed_channels(const graph::Compute& compute, const graph::Operand& x,
                     const graph::Operand& w);
 
+/// Whether each channel is summed up by itself over a window of several rows and columns, as in a
+/// depthwise convolution, long enough for instructions that take four taps of a column at once.
+bool sums_windows(const graph::Compute& compute, const graph::Operand& x, const graph::Operand& w);
+
 }  // namespace corf::rewrite

@@ -95,6 +95,8 @@ Tensor with_channels(const Tensor& weights, size_t dim, int64_t channels) {
 
 class Rewriter {
  public:
+  explicit Rewriter(bool has_byte_products) : has_byte_products_(has_byte_products) {}
+
   bool visit(Rebuild& rebuild, const Node& node) {
     const auto* compute = std::get_if<Compute>(&node.op);
     if (!compute) return false;
@@ -128,9 +130,11 @@ class Rewriter {
     Compute sum = old;
     int64_t terms = num_terms(old);
     const int channels = summed_channels(old, match.x_operand(), match.w_operand());
-    const bool in_f32 = channels < 0;
-    std::optional<ByteWeights> weights = ByteWeights{*centred, {{0}, {}}};
-    if (!in_f32) weights = byte_weights(graph, old, match.weights(), *centred);
+    std::optional<ByteWeights> weights = byte_weights(graph, old, match.weights(), *centred);
+    const bool takes_windows = has_byte_products_ && weights && weights->has_all() &&
+                               sums_windows(old, match.x_operand(), match.w_operand());
+    const bool in_f32 = channels < 0 && !takes_windows;
+    if (in_f32) weights = ByteWeights{*centred, {{0}, {}}};
     if (!weights) return std::nullopt;
     std::optional<int64_t> padded_channels;
     bool has_few = false;
@@ -326,13 +330,14 @@ class Rewriter {
                              node.origin);
   }
 
+  bool has_byte_products_;
   ByteOperands bytes_;
 };
 
 }  // namespace
 
-Result<Graph> integer_contractions(Graph graph) {
-  Rewriter rewriter;
+Result<Graph> integer_contractions(Graph graph, bool has_byte_products) {
+  Rewriter rewriter(has_byte_products);
   return without_dead_nodes(rebuild(
       graph, [&](Rebuild& rebuild, const Node& node) { return rewriter.visit(rebuild, node); }));
 }

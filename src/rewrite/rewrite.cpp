@@ -48,6 +48,10 @@ Result<Graph> softmax_in_blocks_of_machine(Graph graph, const RewriteOptions& op
   return softmax_in_blocks(std::move(graph), options.softmax_blocks);
 }
 
+Result<Graph> integer_contractions_of_machine(Graph graph, const RewriteOptions& options) {
+  return integer_contractions(std::move(graph), options.has_byte_products);
+}
+
 constexpr Pass kPasses[] = {
     {"fold_empty_values", always<fold_empty_values>},
     {"remove_dead_nodes", always<remove_dead_nodes>},
@@ -61,7 +65,7 @@ constexpr Pass kPasses[] = {
     {"fold_views_into_operands", always<fold_views_into_operands>},
     {"eliminate_common_subexpressions", always<eliminate_common_subexpressions>},
     {"cancel_quantizations", always<cancel_quantizations>},
-    {"integer_contractions", always<integer_contractions>},
+    {"integer_contractions", integer_contractions_of_machine},
     {"weights_in_words", always<weights_in_words>},
     {"fold_dequantizations", always<fold_dequantizations>},
     // While a batch-norm is a node of its own.

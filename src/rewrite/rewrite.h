@@ -8,8 +8,9 @@
 namespace corf::rewrite {
 
 struct RewriteOptions {
-  bool bf16_products = false;    // factors of dense products are rounded to bfloat16
-  bool has_byte_tables = false;  // the machine looks into tables of bytes quickly
+  bool bf16_products = false;      // factors of dense products are rounded to bfloat16
+  bool has_byte_tables = false;    // the machine looks into tables of bytes quickly
+  bool has_byte_products = false;  // and has instructions for sums of four products of bytes
   SoftmaxBlockOptions softmax_blocks;
 };
 using Pass = corf::Pass<graph::Graph, RewriteOptions>;

@@ -185,6 +185,47 @@ kernel clip(x: f32[37], y: f32[37] mut, z: f32[37] mut) partition part {
   expect_as_interpreted(run);
 }
 
+/// Rounded, shifted, clipped: of NaN 0 becomes, halves go to even numbers.
+TEST(Operations, NumbersAreQuantisedToBytes) {
+  struct Bytes {
+    const char* type;
+    int zero_point, low, high;
+  };
+  for (const Bytes& b : {Bytes{"u8", 0, 0, 255},
+                         {"u8", 117, 0, 255},
+                         {"u8", 255, 0, 255},
+                         {"u8", 3, 3, 99},
+                         {"u8", 0, 0, 7},
+                         {"u8", 9, 0, 30},
+                         {"i8", 0, -128, 127},
+                         {"i8", -7, -128, 127},
+                         {"i8", 0, 0, 127}}) {
+    SCOPED_TRACE(fmt::format("{} {} {} {}", b.type, b.zero_point, b.low, b.high));
+    KernelRun run;
+    run.kernel = parse(fmt::format(R"(
+kernel quantize(x: f32[37], y: {0}[37] mut) partition part {{
+  tile (i: 37 vector) {{
+    %x = load f32 x[i]
+    %round = round f32 %x
+    %zero = const f32 {1}
+    %shifted = add f32 %round, %zero
+    %lo = const f32 {2}
+    %above = max f32 %shifted, %lo
+    %hi = const f32 {3}
+    %clipped = min f32 %above, %hi
+    %bytes = cast {0} %clipped
+    store y[i] = %bytes
+  }}
+}})",
+                                   b.type, b.zero_point, b.low, b.high));
+    for (uint32_t seed = 0; seed < 4; ++seed) {
+      run.inputs = {interesting(DType::kF32, seed)};
+      expect_as_interpreted(run);
+      if (HasFailure()) return;
+    }
+  }
+}
+
 TEST(Operations, IntegerUpdatesWrap) {
   for (DType dtype : {DType::kI32, DType::kI64}) {
     KernelRun run;

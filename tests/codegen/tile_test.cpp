@@ -47,6 +47,40 @@ kernel conv(x: f32[{x}], w: f32[{w}], bias: f32[{c}], y: f32[{y}] mut) partition
   }
 }
 
+/// Four rows of bytes at once, of which the last is none or lies outside of some windows: products
+/// of the largest bytes, every number of channels.
+TEST(Tile, RowsOfBytesAreInterleaved) {
+  for (int channels = 1; channels <= 40; ++channels) {
+    SCOPED_TRACE(channels);
+    KernelRun run;
+    run.kernel = parse(fmt::format(R"(
+kernel columns(x: u8[{x}], w: i8[{w}], y: i32[{y}] mut) partition part {{
+  for row in [0, 2) step 1 {{
+    tile (ow: 3, kw: 2, kh: 4, c: {c} vector) {{
+      %zero = const i32 0
+      acc %sum i32 (ow, c) = %zero
+      %x = load u8 x[row*4*{c} + kh*4*{c} + ow*{c} + kw*{c} + c] guard(0 <= kh < 3, 0 <= row + kh < 3) padding 7
+      %w = load i8 w[kw*4*{c} + c*4 + kh]
+      %sum += %x * %w over (kw, kh)
+      store y[row*3*{c} + ow*{c} + c] = %sum
+    }}
+  }}
+}})",
+                                   fmt::arg("c", channels), fmt::arg("x", 16 * channels),
+                                   fmt::arg("w", 8 * channels), fmt::arg("y", 6 * channels)));
+    run.inputs = {small_integers(DType::kU8, 16 * channels, 1, 127),
+                  small_integers(DType::kI8, 8 * channels, 2, 127)};
+    expect_as_interpreted(run);
+    for (Tensor& bytes : run.inputs) {
+      for (int64_t i = 0; i < bytes.num_elems(); ++i) {
+        bytes.set_i64(i, bytes.dtype() == DType::kU8 ? 255 : i % 3 == 0 ? 127 : -128);
+      }
+    }
+    expect_as_interpreted(run);
+    if (HasFatalFailure()) return;
+  }
+}
+
 TEST(Tile, PrefetchesChangeNothing) {
   for (int64_t far : {0, 16, 1 << 20}) {
     expect_as_interpreted(run_of(fmt::format(R"(

@@ -185,9 +185,11 @@ class RandomQuantizedNetwork {
 
   ValueId image_layer(ValueId x) {
     const Shape shape = graph_.values[x].shape;
-    const int64_t channels = shape[1], kind = pick(0, 5);
-    const int64_t kernel = kind == 0 ? 1 : std::min<int64_t>(3, std::min(shape[2], shape[3]));
-    const int64_t pad = kernel == 3 ? pick(0, 1) : 0;
+    const int64_t channels = shape[1], kind = pick(0, 7);
+    const bool depthwise = kind == 2 || kind >= 6;
+    const int64_t widest = depthwise && pick(0, 1) == 0 ? 5 : 3;
+    const int64_t kernel = kind == 0 ? 1 : std::min(widest, std::min(shape[2], shape[3]));
+    const int64_t pad = kernel >= 3 ? pick(0, kernel / 2) : 0;
     graph::Window window{{kernel, kernel}, {1, 1}, {1, 1}, {pad, pad}, {pad, pad}};
     window.strides[1] = pick(1, 2);
     if (kind == 1) {  // the bytes are moved
@@ -199,7 +201,6 @@ class RandomQuantizedNetwork {
       return graph::pool(graph_, name("pool"), x, graph::Combiner::kMax, window, extents);
     }
     if (kind == 4) return fake_quantized(gated(x));
-    const bool depthwise = kind == 2;
     const int64_t outputs = depthwise ? channels : kind == 3 ? channels : num_outputs();
     const Shape of_weights = {outputs, depthwise ? 1 : channels, kernel, kernel};
     if (bytes_of_.contains(x) && pick(0, 3) == 0) {

@@ -25,7 +25,7 @@ int64_t from_environment(const char* variable, int64_t otherwise) {
 
 /// What was tested of many networks.
 struct Tested {
-  int64_t plans = 0, byte_steps = 0;
+  int64_t plans = 0, byte_steps = 0, rows_at_once = 0;
 };
 
 void expect_equal_bits(uint32_t seed, Isa isa, const Graph& rewritten, const Tensor& input,
@@ -42,7 +42,9 @@ void expect_equal_bits(uint32_t seed, Isa isa, const Graph& rewritten, const Ten
   ++tested.plans;
   for (const fusion::GroupPlan& group : plan->groups) {
     for (const auto& scheduled : group.nests) {
-      tested.byte_steps += scheduled.schedule.byte_steps > 1;
+      const bool at_once = scheduled.schedule.byte_steps > 1;
+      tested.byte_steps += at_once;
+      tested.rows_at_once += at_once && !scheduled.schedule.unrolled_reductions.empty();
     }
   }
   pipeline.plan = std::move(*plan);
@@ -69,7 +71,7 @@ TEST(QuantizedNetworks, AreWhatTheModelSaysInEveryPlan) {
     const auto expected = graph::evaluate(network.graph(), {network.input()},
                                           {.round_to_dtype = true, .round_operations = true});
     ASSERT_TRUE(expected) << expected.error().message;
-    const auto rewritten = rewrite::rewrite(network.graph(), {});
+    const auto rewritten = rewrite::rewrite(network.graph(), {.has_byte_products = seed % 4 != 0});
     ASSERT_TRUE(rewritten) << rewritten.error().message;
     for (size_t isa = 0; isa < std::size(kIsas); ++isa) {
       if (!on_each && isa != seed % std::size(kIsas)) continue;
@@ -79,6 +81,7 @@ TEST(QuantizedNetworks, AreWhatTheModelSaysInEveryPlan) {
   }
   EXPECT_GT(tested.plans, networks / 6);
   EXPECT_GT(tested.byte_steps, networks / 6);
+  EXPECT_GT(tested.rows_at_once, networks / 40);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "fusion/check_plan.h"
+#include "fusion/byte_steps.h"
 #include "fusion/lane_steps.h"
 #include "fusion/matrix.h"
 #include "search/choose_strips.h"
@@ -175,7 +176,7 @@ NestSchedule RandomPlans::varied(const fusion::Nest& nest, NestSchedule schedule
   auto random_axis = [&] {
     return static_cast<int>(pick(0, static_cast<int64_t>(nest.axes.size()) - 1));
   };
-  switch (pick(0, 10)) {
+  switch (pick(0, 11)) {
     case 0:
       std::shuffle(schedule.parallel_order.begin(), schedule.parallel_order.end(), random_);
       break;
@@ -218,6 +219,9 @@ NestSchedule RandomPlans::varied(const fusion::Nest& nest, NestSchedule schedule
       schedule.prefetch = fusion::Prefetch::kNone;
       break;
     case 9:
+      schedule.byte_steps = chance(0.3) ? 1 : fusion::kByteSteps;
+      break;
+    case 10:
       schedule.partition_axis = chance(0.3) ? -1 : random_axis();
       break;
     default:
