@@ -1,6 +1,7 @@
 #include "codegen/byte_products.h"
 
 #include <llvm/IR/IntrinsicsX86.h>
+#include <numeric>
 
 #include "codegen/value_types.h"
 
@@ -56,6 +57,38 @@ llvm::Type* pieces_of(Value* value, unsigned bits, int lanes) {
 }
 
 }  // namespace
+
+Value* bytes_side_by_side(llvm::IRBuilder<>& builder, const std::array<Value*, 4>& rows) {
+  const int lanes = num_lanes(rows[0]->getType());
+  const auto as_lanes_of = [&](llvm::Type* element, Value* bytes) {
+    return builder.CreateBitCast(bytes, with_lanes(element, lanes));
+  };
+  constexpr int kLanesOfUnpacking = 8;  // beyond which one permutation of all bytes is quicker
+  if (lanes > kLanesOfUnpacking) {
+    // Two registers of two rows each, whose other halves do not matter.
+    const auto half_filled = [&](Value* a, Value* b) {
+      std::vector<int> from(static_cast<size_t>(4 * lanes), llvm::PoisonMaskElem);
+      std::iota(from.begin(), from.begin() + 2 * lanes, 0);
+      return builder.CreateShuffleVector(a, b, from);
+    };
+    std::vector<int> from;
+    for (int lane = 0; lane < lanes; ++lane) {
+      for (const int row : {0, 1, 4, 5}) from.push_back(row * lanes + lane);
+    }
+    Value *a = half_filled(rows[0], rows[1]), *b = half_filled(rows[2], rows[3]);
+    return as_lanes_of(builder.getInt32Ty(), builder.CreateShuffleVector(a, b, from));
+  }
+  // a[0] b[0] a[1] b[1] ...
+  const auto interleaved = [&](Value* a, Value* b) {
+    std::vector<int> from;
+    for (int i = 0; i < lanes; ++i) from.insert(from.end(), {i, lanes + i});
+    return builder.CreateShuffleVector(a, b, from);
+  };
+  llvm::Type* pair = builder.getInt16Ty();
+  Value *a = as_lanes_of(pair, interleaved(rows[0], rows[1])),
+        *b = as_lanes_of(pair, interleaved(rows[2], rows[3]));
+  return as_lanes_of(builder.getInt32Ty(), interleaved(a, b));
+}
 
 Value* ByteProducts::add(Value* sum, Value* u8, Value* i8) const {
   const int lanes = sum->getType()->isVectorTy() ? static_cast<int>(num_lanes(sum->getType())) : 1;

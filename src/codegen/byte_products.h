@@ -1,10 +1,15 @@
 #pragma once
+#include <array>
 #include <llvm/IR/IRBuilder.h>
 
 #include "codegen/isa_traits.h"
 #include "codegen/scalar_ops.h"
 
 namespace corf::codegen {
+
+/// Four vectors of bytes as one of i32: lane i holds byte i of each, that of the first one lowest.
+llvm::Value* bytes_side_by_side(llvm::IRBuilder<>& builder,
+                                const std::array<llvm::Value*, 4>& rows);
 
 /// Sums in i32 of four products of a u8 and an i8 each, exact on every instruction set, and sums in
 /// f32 of two products of bfloat16 numbers.

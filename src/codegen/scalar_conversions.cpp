@@ -84,6 +84,27 @@ std::optional<Quantized> quantized(Value* value) {
   return result;
 }
 
+/// Whether the product with the divisor's reciprocal, corrected by what that leaves over, is
+/// rounded to the same integer as the quotient, for all of which this lies from `low` to `high`.
+/// The two differ by a unit in the last place at most: floats near each half decide. Source: P.
+/// Markstein, Computation of elementary functions on the IBM RISC System/6000 processor, 1990.
+bool rounds_as_quotient(float divisor, double low, double high) {
+  constexpr float kLeast = 0x1p-100F, kMost = 0x1p100F;  // no product leaves the normal numbers
+  constexpr int kNeighbours = 3;
+  if (!(divisor >= kLeast && divisor <= kMost)) return false;
+  const float reciprocal = 1.0F / divisor;
+  for (double half = low - 0.5; half <= high + 0.5; ++half) {
+    float x = static_cast<float>(half * divisor);
+    for (int i = 0; i < kNeighbours; ++i) x = std::nextafter(x, -INFINITY);
+    for (int i = 0; i <= 2 * kNeighbours; ++i, x = std::nextafter(x, INFINITY)) {
+      const float quotient = x * reciprocal;
+      const float corrected = std::fma(std::fma(-quotient, divisor, x), reciprocal, quotient);
+      if (std::nearbyint(corrected) != std::nearbyint(x / divisor)) return false;
+    }
+  }
+  return true;
+}
+
 Value* splat_integer(Value* like, int64_t value) {
   return ConstantInt::get(like->getType(), static_cast<uint64_t>(value), true);
 }
@@ -138,11 +159,27 @@ Value* ScalarOps::quantized_bytes(Value* clipped, DType to, Type* type) {
   // What is too large for i32 becomes the smallest one: as an unsigned number, a large one.
   const bool saturates =
       isa_.has_saturating_stores() && nan_is_low && found->high == 255 && found->zero_point >= 0;
-  Value *low = number(found->low - found->zero_point),
-        *high = number(found->high - found->zero_point);
-  Value* x = nan_is_low ? pick(llvm::CmpInst::FCMP_OGT, found->x, low)
-                        : pick(llvm::CmpInst::FCMP_OGT, low, found->x);
-  if (!saturates) x = pick(llvm::CmpInst::FCMP_OLT, high, x);
+  const auto between = [&](Value* x, Value* low, Value* high) {
+    x = nan_is_low ? pick(llvm::CmpInst::FCMP_OGT, x, low) : pick(llvm::CmpInst::FCMP_OGT, low, x);
+    return high ? pick(llvm::CmpInst::FCMP_OLT, high, x) : x;
+  };
+  const double low = found->low - found->zero_point, high = found->high - found->zero_point;
+  Value* x = found->x;
+  auto* division = llvm::dyn_cast<llvm::BinaryOperator>(x);
+  const auto divisor = division && division->getOpcode() == llvm::Instruction::FDiv
+                           ? number_of(division->getOperand(1))
+                           : std::nullopt;
+  if (divisor && isa_.has_fma() && rounds_as_quotient(static_cast<float>(*divisor), low, high)) {
+    // Within a quarter of a step beyond the bounds, which rounding takes back.
+    x = between(division->getOperand(0), number(*divisor * (low - 0.25)),
+                number(*divisor * (high + 0.25)));
+    Value *reciprocal = number(1.0F / static_cast<float>(*divisor)),
+          *quotient = builder_.CreateFMul(x, reciprocal);
+    Value* rest = multiply_add(DType::kF32, x, builder_.CreateFNeg(quotient), number(*divisor));
+    x = multiply_add(DType::kF32, quotient, rest, reciprocal);
+  } else {
+    x = between(x, number(low), saturates ? nullptr : number(high));
+  }
   Value* wide = to_i32(x, Rounding::kToEven);
   if (!wide) return nullptr;
   if (found->zero_point != 0) {

@@ -3,8 +3,8 @@
 // of the instructions that saturate in between would do. Sums in f32 of products of bfloat16
 // numbers, two steps at a time.
 #include <algorithm>
+#include <array>
 #include <llvm/IR/IntrinsicsX86.h>
-#include <numeric>
 
 #include "codegen/byte_products.h"
 #include "codegen/tile_lowering.h"
@@ -69,41 +69,12 @@ bool TileLowering::is_row_of_bytes(const RegisterState& factor) const {
 
 /// The bytes of four rows at `point` and the steps behind it along `axis`, as an i32 of each lane.
 Value* TileLowering::interleaved_rows(Register reg, Point point, int axis, int piece) {
-  Values rows;
-  for (int64_t step = 0; step < 4; ++step) {
-    point[static_cast<size_t>(axis)] = step;
-    rows.push_back(spread(value(reg, point, piece), piece));
+  std::array<Value*, 4> rows{};
+  for (size_t step = 0; step < rows.size(); ++step) {
+    point[static_cast<size_t>(axis)] = static_cast<int64_t>(step);
+    rows[step] = spread(value(reg, point, piece), piece);
   }
-  const int lanes = pieces_[static_cast<size_t>(piece)].lanes;
-  llvm::Type* type = with_lanes(builder_.getInt32Ty(), lanes);
-  // a[0] b[0] a[1] b[1] ...
-  const auto interleave = [&](Value* a, Value* b) {
-    const int count = num_lanes(a->getType());
-    std::vector<int> from;
-    for (int i = 0; i < count; ++i) from.insert(from.end(), {i, count + i});
-    return builder_.CreateShuffleVector(a, b, from);
-  };
-  constexpr int kLanesOfUnpacking = 8;  // beyond which one permutation of all bytes is quicker
-  if (lanes > kLanesOfUnpacking) {
-    // Two registers of two rows each, whose other halves do not matter.
-    const auto half_filled = [&](Value* a, Value* b) {
-      std::vector<int> from(static_cast<size_t>(4 * lanes), llvm::PoisonMaskElem);
-      std::iota(from.begin(), from.begin() + 2 * lanes, 0);
-      return builder_.CreateShuffleVector(a, b, from);
-    };
-    std::vector<int> from;
-    for (int lane = 0; lane < lanes; ++lane) {
-      for (const int row : {0, 1, 4, 5}) from.push_back(row * lanes + lane);
-    }
-    return builder_.CreateBitCast(builder_.CreateShuffleVector(half_filled(rows[0], rows[1]),
-                                                               half_filled(rows[2], rows[3]), from),
-                                  type);
-  }
-  llvm::Type* pairs = with_lanes(builder_.getInt16Ty(), lanes);
-  return builder_.CreateBitCast(
-      interleave(builder_.CreateBitCast(interleave(rows[0], rows[1]), pairs),
-                 builder_.CreateBitCast(interleave(rows[2], rows[3]), pairs)),
-      type);
+  return bytes_side_by_side(builder_, rows);
 }
 
 /// `order`: of all points of the update; those that begin steps at once stand for all of these.

@@ -120,9 +120,8 @@ bool TileLowering::fails_inside(const loop::Guard& guard) const {
 
 bool TileLowering::all_hold(const std::vector<loop::Guard>& guards) const {
   return guards.empty() ||
-         (assume_guards_ && std::none_of(guards.begin(), guards.end(), [&](const auto& guard) {
-            return fails_inside(guard);
-          }));
+         (assume_guards_ && std::none_of(guards.begin(), guards.end(),
+                                         [&](const auto& guard) { return fails_inside(guard); }));
 }
 
 TileLowering::Condition TileLowering::condition(const std::vector<loop::Guard>& guards,
@@ -452,12 +451,15 @@ void TileLowering::store_vector(int buffer, const Address& address, Value* value
   const llvm::Align align(static_cast<uint64_t>(size_bytes(dtype)));
   if (const std::optional<uint64_t> first = first_lanes(mask);
       first && (!f_.isa.has_masked_stores() || std::has_single_bit(*first))) {
+    // A lane may hold several elements (store_interleaved).
+    const auto elems_of_lane =
+        static_cast<int64_t>(value->getType()->getScalarSizeInBits() / 8) / size_bytes(dtype);
     for (uint64_t from = 0; from < *first;) {
       const uint64_t lanes = std::bit_floor(*first - from);
       std::vector<int> taken(lanes);
       std::iota(taken.begin(), taken.end(), static_cast<int>(from));
       Address part = address;
-      part.constant += static_cast<int64_t>(from);
+      part.constant += elems_of_lane * static_cast<int64_t>(from);
       store_vector(buffer, part, builder_.CreateShuffleVector(value, taken), nullptr);
       from += lanes;
     }

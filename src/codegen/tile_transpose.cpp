@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "codegen/byte_products.h"
 #include "codegen/tile_lowering.h"
 #include "codegen/value_types.h"
 
@@ -80,6 +81,14 @@ Values transpose_tall(llvm::IRBuilder<>& builder, const Values& columns, int siz
   return rows;
 }
 
+/// Registers hold bfloat16 numbers as the upper halves of f32: two of them make a whole vector.
+Value* halves_side_by_side(llvm::IRBuilder<>& builder, Value* first, Value* second) {
+  constexpr uint64_t kHalfBits = 16, kUpper = 0xffff0000;
+  llvm::Type* bits = with_lanes(builder.getInt32Ty(), num_lanes(first->getType()));
+  return builder.CreateOr(builder.CreateLShr(builder.CreateBitCast(first, bits), kHalfBits),
+                          builder.CreateAnd(builder.CreateBitCast(second, bits), kUpper));
+}
+
 }  // namespace
 
 /// The unrolled axis along which the elements follow one another while the lanes are apart, or -1
@@ -146,40 +155,44 @@ void TileLowering::store_transposed(const loop::TileStore& store, Offset& offset
   }
 }
 
-/// The unrolled axis of two points whose bfloat16 numbers take turns in memory, or -1.
+/// The unrolled axis of two points whose bfloat16 numbers take turns in memory, or of four whose
+/// bytes do, or -1.
 int TileLowering::interleaved_axis(const loop::TileStore& store, const Offset& offset,
                                    AxisSet axes) const {
   const DType dtype = f_.kernel.buffer_dtype(store.buffer);
   const DType value_dtype = registers_[static_cast<size_t>(store.value)].dtype;
-  if (dtype != DType::kBF16 || value_dtype != DType::kBF16) return -1;
+  const bool are_bytes = dtype == DType::kU8 || dtype == DType::kI8;
+  if ((dtype != DType::kBF16 && !are_bytes) || value_dtype != dtype) return -1;
   if (offset.per_point || !store.guards.empty()) return -1;
-  if (offset.linear.coefficient(vector_var_) != 2) return -1;
+  const int64_t turns = 4 / size_bytes(dtype);
+  if (offset.linear.coefficient(vector_var_) != turns) return -1;
   for (size_t axis = 0; axis < info_.extents.size(); ++axis) {
-    if (!(axes >> axis & 1) || info_.extents[axis] != 2) continue;
+    if (!(axes >> axis & 1) || info_.extents[axis] != turns) continue;
     if (offset.linear.coefficient(info_.axis_variables[axis]) == 1) return static_cast<int>(axis);
   }
   return -1;
 }
 
-/// Registers hold bfloat16 numbers as the upper halves of f32: two of them make a whole vector.
+/// 32 bits of each lane, of as many points as they hold.
 void TileLowering::store_interleaved(const loop::TileStore& store, Offset& offset, AxisSet axes,
                                      int axis) {
-  constexpr uint64_t kHalfBits = 16, kUpper = 0xffff0000;
   const auto at = static_cast<size_t>(axis);
+  const int64_t turns = info_.extents[at];
   for (Point point : points(unrolled(axes) & ~(AxisSet{1} << axis))) {
     for (int piece = 0; piece < static_cast<int>(pieces_.size()); ++piece) {
       const Piece& part = pieces_[static_cast<size_t>(piece)];
-      auto bits = [&](int64_t half) {
-        point[at] = half;
-        Value* value = spread(this->value(store.value, point, piece), piece);
-        return builder_.CreateBitCast(value, with_lanes(builder_.getInt32Ty(), part.lanes));
+      std::vector<Point> members;
+      for (point[at] = 0; point[at] < turns; ++point[at]) members.push_back(point);
+      compute_side_by_side(store.value, members, {piece});
+      const auto of_turn = [&](int64_t turn) {
+        return spread(value(store.value, members[static_cast<size_t>(turn)], piece), piece);
       };
-      Value* low = builder_.CreateLShr(bits(0), kHalfBits);
-      Value* both = builder_.CreateOr(low, builder_.CreateAnd(bits(1), kUpper));
-      point[at] = 0;
-      Address address = locate(offset, store.buffer, point, piece).address;
-      address.constant += 2 * part.start;
-      store_vector(store.buffer, address, both, active_mask(part, nullptr));
+      Value* all = turns == 4 ? bytes_side_by_side(builder_,
+                                                   {of_turn(0), of_turn(1), of_turn(2), of_turn(3)})
+                              : halves_side_by_side(builder_, of_turn(0), of_turn(1));
+      Address address = locate(offset, store.buffer, members[0], piece).address;
+      address.constant += turns * part.start;
+      store_vector(store.buffer, address, all, active_mask(part, nullptr));
     }
   }
 }

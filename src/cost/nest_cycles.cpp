@@ -31,14 +31,15 @@ class NestCycles {
         machine_(model.machine),
         k_(model.k) {}
 
-  double run() const {
+  double run() {
+    find_folded();
     if (schedule_.matrix != 0) return matrix();
     const TileWork tile = tile_work();
     Slots inside, outside;  // of a vector of points
     for (int i = 0; i < static_cast<int>(nest_.ops.size()); ++i) {
       const NestOp& op = nest_.ops[i];
       Slots& slots = i < nest_.reduce_op ? inside : outside;
-      if (op.kind == NestOp::Kind::kApply) slots.arithmetic += graph::num_instructions(op.op);
+      slots.arithmetic += instructions_of(i);
       if (op.kind == NestOp::Kind::kLoad) {
         const Access& load = nest_.loads[op.access];
         slots.accesses += access_slots(load) * load_share(load, tile.rows);
@@ -70,6 +71,43 @@ class NestCycles {
   }
 
  private:
+  double instructions_of(int number) const {
+    const NestOp& op = nest_.ops[number];
+    if (op.kind != NestOp::Kind::kApply || folded_.contains(number)) return 0;
+    return graph::num_instructions(op.op);
+  }
+
+  /// Operations that become no instructions: constants of another type, and, of quantising, what
+  /// converting to bytes does as well, rounding and clipping at the upper end.
+  void find_folded() {
+    const auto applied = [&](int number, graph::ScalarOp wanted) -> const NestOp* {
+      const NestOp& op = nest_.ops[number];
+      return op.kind == NestOp::Kind::kApply && op.op == wanted ? &op : nullptr;
+    };
+    const auto constant = [&](int number) {
+      const NestOp* cast = applied(number, graph::ScalarOp::kCast);
+      const NestOp& op = nest_.ops[cast ? cast->args[0] : number];
+      return op.kind == NestOp::Kind::kConstant ? &op : nullptr;
+    };
+    for (int i = 0; i < static_cast<int>(nest_.ops.size()); ++i) {
+      const NestOp* cast = applied(i, graph::ScalarOp::kCast);
+      if (cast && constant(i)) folded_.insert(i);
+      if (!cast || size_bytes(cast->dtype) != 1) continue;
+      const NestOp* high = applied(cast->args[0], graph::ScalarOp::kMin);
+      const NestOp* low = high ? applied(high->args[0], graph::ScalarOp::kMax) : nullptr;
+      if (!low || low->dtype != DType::kF32) continue;
+      int rounded = low->args[0];
+      if (const NestOp* shifted = applied(rounded, graph::ScalarOp::kAdd)) {
+        const NestOp* zero_point = constant(shifted->args[1]);
+        if (!zero_point) continue;
+        if (zero_point->f64 == 0 && zero_point->i64 == 0) folded_.insert(rounded);
+        rounded = shifted->args[0];
+      }
+      if (!applied(rounded, graph::ScalarOp::kRoundEven)) continue;
+      folded_.insert({rounded, cast->args[0]});
+    }
+  }
+
   /// Instructions, of which two of either kind begin in a cycle.
   struct Slots {
     double arithmetic = 0, accesses = 0;
@@ -165,7 +203,7 @@ class NestCycles {
     Slots outside;  // of a vector of results
     for (int i = nest_.reduce_op; i < static_cast<int>(nest_.ops.size()); ++i) {
       const NestOp& op = nest_.ops[i];
-      if (op.kind == NestOp::Kind::kApply) outside.arithmetic += graph::num_instructions(op.op);
+      outside.arithmetic += instructions_of(i);
       if (op.kind == NestOp::Kind::kLoad) outside.accesses += access_slots(nest_.loads[op.access]);
     }
     for (const auto& store : nest_.stores) outside.accesses += access_slots(store.access);
@@ -281,6 +319,7 @@ class NestCycles {
   const Model& model_;
   const Machine& machine_;
   const Coefficients& k_;
+  std::set<int> folded_;
 };
 
 /// Bytes of a constant that the busiest worker reads.

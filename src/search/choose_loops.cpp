@@ -183,8 +183,12 @@ class LoopChooser : ScheduleStep {
     const Linear linear = index::to_linear(load->address);
     const std::set<int64_t> row = row_of_windows(linear);
     if (row.empty() || !overlaps(row, linear)) return;
-    const auto row_bytes = 4 * static_cast<int64_t>(row.size()) * schedule_.vector_tile;
-    const int64_t tiles = std::max<int64_t>(1, machine_.l1_bytes / 2 / row_bytes);
+    constexpr int64_t kLineBytes = 64;
+    const int64_t tile_bytes = schedule_.vector_tile * size_bytes(storage_.root(load->root).dtype);
+    const int64_t row_bytes = static_cast<int64_t>(row.size()) * tile_bytes;
+    // Less than a line brings no fewer lines near, and each of them once for each tile.
+    const int64_t tiles =
+        std::max({int64_t{1}, machine_.l1_bytes / 2 / row_bytes, kLineBytes / tile_bytes});
     if (tiles >= num_tiles(v)) return;
     schedule_.block_axis = v;
     schedule_.block_tiles = tiles;

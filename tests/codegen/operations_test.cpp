@@ -190,6 +190,7 @@ TEST(Operations, NumbersAreQuantisedToBytes) {
   struct Bytes {
     const char* type;
     int zero_point, low, high;
+    float divisor = 1;
   };
   for (const Bytes& b : {Bytes{"u8", 0, 0, 255},
                          {"u8", 117, 0, 255},
@@ -199,14 +200,21 @@ TEST(Operations, NumbersAreQuantisedToBytes) {
                          {"u8", 9, 0, 30},
                          {"i8", 0, -128, 127},
                          {"i8", -7, -128, 127},
-                         {"i8", 0, 0, 127}}) {
-    SCOPED_TRACE(fmt::format("{} {} {} {}", b.type, b.zero_point, b.low, b.high));
+                         {"i8", 0, 0, 127},
+                         {"u8", 117, 0, 255, 0.0373908F},
+                         {"u8", 0, 0, 255, 3.0F},
+                         {"i8", 0, -128, 127, 0.1F},
+                         {"u8", 5, 0, 255, 1.9999999F},
+                         {"u8", 0, 0, 255, 0x1.fffffep-127F}}) {
+    SCOPED_TRACE(fmt::format("{} {} {} {} {}", b.type, b.zero_point, b.low, b.high, b.divisor));
     KernelRun run;
     run.kernel = parse(fmt::format(R"(
 kernel quantize(x: f32[37], y: {0}[37] mut) partition part {{
   tile (i: 37 vector) {{
     %x = load f32 x[i]
-    %round = round f32 %x
+    %divisor = const f32 {4}
+    %quotient = div f32 %x, %divisor
+    %round = round f32 %quotient
     %zero = const f32 {1}
     %shifted = add f32 %round, %zero
     %lo = const f32 {2}
@@ -217,9 +225,17 @@ kernel quantize(x: f32[37], y: {0}[37] mut) partition part {{
     store y[i] = %bytes
   }}
 }})",
-                                   b.type, b.zero_point, b.low, b.high));
-    for (uint32_t seed = 0; seed < 4; ++seed) {
+                                   b.type, b.zero_point, b.low, b.high, b.divisor));
+    for (uint32_t seed = 0; seed < 8; ++seed) {
       run.inputs = {interesting(DType::kF32, seed)};
+      // Near halves of the divisor's multiples.
+      Tensor& x = run.inputs[0];
+      std::mt19937 random(seed);
+      for (int64_t i = 0; seed >= 4 && i < x.num_elems(); ++i) {
+        float near = static_cast<float>((double(random() % 600) - 300 + 0.5) * b.divisor);
+        for (auto steps = random() % 4; steps > 0; --steps) near = std::nextafter(near, 0.0F);
+        x.set_f64(i, near);
+      }
       expect_as_interpreted(run);
       if (HasFailure()) return;
     }

@@ -81,6 +81,26 @@ kernel columns(x: u8[{x}], w: i8[{w}], y: i32[{y}] mut) partition part {{
   }
 }
 
+/// Four planes become the channels of each pixel, the last of them padding; rows of every length.
+TEST(Tile, PlanesOfBytesAreInterleaved) {
+  for (int width = 1; width <= 40; ++width) {
+    SCOPED_TRACE(width);
+    for (const char* type : {"u8", "i8"}) {
+      expect_as_interpreted(
+          run_of(fmt::format(R"(
+kernel pixels(x: {t}[{x}], y: {t}[{y}] mut) partition part {{
+  tile (c: 4, w: {w} vector) {{
+    %x = load {t} x[c*{w} + w] guard(0 <= c < 3) padding 9
+    store y[w*4 + c] = %x
+  }}
+}})",
+                             fmt::arg("t", type), fmt::arg("w", width), fmt::arg("x", 3 * width),
+                             fmt::arg("y", 4 * width))));
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
 TEST(Tile, PrefetchesChangeNothing) {
   for (int64_t far : {0, 16, 1 << 20}) {
     expect_as_interpreted(run_of(fmt::format(R"(
