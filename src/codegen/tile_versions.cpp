@@ -28,6 +28,27 @@ void collect_loop_ranges(const std::vector<loop::TileStmt>& body,
 
 }  // namespace
 
+/// Whether it is known of each point of the tile if the guard holds there, and it does not at some.
+bool TileLowering::fails_inside(const loop::Guard& guard) const {
+  const Linear linear = index::to_linear(guard.expr);
+  if (!linear.is_affine()) return false;
+  int64_t least = linear.constant, greatest = linear.constant;
+  for (const auto& [variable, coefficient] : linear.coefficients) {
+    const auto& axes = info_.axis_variables;
+    const auto axis = std::find(axes.begin(), axes.end(), variable);
+    if (axis == axes.end() || variable == vector_var_) return false;
+    const int64_t last = info_.extents[static_cast<size_t>(axis - axes.begin())] - 1;
+    (coefficient < 0 ? least : greatest) += coefficient * last;
+  }
+  return least < guard.lo || greatest >= guard.hi;
+}
+
+bool TileLowering::all_hold(const std::vector<loop::Guard>& guards) const {
+  return guards.empty() ||
+         (assume_guards_ && std::none_of(guards.begin(), guards.end(),
+                                         [&](const auto& guard) { return fails_inside(guard); }));
+}
+
 Value* TileLowering::all_guards_hold() {
   const TileUses uses = collect_uses(tile_.body);
   if (uses.guards.empty()) return nullptr;

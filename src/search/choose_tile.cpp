@@ -445,9 +445,15 @@ class TileChooser : ScheduleStep {
       return std::abs(index::to_linear(nest_.loads[0].address).coefficient(axis));
     };
     std::sort(windows.begin(), windows.end(), [&](int a, int b) { return step(a) < step(b); });
-    int64_t taps = take_steps_of_rows(windows);
+    int64_t taps = 1;
+    const auto rows = rows_at_once(windows);
+    if (rows) {
+      schedule_.byte_steps = rows->steps;
+      schedule_.unrolled_reductions = rows->unrolled;
+      taps = rows->taps;
+    }
     for (int axis : windows) {
-      if (schedule_.byte_steps > 1) break;
+      if (rows) break;
       if (taps * extent(axis) > registers - 12 && taps > 1) break;
       if (taps * extent(axis) > 16) break;
       taps *= extent(axis);
@@ -472,25 +478,6 @@ class TileChooser : ScheduleStep {
         fits(v, 2 * lanes_)) {
       schedule_.vector_tile = 2 * lanes_;
     }
-  }
-
-  /// Where instructions take several rows of a window at once, all of it lies in the tile, or, if
-  /// its weights do not fit the registers, a column of it. Returns how many vectors weights take.
-  int64_t take_steps_of_rows(const std::vector<int>& windows) {
-    if (windows.empty()) return 1;
-    const int rows = windows.back();
-    const int64_t steps =
-        fusion::window_steps_at_once(nest_, storage_, schedule_.vector_axis, rows);
-    if (steps == 1) return 1;
-    schedule_.byte_steps = steps;
-    int64_t taps = ceil_div(extent(rows), steps);
-    for (size_t i = 0; i + 1 < windows.size(); ++i) taps *= extent(windows[i]);
-    if (taps <= machine_.num_vector_registers() / 2) {
-      schedule_.unrolled_reductions = windows;
-      return taps;
-    }
-    schedule_.unrolled_reductions = {rows};
-    return ceil_div(extent(rows), steps);
   }
 
   std::optional<fusion::ScaledSum> scaled_sum_;  // whose tables a tile holds whole

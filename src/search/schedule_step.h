@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "fusion/byte_steps.h"
 #include "fusion/plan.h"
 #include "support/checked.h"
 #include "target/machine.h"
@@ -94,6 +95,27 @@ class ScheduleStep {
 
   /// Whether one factor is taken out of words.
   bool takes_digits() const { return nest_.contraction && nest_.contraction->digit_axis >= 0; }
+
+  /// A window of which instructions take several rows at once.
+  struct RowsAtOnce {
+    int64_t steps = 1;
+    std::vector<int> unrolled;  // its axes that lie in the tile, that of the rows last
+    int64_t taps = 1;           // vectors of weights there
+  };
+  /// All of the window, if its weights fit the registers, or a column of it; nullopt where there
+  /// are no such instructions. `windows`: its axes, the innermost in memory first.
+  std::optional<RowsAtOnce> rows_at_once(const std::vector<int>& windows) const {
+    if (windows.empty()) return std::nullopt;
+    const int rows = windows.back();
+    const int64_t steps =
+        fusion::window_steps_at_once(nest_, storage_, schedule_.vector_axis, rows);
+    if (steps == 1) return std::nullopt;
+    const int64_t column = ceil_div(extent(rows), steps);
+    int64_t taps = column;
+    for (size_t i = 0; i + 1 < windows.size(); ++i) taps *= extent(windows[i]);
+    if (taps <= machine_.num_vector_registers() / 2) return RowsAtOnce{steps, windows, taps};
+    return RowsAtOnce{steps, {rows}, column};
+  }
 
   /// Another parallel axis along which the elements follow one another: tiles of both go through
   /// registers; -1 if there is none.

@@ -33,8 +33,8 @@ void expect_equal_bits(uint32_t seed, Isa isa, int threads, int& integer_product
   const test::RandomQuantizedNetwork network(seed, exact);
   const Status sound = graph::verify(network.graph());
   ASSERT_TRUE(sound) << sound.error().message;
-  auto rewritten =
-      rewrite::rewrite(network.graph(), {.has_byte_products = seed % 3 != 0}, {.verify_each = true});
+  auto rewritten = rewrite::rewrite(network.graph(), {.has_byte_products = seed % 3 != 0},
+                                    {.verify_each = true});
   ASSERT_TRUE(rewritten) << rewritten.error().message << graph::to_string(network.graph());
   for (const graph::Node& node : rewritten->nodes) integer_products += is_integer_product(node);
   const Graph& reference = exact ? network.graph() : *rewritten;

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "fusion/check_plan.h"
 #include "fusion/byte_steps.h"
+#include "fusion/check_plan.h"
 #include "fusion/lane_steps.h"
 #include "fusion/matrix.h"
 #include "search/choose_strips.h"
