@@ -1,10 +1,25 @@
 #include "codegen/module_compiler.h"
 
 #include <llvm/Analysis/AliasAnalysis.h>
+#include <llvm/Analysis/AssumptionCache.h>
+#include <llvm/Analysis/BasicAliasAnalysis.h>
+#include <llvm/Analysis/BlockFrequencyInfo.h>
+#include <llvm/Analysis/BranchProbabilityInfo.h>
+#include <llvm/Analysis/LoopInfo.h>
+#include <llvm/Analysis/MemorySSA.h>
+#include <llvm/Analysis/OptimizationRemarkEmitter.h>
+#include <llvm/Analysis/PostDominators.h>
+#include <llvm/Analysis/ProfileSummaryInfo.h>
+#include <llvm/Analysis/ScalarEvolution.h>
+#include <llvm/Analysis/ScopedNoAliasAA.h>
+#include <llvm/Analysis/TargetLibraryInfo.h>
+#include <llvm/Analysis/TargetTransformInfo.h>
+#include <llvm/Analysis/TypeBasedAliasAnalysis.h>
+#include <llvm/IR/Dominators.h>
 #include <llvm/IR/LegacyPassManager.h>
+#include <llvm/IR/PassInstrumentation.h>
 #include <llvm/IR/Verifier.h>
 #include <llvm/MC/TargetRegistry.h>
-#include <llvm/Passes/PassBuilder.h>
 #include <llvm/Support/CommandLine.h>
 #include <llvm/Support/ErrorHandling.h>
 #include <llvm/Support/TargetSelect.h>
@@ -19,6 +34,9 @@
 #include <llvm/Transforms/Scalar/SimplifyCFG.h>
 #include <mutex>
 #include <new>
+#if LLVM_VERSION_MAJOR >= 20
+#include <llvm/Analysis/LastRunTrackingAnalysis.h>
+#endif
 
 namespace corf::codegen {
 namespace {
@@ -103,6 +121,53 @@ void ModuleCompiler::set_attributes(llvm::Module& module) const {
   }
 }
 
+namespace {
+
+/// What the passes below ask for. LLVM's PassBuilder would register all analyses that there are,
+/// for each module, and link the passes that they belong to.
+struct Analyses {
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::ModuleAnalysisManager modules;
+
+  explicit Analyses(llvm::TargetMachine& machine) {
+    modules.registerPass([] { return llvm::PassInstrumentationAnalysis(); });
+    modules.registerPass([] { return llvm::ProfileSummaryAnalysis(); });
+    modules.registerPass([&] { return llvm::FunctionAnalysisManagerModuleProxy(functions); });
+    functions.registerPass([] { return llvm::PassInstrumentationAnalysis(); });
+    functions.registerPass([&] { return llvm::ModuleAnalysisManagerFunctionProxy(modules); });
+    functions.registerPass([&] { return llvm::LoopAnalysisManagerFunctionProxy(loops); });
+    functions.registerPass([&] { return machine.getTargetIRAnalysis(); });
+    functions.registerPass([] { return alias_analyses(); });
+    register_functions<llvm::AssumptionAnalysis, llvm::BasicAA, llvm::BlockFrequencyAnalysis,
+                       llvm::BranchProbabilityAnalysis, llvm::DominatorTreeAnalysis,
+                       llvm::LoopAnalysis, llvm::MemorySSAAnalysis,
+                       llvm::OptimizationRemarkEmitterAnalysis, llvm::PostDominatorTreeAnalysis,
+                       llvm::ScalarEvolutionAnalysis, llvm::ScopedNoAliasAA,
+                       llvm::TargetLibraryAnalysis, llvm::TypeBasedAA>();
+#if LLVM_VERSION_MAJOR >= 20
+    register_functions<llvm::LastRunTrackingAnalysis>();
+#endif
+    loops.registerPass([] { return llvm::PassInstrumentationAnalysis(); });
+    loops.registerPass([&] { return llvm::FunctionAnalysisManagerLoopProxy(functions); });
+  }
+
+ private:
+  template <typename... Analysis>
+  void register_functions() {
+    (functions.registerPass([] { return Analysis(); }), ...);
+  }
+  static llvm::AAManager alias_analyses() {
+    llvm::AAManager all;
+    all.registerFunctionAnalysis<llvm::BasicAA>();
+    all.registerFunctionAnalysis<llvm::ScopedNoAliasAA>();
+    all.registerFunctionAnalysis<llvm::TypeBasedAA>();
+    return all;
+  }
+};
+
+}  // namespace
+
 Status ModuleCompiler::optimize(llvm::Module& module, bool verify) {
   if (verify) {
     std::string words;
@@ -111,18 +176,7 @@ Status ModuleCompiler::optimize(llvm::Module& module, bool verify) {
       return make_error(ErrorCode::kInternal, "generated code is malformed: {}", words);
     }
   }
-  llvm::LoopAnalysisManager loops;
-  llvm::FunctionAnalysisManager functions;
-  llvm::CGSCCAnalysisManager components;
-  llvm::ModuleAnalysisManager modules;
-  llvm::PassBuilder builder(machine_.get());
-  functions.registerPass([&] { return builder.buildDefaultAAPipeline(); });
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(components);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, components, modules);
-
+  Analyses analyses(*machine_);
   // No vectoriser, unroller or idiom recognition: the code is in its final shape but for what is
   // redundant, invariant or dead.
   llvm::FunctionPassManager passes;
@@ -134,7 +188,7 @@ Status ModuleCompiler::optimize(llvm::Module& module, bool verify) {
   passes.addPass(llvm::EarlyCSEPass(/*UseMemorySSA=*/true));
   passes.addPass(llvm::ADCEPass());
   for (llvm::Function& function : module) {
-    if (!function.isDeclaration()) passes.run(function, functions);
+    if (!function.isDeclaration()) passes.run(function, analyses.functions);
   }
   return {};
 }

@@ -234,7 +234,10 @@ Result<Compiled> compile(const onnx::Model& model, const CompileOptions& options
   CORF_ASSIGN(compiled.spec,
               within_budget_of(model, options, [&]() -> Result<runtime::ExecutableSpec> {
                 CORF_ASSIGN(Pipeline pipeline, run_pipeline(model, options, Stage::kLlvm));
-                return generate(std::move(pipeline), options.known_shapes.get());
+                const Dumper dump(options);
+                auto spec = generate(std::move(pipeline), options.known_shapes.get());
+                dump.time("generate");
+                return spec;
               }));
   const std::chrono::duration<double, std::milli> elapsed =
       std::chrono::steady_clock::now() - start;

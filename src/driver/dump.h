@@ -13,6 +13,8 @@ class Dumper {
   explicit Dumper(const CompileOptions& options);
   /// `text` is made only if it is wanted.
   void stage(const std::string& name, const std::function<std::string()>& text);
+  /// Of a stage that has no text.
+  void time(const std::string& name) const;
 
  private:
   const CompileOptions& options_;
