@@ -1,5 +1,6 @@
 #include "codegen/emit.h"
 
+#include <algorithm>
 #include <llvm/Config/llvm-config.h>
 #include <llvm/IR/DiagnosticHandler.h>
 #include <llvm/IR/DiagnosticInfo.h>
@@ -90,8 +91,7 @@ Result<KernelOutput> compile_in(ModuleInWork& work, ModuleCompiler& compiler,
   return output;
 }
 
-/// A thread's, made when it has its first kernel: LLVM's tables of a target take as long to fill as
-/// a small kernel takes to compile.
+/// A thread's, made when it has its first kernel.
 using OwnCompiler = std::unique_ptr<ModuleCompiler>;
 
 Result<KernelOutput> compile_kernel(const loop::Kernel& kernel, const EmitOptions& options,
@@ -116,6 +116,24 @@ std::string key_of(const loop::Kernel& kernel, const EmitOptions& options) {
 }
 
 }  // namespace
+
+KnownCode::KnownCode() = default;
+KnownCode::~KnownCode() = default;
+
+std::unique_ptr<ModuleCompiler> KnownCode::take_compiler(Isa isa) {
+  const std::lock_guard lock(mutex_);
+  const auto found =
+      std::ranges::find_if(idle_, [&](const auto& entry) { return entry.first == isa; });
+  if (found == idle_.end()) return nullptr;
+  std::unique_ptr<ModuleCompiler> compiler = std::move(found->second);
+  idle_.erase(found);
+  return compiler;
+}
+
+void KnownCode::give_back(Isa isa, std::unique_ptr<ModuleCompiler> compiler) {
+  const std::lock_guard lock(mutex_);
+  idle_.emplace_back(isa, std::move(compiler));
+}
 
 KnownCode::Object KnownCode::find(const std::string& key) const {
   const std::lock_guard lock(mutex_);
@@ -151,9 +169,14 @@ Result<runtime::Image> emit(const std::vector<loop::Kernel>& kernels, const Emit
   std::vector<OwnCompiler> compilers(num_workers(options.threads, unknown.size()));
   for_each_task(options.threads, unknown.size(), [&](size_t task, size_t worker) {
     const size_t i = unknown[task];
+    if (known != nullptr && !compilers[worker])
+      compilers[worker] = known->take_compiler(options.isa);
     outputs[i] = compile_kernel(kernels[i], options, symbol_of(i), compilers[worker]);
     if (known != nullptr && outputs[i]->ok()) known->insert(keys[i], (*outputs[i])->object);
   });
+  for (OwnCompiler& compiler : compilers) {
+    if (known != nullptr && compiler) known->give_back(options.isa, std::move(compiler));
+  }
   runtime::Image image;
   image.isa = std::string(to_string(options.isa));
   for (size_t i = 0; i < kernels.size(); ++i) {

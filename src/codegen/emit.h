@@ -2,6 +2,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "loop/program.h"
@@ -12,15 +13,26 @@
 
 namespace corf::codegen {
 
+class ModuleCompiler;
+
 /// Code of kernels, by their keys and all else that it depends on: what has been generated once is
 /// not generated again. Threads may share it.
 class KnownCode {
  public:
   using Object = std::shared_ptr<const std::string>;  // an ELF object with one function
 
+  KnownCode();
+  ~KnownCode();
+
   /// Null if there is none.
   Object find(const std::string& key) const;
   void insert(const std::string& key, Object object);
+
+  /// A compiler for the instruction set that is in no use; null if there is none. It is given back
+  /// for the next kernels: LLVM's tables of a target take as long to fill as a small kernel takes
+  /// to compile.
+  std::unique_ptr<ModuleCompiler> take_compiler(Isa isa);
+  void give_back(Isa isa, std::unique_ptr<ModuleCompiler> compiler);
 
  private:
   /// What is held then is forgotten before more is kept.
@@ -28,6 +40,7 @@ class KnownCode {
   mutable BriefMutex mutex_;
   std::unordered_map<std::string, Object> objects_;
   size_t bytes_ = 0;
+  std::vector<std::pair<Isa, std::unique_ptr<ModuleCompiler>>> idle_;
 };
 
 struct EmitOptions {

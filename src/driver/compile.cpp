@@ -216,6 +216,10 @@ Status plan_and_lower(Pipeline& pipeline, const CompileOptions& options, Stage l
   if (options.verify_each) CORF_RETURN_IF_ERROR(loop::verify(program));
   loop::PassContext context;
   if (options.known_shapes) context.known = &options.known_shapes->kernels;
+  // Shorter vectors have no masks: each lane would be a branch.
+  constexpr int kLeastMaskedLanes = 8;
+  const int lanes = pipeline.machine.f32_lanes();
+  context.lanes = lanes >= kLeastMaskedLanes ? lanes : 0;
   CORF_ASSIGN(pipeline.program,
               loop::run_passes(std::move(program), context, pass_options(options)));
   dump.stage("loop", [&] { return loop::to_string(pipeline.program); });

@@ -64,7 +64,7 @@ class KeyWriter {
     number(static_cast<int64_t>(e.kind()));
     switch (e.kind()) {
       case index::ExprKind::kConstant:
-        return number(e.constant());
+        return number(hides_constants_ ? 0 : e.constant());
       case index::ExprKind::kVariable:
         return variable(e.variable_id());
       default:
@@ -75,7 +75,9 @@ class KeyWriter {
   void guards(const std::vector<Guard>& list) {
     number(std::ssize(list));
     for (const auto& [guarded, lo, hi] : list) {
+      hides_constants_ = without_.tile_extents;
       expr(guarded);
+      hides_constants_ = false;
       number(lo);
       number(hi);
     }
@@ -107,7 +109,7 @@ class KeyWriter {
     number(std::ssize(axes));
     for (const auto& [var, extent, vector] : axes) {
       bind(var);
-      number(extent);
+      number(without_.tile_extents ? 0 : extent);
       number(vector ? 1 : 0);
     }
     number(matrix ? 1 + static_cast<int64_t>(part) : 0);
@@ -198,6 +200,7 @@ class KeyWriter {
   }
 
   const KeyOptions without_;
+  bool hides_constants_ = false;  // of guards, that follow from the extents of tiles
   std::string key_;
   std::vector<int> new_ids_;  // by variable
   int next_id_ = 0;

@@ -8,7 +8,8 @@ namespace corf::loop {
 /// What a key leaves out.
 struct KeyOptions {
   bool scratch_sizes = false;
-  bool unrolling = false;  // of the loops inside of tiles
+  bool unrolling = false;     // of the loops inside of tiles
+  bool tile_extents = false;  // and the constants of guards, which may follow from them
 };
 
 /// Bytes that are equal for kernels that do the same: that differ at most in names, in how

@@ -28,6 +28,18 @@ struct State {
   const State* before = nullptr;
 };
 
+/// kSpare of the mean time of the plan's kernels.
+double spare_time(const FusionPlan& plan, const GroupTime& time) {
+  double sum = 0;
+  int64_t num_kernels = 0;
+  for (const GroupPlan& group : plan.groups) {
+    if (group.nests.empty()) continue;
+    sum += time(plan.storage, group, {});
+    ++num_kernels;
+  }
+  return num_kernels == 0 ? 0 : kSpare * sum / static_cast<double>(num_kernels);
+}
+
 class Fusing {
  public:
   Fusing(const graph::Graph& graph, const Machine& machine, const GroupTime& time,
@@ -36,7 +48,8 @@ class Fusing {
       : machine_(machine),
         time_(time),
         measured_(measured),
-        options_{most_stages, measured ? kMeasuredStrips : 1, !measured, std::move(among)},
+        options_{most_stages, measured ? kMeasuredStrips : 1, !measured,
+                 among ? spare_time(unfused, time) : 0, std::move(among)},
         unfused_(unfused),
         plan_(std::move(unfused)) {
     last_reader_.assign(plan_.storage.roots.size(), 0);
@@ -272,7 +285,7 @@ FusionPlan find_plan(const graph::Graph& graph, const Machine& machine, const Gr
 
 FusionPlan find_plan_among(const graph::Graph& graph, const Machine& machine, const GroupTime& time,
                            const std::vector<KnownGroup>& known) {
-  FusionPlan unfused = find_unfused_plan(graph, machine, time);
+  FusionPlan unfused = find_unfused_plan(graph, machine);
   std::vector<KnownRun> among = positions_of(known, graph, unfused);
   FusionPlan plan =
       Fusing(graph, machine, time, nullptr, std::move(unfused), kMaxStages, std::move(among)).run();

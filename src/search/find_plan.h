@@ -44,11 +44,14 @@ fusion::FusionPlan find_plan(const graph::Graph& graph, const Machine& machine,
 /// kernels that are alike share their code. A choice: within what predictions of two schedules of
 /// one nest are worth, and less than the 3 % that a new shape may lose in all.
 constexpr double kWorthSharing = 1.02;
+/// How much longer it may take besides, of the mean of the plan's kernels: what is short matters
+/// less. With kWorthSharing this is at most the 3 % of the whole plan.
+constexpr double kSpare = 0.01;
 
 /// As find_plan, but only runs of stages that are one kernel in plans of graphs that differ in some
 /// extents are tried as one. Kernels are carried out as they are there where that is predicted to
-/// take at most kWorthSharing times as long as what is found anew; the first in the list comes
-/// first.
+/// take at most kWorthSharing times as long as what is found anew, and kSpare; the first in the
+/// list comes first.
 fusion::FusionPlan find_plan_among(const graph::Graph& graph, const Machine& machine,
                                    const GroupTime& time, const std::vector<KnownGroup>& known);
 

@@ -53,7 +53,9 @@ std::optional<NestSchedule> adapt(const KnownGroup::Stage& known, const fusion::
   return schedule;
 }
 
-/// Each begins anew with its weights: times are not predicted well enough to tell these apart.
+/// Each begins anew with its weights: times are not predicted well enough to tell these apart, but
+/// one in eight more is within what a new shape may lose.
+constexpr int64_t kShareOfMoreTiles = 8;
 int64_t num_tiles(const fusion::Nest& nest, const NestSchedule& schedule) {
   int64_t tiles = 1;
   for (int axis : schedule.parallel_order) {
@@ -99,7 +101,8 @@ std::optional<GroupPlan> alone_as(const KnownGroup& known, const GroupPlan& grou
   const fusion::Nest& nest = group.nests[0].nest;
   std::optional<NestSchedule> schedule = adapt(known.stages[0], nest);
   if (!schedule || !fusion::check_schedule(nest, *schedule).ok()) return std::nullopt;
-  if (num_tiles(nest, *schedule) > num_tiles(nest, group.nests[0].schedule)) return std::nullopt;
+  const int64_t own_tiles = num_tiles(nest, group.nests[0].schedule);
+  if (num_tiles(nest, *schedule) > own_tiles + own_tiles / kShareOfMoreTiles) return std::nullopt;
   GroupPlan as_known = group;
   as_known.nests[0].schedule = std::move(*schedule);
   return as_known;

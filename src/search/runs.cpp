@@ -91,7 +91,7 @@ std::optional<GroupPlan> RunFinder::known_alone(size_t number) const {
   for (const KnownGroup* known : known_as({number, number + 1})) {
     auto group = alone_as(*known, found);
     if (!group) continue;
-    if (!most) most = kWorthSharing * search_.time(unfused_.storage, found, {});
+    if (!most) most = most_for_known(search_.time(unfused_.storage, found, {}));
     if (search_.time(unfused_.storage, *group, {}) <= *most) return group;
   }
   return std::nullopt;
@@ -102,7 +102,7 @@ void RunFinder::prefer_known(const Run& run, StripChoice& choice) {
   for (const KnownGroup* known : known_as(run)) {
     const TimedGroup& found = choice.best.front();
     auto group = in_strips_as(search_, *known, join(run), found.group.walk->schedule);
-    if (!group || group->time > kWorthSharing * found.time) continue;
+    if (!group || group->time > most_for_known(found.time)) continue;
     choice.best.front() = std::move(*group);
     return;
   }

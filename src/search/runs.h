@@ -43,6 +43,7 @@ struct RunOptions {
   size_t most_stages = 1;
   size_t num_best = 1;                           // strips of each run
   bool other_splits = true;                      // of what runs alone, too
+  double spare = 0;                              // that known ones may take beside kWorthSharing
   std::optional<std::vector<KnownRun>> among{};  // only these are tried as one kernel
 };
 
@@ -75,6 +76,8 @@ class RunFinder {
   bool is_compute(size_t i) const;
   std::vector<const KnownGroup*> known_as(const Run& run) const;
   std::optional<fusion::GroupPlan> known_alone(size_t number) const;
+  /// The most that a known kernel may take, where what is found anew takes `time`.
+  double most_for_known(double time) const { return kWorthSharing * time + options_.spare; }
   /// Puts the known way to carry the run out in the place of the best one, if it is as good.
   void prefer_known(const Run& run, StripChoice& choice);
 

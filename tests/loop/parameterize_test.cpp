@@ -1,6 +1,8 @@
 #include "loop/passes/parameterize.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
+#include <map>
 
 #include "loop/interpret.h"
 #include "loop/passes/share_kernels.h"
@@ -117,15 +119,23 @@ TEST(Parameterize, KernelsOfLaterProgramsBecomeThoseOfEarlierOnes) {
   KnownKernels known;
   EXPECT_EQ(become({10, 20, 64, 5, 4}, known).kernel.num_params, 0);
   EXPECT_EQ(become({10, 20, 64, 5, 4}, known).kernel.num_params, 0);
-  // The first and the last pixel, the strides of both rows, the start: before they differ.
+  // The first and the last pixel, the strides of both rows, the start: before they differ. The end
+  // of the loop inside of the tile: it has differed.
   const Later second = become({10, 30, 64, 5, 4}, known);
-  EXPECT_EQ(second.kernel.num_params, 5) << to_string(second.kernel);
+  EXPECT_EQ(second.kernel.num_params, 6) << to_string(second.kernel);
   EXPECT_EQ(anonymous_text(become({13, 30, 60, 9, 4}, known).kernel),
             anonymous_text(second.kernel));
-  // The loop inside of the tile differs: one more parameter, with which the next ones are the same.
-  const Later third = become({10, 25, 64, 5, 4}, known);
-  EXPECT_EQ(third.kernel.num_params, 6) << to_string(third.kernel);
-  EXPECT_EQ(anonymous_text(become({7, 40, 61, 2, 4}, known).kernel), anonymous_text(third.kernel));
+  EXPECT_EQ(anonymous_text(become({7, 40, 61, 2, 4}, known).kernel), anonymous_text(second.kernel));
+}
+
+TEST(Parameterize, WhatHasDifferedUnderOtherTilesIsAParameterAtOnce) {
+  KnownKernels known;
+  become({10, 20, 64, 5, 4}, known);
+  // Another extent of the first tile, and of the loop inside of the second.
+  const Later second = become({10, 30, 64, 5, 8}, known);
+  EXPECT_EQ(second.kernel.num_params, 6) << to_string(second.kernel);
+  EXPECT_EQ(anonymous_text(become({10, 33, 64, 5, 8}, known).kernel),
+            anonymous_text(second.kernel));
 }
 
 TEST(Parameterize, ParametersMayDifferBetweenPartitions) {
@@ -149,6 +159,88 @@ TEST(Parameterize, TileExtentsAndShortLoopsStayConstant) {
   // 3 and 5 channels are short reductions.
   const Program loops = dense_block({{10, 3, 64, 0, 4}, {10, 5, 64, 0, 4}});
   EXPECT_EQ(parameterize(loops).kernels.size(), 2u);
+}
+
+/// The sums of `rows` rows of `columns` elements, by threes, and twice the elements in vectors that
+/// the last of each row does not fill; the largest of each row, 16 at a time, the rest guarded.
+Program rows_of(int rows, int columns) {
+  const int whole = columns / 16 * 16;
+  std::string text = fmt::format(R"(
+buffer x: f32[{0}] input 0
+buffer sums: f32[{1}] output 0
+buffer twice: f32[{0}] output 1
+buffer largest: f32[{1}] output 2
+kernel k(x: f32[{0}], sums: f32[{1}] mut, twice: f32[{0}] mut, largest: f32[{1}] mut) partition part {{
+  for r in [0, {1}) step 3 {{
+    tile (i: 3) {{
+      %z = const f32 0
+      acc %sum f32 (i) = %z
+      loop k in [0, {2}) step 1 unroll 1 {{
+        %x = load f32 x[r*{2} + i*{2} + k]
+        %sum += %x
+      }}
+      store sums[r + i] = %sum
+    }}
+    tile (j: 3, c: {2} vector) {{
+      %y = load f32 x[r*{2} + j*{2} + c]
+      %two = add f32 %y, %y
+      store twice[r*{2} + j*{2} + c] = %two
+    }}
+  }}
+  for q in [0, {1}) step 1 {{
+    tile (l: 16 vector) {{
+      %least = const f32 -1000
+      acc %most f32 (l) = %least
+      loop b in [0, {3}) step 16 unroll 1 {{
+        %v = load f32 x[q*{2} + b + l]
+        %most max= %v
+      }}
+      %w = load f32 x[q*{2} + l + {3}] guard(0 <= l + {3} < {2})
+      %at = index i64 l + {3}
+      %end = const i64 {2}
+      %inside = less bool %at, %end
+      %rest = select f32 %inside, %w, %least
+      %most max= %rest
+      %one = reduce max f32 %most over l
+      store largest[q] = %one
+    }}
+  }}
+}}
+call k(x, sums, twice, largest) partitions 1 label "rows"
+)",
+                                 rows * columns, rows, columns, whole);
+  return parse(text);
+}
+
+TEST(Parameterize, TilesOfVaryingExtentsAreMasked) {
+  constexpr int64_t kLanes = 8;
+  KnownKernels known;
+  std::map<std::string, std::vector<int>> columns_of;  // by kernel
+  for (const int columns : {50, 67, 71, 72, 69, 66, 65, 75, 77, 79, 73}) {
+    SCOPED_TRACE(columns);
+    const Program program = rows_of(6, columns);
+    const Program result = parameterize(program, &known, kLanes);
+    EXPECT_TRUE(verify(result)) << to_string(result);
+    expect_same(program, result, {small_integers(6 * columns, 1)});
+    EXPECT_EQ(to_string(parse(to_string(result))), to_string(result));
+    columns_of[anonymous_text(result.kernels.at(0))].push_back(columns);
+  }
+  // The first shape's, that of the second, which shows what differs, and one for each number of
+  // vectors.
+  std::vector<std::vector<int>> alike;
+  for (const auto& [kernel, columns] : columns_of) alike.push_back(columns);
+  std::ranges::sort(alike);
+  EXPECT_EQ(alike,
+            (std::vector<std::vector<int>>{{50}, {67}, {71, 72, 69, 66, 65}, {75, 77, 79, 73}}));
+}
+
+TEST(Parameterize, ChanceDoesNotMakeTwoParametersOne) {
+  KnownKernels known;
+  become({10, 20, 64, 5, 4}, known);
+  become({12, 30, 70, 12, 4}, known);  // as many pixels as the start
+  const std::string general = anonymous_text(become({10, 31, 72, 5, 8}, known).kernel);
+  EXPECT_EQ(anonymous_text(become({9, 33, 74, 9, 8}, known).kernel), general);
+  EXPECT_EQ(anonymous_text(become({9, 33, 74, 7, 8}, known).kernel), general);
 }
 
 TEST(Parameterize, AProgramWithNothingToMergeStays) {

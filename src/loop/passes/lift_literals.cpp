@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "loop/renumber.h"
+#include "support/checked.h"
 
 namespace corf::loop {
 namespace {
@@ -21,10 +22,11 @@ std::string identifier_from(std::string_view text) {
 
 class Lifting {
  public:
-  Lifting(const Kernel& kernel, bool by_partition)
+  Lifting(const Kernel& kernel, const DearLiterals* dear)
       : first_literal_(static_cast<int>(kernel.var_names.size())),
-        by_partition_(by_partition),
-        result_{kernel, {}, {}} {
+        by_partition_(dear != nullptr),
+        dear_(dear),
+        result_{kernel, {}, {}, {}} {
     lift(result_.kernel.body);
     const auto num_literals = static_cast<int>(result_.literals.size());
     std::vector<int> new_ids;
@@ -46,7 +48,7 @@ class Lifting {
   static constexpr int64_t kShortLoop = 16;
 
   Expr literal(Expr value, std::string name, bool costs = false, bool is_outer = false) {
-    result_.literals.push_back({std::move(value), std::move(name), costs, is_outer});
+    result_.literals.push_back({std::move(value), std::move(name), costs, false, is_outer});
     return Expr::variable(first_literal_ + static_cast<int>(result_.literals.size()) - 1);
   }
   /// Of a loop's bounds, or of a part of an offset that is not linear.
@@ -54,6 +56,12 @@ class Lifting {
     const Expr lifted = literal(value, name, /*costs=*/false, is_outer_);
     result_.literals.back().is_inside = true;
     return lifted;
+  }
+  /// Whether the next of the dear literals becomes a parameter.
+  bool varies(int64_t value) {
+    const size_t number = result_.dear.size();
+    result_.dear.push_back(value);
+    return dear_ != nullptr && number < dear_->vary.size() && dear_->vary[number];
   }
   const std::string& var_name(int var) const { return result_.kernel.var_names[var]; }
 
@@ -102,7 +110,10 @@ class Lifting {
   }
 
   Expr lift_divisor(const Expr& e, const std::string& name) {
-    return e.is_constant() ? literal(e.constant(), name, /*costs=*/true) : e;
+    if (!e.is_constant()) return e;
+    const Expr lifted = literal(e.constant(), name, /*costs=*/true);
+    result_.literals.back().is_divisor = true;
+    return lifted;
   }
 
   Expr lift_bound(const Expr& e, const std::string& name) {
@@ -176,9 +187,9 @@ class Lifting {
     }
     for (const auto& [var, coefficient] : linear.coefficients) {
       const Expr v = Expr::variable(var);
-      // In a loop each point of the axis would occupy a register with its address.
-      const bool stays =
-          lane_variables_.count(var) || (in_tile_loop_ && tile_variables_.count(var));
+      bool stays = lane_variables_.count(var) > 0;
+      // In a loop each point of the axis may occupy a register with its address.
+      if (!stays && in_tile_loop_ && tile_variables_.count(var)) stays = !varies(coefficient);
       sum = sum + (stays ? Expr(coefficient) * v
                          : literal(coefficient, name + "_" + var_name(var) + "_stride",
                                    /*costs=*/tile_variables_.count(var) > 0,
@@ -224,8 +235,88 @@ class Lifting {
         inner_variables_.insert(axis.var);
         if (axis.vector) lane_variables_.insert(axis.var);
       }
+      TileAxis* const masked = masked_axis(tile);
       lift(tile.body);
+      if (masked != nullptr) mask(*masked, tile.body);
     }
+  }
+
+  /// The vector axis, if it varies and no lane looks at another; null otherwise.
+  TileAxis* masked_axis(Tile& tile) {
+    const auto axis = std::ranges::find_if(tile.axes, &TileAxis::vector);
+    if (axis == tile.axes.end() || !varies(axis->extent) || dear_->lanes == 0) return nullptr;
+    return !tile.matrix && may_mask(axis->var, tile.body) ? &*axis : nullptr;
+  }
+  bool may_mask(int var, const std::vector<TileStmt>& body) const {
+    return std::ranges::all_of(body, [&](const TileStmt& stmt) { return may_mask(var, stmt); });
+  }
+  bool may_mask(int var, const TileStmt& stmt) const {
+    if (const auto* loop = std::get_if<TileLoop>(&stmt)) return may_mask(var, loop->body);
+    if (const auto* store = std::get_if<TileStore>(&stmt)) {
+      return may_mask(var, store->buffer, store->offset);
+    }
+    if (const auto* update = std::get_if<TileUpdate>(&stmt)) {
+      return std::ranges::count(update->over, var) == 0;
+    }
+    if (const auto* let = std::get_if<TileLet>(&stmt)) {
+      if (const auto* reduce = std::get_if<TileReduce>(&let->value)) return reduce->axis != var;
+      const auto* load = std::get_if<TileLoad>(&let->value);
+      return load == nullptr || may_mask(var, load->buffer, load->offset);
+    }
+    return !std::holds_alternative<TileBind>(stmt);
+  }
+  /// Vectors of other types, and with elements apart, are masked element by element.
+  bool may_mask(int var, int buffer, const Expr& offset) const {
+    if (!index::depends_on(offset, var)) return true;
+    const index::Linear linear = index::to_linear(offset);
+    return linear.coefficient(var) == 1 && !index::depends_on(linear.rest, var) &&
+           size_bytes(result_.kernel.buffer_dtype(buffer)) == 4;
+  }
+
+  /// Makes the axis whole vectors, of whose last one some lanes neither read nor write.
+  void mask(TileAxis& axis, std::vector<TileStmt>& body) {
+    const int64_t extent = axis.extent;
+    axis.extent = round_up(extent, dear_->lanes);
+    const Expr end = literal(extent, var_name(axis.var) + "_end", /*costs=*/false,
+                             /*is_outer=*/true);
+    // Within its limits for any value, so that all vectors but the last are known to be whole.
+    const Expr within = max(min(end, Expr(axis.extent)), Expr(axis.extent - dear_->lanes + 1));
+    add_guard({Expr::variable(axis.var) - within, kNoLimit, 0}, axis.var, body);
+  }
+  void add_guard(const Guard& guard, int var, std::vector<TileStmt>& body) {
+    for (TileStmt& stmt : body) {
+      if (auto* loop = std::get_if<TileLoop>(&stmt)) {
+        add_guard(guard, var, loop->body);
+      } else if (auto* store = std::get_if<TileStore>(&stmt)) {
+        if (index::depends_on(store->offset, var)) store->guards.push_back(guard);
+      } else if (auto* let = std::get_if<TileLet>(&stmt)) {
+        auto* load = std::get_if<TileLoad>(&let->value);
+        if (load && index::depends_on(load->offset, var)) load->guards.push_back(guard);
+      }
+    }
+  }
+
+  /// Upper limits, where the lower ones are kept anyway.
+  void lift_guards(std::vector<Guard>& guards, const std::string& name) {
+    for (Guard& guard : guards) {
+      if (!is_at_least(guard.expr, guard.lo) || !varies(guard.hi)) continue;
+      const Expr end = literal(guard.hi, name + "_end", /*costs=*/false, /*is_outer=*/true);
+      guard = {guard.expr - end, kNoLimit, 0};
+    }
+  }
+  /// Whether coordinates in the tile cannot make it smaller.
+  bool is_at_least(const Expr& e, int64_t least) const {
+    const index::Linear linear = index::to_linear(e);
+    return linear.rest.is_constant(0) && linear.constant >= least &&
+           std::ranges::all_of(linear.coefficients, [&](const auto& term) {
+             return term.second >= 0 && tile_variables_.count(term.first) > 0;
+           });
+  }
+  /// An integer that tells the lanes of a last vector apart.
+  void lift_integer(TileLet& let) {
+    const auto* constant = std::get_if<TileConstant>(&let.value);
+    if (!constant || let.dtype != DType::kI64 || !varies(constant->i64)) return;
+    let.value = TileIndex{literal(constant->i64, "end", /*costs=*/false, /*is_outer=*/true)};
   }
   void count_accesses(const std::vector<TileStmt>& body) {
     for (const TileStmt& stmt : body) {
@@ -249,6 +340,7 @@ class Lifting {
         in_tile_loop_ = was_in_loop;
       } else if (auto* store = std::get_if<TileStore>(&stmt)) {
         store->offset = lift_offset(store->offset, store->buffer);
+        lift_guards(store->guards, "store");
       } else if (auto* prefetch = std::get_if<TilePrefetch>(&stmt)) {
         prefetch->offset = lift_offset(prefetch->offset, prefetch->buffer, /*is_hint=*/true);
       } else if (auto* bind = std::get_if<TileBind>(&stmt)) {
@@ -258,6 +350,9 @@ class Lifting {
       } else if (auto* let = std::get_if<TileLet>(&stmt)) {
         if (auto* load = std::get_if<TileLoad>(&let->value)) {
           load->offset = lift_offset(load->offset, load->buffer);
+          lift_guards(load->guards, "load");
+        } else {
+          lift_integer(*let);
         }
       }
     }
@@ -269,8 +364,10 @@ class Lifting {
   }
 
   static constexpr int kPartition = 0;
+  static constexpr int64_t kNoLimit = -(int64_t{1} << 40);  // below all that a guard looks at
   int first_literal_;
   bool by_partition_;
+  const DearLiterals* dear_;
   Lifted result_;
   bool in_tile_loop_ = false;
   bool is_outer_ = true;           // what is being lifted
@@ -282,8 +379,8 @@ class Lifting {
 
 }  // namespace
 
-Lifted lift_literals(const Kernel& kernel, bool by_partition) {
-  return Lifting(canonicalize(kernel), by_partition).take();
+Lifted lift_literals(const Kernel& kernel, const DearLiterals* dear) {
+  return Lifting(canonicalize(kernel), dear).take();
 }
 
 }  // namespace corf::loop

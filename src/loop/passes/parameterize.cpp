@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -29,11 +30,44 @@ struct Member {
   Values values;
 };
 
+constexpr size_t kMostMembers = 16, kMostVersions = 16, kMostFamilies = 4096;
+
+template <typename T>
+void drop_first(std::vector<T>& list, size_t most) {
+  if (list.size() > most) list.erase(list.begin(), list.end() - std::ssize(list) / 2);
+}
+
+/// What the literals were of kernels, of all programs, that are equal but for the extents of their
+/// tiles.
+class Literals {
+ public:
+  void add(const Values& values) {
+    if (std::ranges::count(seen_, values) > 0) return;
+    drop_first(seen_, kMostMembers - 1);
+    seen_.push_back(values);
+  }
+  /// The last ones of one literal.
+  Values of(size_t literal) const {
+    Values column;
+    for (const Values& values : seen_) column.push_back(values[literal]);
+    return column;
+  }
+  /// Whether it has differed.
+  bool vary(size_t literal) const {
+    return std::ranges::any_of(
+        seen_, [&](const Values& values) { return values[literal] != seen_.front()[literal]; });
+  }
+
+ private:
+  std::vector<Values> seen_;  // no two equal
+};
+
 /// Kernels that are equal once lifted.
 struct Group {
   std::string key;  // without sizes of scratch, nor how loops are unrolled
   Kernel lifted;    // of the first member
   std::vector<Member> members;
+  const Literals* seen = nullptr;  // null: of this program only
 };
 
 /// `partitions`: the most of a call of the kernel.
@@ -70,10 +104,10 @@ bool is_open(const Literal& literal) {
   return (value < -1 || value > 1) && std::abs(value) < kMost;
 }
 
-/// Literals that agree everywhere stay constants, but `for_later` programs those that are open;
-/// those that always have the same values share a parameter.
-std::vector<Role> roles_of(const std::vector<Values>& members, const std::vector<Literal>& literals,
-                           bool for_later) {
+/// Literals that agree everywhere stay constants, but `for_later` programs those that are open or
+/// vary; those that always have the same values share a parameter.
+std::vector<Role> roles_of(const std::vector<Values>& members, const Group& group, bool for_later) {
+  const std::vector<Literal>& literals = group.members[0].literals;
   std::vector<Role> roles;
   std::map<Values, int> param_of;
   int next = 0;
@@ -82,12 +116,15 @@ std::vector<Role> roles_of(const std::vector<Values>& members, const std::vector
     for (const Values& values : members) column.push_back(values[i]);
     const bool same = std::count(column.begin(), column.end(), column[0]) == std::ssize(column);
     if (same && column[0].size() == 1) {
-      const bool open = for_later && is_open(literals[i]);
+      const bool varies = group.seen != nullptr && group.seen->vary(i) && !literals[i].is_divisor;
+      const bool open = for_later && (varies || is_open(literals[i]));
       if (!open || !literals[i].is_inside) {
         roles.push_back(open ? Role{next++, 0} : Role{-1, column[0][0]});
         continue;
       }
     }
+    // Two that are equal here by chance have differed in another shape.
+    if (group.seen != nullptr) std::ranges::copy(group.seen->of(i), std::back_inserter(column));
     const auto [at, fresh] = param_of.emplace(std::move(column), next);
     if (fresh) ++next;
     roles.push_back({at->second, 0});
@@ -185,8 +222,6 @@ struct Family {
   std::vector<Version> versions;
 };
 
-constexpr size_t kMostMembers = 16, kMostVersions = 16, kMostFamilies = 4096;
-
 /// Scratch of later members may be larger. No power of two: rows of several rings would share the
 /// sets of a cache.
 int64_t with_room(int64_t size_elems) {
@@ -233,7 +268,7 @@ std::optional<Merged> as_version(const Version& version, const Group& group,
 
 Version make_version(const Group& group, const std::vector<Values>& members, const Program& program,
                      bool for_later) {
-  Version version{roles_of(members, group.members[0].literals, for_later), {}};
+  Version version{roles_of(members, group, for_later), {}};
   if (members.size() == 1 && !for_later) {
     version.kernel = program.kernels[group.members[0].kernel];
   } else {
@@ -261,9 +296,6 @@ Merged merge(const Group& group, const Program& program, Family& family, bool fo
       scratch.size_elems = with_room(scratch.size_elems);
     }
   }
-  auto drop_first = [](auto& list, size_t most) {
-    if (list.size() > most) list.erase(list.begin(), list.end() - std::ssize(list) / 2);
-  };
   drop_first(family.members, kMostMembers);
   drop_first(family.versions, kMostVersions);
   family.versions.push_back(std::move(version));
@@ -287,6 +319,60 @@ std::string key_in_program(const std::string& family, const Lifted& lifted) {
   return text;
 }
 
+/// What literals the kernels of the programs so far have had.
+class Seen {
+ public:
+  /// With those as parameters that have differed, in kernels of the same nodes. `nodes`: their
+  /// names.
+  Lifted lift(const Kernel& kernel, const std::string& nodes, int64_t lanes) {
+    auto& [first, dear] = dear_[fmt::format("{} {}", nodes, num_tiles(kernel.body))];
+    dear.lanes = lanes;
+    Lifted lifted = lift_literals(kernel, &dear);
+    if (lifted.dear == first) return lifted;
+    std::vector<bool> vary(lifted.dear.size(), false);
+    if (first.size() == vary.size()) {
+      for (size_t i = 0; i < vary.size(); ++i) {
+        vary[i] = dear.vary[i] || first[i] != lifted.dear[i];
+      }
+    } else {
+      first = lifted.dear;
+    }
+    if (dear.vary == vary) return lifted;
+    dear.vary = std::move(vary);
+    return lift_literals(kernel, &dear);
+  }
+
+  /// Of kernels that are equal to this one but for the extents of their tiles.
+  const Literals* add(const Kernel& lifted, const Values& values) {
+    Literals& literals = literals_[kernel_key(
+        lifted, {.scratch_sizes = true, .unrolling = true, .tile_extents = true})];
+    literals.add(values);
+    return &literals;
+  }
+
+  void forget_where_many() {
+    if (literals_.size() > kMostFamilies) literals_.clear();
+    if (dear_.size() > kMostFamilies) dear_.clear();
+  }
+
+ private:
+  static int64_t num_tiles(const std::vector<Stmt>& body) {
+    int64_t count = 0;
+    for (const Stmt& stmt : body) {
+      const auto* loop = std::get_if<For>(&stmt);
+      count += loop ? num_tiles(loop->body) : 1;
+    }
+    return count;
+  }
+
+  struct Dear {
+    std::vector<int64_t> first;
+    DearLiterals literals;
+  };
+  std::unordered_map<std::string, Dear> dear_;
+  std::unordered_map<std::string, Literals> literals_;
+};
+
 /// Of the kernel's calls, by kernel.
 std::vector<int64_t> most_partitions(const Program& program) {
   std::vector<int64_t> most(program.kernels.size(), 1);
@@ -297,19 +383,44 @@ std::vector<int64_t> most_partitions(const Program& program) {
   return most;
 }
 
+/// The names of the nodes that each kernel is called for first.
+std::vector<std::string> nodes_of_kernels(const Program& program) {
+  std::vector<std::string> nodes(program.kernels.size());
+  for (const Step& step : program.steps) {
+    const auto* call = std::get_if<KernelCall>(&step);
+    if (!call || !nodes[call->kernel].empty()) continue;
+    for (const std::string& node : call->nodes) nodes[call->kernel] += node + '\n';
+  }
+  return nodes;
+}
+
+/// Puts down what the first program's kernels have for literals.
+void note_literals(const Program& program, Seen& seen, int64_t lanes) {
+  const std::vector<int64_t> partitions = most_partitions(program);
+  const std::vector<std::string> nodes = nodes_of_kernels(program);
+  for (size_t i = 0; i < program.kernels.size(); ++i) {
+    const Lifted lifted = seen.lift(program.kernels[i], nodes[i], lanes);
+    seen.add(lifted.kernel, values_of(lifted.literals, partitions[i]));
+  }
+}
+
 /// The groups in the order of their first members, of the kernels that are not `kept`.
-std::vector<Group> group_kernels(const Program& program, const std::vector<bool>& kept,
-                                 bool by_partition) {
+/// `seen`: null where there is no earlier program.
+std::vector<Group> group_kernels(const Program& program, const std::vector<bool>& kept, Seen* seen,
+                                 int64_t lanes) {
+  const std::vector<std::string> nodes = nodes_of_kernels(program);
   const std::vector<int64_t> partitions = most_partitions(program);
   std::vector<Group> groups;
   std::unordered_map<std::string, size_t> by_key;
   for (int i = 0; i < static_cast<int>(program.kernels.size()); ++i) {
     if (kept[i]) continue;
-    Lifted lifted = lift_literals(program.kernels[i], by_partition);
+    Lifted lifted =
+        seen ? seen->lift(program.kernels[i], nodes[i], lanes) : lift_literals(program.kernels[i]);
     std::string family = family_key(lifted.kernel);
     const auto [it, is_new] = by_key.emplace(key_in_program(family, lifted), groups.size());
-    if (is_new) groups.push_back({std::move(family), std::move(lifted.kernel), {}});
     Values values = values_of(lifted.literals, partitions[i]);
+    const Literals* const all = seen ? seen->add(lifted.kernel, values) : nullptr;
+    if (is_new) groups.push_back({std::move(family), std::move(lifted.kernel), {}, all});
     groups[it->second].members.push_back({i, std::move(lifted.literals), std::move(values)});
   }
   return groups;
@@ -334,18 +445,20 @@ void append_params(const Values& rows, int num_params, KernelCall& call) {
 struct KnownKernels::Families {
   std::mutex mutex;
   std::unordered_map<std::string, Family> by_key;
+  Seen seen;
   std::unordered_set<std::string> of_first;  // keys of the first program's kernels
 };
 
 KnownKernels::KnownKernels() : families_(std::make_unique<Families>()) {}
 KnownKernels::~KnownKernels() = default;
 
-Program parameterize(Program program, KnownKernels* known) {
+Program parameterize(Program program, KnownKernels* known, int64_t lanes) {
   KnownKernels::Families none;
   KnownKernels::Families& earlier = known == nullptr ? none : *known->families_;
   const std::lock_guard lock(earlier.mutex);
   auto& families = earlier.by_key;
   if (families.size() > kMostFamilies) families.clear();
+  earlier.seen.forget_where_many();
   const bool is_later = !earlier.of_first.empty();
   std::vector<bool> kept(program.kernels.size(), false);
   if (is_later) {
@@ -353,6 +466,7 @@ Program parameterize(Program program, KnownKernels* known) {
       kept[i] = earlier.of_first.contains(kernel_key(program.kernels[i]));
     }
   }
+  if (known != nullptr && !is_later) note_literals(program, earlier.seen, lanes);
   std::vector<Kernel> kernels;
   std::vector<int> new_numbers(program.kernels.size());
   std::vector<Values> more_params(program.kernels.size());
@@ -362,7 +476,8 @@ Program parameterize(Program program, KnownKernels* known) {
     kernels.push_back(program.kernels[i]);
   }
   std::unordered_map<std::string, Family> of_program;
-  for (const Group& group : group_kernels(program, kept, is_later)) {
+  for (const Group& group :
+       group_kernels(program, kept, is_later ? &earlier.seen : nullptr, lanes)) {
     const auto number = static_cast<int>(kernels.size());
     Family& family = (is_later ? families : of_program)[group.key];
     Merged merged = merge(group, program, family, is_later);

@@ -13,7 +13,7 @@ class KnownKernels {
   ~KnownKernels();
 
  private:
-  friend Program parameterize(Program program, KnownKernels* known);
+  friend Program parameterize(Program program, KnownKernels* known, int64_t lanes);
   struct Families;
   std::unique_ptr<Families> families_;
 };
@@ -30,10 +30,13 @@ class KnownKernels {
 /// stays as it is where the first program has the same, and else becomes one of a later program
 /// where that can do the same with other parameters. There whatever follows from the partition is
 /// one parameter, with a value for each, so that it does not matter how a split comes out; what
-/// costs nothing as a parameter is one before it is known to differ; divisors may be parameters
-/// too, and coefficients of tile axes where no loop is inside of the tile; and it does not matter
-/// how loops are unrolled. Test: tests/loop/parameterize_test.cpp,
+/// costs nothing as a parameter, or differs in kernels that have other tiles, is one before it is
+/// known to differ; divisors may be parameters too, and coefficients of tile axes where no loop is
+/// inside of the tile; and it does not matter how loops are unrolled. What costs something is a
+/// parameter where the nodes that the kernel carries out have had other values
+/// (lift_literals.h: DearLiterals). `lanes`: of a vector of f32, to mask such tiles; 0: they are
+/// not. Test: tests/loop/parameterize_test.cpp,
 /// tests/driver/known_shapes_test.cpp
-Program parameterize(Program program, KnownKernels* known = nullptr);
+Program parameterize(Program program, KnownKernels* known = nullptr, int64_t lanes = 0);
 
 }  // namespace corf::loop

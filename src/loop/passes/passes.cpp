@@ -16,7 +16,7 @@ Result<Program> always(Program program, const PassContext&) {
 }
 
 Result<Program> parameterize_known(Program program, const PassContext& context) {
-  return parameterize(std::move(program), context.known);
+  return parameterize(std::move(program), context.known, context.lanes);
 }
 
 constexpr Pass kPasses[] = {

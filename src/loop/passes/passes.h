@@ -10,6 +10,7 @@ namespace corf::loop {
 /// What passes over loop programs may ask.
 struct PassContext {
   KnownKernels* known = nullptr;  // kernels of earlier programs (loop::parameterize)
+  int64_t lanes = 0;              // of a vector of f32 that may be masked; 0: none may
 };
 using Pass = corf::Pass<Program, PassContext>;
 
