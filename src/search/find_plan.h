@@ -44,9 +44,9 @@ fusion::FusionPlan find_plan(const graph::Graph& graph, const Machine& machine,
 /// kernels that are alike share their code. A choice: within what predictions of two schedules of
 /// one nest are worth, and less than the 3 % that a new shape may lose in all.
 constexpr double kWorthSharing = 1.02;
-/// How much longer it may take besides, of the mean of the plan's kernels: what is short matters
-/// less. With kWorthSharing this is at most the 3 % of the whole plan.
-constexpr double kSpare = 0.01;
+/// How much longer it may take besides, of the mean time of the plan's kernels: what is short
+/// matters less. A choice: few kernels of a plan make use of it.
+constexpr double kSpare = 0.05;
 
 /// As find_plan, but only runs of stages that are one kernel in plans of graphs that differ in some
 /// extents are tried as one. Kernels are carried out as they are there where that is predicted to

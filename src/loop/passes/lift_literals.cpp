@@ -241,11 +241,14 @@ class Lifting {
     }
   }
 
-  /// The vector axis, if it varies and no lane looks at another; null otherwise.
+  /// The vector axis, if it varies and no lane looks at another; null otherwise. Halves of vectors
+  /// are mostly channels, whose tiles are of another extent where they are chosen otherwise.
   TileAxis* masked_axis(Tile& tile) {
     const auto axis = std::ranges::find_if(tile.axes, &TileAxis::vector);
-    if (axis == tile.axes.end() || !varies(axis->extent) || dear_->lanes == 0) return nullptr;
-    return !tile.matrix && may_mask(axis->var, tile.body) ? &*axis : nullptr;
+    if (axis == tile.axes.end() || dear_ == nullptr || dear_->lanes == 0) return nullptr;
+    const bool is_odd = axis->extent % (dear_->lanes / 2) != 0;
+    const bool differs = varies(is_odd ? axis->extent : 0);
+    return is_odd && differs && !tile.matrix && may_mask(axis->var, tile.body) ? &*axis : nullptr;
   }
   bool may_mask(int var, const std::vector<TileStmt>& body) const {
     return std::ranges::all_of(body, [&](const TileStmt& stmt) { return may_mask(var, stmt); });
