@@ -11,7 +11,7 @@
 #include <unordered_set>
 
 #include "loop/kernel_key.h"
-#include "loop/passes/lift_literals.h"
+#include "loop/passes/seen_literals.h"
 #include "loop/renumber.h"
 #include "loop/visit.h"
 #include "support/assert.h"
@@ -20,46 +20,10 @@
 namespace corf::loop {
 namespace {
 
-/// Of a literal: one for each partition, or a single one that is the same in all.
-using Row = std::vector<int64_t>;
-using Values = std::vector<Row>;  // of a kernel's literals
-
 struct Member {
   int kernel = 0;
   std::vector<Literal> literals;
   Values values;
-};
-
-constexpr size_t kMostMembers = 16, kMostVersions = 16, kMostFamilies = 4096;
-
-template <typename T>
-void drop_first(std::vector<T>& list, size_t most) {
-  if (list.size() > most) list.erase(list.begin(), list.end() - std::ssize(list) / 2);
-}
-
-/// What the literals were of kernels, of all programs, that are equal but for the extents of their
-/// tiles.
-class Literals {
- public:
-  void add(const Values& values) {
-    if (std::ranges::count(seen_, values) > 0) return;
-    drop_first(seen_, kMostMembers - 1);
-    seen_.push_back(values);
-  }
-  /// The last ones of one literal.
-  Values of(size_t literal) const {
-    Values column;
-    for (const Values& values : seen_) column.push_back(values[literal]);
-    return column;
-  }
-  /// Whether it has differed.
-  bool vary(size_t literal) const {
-    return std::ranges::any_of(
-        seen_, [&](const Values& values) { return values[literal] != seen_.front()[literal]; });
-  }
-
- private:
-  std::vector<Values> seen_;  // no two equal
 };
 
 /// Kernels that are equal once lifted.
@@ -222,6 +186,8 @@ struct Family {
   std::vector<Version> versions;
 };
 
+constexpr size_t kMostMembers = 16, kMostVersions = 16, kMostFamilies = 4096;
+
 /// Scratch of later members may be larger. No power of two: rows of several rings would share the
 /// sets of a cache.
 int64_t with_room(int64_t size_elems) {
@@ -319,60 +285,6 @@ std::string key_in_program(const std::string& family, const Lifted& lifted) {
   return text;
 }
 
-/// What literals the kernels of the programs so far have had.
-class Seen {
- public:
-  /// With those as parameters that have differed, in kernels of the same nodes. `nodes`: their
-  /// names.
-  Lifted lift(const Kernel& kernel, const std::string& nodes, int64_t lanes) {
-    auto& [first, dear] = dear_[fmt::format("{} {}", nodes, num_tiles(kernel.body))];
-    dear.lanes = lanes;
-    Lifted lifted = lift_literals(kernel, &dear);
-    if (lifted.dear == first) return lifted;
-    std::vector<bool> vary(lifted.dear.size(), false);
-    if (first.size() == vary.size()) {
-      for (size_t i = 0; i < vary.size(); ++i) {
-        vary[i] = dear.vary[i] || first[i] != lifted.dear[i];
-      }
-    } else {
-      first = lifted.dear;
-    }
-    if (dear.vary == vary) return lifted;
-    dear.vary = std::move(vary);
-    return lift_literals(kernel, &dear);
-  }
-
-  /// Of kernels that are equal to this one but for the extents of their tiles.
-  const Literals* add(const Kernel& lifted, const Values& values) {
-    Literals& literals = literals_[kernel_key(
-        lifted, {.scratch_sizes = true, .unrolling = true, .tile_extents = true})];
-    literals.add(values);
-    return &literals;
-  }
-
-  void forget_where_many() {
-    if (literals_.size() > kMostFamilies) literals_.clear();
-    if (dear_.size() > kMostFamilies) dear_.clear();
-  }
-
- private:
-  static int64_t num_tiles(const std::vector<Stmt>& body) {
-    int64_t count = 0;
-    for (const Stmt& stmt : body) {
-      const auto* loop = std::get_if<For>(&stmt);
-      count += loop ? num_tiles(loop->body) : 1;
-    }
-    return count;
-  }
-
-  struct Dear {
-    std::vector<int64_t> first;
-    DearLiterals literals;
-  };
-  std::unordered_map<std::string, Dear> dear_;
-  std::unordered_map<std::string, Literals> literals_;
-};
-
 /// Of the kernel's calls, by kernel.
 std::vector<int64_t> most_partitions(const Program& program) {
   std::vector<int64_t> most(program.kernels.size(), 1);
@@ -395,7 +307,7 @@ std::vector<std::string> nodes_of_kernels(const Program& program) {
 }
 
 /// Puts down what the first program's kernels have for literals.
-void note_literals(const Program& program, Seen& seen, int64_t lanes) {
+void note_literals(const Program& program, SeenLiterals& seen, int64_t lanes) {
   const std::vector<int64_t> partitions = most_partitions(program);
   const std::vector<std::string> nodes = nodes_of_kernels(program);
   for (size_t i = 0; i < program.kernels.size(); ++i) {
@@ -406,8 +318,8 @@ void note_literals(const Program& program, Seen& seen, int64_t lanes) {
 
 /// The groups in the order of their first members, of the kernels that are not `kept`.
 /// `seen`: null where there is no earlier program.
-std::vector<Group> group_kernels(const Program& program, const std::vector<bool>& kept, Seen* seen,
-                                 int64_t lanes) {
+std::vector<Group> group_kernels(const Program& program, const std::vector<bool>& kept,
+                                 SeenLiterals* seen, int64_t lanes) {
   const std::vector<std::string> nodes = nodes_of_kernels(program);
   const std::vector<int64_t> partitions = most_partitions(program);
   std::vector<Group> groups;
@@ -445,7 +357,7 @@ void append_params(const Values& rows, int num_params, KernelCall& call) {
 struct KnownKernels::Families {
   std::mutex mutex;
   std::unordered_map<std::string, Family> by_key;
-  Seen seen;
+  SeenLiterals seen;
   std::unordered_set<std::string> of_first;  // keys of the first program's kernels
 };
 
