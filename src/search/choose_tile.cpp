@@ -460,7 +460,7 @@ class TileChooser : ScheduleStep {
       schedule_.unrolled_reductions.push_back(axis);
     }
     if (windows.empty()) {
-      schedule_.vector_tile = std::min<int64_t>(extent(v), 4 * lanes_);
+      tile_long_window();
       return;
     }
     schedule_.vector_tile = std::min<int64_t>(extent(v), lanes_);
@@ -478,6 +478,24 @@ class TileChooser : ScheduleStep {
         fits(v, 2 * lanes_)) {
       schedule_.vector_tile = 2 * lanes_;
     }
+  }
+
+  /// A window too long to be unrolled: neighbouring outputs share each weight, and some steps of
+  /// the window's loop what neighbours load.
+  void tile_long_window() {
+    constexpr int64_t kOutputs = 8, kSteps = 4;
+    const int p = nest_.contraction ? best_tile_axis([&](int axis) {
+      return depends(nest_.loads[0], axis) && extent(axis) > 1;
+    })
+                                    : -1;
+    const int64_t outputs = p < 0 ? 1 : fitting(p, even_tile(extent(p), kOutputs));
+    if (outputs == 1) {
+      schedule_.vector_tile = std::min<int64_t>(extent(schedule_.vector_axis), 4 * lanes_);
+      return;
+    }
+    schedule_.vector_tile = std::min(extent(schedule_.vector_axis), lanes_);
+    schedule_.register_tile.push_back({p, outputs});
+    schedule_.reduction_unroll = kSteps;
   }
 
   std::optional<fusion::ScaledSum> scaled_sum_;  // whose tables a tile holds whole
