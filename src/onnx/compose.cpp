@@ -184,9 +184,9 @@ ValueId softmax(Graph& graph, const std::string& name, ValueId x, const std::vec
     ValueId shifted = binary(graph, name + "/shifted", ScalarOp::kSub, x, max);
     ValueId exp = unary(graph, name + "/exp", ScalarOp::kExp, shifted);
     ValueId sum = graph::reduce(graph, name + "/sum", exp, graph::Combiner::kSum, axes, true);
-    return per_element(graph, name, {shifted, sum}, [](ScalarBody& b, const std::vector<int>& in) {
-      return b.apply(ScalarOp::kSub, in[0], b.apply(ScalarOp::kLog, in[1]));
-    });
+    // Of each sum once, not of each element.
+    ValueId log = unary(graph, name + "/log", ScalarOp::kLog, sum);
+    return binary(graph, name, ScalarOp::kSub, shifted, log);
   }
   ValueId exp =
       per_element(graph, name + "/exp", {x, max}, [](ScalarBody& b, const std::vector<int>& in) {

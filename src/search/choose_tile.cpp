@@ -207,10 +207,14 @@ class TileChooser : ScheduleStep {
     return best;
   }
 
+  /// Whole tiles if there are such; of long rows, not of a single vector, whose steps would wait for
+  /// one another.
   void tile_vector_reduction(int64_t most_vectors) {
+    constexpr int64_t kLongRow = 16;
     const int v = schedule_.vector_axis;
+    const int64_t least = extent(v) >= kLongRow * lanes_ ? std::min<int64_t>(2, most_vectors) : 1;
     schedule_.vector_tile = std::min<int64_t>(extent(v), most_vectors * lanes_);
-    for (int64_t vectors = most_vectors; vectors >= 1; --vectors) {
+    for (int64_t vectors = most_vectors; vectors >= least; --vectors) {
       if (extent(v) % (vectors * lanes_) == 0) {
         schedule_.vector_tile = vectors * lanes_;
         break;
