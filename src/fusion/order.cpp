@@ -249,12 +249,39 @@ int coefficients_vector_axis(const Graph& graph, const Node& node) {
   return -1;
 }
 
+/// For a sum over elements of an operand at coordinates that other operands hold (samples of an
+/// image): its longest dimension, if that is long, that is read in plain order. Along any other
+/// axis each lane would be loaded by itself.
+int gathered_vector_axis(const Compute& compute) {
+  const int num_parallel = compute.space.num_parallel();
+  const auto num_axes = static_cast<int>(compute.space.axes.size());
+  const auto is_gathered = [&](const graph::Operand& operand) {
+    return std::any_of(operand.map.exprs.begin(), operand.map.exprs.end(), [&](const Expr& expr) {
+      std::vector<bool> used;
+      index::collect_variables(expr, used);
+      return std::find(used.begin() + std::min<size_t>(num_axes, used.size()), used.end(), true) !=
+             used.end();
+    });
+  };
+  int best = -1;
+  for (const graph::Operand& operand : compute.operands) {
+    if (!is_gathered(operand)) continue;
+    for (int axis = 0; axis < num_parallel; ++axis) {
+      const int64_t extent = compute.space.axes[axis].extent;
+      if (extent < kManyChannels || plain_dimension(operand, axis) < 0) continue;
+      if (best < 0 || extent > compute.space.axes[best].extent) best = axis;
+    }
+  }
+  return best;
+}
+
 }  // namespace
 
 int natural_vector_axis(const Graph& graph, const Node& node) {
   const auto& compute = std::get<Compute>(node.op);
   const int num_parallel = compute.space.num_parallel();
   if (compute.combiner == graph::Combiner::kNone || num_parallel == 0) return -1;
+  if (const int axis = gathered_vector_axis(compute); axis >= 0) return axis;
   if (const int axis = coefficients_vector_axis(graph, node); axis >= 0) return axis;
   bool has_constant = false, windowed = false;
   for (size_t i = 0; i < node.inputs.size(); ++i) {

@@ -26,6 +26,27 @@ TEST(PlanStorage, PutsTheChannelsInnermost) {
   EXPECT_TRUE(plan.copied_views.empty());
 }
 
+/// Samples of an image at places that other data say: each place once, for all channels.
+TEST(PlanStorage, SampledChannelsLieInnermost) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {1, 24, 9});
+  const ValueId places = g.add_input("places", DType::kI32, {50, 2});
+  graph::Compute samples;
+  samples.space.axes = {{"c", 24, index::AxisKind::kParallel},
+                        {"o", 50, index::AxisKind::kParallel},
+                        {"tap", 2, index::AxisKind::kReduction}};
+  const auto axis = [](int number) { return index::Expr::variable(number); };
+  samples.operands.resize(2);
+  samples.operands[0].map.exprs = {0, axis(0), min(max(axis(3 + 1), 0), 8)};
+  samples.operands[1].map.exprs = {axis(1), axis(2)};
+  samples.body.operand(0, DType::kF32);
+  samples.combiner = graph::Combiner::kSum;
+  const ValueId y = g.add_compute("samples", std::move(samples), {x, places});
+  finish(g, {relu(g, "y", y)});
+  const StoragePlan plan = plan_storage(g);
+  EXPECT_EQ(plan.values[y].strides, (Strides{1, 24}));
+}
+
 /// Whichever way the operands stand: as the convolution behind them reads them, not as the caller's
 /// input lies.
 TEST(PlanStorage, JoinedValuesLieAsTheirReadersWish) {
