@@ -38,11 +38,20 @@ std::vector<double> polynomial(std::span<const double> points, size_t without) {
   return result;
 }
 
-/// A dense 3x3 convolution of stride 1 over the axes n, o, y, x and c, ky, kx.
+/// A dense 3x3 convolution of stride 1 over the axes n, o, y, x and c, ky, kx. Of a volume: over n,
+/// o, z, y, x and c, kz, ky, kx, 3x3 in each plane, whatever the window is across planes.
 struct Convolution {
   Contraction contraction;
   WinogradShape shape;
   int64_t top = 0, left = 0;  // rows and columns in front of the image
+  /// Of a volume.
+  struct Depth {
+    int64_t planes = 1, results = 1;  // of x, and of the result
+    index::Linear plane;              // of x, over the convolution's axes
+    int z = -1, tap = -1;             // axes
+    bool leaves = false;              // some planes are not there: zeros
+  };
+  std::optional<Depth> depth;
 };
 
 /// The shift by which coordinate = axis + tap - shift; nullopt if it is something else.
@@ -53,36 +62,69 @@ std::optional<int64_t> window_shift(const Expr& coordinate, int axis, int tap) {
   return -linear.constant;
 }
 
+/// Of a volume's convolution: how x is read across its planes.
+std::optional<Convolution::Depth> match_depth(const Contraction& contraction, int64_t planes) {
+  const auto& axes = contraction.compute->space.axes;
+  Convolution::Depth depth{planes, axes[2].extent,
+                           index::to_linear(contraction.x_operand().map.exprs[2]), 2, 6};
+  if (!depth.plane.is_affine()) return std::nullopt;
+  int64_t least = depth.plane.constant, most = least;
+  for (const auto& [axis, coefficient] : depth.plane.coefficients) {
+    if (axis != depth.z && axis != depth.tap) return std::nullopt;
+    const int64_t moved = coefficient * (axes[axis].extent - 1);
+    least += std::min<int64_t>(0, moved);
+    most += std::max<int64_t>(0, moved);
+  }
+  depth.leaves = least < 0 || most >= planes;
+  return depth;
+}
+
+/// The expression is the axis, which may be written as 0 where there is one point.
+bool is_axis(const Expr& expr, const std::vector<index::Axis>& axes, int axis) {
+  return expr.is_variable(axis) || (axes[axis].extent == 1 && expr.is_constant(0));
+}
+
 std::optional<Convolution> match_convolution(const Graph& graph, const Node& node) {
   std::optional<Contraction> contraction = match_contraction(graph, node);
   if (!contraction || contraction->weights_tensor.dtype() != DType::kF32) return std::nullopt;
   const auto& axes = contraction->compute->space.axes;
-  if (axes.size() != 7 || contraction->compute->space.num_parallel() != 4) return std::nullopt;
   const graph::Operand& x = contraction->x_operand();
   const graph::Operand& w = contraction->weights_operand();
   const Shape& x_shape = graph.values[node.inputs[contraction->x]].shape;
-  if (x.map.exprs.size() != 4 || w.map.exprs.size() != 4 || w.guarded) return std::nullopt;
+  const size_t rank = x_shape.size();
+  if (rank != 4 && rank != 5) return std::nullopt;
+  if (axes.size() != 2 * rank - 1) return std::nullopt;
+  if (contraction->compute->space.num_parallel() != static_cast<int>(rank)) return std::nullopt;
+  if (x.map.exprs.size() != rank || w.map.exprs.size() != rank || w.guarded) return std::nullopt;
   if (x.guarded && x.padding != 0) return std::nullopt;
-  const Shape kernel{axes[1].extent, axes[4].extent, kTaps, kTaps};
-  const std::array<int, 4> kernel_axes{1, 4, 5, 6};
-  if (contraction->weights_tensor.shape() != kernel || axes[5].extent != kTaps ||
-      axes[6].extent != kTaps) {
+  // The weights' dimensions, as axes; y and x come last.
+  std::vector<int> kernel_axes{1};
+  for (size_t d = 1; d < rank; ++d) kernel_axes.push_back(static_cast<int>(rank + d - 1));
+  const auto channel = static_cast<int>(rank), y = static_cast<int>(rank) - 2;
+  const int tap_y = kernel_axes[rank - 2], tap_x = kernel_axes[rank - 1];
+  for (size_t d = 0; d < rank; ++d) {
+    if (contraction->weights_tensor.shape()[d] != axes[kernel_axes[d]].extent) return std::nullopt;
+    if (!is_axis(w.map.exprs[d], axes, kernel_axes[d])) return std::nullopt;
+  }
+  if (axes[tap_y].extent != kTaps || axes[tap_x].extent != kTaps) return std::nullopt;
+  if (!is_axis(x.map.exprs[0], axes, 0) || !is_axis(x.map.exprs[1], axes, channel) ||
+      x_shape[0] != axes[0].extent || x_shape[1] != axes[channel].extent) {
     return std::nullopt;
   }
-  for (size_t d = 0; d < 4; ++d) {
-    if (!w.map.exprs[d].is_variable(kernel_axes[d])) return std::nullopt;
-  }
-  const bool same_image =
-      x.map.exprs[0].is_variable(0) || (axes[0].extent == 1 && x.map.exprs[0].is_constant(0));
-  if (!same_image || !x.map.exprs[1].is_variable(4)) return std::nullopt;
-  if (x_shape[0] != axes[0].extent || x_shape[1] != axes[4].extent) return std::nullopt;
-  const std::optional<int64_t> top = window_shift(x.map.exprs[2], 2, 5);
-  const std::optional<int64_t> left = window_shift(x.map.exprs[3], 3, 6);
+  const std::optional<int64_t> top = window_shift(x.map.exprs[y], y, tap_y);
+  const std::optional<int64_t> left = window_shift(x.map.exprs[y + 1], y + 1, tap_x);
   if (!top || !left) return std::nullopt;
-  const WinogradShape shape{axes[0].extent, axes[4].extent, axes[1].extent, axes[2].extent,
-                            axes[3].extent};
+  WinogradShape shape{axes[0].extent, axes[channel].extent, axes[1].extent, axes[y].extent,
+                      axes[y + 1].extent};
   if (shape.height < 1 || shape.width < 1 || num_elems(x_shape) == 0) return std::nullopt;
-  return Convolution{std::move(*contraction), shape, *top, *left};
+  std::optional<Convolution::Depth> depth;
+  if (rank == 5) {
+    depth = match_depth(*contraction, x_shape[2]);
+    if (!depth) return std::nullopt;
+    shape.batch *= depth->results;
+    shape.planes = axes[depth->tap].extent;
+  }
+  return Convolution{std::move(*contraction), shape, *top, *left, std::move(depth)};
 }
 
 Tensor float_tensor(Shape shape, std::span<const double> values) {
@@ -122,25 +164,31 @@ void transform_block(const Taps& w, const WinogradMatrices& matrices, int64_t pl
   }
 }
 
-/// U[a,b,c,o] = sum_ij G[a,i] G[b,j] w[o,c,i,j].
+/// U[a,b,c,o] = sum_ij G[a,i] G[b,j] w[o,c,i,j]; of a volume U[a,b,k,c,o] for each plane k of w.
 Tensor transformed_weights(const Tensor& weights, const WinogradMatrices& matrices, int threads) {
   const int64_t outputs = weights.shape()[0], channels = weights.shape()[1], t = matrices.t;
-  Tensor result(DType::kF32, {t, t, channels, outputs});
+  const bool volume = weights.shape().size() == 5;
+  const int64_t planes = volume ? weights.shape()[2] : 1;
+  Shape shape{t, t, channels, outputs};
+  if (volume) shape.insert(shape.begin() + 2, planes);
+  Tensor result(DType::kF32, std::move(shape));
   const float* const w = weights.data<float>();
   // A thread is begun for no less than it transforms in some hundred microseconds.
   constexpr int64_t kFiltersOfThread = int64_t{1} << 13;
-  threads = static_cast<int>(std::min<int64_t>(threads, outputs * channels / kFiltersOfThread));
+  const int64_t filters = planes * channels;  // of each output
+  threads = static_cast<int>(std::min<int64_t>(threads, outputs * filters / kFiltersOfThread));
   for_each_task(threads, ceil_div(outputs, kOutputs), [&](size_t block, size_t) {
     const int64_t begin = static_cast<int64_t>(block) * kOutputs;
     const int64_t count = std::min(kOutputs, outputs - begin);
     Taps taps = {};
-    for (int64_t c = 0; c < channels; ++c) {
+    for (int64_t filter = 0; filter < filters; ++filter) {
       for (int64_t o = 0; o < count; ++o) {
-        const float* const own = w + ((begin + o) * channels + c) * kTaps * kTaps;
+        const float* const own = w + ((begin + o) * filters + filter) * kTaps * kTaps;
         for (int64_t tap = 0; tap < kTaps * kTaps; ++tap) taps[tap][o] = double(own[tap]);
       }
-      transform_block(taps, matrices, channels * outputs, count,
-                      result.data<float>() + c * outputs + begin);
+      const int64_t at = filter % planes * channels + filter / planes;  // [plane, channel]
+      transform_block(taps, matrices, filters * outputs, count,
+                      result.data<float>() + at * outputs + begin);
     }
   });
   return result;
@@ -210,15 +258,19 @@ class Expansion {
   }
 
  private:
+  int64_t batch() const { return shape_.batch / (conv_.depth ? conv_.depth->results : 1); }
+
   ValueId tiles(ValueId x) {
     ProductSum sum;
-    const Expr a = sum.axis("a", t_), b = sum.axis("b", t_), n = sum.axis("n", shape_.batch);
+    const Expr a = sum.axis("a", t_), b = sum.axis("b", t_), n = sum.axis("n", batch());
+    std::vector<Expr> read{n};
+    if (conv_.depth) read.push_back(sum.axis("z", conv_.depth->planes));
     const Expr ty = sum.axis("ty", tile_rows_), tx = sum.axis("tx", tile_columns_);
-    const Expr c = sum.axis("c", shape_.channels);
+    read.insert(read.begin() + 1, sum.axis("c", shape_.channels));
     const Expr i = sum.sum_over("i", t_), j = sum.sum_over("j", t_);
-    const Expr row = Expr(m_) * ty + i - Expr(conv_.top);
-    const Expr column = Expr(m_) * tx + j - Expr(conv_.left);
-    sum.operand(x, {n, c, row, column}, true);
+    read.push_back(Expr(m_) * ty + i - Expr(conv_.top));
+    read.push_back(Expr(m_) * tx + j - Expr(conv_.left));
+    sum.operand(x, std::move(read), true);
     sum.operand(b_, {a, i});
     sum.operand(b_, {b, j});
     return sum.emit(graph_, node_, ".tiles");
@@ -226,21 +278,40 @@ class Expansion {
 
   ValueId products(ValueId tiles) {
     ProductSum sum;
-    const Expr a = sum.axis("a", t_), b = sum.axis("b", t_), n = sum.axis("n", shape_.batch);
+    const Expr a = sum.axis("a", t_), b = sum.axis("b", t_), n = sum.axis("n", batch());
+    std::vector<Expr> read{a, b, n}, weights{a, b};
+    const auto& depth = conv_.depth;
+    Expr plane(depth ? depth->plane.constant : 0);
+    if (depth) plane = plane + coefficient(depth->z) * sum.axis("z", depth->results);
     const Expr ty = sum.axis("ty", tile_rows_), tx = sum.axis("tx", tile_columns_);
-    const Expr o = sum.axis("o", shape_.outputs), c = sum.sum_over("c", shape_.channels);
-    sum.operand(tiles, {a, b, n, ty, tx, c});
-    sum.operand(u_, {a, b, c, o});
+    const Expr o = sum.axis("o", shape_.outputs);
+    if (depth) {
+      const Expr tap = sum.sum_over("kz", shape_.planes);
+      read.push_back(plane + coefficient(depth->tap) * tap);
+      weights.push_back(tap);
+    }
+    const Expr c = sum.sum_over("c", shape_.channels);
+    read.insert(read.end(), {ty, tx, c});
+    weights.insert(weights.end(), {c, o});
+    sum.operand(tiles, std::move(read), depth && depth->leaves);
+    sum.operand(u_, std::move(weights));
     const int64_t points = shape_.batch * shape_.outputs * shape_.height * shape_.width;
-    return sum.emit(graph_, node_, ".products", 2 * kTaps * kTaps * shape_.channels * points);
+    return sum.emit(graph_, node_, ".products",
+                    2 * kTaps * kTaps * shape_.planes * shape_.channels * points);
   }
+
+  Expr coefficient(int axis) const { return Expr(conv_.depth->plane.coefficient(axis)); }
 
   ValueId result(ValueId products) {
     ProductSum sum;
-    const Expr n = sum.axis("n", shape_.batch), o = sum.axis("o", shape_.outputs);
+    const Expr n = sum.axis("n", batch()), o = sum.axis("o", shape_.outputs);
+    std::vector<Expr> read{n};
+    if (conv_.depth) read.push_back(sum.axis("z", conv_.depth->results));
     const Expr y = sum.axis("y", shape_.height), x = sum.axis("x", shape_.width);
     const Expr a = sum.sum_over("a", t_), b = sum.sum_over("b", t_);
-    sum.operand(products, {a, b, n, floor_div(y, Expr(m_)), floor_div(x, Expr(m_)), o});
+    read.insert(read.begin(), {a, b});
+    read.insert(read.end(), {floor_div(y, Expr(m_)), floor_div(x, Expr(m_)), o});
+    sum.operand(products, std::move(read));
     sum.operand(a_, {mod(y, Expr(m_)), a});
     sum.operand(a_, {mod(x, Expr(m_)), b});
     return sum.emit(graph_, node_, "");
@@ -340,11 +411,12 @@ int default_output_tile(const WinogradShape& shape, const WinogradOptions& optio
   // since they do little with each that they load.
   const double transform = 3 * runs.speed;
   const auto channels = double(shape.channels), outputs = double(shape.outputs);
+  const double summed = channels * double(shape.planes);
   auto products = [&](double points, double weights) {
-    const bool kept = 4 * weights * channels * outputs <= runs.kept_bytes;
+    const bool kept = 4 * weights * summed * outputs <= runs.kept_bytes;
     const double stream = kept ? 0 : runs.points_to_stream;
     const double all = std::max(points, stream) + runs.shared * std::min(points, stream);
-    return weights * channels * outputs * all;
+    return weights * summed * outputs * all;
   };
   const auto batch = double(shape.batch);
   constexpr double kLeastGain = 1.28;  // what passes between the operators is not counted

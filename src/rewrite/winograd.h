@@ -7,10 +7,13 @@
 
 namespace corf::rewrite {
 
-/// What the choice of an output tile may depend on: a dense 3x3 convolution of stride 1.
+/// What the choice of an output tile may depend on: a dense 3x3 convolution of stride 1, or one of
+/// a volume, whose window is 3x3 in each of its planes.
 struct WinogradShape {
-  int64_t batch = 1, channels = 1, outputs = 1;
+  int64_t batch = 1;  // images; of volumes, planes of all results
+  int64_t channels = 1, outputs = 1;
   int64_t height = 1, width = 1;  // of the result
+  int64_t planes = 1;             // of the window
 };
 
 struct WinogradOptions {

@@ -99,6 +99,29 @@ Graph single_conv(const graph::Window& window, int64_t groups, Shape weights,
   return graph;
 }
 
+struct Volume {
+  int64_t depth;
+  int64_t kernel, stride, dilation, before, after;  // across planes
+};
+
+TEST(Winograd, VolumesPlaneByPlane) {
+  for (const auto& [depth, kernel, stride, dilation, before, after] :
+       {Volume{4, 3, 1, 1, 1, 1}, Volume{5, 1, 1, 1, 0, 0}, Volume{7, 3, 2, 1, 1, 0},
+        Volume{6, 2, 1, 3, 2, 1}, Volume{1, 3, 1, 1, 1, 1}, Volume{3, 5, 1, 1, 2, 2}}) {
+    for (int m : {2, 4}) {
+      Graph graph;
+      const ValueId x = graph.add_input("x", DType::kF32, {2, 3, depth, 7, 6});
+      const ValueId w = graph.add_constant("w", random_tensor({5, 3, kernel, 3, 3}, 3));
+      const graph::Window window{
+          {kernel, 3, 3}, {stride, 1, 1}, {dilation, 1, 1}, {before, 1, 0}, {after, 1, 2}};
+      set_output(graph, graph::conv(graph, "conv", x, w, window, 1));
+      const Graph after_pass = apply([&](const Graph& g) { return winograd(g, always(m)); }, graph);
+      EXPECT_EQ(num_products(after_pass), 1) << depth << " " << kernel;
+      expect_same_results(graph, after_pass, 1e-5);
+    }
+  }
+}
+
 TEST(Winograd, LeavesOtherConvolutionsAlone) {
   const Shape dense{32, 32, 3, 3};
   graph::Window dilated = window(3, 1, 2);
