@@ -7,6 +7,7 @@
 #include "fusion/lane_steps.h"
 #include "graph/scalar_cost.h"
 #include "search/schedule_step.h"
+#include "search/tile_window.h"
 
 namespace corf::search {
 namespace {
@@ -30,7 +31,7 @@ class TileChooser : ScheduleStep {
     } else if (outer_product_axis() >= 0 || is_matrix_vector()) {
       tile_outer_product();
     } else {
-      tile_window();
+      tile_window(nest_, storage_, machine_, granules_, schedule_);
     }
   }
 
@@ -153,13 +154,6 @@ class TileChooser : ScheduleStep {
     schedule_.vector_tile = std::min(n, two ? 2 * lanes_ : lanes_);
   }
 
-  /// Cuts `n` into equal tiles of at most `most`.
-  static int64_t even_tile(int64_t n, int64_t most) {
-    if (n <= most) return n;
-    int64_t tiles = ceil_div(n, most);
-    return ceil_div(n, tiles);
-  }
-
   /// Vectors at once, which fill each other's gaps; long bodies fill their own, and each vector
   /// more is as much code again.
   int64_t widest_tile() const {
@@ -193,22 +187,8 @@ class TileChooser : ScheduleStep {
       schedule_.register_tile.push_back({next, fitting(next, even_tile(extent(next), 4))});
   }
 
-  /// The parallel axis with the smallest step in the stores that satisfies `accept`.
-  template <typename Accept>
-  int best_tile_axis(Accept accept) const {
-    int best = -1;
-    int64_t best_step = std::numeric_limits<int64_t>::max();
-    for (int axis = 0; axis < num_axes(); ++axis) {
-      if (axis == schedule_.vector_axis || nest_.axes[axis].reduction || !accept(axis)) continue;
-      if (granules_[axis] == 1) continue;
-      int64_t step = std::abs(index::to_linear(nest_.stores[0].access.address).coefficient(axis));
-      if (step < best_step || best < 0) best = axis, best_step = step;
-    }
-    return best;
-  }
-
-  /// Whole tiles if there are such; of long rows, not of a single vector, whose steps would wait for
-  /// one another.
+  /// Whole tiles if there are such; of long rows, not of a single vector, whose steps would wait
+  /// for one another.
   void tile_vector_reduction(int64_t most_vectors) {
     constexpr int64_t kLongRow = 16;
     const int v = schedule_.vector_axis;
@@ -430,76 +410,6 @@ class TileChooser : ScheduleStep {
       best = std::max(best, double(tiles) / double(ceil_div(tiles, workers) * workers));
     }
     return std::max(best, 1.0 / double(workers));
-  }
-
-  /// Depthwise convolutions and pools: the window's columns are unrolled, and its rows too as long
-  /// as the weights fit the registers; neighbouring outputs share what they load.
-  void tile_window() {
-    const int v = schedule_.vector_axis;
-    if (v < 0) return;
-    const int registers = machine_.num_vector_registers();
-    std::vector<int> windows;
-    for (int axis = 0; axis < num_axes(); ++axis) {
-      if (nest_.axes[axis].in_parts()) continue;
-      if (nest_.axes[axis].reduction && extent(axis) <= 7 && !is_arg_reduction()) {
-        windows.push_back(axis);
-      }
-    }
-    auto step = [&](int axis) {
-      return std::abs(index::to_linear(nest_.loads[0].address).coefficient(axis));
-    };
-    std::sort(windows.begin(), windows.end(), [&](int a, int b) { return step(a) < step(b); });
-    int64_t taps = 1;
-    const auto rows = rows_at_once(windows);
-    if (rows) {
-      schedule_.byte_steps = rows->steps;
-      schedule_.unrolled_reductions = rows->unrolled;
-      taps = rows->taps;
-    }
-    for (int axis : windows) {
-      if (rows) break;
-      if (taps * extent(axis) > registers - 12 && taps > 1) break;
-      if (taps * extent(axis) > 16) break;
-      taps *= extent(axis);
-      schedule_.unrolled_reductions.push_back(axis);
-    }
-    if (windows.empty()) {
-      tile_long_window();
-      return;
-    }
-    schedule_.vector_tile = std::min<int64_t>(extent(v), lanes_);
-    int64_t room = std::max<int64_t>(1, registers - 4 - taps);
-    int p = best_tile_axis([&](int axis) { return depends(nest_.loads[0], axis); });
-    int64_t sums = 1;
-    if (p >= 0) {
-      sums = fitting(p, even_tile(extent(p), std::min<int64_t>(room, 8)));
-      schedule_.register_tile.push_back({p, sums});
-    }
-    // A step of the window's loop adds to each sum several times, one waiting for the other: sums
-    // of a second vector fill the gaps.
-    const bool has_loop = schedule_.unrolled_reductions.size() < windows.size();
-    if (has_loop && 2 * sums + taps + 4 <= registers && extent(v) >= 2 * lanes_ &&
-        fits(v, 2 * lanes_)) {
-      schedule_.vector_tile = 2 * lanes_;
-    }
-  }
-
-  /// A window too long to be unrolled: neighbouring outputs share each weight, and some steps of
-  /// the window's loop what neighbours load.
-  void tile_long_window() {
-    constexpr int64_t kOutputs = 8, kSteps = 4;
-    const int p = nest_.contraction ? best_tile_axis([&](int axis) {
-      return depends(nest_.loads[0], axis) && extent(axis) > 1;
-    })
-                                    : -1;
-    const int64_t outputs = p < 0 ? 1 : fitting(p, even_tile(extent(p), kOutputs));
-    if (outputs == 1) {
-      schedule_.vector_tile = std::min<int64_t>(extent(schedule_.vector_axis), 4 * lanes_);
-      return;
-    }
-    schedule_.vector_tile = std::min(extent(schedule_.vector_axis), lanes_);
-    schedule_.register_tile.push_back({p, outputs});
-    schedule_.reduction_unroll = kSteps;
   }
 
   std::optional<fusion::ScaledSum> scaled_sum_;  // whose tables a tile holds whole

@@ -133,6 +133,27 @@ class ScheduleStep {
     return -1;
   }
 
+  /// Cuts `n` into equal tiles of at most `most`.
+  static int64_t even_tile(int64_t n, int64_t most) {
+    if (n <= most) return n;
+    int64_t tiles = ceil_div(n, most);
+    return ceil_div(n, tiles);
+  }
+
+  /// The parallel axis with the smallest step in the stores that satisfies `accept`.
+  template <typename Accept>
+  int best_tile_axis(Accept accept) const {
+    int best = -1;
+    int64_t best_step = std::numeric_limits<int64_t>::max();
+    for (int axis = 0; axis < num_axes(); ++axis) {
+      if (axis == schedule_.vector_axis || nest_.axes[axis].reduction || !accept(axis)) continue;
+      if (granules_[axis] == 1) continue;
+      int64_t step = std::abs(index::to_linear(nest_.stores[0].access.address).coefficient(axis));
+      if (step < best_step || best < 0) best = axis, best_step = step;
+    }
+    return best;
+  }
+
   /// The axis' neighbours are neighbours in memory, all of them there.
   bool runs_along(const Access& access, int axis) const {
     const Linear linear = index::to_linear(access.address);
