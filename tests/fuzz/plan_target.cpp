@@ -26,7 +26,10 @@ struct Limits {
   size_t nodes;    // constants and inputs included
   int64_t points;  // of all compute operators: what the interpreter runs through
 };
-Limits limits_of(size_t number) { return number % 6 == 0 ? Limits{64, 8000} : Limits{12, 1000}; }
+Limits limits_of(size_t number) {
+  if (number % 8 == 0) return {64, 8000};
+  return number % 8 < 3 ? Limits{16, 1000} : Limits{10, 300};
+}
 constexpr size_t kPlansOfIsa = 4, kNumPlans = kPlansOfIsa * std::size(kIsas);
 constexpr int64_t kMostPartitions = 64;
 
