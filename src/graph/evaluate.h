@@ -31,6 +31,10 @@ Result<std::vector<Tensor>> evaluate(const Graph& graph, const std::vector<Tenso
 Result<std::vector<Tensor>> evaluate_all(const Graph& graph, const std::vector<Tensor>& inputs,
                                          const EvaluateOptions& options = {});
 
+/// As code in the values' types computes them, element by element: what is folded is, next to a
+/// tie, rounded to the same side as what a run computes.
+constexpr EvaluateOptions kAsComputed = {.round_to_dtype = true, .round_operations = true};
+
 /// One node on given inputs: constant folding.
 Result<std::vector<Tensor>> evaluate_node(const Graph& graph, const Node& node,
                                           const std::vector<Tensor>& inputs,

@@ -205,6 +205,11 @@ class Walk {
         bool is_min = compute_.combiner == Combiner::kArgMin;
         bool better = is_min ? less(value, acc) : less(acc, value);
         bool equal = !less(value, acc) && !less(acc, value);
+        // NaN counts as the largest and as the smallest.
+        if (floating && (std::isnan(value.f) || std::isnan(acc.f))) {
+          better = std::isnan(value.f) && !std::isnan(acc.f);
+          equal = std::isnan(value.f) && std::isnan(acc.f);
+        }
         if (best_[i] < 0 || better || (compute_.select_last && equal)) {
           acc = value;
           best_[i] = coordinate;

@@ -343,8 +343,21 @@ void TileEmitter::update_arg(std::vector<TileStmt>& out) {
   Register value = emit(reduce.args[0], out);
   const bool largest = nest_.combiner == Combiner::kArgMax;
   Register low = largest ? accumulator_ : value, high = largest ? value : accumulator_;
+  const auto test = [&](ScalarOp op, Register a, Register b) {
+    return let(DType::kBool, loop::TileApply{op, {a, b}}, out);
+  };
   ScalarOp op = nest_.select_last ? ScalarOp::kLessEqual : ScalarOp::kLess;
-  Register better = let(DType::kBool, loop::TileApply{op, {low, high}}, out);
+  Register better = test(op, low, high);
+  if (is_float(nest_.ops[reduce.args[0]].dtype)) {
+    // NaN counts as the largest and as the smallest: no number is better than one.
+    Register is_number = test(ScalarOp::kEqual, value, value);
+    Register is_nan = let(DType::kBool, loop::TileApply{ScalarOp::kNot, {is_number}}, out);
+    if (!nest_.select_last) {
+      Register was_number = test(ScalarOp::kEqual, accumulator_, accumulator_);
+      is_nan = test(ScalarOp::kAnd, is_nan, was_number);
+    }
+    better = test(ScalarOp::kOr, better, is_nan);
+  }
   Register here = let(DType::kI64, loop::TileIndex{arg_position()}, out);
   Register position =
       let(DType::kI64, loop::TileApply{ScalarOp::kSelect, {better, here, position_}}, out);

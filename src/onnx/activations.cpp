@@ -299,6 +299,10 @@ Status import_clip(NodeImport& node) {
   std::vector<ValueId> inputs = {x};
   double low = -std::numeric_limits<double>::infinity();
   double high = std::numeric_limits<double>::infinity();
+  if (node.opset() >= 6 && node.opset() < 11 && dtype == DType::kF32) {
+    high = std::numeric_limits<float>::max();  // the attributes' defaults, finite
+    low = -high;
+  }
   int low_input = -1;  // positions in `inputs`
   int high_input = -1;
   if (node.opset() < 11) {

@@ -213,7 +213,9 @@ Status import_dropout(NodeImport& node) {
   if (node.has(2)) {
     const Tensor* training = node.known(node.input(2));
     if (training == nullptr) return node.depends_on_data(2, "training mode");
-    if (training->num_elems() != 1 || training->at_i64(0) != 0) {
+    const Tensor* ratio = node.has(1) ? node.known(node.input(1)) : nullptr;
+    const bool drops = ratio == nullptr || ratio->num_elems() != 1 || ratio->at_f64(0) != 0;
+    if (training->num_elems() != 1 || (training->at_i64(0) != 0 && drops)) {
       return node.unsupported("training mode is not supported");
     }
   }

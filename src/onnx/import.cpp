@@ -34,6 +34,29 @@ bool has_body(const NodeProto& node) {
                      [](const auto& attribute) { return attribute.has_g(); });
 }
 
+bool is_half(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
+
+/// Halves are rounded where an operator ends, as in a run: nothing overflows inside of one.
+graph::EvaluateOptions how_to_fold(const Graph& graph, const graph::Node& node,
+                                   const NodeImport& context) {
+  graph::EvaluateOptions how = graph::kAsComputed;
+  for (ValueId output : node.outputs) {
+    if (!is_half(graph.values[output].dtype)) continue;
+    how.round_operations = false;
+    const auto& results = context.outputs();
+    const auto is_result = [&](const auto& result) { return result && *result == output; };
+    how.round_to_dtype = std::any_of(results.begin(), results.end(), is_result);
+  }
+  return how;
+}
+
+Tensor of_type(const Tensor& tensor, DType dtype) {
+  if (tensor.dtype() == dtype) return tensor;
+  Tensor result(dtype, tensor.shape());
+  for (int64_t i = 0; i < tensor.num_elems(); ++i) result.set_f64(i, tensor.at_f64(i));
+  return result;
+}
+
 /// No machine lives to see the end of more.
 constexpr double kMaxSteps = 0x1p60;
 
@@ -339,7 +362,7 @@ Result<bool> Importer::fold(NodeImport& context, size_t first_node, size_t first
       const Tensor* known = context.known(input);
       inputs.push_back(known != nullptr ? *known : computed.at(input));
     }
-    auto evaluated = graph::evaluate_node(graph_, node, inputs, {.round_to_dtype = true});
+    auto evaluated = graph::evaluate_node(graph_, node, inputs, how_to_fold(graph_, node, context));
     // A routine without a reference is left to the run.
     if (!evaluated.ok() && evaluated.error().code == ErrorCode::kUnsupported) return false;
     CORF_ASSIGN(auto results, std::move(evaluated));
@@ -349,7 +372,9 @@ Result<bool> Importer::fold(NodeImport& context, size_t first_node, size_t first
   std::vector<std::optional<Tensor>> results;
   for (auto output : context.outputs()) {
     bool is_new = output && static_cast<size_t>(*output) >= first_value;
-    results.push_back(is_new ? std::optional(computed.at(*output)) : std::nullopt);
+    results.push_back(
+        is_new ? std::optional(of_type(computed.at(*output), graph_.values[*output].dtype))
+               : std::nullopt);
   }
   graph_.nodes.resize(first_node);
   graph_.values.resize(first_value);

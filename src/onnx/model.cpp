@@ -6,6 +6,7 @@
 
 #include "onnx/dequantized_constants.h"
 #include "onnx/model_state.h"
+#include "onnx/sparse_tensor.h"
 #include "support/read_file.h"
 
 namespace corf::onnx {
@@ -108,8 +109,12 @@ Status read_initializers(Model::State& state) {
   }
   for (const auto& sparse : state.storage->proto.graph().sparse_initializer()) {
     const std::string& name = sparse.values().name();
-    state.initializers.emplace(
-        name, make_error(ErrorCode::kUnsupported, "initializer '{}' is sparse", name));
+    const std::string what = fmt::format("initializer '{}'", name);
+    auto tensor = read_sparse_tensor(sparse, state.storage, *state.external, what);
+    if (!tensor.ok() && tensor.error().code != ErrorCode::kUnsupported) return tensor.error();
+    if (!state.initializers.emplace(name, std::move(tensor)).second) {
+      return make_error(ErrorCode::kInvalidModel, "{} is defined twice", what);
+    }
   }
   return {};
 }

@@ -6,6 +6,7 @@
 
 #include "onnx/import.h"
 #include "onnx/operator_types.h"
+#include "onnx/sparse_tensor.h"
 namespace corf::onnx {
 
 using onnx_proto::AttributeProto;
@@ -137,6 +138,15 @@ Result<Tensor> NodeImport::tensor_attribute(std::string_view name) {
   }
   return read_tensor(attribute->t(), storage_, external_,
                      fmt::format("{}attribute '{}'", prefix(), name));
+}
+
+Result<Tensor> NodeImport::sparse_attribute(std::string_view name) {
+  const auto* attribute = find(name, AttributeProto::SPARSE_TENSOR);
+  if (attribute == nullptr || !attribute->has_sparse_tensor()) {
+    return invalid("attribute '{}' (a sparse tensor) is missing", name);
+  }
+  return read_sparse_tensor(attribute->sparse_tensor(), storage_, external_,
+                            fmt::format("{}attribute '{}'", prefix(), name));
 }
 
 const onnx_proto::GraphProto* NodeImport::body(std::string_view attribute) const {

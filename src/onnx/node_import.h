@@ -82,6 +82,8 @@ class NodeImport {
   std::string strings_attribute(std::string_view name);
   /// Errors: kInvalidModel if the attribute is missing or no tensor.
   Result<Tensor> tensor_attribute(std::string_view name);
+  /// Of a sparse tensor, with all its elements.
+  Result<Tensor> sparse_attribute(std::string_view name);
   /// The first attribute that was read with a wrong type.
   const Status& attribute_status() const { return attribute_status_; }
 

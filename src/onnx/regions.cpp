@@ -225,7 +225,8 @@ Status import_deform_conv(NodeImport& node) {
 
 /// How RoiAlign samples a region.
 struct RegionSampling {
-  int64_t height = 1, width = 1, samples = 1;  // samples each way for each element of the result
+  int64_t height = 1, width = 1;
+  int64_t samples = 0;  // each way for each element of the result; 0: as the region's size asks for
   double scale = 1;
   bool half_pixel = true, is_largest = false;
 };
@@ -245,12 +246,11 @@ Result<RegionSampling> read_region_sampling(NodeImport& node) {
     return node.invalid("unknown mode '{}' or coordinate_transformation_mode '{}'", mode,
                         transform);
   }
-  if (how.samples == 0) {
-    return node.unsupported(
-        "a sampling_ratio of 0 (as many samples as a region's size asks for) is not supported");
-  }
-  for (int64_t extent : {how.height, how.width, how.samples}) {
-    if (extent < 1 || extent > (1 << 16)) return node.invalid("a size or ratio of {}", extent);
+  constexpr int64_t kMost = 1 << 16;
+  if (how.height < 1 || how.width < 1 || how.samples < 0 || how.height > kMost ||
+      how.width > kMost || how.samples > kMost) {
+    return node.invalid("a size of {}x{} or a sampling_ratio of {}", how.height, how.width,
+                        how.samples);
   }
   return how;
 }
@@ -303,6 +303,17 @@ Status import_roi_align(NodeImport& node) {
       node.shape(node.input(2)) != Shape{regions[0]}) {
     return node.invalid("images {}, regions {} and their images {} do not fit", to_string(image),
                         to_string(regions), to_string(node.shape(node.input(2))));
+  }
+  if (how.samples == 0) {
+    CORF_RETURN_IF_ERROR(require_same_type(node, {x, node.input(1)}));
+    graph::Opaque routine{"RoiAlign",
+                          {{"scale", how.scale},
+                           {"half_pixel", int64_t{how.half_pixel}},
+                           {"largest", int64_t{how.is_largest}}}};
+    node.set_output(
+        node.graph.add_opaque(node.name(), std::move(routine), {x, node.input(1), node.input(2)},
+                              {{node.dtype(x), {regions[0], image[1], how.height, how.width}}})[0]);
+    return {};
   }
   CORF_ASSIGN(const ValueId images, checked_indices(node, "images", node.input(2), {image[0]}));
   const Taps rows = add_taps(node, "row", sample_places(node, how, "row", how.height, 1, 3),

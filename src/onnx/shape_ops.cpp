@@ -54,6 +54,11 @@ Status import_constant(NodeImport& node) {
     set_constant(node, make_tensor<int64_t>(shape, values));
     return {};
   }
+  if (node.has_attribute("sparse_value")) {
+    CORF_ASSIGN(Tensor tensor, node.sparse_attribute("sparse_value"));
+    set_constant(node, std::move(tensor));
+    return {};
+  }
   return node.unsupported("only tensor, float and integer values are supported");
 }
 

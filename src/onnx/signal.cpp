@@ -190,7 +190,7 @@ Status import_window(NodeImport& node, double a, double b, double c) {
   const bool periodic = node.int_attribute("periodic", 1) != 0;
   const auto period = static_cast<double>(periodic ? size : size - 1);
   Tensor window = filled(dtype, {size}, [&](int64_t i) {
-    if (size == 1) return 1.0;
+    if (period == 0) return 1.0;
     const double angle = 2 * std::numbers::pi * static_cast<double>(i) / period;
     return a - b * std::cos(angle) + c * std::cos(2 * angle);
   });

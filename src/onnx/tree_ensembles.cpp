@@ -344,10 +344,16 @@ Status import_tree_ensemble_classifier(NodeImport& node) {
   const std::string kind = node.string_attribute("post_transform", "NONE");
   CORF_ASSIGN(const auto base, numbers_attribute(node, "base_values"));
   const OneClass one = only_class(forest);
-  if (labels.count != 2 || !one.is_one) {
+  const double threshold = one.is_positive ? 0.5 : 0;
+  const bool is_binary = labels.count == 2 && one.is_one;
+  if (!is_binary || one.target == 1) {
     CORF_ASSIGN(ValueId scores, add_ensemble(node, x, forest, labels.count, kSum));
     CORF_ASSIGN(scores, with_base(node, scores, base));
-    set_labels(node, labels, best_class(node, scores));
+    // The first class then has a score of its own, 0.
+    const ValueId second =
+        is_binary ? slice(node.graph, node.part("second_class"), scores, 1, 1, 2) : -1;
+    set_labels(node, labels,
+               is_binary ? class_above(node, second, threshold) : best_class(node, scores));
     CORF_ASSIGN(scores, transformed_scores(node, node.part("scores"), scores, kind));
     node.set_output(1, cast(node.graph, node.part("scores_f32"), scores, DType::kF32));
     return {};
@@ -358,7 +364,7 @@ Status import_tree_ensemble_classifier(NodeImport& node) {
   }
   CORF_ASSIGN(ValueId score, add_ensemble(node, x, forest, 1, kSum));
   CORF_ASSIGN(score, with_base(node, score, base));
-  set_labels(node, labels, class_above(node, score, one.is_positive ? 0.5 : 0));
+  set_labels(node, labels, class_above(node, score, threshold));
   const SecondClass how = one.is_positive ? SecondClass::kComplement : SecondClass::kNegative;
   CORF_ASSIGN(const ValueId scores, both_scores(node, node.part("scores"), score, how, kind));
   node.set_output(1, cast(node.graph, node.part("scores_f32"), scores, DType::kF32));

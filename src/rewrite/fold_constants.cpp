@@ -135,7 +135,7 @@ Graph fold(Graph graph, bool dequantizations) {
     if (bytes > left_bytes) return false;
     left_bytes -= bytes;
     Result<std::vector<Tensor>> outputs =
-        graph::evaluate_node(rebuild.old(), node, inputs, {.round_to_dtype = true});
+        graph::evaluate_node(rebuild.old(), node, inputs, graph::kAsComputed);
     if (!outputs.ok()) return false;
     for (size_t i = 0; i < node.outputs.size(); ++i) {
       rebuild.replace(node.outputs[i], rebuild.graph().add_constant(node.name, (*outputs)[i]));

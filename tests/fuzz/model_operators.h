@@ -12,7 +12,7 @@ namespace corf::fuzz {
 /// a transposed one; m a factor of a matrix product; 0 one element; f one float; n one integer;
 /// b truth values; I indices; i a list of axes; h a shape; p paddings; r counts, one for each
 /// dimension; F scales, one for each dimension; q, z small integers and one of them; g a recurrent
-/// cell's weights.
+/// cell's weights; R, B regions of images and the image of each; v a pair.
 ///
 /// Attributes as name:kind. Kinds: a an axis; A axes; b 0 or 1; k a window's extents; t strides or
 /// dilations; g groups; P paddings; f a float; F floats; i an integer; y an element type; T a

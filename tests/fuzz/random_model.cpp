@@ -277,6 +277,13 @@ class RandomModel {
         for (size_t i = 0; i < n; ++i) proto.add_float_data(scale());
         return name;
       }
+      case 'R':
+        num_regions_ = choices_.pick(0, 4);
+        return tensor(type_, {num_regions_, odd() ? 3 : 4});
+      case 'B':
+        return tensor(TensorProto::INT64, {odd() ? choices_.pick(0, 4) : num_regions_});
+      case 'v':
+        return tensor(type_, {2});
       case 'q':
         type_ = small;
         type_is_small_ = true;
@@ -458,7 +465,7 @@ class RandomModel {
   int type_ = 0;
   Shape shape_;
   bool first_ = true, type_is_small_ = false;
-  int64_t group_ = 1, outputs_ = 0;
+  int64_t group_ = 1, outputs_ = 0, num_regions_ = 0;
   std::vector<int64_t> kernel_;
   int64_t gates_ = 1, directions_ = 1, hidden_ = 1;
   size_t num_cell_weights_ = 0;

@@ -331,8 +331,16 @@ void RandomGraph::add_head(ValueId x) {
   ValueId logits = graph::matmul(graph_, name("matmul"), pooled, weights);
   graph_.outputs.push_back(logits);
   if (chance(0.5)) {
+    const auto combiner = chance(0.5) ? graph::Combiner::kArgMax : graph::Combiner::kArgMin;
+    const bool has_nan = chance(0.3);
+    const auto body = [&](ScalarBody& b, int x) {
+      if (!has_nan) return x;
+      const double nan = std::numeric_limits<double>::quiet_NaN();
+      const int is_one = b.apply(ScalarOp::kEqual, x, b.constant(1, DType::kF32));
+      return b.apply(ScalarOp::kSelect, is_one, b.constant(nan, DType::kF32), x);
+    };
     graph_.outputs.push_back(
-        graph::reduce(graph_, name("argmax"), logits, graph::Combiner::kArgMax, {1}, false));
+        graph::reduce(graph_, name("argmax"), logits, combiner, {1}, false, body, chance(0.5)));
   }
   if (chance(0.5)) {
     graph_.outputs.push_back(

@@ -523,12 +523,34 @@ def add_single_sequences(cases):
                   hidden_size=hidden, direction="bidirectional" if directions == 2 else "forward")
 
 
+def add_regions(cases):
+    """As many samples as a region's size asks for: some empty, beyond the image, turned round."""
+    x, image_of = cases.normal(2, 2, 9, 7), np.array([0, 1, 0, 1, 0], np.int64)
+    regions = np.array([[0, 0, 6, 8], [1.25, 2, 5, 5.5], [-2, -3, 4, 20], [3, 3, 3, 3],
+                        [5, 5, 2, 1]], np.float32)
+    for mode in ("avg", "max"):
+        for transform in ("half_pixel", "output_half_pixel"):
+            cases.add("RoiAlign", [x, regions, image_of], domain="", output_height=3,
+                      output_width=2, spatial_scale=0.875, mode=mode,
+                      coordinate_transformation_mode=transform)
+
+
+def add_trees_of_second_class(cases):
+    x = cases.normal(6, 3)
+    for transform in ("NONE", "LOGISTIC", "SOFTMAX"):
+        for positive in (False, True):
+            cases.add("TreeEnsembleClassifier", [x], 2, classlabels_int64s=[4, 2],
+                      post_transform=transform, domain=LEARNING, version=3,
+                      **random_trees(cases, 2, "class", [1], positive=positive))
+
+
 def main():
     cases = Cases(27)
     for add in (add_products, add_activations, add_normalizations, add_attention, add_grouped,
                 add_quantized, add_bytes, add_features, add_linear_models,
                 add_classifying_machines, add_trees, add_others, add_single_sequences,
-                add_more_bytes, add_pools_and_attention_of_bytes):
+                add_more_bytes, add_pools_and_attention_of_bytes, add_regions,
+                add_trees_of_second_class):
         add(cases)
     path = pathlib.Path(__file__).with_name("operator_cases.txt")
     path.write_text(HEADER + "\n".join(cases.lines) + "\n")

@@ -102,6 +102,7 @@ class ModelBuilder {
     for (int64_t extent : tensor.shape()) proto.add_dims(extent);
     static const std::pair<DType, int> kTypes[] = {{DType::kF32, onnx_proto::TensorProto::FLOAT},
                                                    {DType::kF64, onnx_proto::TensorProto::DOUBLE},
+                                                   {DType::kF16, onnx_proto::TensorProto::FLOAT16},
                                                    {DType::kI64, onnx_proto::TensorProto::INT64},
                                                    {DType::kI32, onnx_proto::TensorProto::INT32},
                                                    {DType::kI8, onnx_proto::TensorProto::INT8},

@@ -48,6 +48,52 @@ TEST(Model, ListsInputsOutputsAndMetadata) {
   EXPECT_EQ((*model)->opset(), 17);
 }
 
+/// Elements that are not 0, by their numbers.
+void set_sparse(onnx_proto::SparseTensorProto& sparse, const Shape& shape,
+                const std::vector<float>& values, const std::vector<int64_t>& places) {
+  sparse.mutable_values()->set_name("k");
+  sparse.mutable_values()->set_data_type(TensorProto::FLOAT);
+  sparse.mutable_values()->add_dims(static_cast<int64_t>(values.size()));
+  for (float value : values) sparse.mutable_values()->add_float_data(value);
+  sparse.mutable_indices()->set_data_type(TensorProto::INT64);
+  sparse.mutable_indices()->add_dims(static_cast<int64_t>(values.size()));
+  if (places.size() != values.size()) sparse.mutable_indices()->add_dims(2);
+  for (int64_t place : places) sparse.mutable_indices()->add_int64_data(place);
+  for (int64_t extent : shape) sparse.add_dims(extent);
+}
+
+TEST(Model, SparseTensorsHaveAllTheirElements) {
+  ModelBuilder builder;
+  builder.input("x", {2, 3}).node("Add", {"x", "k"}, {"y"}).output("y");
+  set_sparse(*builder.proto.mutable_graph()->add_sparse_initializer(), {2, 3}, {5, 7}, {1, 5});
+  auto& node = *builder.node("Constant", {}, {"z"}).output("z").proto.mutable_graph();
+  auto& attribute = *node.mutable_node(1)->add_attribute();
+  attribute.set_name("sparse_value");
+  attribute.set_type(onnx_proto::AttributeProto::SPARSE_TENSOR);
+  set_sparse(*attribute.mutable_sparse_tensor(), {2, 2}, {3, 4}, {0, 1, 1, 0});
+  auto outputs = builder.run({make_tensor<float>({2, 3}, std::vector<float>{1, 1, 1, 1, 1, 1})});
+  ASSERT_TRUE(outputs.ok()) << outputs.error().message;
+  EXPECT_EQ(values_of((*outputs)[0]), (std::vector<double>{1, 6, 1, 1, 1, 8}));
+  EXPECT_EQ(values_of((*outputs)[1]), (std::vector<double>{0, 3, 4, 0}));
+}
+
+TEST(Model, DamagedSparseTensorsAreNamed) {
+  const auto with = [](const Shape& shape, const std::vector<int64_t>& places) {
+    ModelBuilder builder;
+    builder.input("x", {2, 3}).node("Add", {"x", "k"}, {"y"}).output("y");
+    set_sparse(*builder.proto.mutable_graph()->add_sparse_initializer(), shape, {5, 7}, places);
+    return builder;
+  };
+  expect_invalid(with({2, 3}, {1, 6}), {"initializer 'k'", "outside"});
+  expect_invalid(with({2, 3}, {0, 0, -1, 0}), {"initializer 'k'", "outside"});
+  expect_invalid(with({2, -3}, {0, 1}), {"initializer 'k'"});
+  expect_invalid(with({2, 3, 1}, {0, 1, 0, 1}), {"initializer 'k'", "indices"});
+  auto large = with({int64_t{1} << 20, int64_t{1} << 20}, {0, 1}).import();
+  ASSERT_FALSE(large.ok());
+  EXPECT_EQ(large.error().code, ErrorCode::kUnsupported);
+  EXPECT_NE(large.error().message.find("too large"), std::string::npos) << large.error().message;
+}
+
 TEST(Model, EmptyAndForeignFilesAreNamed) {
   auto empty = onnx::parse_model("", 0);
   ASSERT_FALSE(empty.ok());

@@ -196,6 +196,67 @@ TEST(Operators, ClipTakesAttributesOrInputs) {
   EXPECT_EQ(values_of((*outputs)[0]), (Doubles{-5, 1, 2}));
 }
 
+TEST(Operators, ClipsBoundsAreFiniteByDefaultBeforeOpset11) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr double kLargest = std::numeric_limits<float>::max();
+  const Tensor x = floats({3}, {-kInfinity, 1, kInfinity});
+  expect_values({"Clip", {x}, {}, 6}, {3}, {-kLargest, 1, kLargest});
+  expect_values({"Clip", {x}, {{"min", 0.0}}, 10}, {3}, {0, 1, kLargest});
+  expect_values({"Clip", {x}, {{"max", 0.0}}, 1}, {3}, {-kInfinity, 0, 0});
+}
+
+TEST(Operators, NanIsTheLargestAndTheSmallest) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  const Tensor x = floats({3, 3}, {1, kNan, 3, kNan, kNan, 1, 3, 3, 1});
+  const auto with = [](int64_t last) {
+    return ModelBuilder::Attributes{
+        {"axis", int64_t{1}}, {"keepdims", int64_t{0}}, {"select_last_index", last}};
+  };
+  expect_values({"ArgMax", {x}, with(0), 13}, {3}, {1, 0, 0});
+  expect_values({"ArgMax", {x}, with(1), 13}, {3}, {1, 1, 1});
+  expect_values({"ArgMin", {x}, with(0), 13}, {3}, {1, 0, 2});
+  expect_values({"ArgMin", {x}, with(1), 13}, {3}, {1, 1, 2});
+}
+
+TEST(Operators, FoldedQuotientsAreRoundedAsInARun) {
+  // 0.5 divided by the scale is a tie in float32 and less than one in float64.
+  ModelBuilder builder(13);
+  builder.floats("x", {6}, {0, 2, -3, -2.5, 1.34F, 0.5});
+  builder.node("DynamicQuantizeLinear", {"x"}, {"y", "scale", "zero"}).output("y");
+  auto outputs = builder.run({});
+  ASSERT_TRUE(outputs.ok()) << outputs.error().message;
+  EXPECT_EQ(values_of((*outputs)[0]), (Doubles{153, 255, 0, 26, 221, 179}));
+}
+
+TEST(Operators, NothingOverflowsInsideOfAFoldedMeanOfHalves) {
+  Tensor x(DType::kF16, {300});
+  for (int64_t i = 0; i < 300; ++i) x.set_f64(i, 300);
+  Tensor axis = make_tensor<int64_t>({1}, std::vector<int64_t>{0});
+  ModelBuilder builder(18);
+  builder.initializer("x", x).initializer("axes", axis);
+  builder.node("ReduceMean", {"x", "axes"}, {"y"}).output("y");
+  auto outputs = builder.run({});
+  ASSERT_TRUE(outputs.ok()) << outputs.error().message;
+  EXPECT_EQ(values_of((*outputs)[0]), Doubles{300});
+}
+
+TEST(Operators, WindowsOfOneElement) {
+  expect_values({"HammingWindow", {}, {}, 17, {{"size", {1}}}}, {1}, {25.0 / 46 - 21.0 / 46});
+  expect_values({"HannWindow", {}, {{"periodic", int64_t{0}}}, 17, {{"size", {1}}}}, {1}, {1});
+}
+
+TEST(Operators, DropoutThatDropsNothing) {
+  ModelBuilder builder(13);
+  Tensor yes(DType::kBool, {});
+  yes.set_i64(0, 1);
+  builder.input("x", {3}).floats("ratio", {}, {0}).initializer("train", yes);
+  builder.node("Dropout", {"x", "ratio", "train"}, {"y", "mask"}).output("y").output("mask");
+  auto outputs = builder.run({floats({3}, {1, 2, 3})});
+  ASSERT_TRUE(outputs.ok()) << outputs.error().message;
+  EXPECT_EQ(values_of((*outputs)[0]), (Doubles{1, 2, 3}));
+  EXPECT_EQ(values_of((*outputs)[1]), (Doubles{1, 1, 1}));
+}
+
 TEST(Operators, ActivationsFollowTheirFormulas) {
   Tensor x = floats({3}, {-2, 0, 3});
   auto sigmoid = [](double v) { return 1 / (1 + std::exp(-v)); };
