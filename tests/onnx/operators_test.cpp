@@ -202,7 +202,7 @@ TEST(Operators, ClipsBoundsAreFiniteByDefaultBeforeOpset11) {
   const Tensor x = floats({3}, {-kInfinity, 1, kInfinity});
   expect_values({"Clip", {x}, {}, 6}, {3}, {-kLargest, 1, kLargest});
   expect_values({"Clip", {x}, {{"min", 0.0}}, 10}, {3}, {0, 1, kLargest});
-  expect_values({"Clip", {x}, {{"max", 0.0}}, 1}, {3}, {-kInfinity, 0, 0});
+  EXPECT_EQ(values_of(run({"Clip", {x}, {{"max", 0.0}}, 1})[0]), (Doubles{-kInfinity, 0, 0}));
 }
 
 TEST(Operators, NanIsTheLargestAndTheSmallest) {
