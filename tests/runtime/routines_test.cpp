@@ -57,7 +57,7 @@ void expect_error(const Result<std::vector<Tensor>>& result, ErrorCode code,
 
 TEST(Routines, TableListsWhatCanBePrepared) {
   const auto names = routine_names();
-  EXPECT_EQ(names.size(), 14u);
+  EXPECT_EQ(names.size(), 15u);
   EXPECT_TRUE(std::is_sorted(names.begin(), names.end()));
   for (const std::string_view name : names) {
     EXPECT_TRUE(has_routine(name));
@@ -248,6 +248,29 @@ TEST(GatherNd, ElementsSlicesAndBatches) {
                ErrorCode::kInvalidArgument, "index 2");
   expect_error(run("GatherND", {data, tensor<int64_t>({1, 4}, {0, 0, 0, 0})}, {{DType::kF32, {1}}}),
                ErrorCode::kInvalidModel, "1x4");
+}
+
+// ---- RoiAlign ---------------------------------------------------------------------------------
+
+TEST(RoiAlign, TakesAsManySamplesAsARegionHasPixels) {
+  const auto image = tensor<float>({1, 1, 2, 2}, {0, 1, 2, 3});
+  const auto align = [&](std::vector<float> region, int64_t of, int64_t largest) {
+    const Shape shape = {1, static_cast<int64_t>(region.size())};
+    return run("RoiAlign", {image, tensor<float>(shape, region), tensor<int64_t>({1}, {of})},
+               {{DType::kF32, {1, 1, 1, 1}}}, {{"largest", largest}});
+  };
+  // Two each way, at the pixels' centres.
+  const auto mean = align({0, 0, 2, 2}, 0, 0), largest = align({0, 0, 2, 2}, -1, 1);
+  ASSERT_TRUE(mean.ok() && largest.ok());
+  EXPECT_EQ(elems<float>((*mean)[0]), std::vector<float>{1.5});
+  EXPECT_EQ(elems<float>((*largest)[0]), std::vector<float>{3});
+  const auto none = align({2, 2, 0, 0}, 0, 0);
+  ASSERT_TRUE(none.ok());
+  EXPECT_EQ(elems<float>((*none)[0]), std::vector<float>{0});
+  expect_error(align({0, 0, 2, 2}, 1, 0), ErrorCode::kInvalidArgument, "index 1");
+  expect_error(align({0, 0, 1e9F, 2}, 0, 0), ErrorCode::kInvalidArgument, "samples");
+  expect_error(align({0, 0, kNan, 2}, 0, 0), ErrorCode::kInvalidArgument, "samples");
+  expect_error(align({0, 0, 2}, 0, 0), ErrorCode::kInvalidModel, "regions");
 }
 
 // ---- TreeEnsemble -----------------------------------------------------------------------------
