@@ -10,6 +10,7 @@
 #include "onnx/block.h"
 #include "onnx/check_model.h"
 #include "onnx/compose.h"
+#include "onnx/folding.h"
 #include "onnx/importer.h"
 #include "onnx/operator_types.h"
 #include "onnx/remove_unused_nodes.h"
@@ -32,29 +33,6 @@ constexpr size_t kMostNameBytes = 512;
 bool has_body(const NodeProto& node) {
   return std::any_of(node.attribute().begin(), node.attribute().end(),
                      [](const auto& attribute) { return attribute.has_g(); });
-}
-
-bool is_half(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
-
-/// Halves are rounded where an operator ends, as in a run: nothing overflows inside of one.
-graph::EvaluateOptions how_to_fold(const Graph& graph, const graph::Node& node,
-                                   const NodeImport& context) {
-  graph::EvaluateOptions how = graph::kAsComputed;
-  for (ValueId output : node.outputs) {
-    if (!is_half(graph.values[output].dtype)) continue;
-    how.round_operations = false;
-    const auto& results = context.outputs();
-    const auto is_result = [&](const auto& result) { return result && *result == output; };
-    how.round_to_dtype = std::any_of(results.begin(), results.end(), is_result);
-  }
-  return how;
-}
-
-Tensor of_type(const Tensor& tensor, DType dtype) {
-  if (tensor.dtype() == dtype) return tensor;
-  Tensor result(dtype, tensor.shape());
-  for (int64_t i = 0; i < tensor.num_elems(); ++i) result.set_f64(i, tensor.at_f64(i));
-  return result;
 }
 
 /// No machine lives to see the end of more.
