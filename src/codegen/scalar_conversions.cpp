@@ -263,8 +263,12 @@ Value* ScalarOps::narrow(Value* f32, DType dtype) {
   const int lanes = num_lanes(f32->getType());
   Type* i16 = with_lanes(builder_.getInt16Ty(), lanes);
   if (dtype == DType::kF16 && isa_.has_f16_conversion()) {
+    // Of a number that a conversion from f64 has just made, LLVM would make one to f16 directly,
+    // for which there is no instruction. Constants stay constants.
+    Value* apart =
+        llvm::isa<Constant>(f32) ? f32 : builder_.CreateArithmeticFence(f32, f32->getType());
     return builder_.CreateBitCast(
-        builder_.CreateFPTrunc(f32, with_lanes(builder_.getHalfTy(), lanes)), i16);
+        builder_.CreateFPTrunc(apart, with_lanes(builder_.getHalfTy(), lanes)), i16);
   }
   Type* i32 = with_lanes(builder_.getInt32Ty(), lanes);
   Value* bits = builder_.CreateBitCast(f32, i32);

@@ -313,6 +313,24 @@ kernel pairs(x: f32[{x}], y: bf16[{x}] mut) partition part {{
   }
 }
 
+/// Functions of single numbers are computed in f64, and rounded to f32 before they are to f16.
+TEST(Tile, FunctionsOfHalves) {
+  for (int lanes : {1, 8, 37}) {
+    expect_as_interpreted(run_of(fmt::format(R"(
+kernel functions(x: f16[{c}], y: f16[{c}] mut, z: f16[{c}] mut) partition part {{
+  tile (c: {c}) {{
+    %x = load f16 x[c]
+    %y = acos f16 %x
+    store y[c] = %y
+    %z = tanh f16 %y
+    store z[c] = %z
+  }}
+}})",
+                                             fmt::arg("c", lanes))));
+    if (HasFatalFailure()) return;
+  }
+}
+
 TEST(Tile, ReductionsOverLanesAndPoints) {
   for (int lanes : {1, 3, 8, 21, 32, 43}) {
     for (const char* reduction : {"sum", "max", "min"}) {
