@@ -11,7 +11,8 @@ namespace corf::cost {
 /// `load_slot`, `fewest_cycles`, `tile`, `gathered`, `table_terms`, `l2`, `l3`, `hidden_memory`,
 /// `visit_ns` and `barrier_apart` were since moved towards what `bench_costs --fit` says on a Zen 5
 /// with SSE2, AVX2 and AVX-512 (`l1`, `panel`, `passed` and `revisited`, shares of `l2`, kept about
-/// what they stood for); `streams_ahead` is what Winograd's products took there.
+/// what they stood for); `streams_ahead` is what Winograd's products took there; `interleaved`
+/// counts instructions, and is not fitted.
 struct Coefficients {
   // Arithmetic: cycles, of two multiply-adds of a whole vector each.
   double loads = 1.12;

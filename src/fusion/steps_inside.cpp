@@ -6,6 +6,19 @@
 
 namespace corf::fusion {
 
+namespace {
+
+/// Of so many steps those at which some point is inside whose coordinate begins at `least` and lies
+/// up to `span` behind.
+int64_t num_inside(const Access::Guard& inside, int64_t step, int64_t steps, int64_t least,
+                   int64_t span) {
+  const int64_t first = std::max<int64_t>(0, ceil_div(-least - span, step));
+  const int64_t end = std::min(steps, floor_div(inside.hi - 1 - least, step) + 1);
+  return std::max<int64_t>(0, end - first);
+}
+
+}  // namespace
+
 std::optional<StepsInside> steps_inside(const Nest& nest, const Access::Guard& inside, int axis,
                                         const std::vector<int64_t>& tile) {
   const index::Linear linear = index::to_linear(inside.expr);
@@ -37,10 +50,7 @@ std::optional<StepsInside> steps_inside(const Nest& nest, const Access::Guard& i
                           : places > 1 ? last * place / (places - 1)
                                        : 0;
     const int64_t span = counted ? std::min(result.tile, moved - begin) : result.tile;
-    const int64_t least = linear.constant + begin;
-    const int64_t first = std::max<int64_t>(0, ceil_div(-least - span, result.step));
-    const int64_t end = std::min(steps, floor_div(inside.hi - 1 - least, result.step) + 1);
-    needed += std::max<int64_t>(0, end - first);
+    needed += num_inside(inside, result.step, steps, linear.constant + begin, span);
   }
   result.share = double(needed) / double(places * steps);
   return result;
@@ -61,9 +71,7 @@ std::vector<double> steps_along(const Nest& nest, const Access::Guard& inside, i
   }
   std::vector<double> result;
   for (int64_t point = 0; point < nest.axes[axis].extent; ++point) {
-    const int64_t first = std::max<int64_t>(0, ceil_div(-least - moved * point, step));
-    const int64_t end = std::min(steps, floor_div(inside.hi - 1 - least - moved * point, step) + 1);
-    result.push_back(double(std::max<int64_t>(0, end - first)));
+    result.push_back(double(num_inside(inside, step, steps, least + moved * point, 0)));
   }
   return result;
 }
@@ -71,7 +79,9 @@ std::vector<double> steps_along(const Nest& nest, const Access::Guard& inside, i
 }  // namespace
 
 double busiest_part(const Nest& nest, const NestSchedule& schedule, int axis, int64_t parts) {
-  if (!nest.contraction) return 1;
+  const bool leaves = std::any_of(nest.loads.begin(), nest.loads.end(),
+                                  [](const Access& load) { return !load.zeros.empty(); });
+  if (!nest.contraction || !leaves) return 1;
   const std::vector<int64_t> single(nest.axes.size(), 1);
   std::vector<double> work(nest.axes[axis].extent, 1);
   for (int reduction : schedule.reduction_order) {

@@ -1,7 +1,5 @@
 #include "rewrite/column_blocks.h"
 
-#include <algorithm>
-
 #include "rewrite/structure.h"
 
 namespace corf::rewrite {
@@ -24,12 +22,6 @@ int dimension_of(const IndexMap& map, int axis) {
     found = static_cast<int>(d);
   }
   return found;
-}
-
-bool reads_plainly(const Compute& compute) {
-  return std::all_of(compute.operands.begin(), compute.operands.end(), [&](const Operand& operand) {
-    return !operand.guarded && reads_axes_only(operand, compute.space);
-  });
 }
 
 namespace {

@@ -10,9 +10,6 @@ namespace corf::rewrite {
 /// The dimension of the map that is the axis itself, if no other one depends on it; else -1.
 int dimension_of(const index::IndexMap& map, int axis);
 
-/// All operands are read inside of their bounds, at coordinates that are axes alone.
-bool reads_plainly(const graph::Compute& compute);
-
 /// Makes values anew by blocks of one of their dimensions, the columns: [.., columns, ..] becomes
 /// [blocks, .., columns of a block, ..], and so does what makes it, back to where columns begin.
 class ColumnBlocks {

@@ -47,10 +47,9 @@ std::optional<Quotient> match_quotient(Rebuild& rebuild, const Compute& product,
   if (node.inputs.size() != 2 || !applies_to_both(quotient->body, ScalarOp::kDiv)) {
     return std::nullopt;
   }
-  for (const graph::Operand& operand : quotient->operands) {
-    if (operand.guarded || !reads_axes_only(operand, quotient->space)) return std::nullopt;
+  if (!reads_plainly(*quotient) || !match_softmax(graph, node.inputs[0], node.inputs[1])) {
+    return std::nullopt;
   }
-  if (!match_softmax(graph, node.inputs[0], node.inputs[1])) return std::nullopt;
   const index::IndexMap& read = product.operands[number].map;
   Quotient result{node, node.inputs[0], node.inputs[1],
                   index::compose(quotient->operands[0].map, read),
@@ -104,9 +103,7 @@ bool divide_later(Rebuild& rebuild, const Node& node) {
       !applies_to_both(compute->body, ScalarOp::kMul)) {
     return false;
   }
-  for (const graph::Operand& operand : compute->operands) {
-    if (operand.guarded || !reads_axes_only(operand, compute->space)) return false;
-  }
+  if (!reads_plainly(*compute)) return false;
   Graph& graph = rebuild.graph();
   const std::vector<ValueId> inputs = rebuild.mapped(node.inputs);
   const Shape shape = rebuild.old().values[node.outputs[0]].shape;

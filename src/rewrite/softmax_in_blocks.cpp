@@ -75,10 +75,9 @@ class Matcher {
     return std::nullopt;
   }
 
-  const std::vector<NodeId>& readers(ValueId value) const { return consumers_[value]; }
+ private:
   bool is_output(ValueId value) const { return outputs_.count(value) > 0; }
 
- private:
   bool is_read_by(ValueId value, std::set<NodeId> nodes) const {
     return !is_output(value) &&
            std::set<NodeId>(consumers_[value].begin(), consumers_[value].end()) == nodes;
@@ -158,8 +157,7 @@ class Merge {
         old_(old),
         match_(match),
         product_(std::get<Compute>(old.nodes[match.product].op)),
-        columns_(old.values[match.powers].shape[match.column]),
-        blocks_(rebuild, columns_, match.block) {
+        blocks_(rebuild, old.values[match.powers].shape[match.column], match.block) {
     const IndexMap& read = product_.operands[match.operand].map;
     row_axes_.resize(product_.space.num_parallel(), -1);
     for (size_t d = 0; d < read.exprs.size(); ++d) {
@@ -186,8 +184,6 @@ class Merge {
   }
 
  private:
-  const std::string& max_name() const { return old_.producer(match_.max).name; }
-
   ValueId at_least_lowest(ValueId max) {
     const Node node = graph_.producer(max);
     return graph::elementwise(
@@ -209,12 +205,16 @@ class Merge {
     return axes;
   }
 
-  /// Coordinates of the block's row in what has a dimension for each of the product's, where a row
-  /// of the powers is at `rows`.
-  IndexMap at_row(Expr block, const std::vector<Expr>& rows) const {
+  /// Coordinates of a row of the powers, which is at `rows`, in what has a dimension for each of
+  /// the product's.
+  IndexMap at_row(const std::vector<Expr>& rows) const {
     IndexMap map;
-    map.exprs.push_back(std::move(block));
     for (int dimension : row_axes_) map.exprs.push_back(dimension < 0 ? Expr(0) : rows[dimension]);
+    return map;
+  }
+  /// The same in what has a dimension of blocks in front.
+  static IndexMap of_block(Expr block, IndexMap map) {
+    map.exprs.insert(map.exprs.begin(), std::move(block));
     return map;
   }
   /// Where each dimension of the powers is, as an axis behind `before` others.
@@ -248,9 +248,7 @@ class Merge {
     const Node& node = old_.producer(match_.max);
     const IndexMap& of_powers = std::get<Compute>(old_.producer(match_.powers).op).operands[1].map;
     const auto read_max = [&](Expr block, const std::vector<Expr>& rows) {
-      IndexMap map = index::compose(of_powers, IndexMap{rows});
-      map.exprs.insert(map.exprs.begin(), std::move(block));
-      return map;
+      return of_block(std::move(block), index::compose(of_powers, IndexMap{rows}));
     };
     Compute most;
     most.space.axes = row_axes();
@@ -266,8 +264,7 @@ class Merge {
     weights.space.axes.insert(weights.space.axes.begin(),
                               blocks_.block_axis(index::AxisKind::kParallel));
     weights.operands.push_back({read_max(Expr::variable(0), rows_of_axes(1))});
-    weights.operands.push_back({at_row(Expr(0), rows_of_axes(1))});
-    weights.operands.back().map.exprs.erase(weights.operands.back().map.exprs.begin());
+    weights.operands.push_back({at_row(rows_of_axes(1))});
     const int own = weights.body.operand(0, DType::kF32);
     const int most_of_all = weights.body.operand(1, DType::kF32);
     weights.body.apply(ScalarOp::kExp, weights.body.apply(ScalarOp::kSub, own, most_of_all));
@@ -280,7 +277,7 @@ class Merge {
     const int parallel = sum.space.num_parallel();
     Compute merge;
     merge.space.axes.assign(sum.space.axes.begin(), sum.space.axes.begin() + parallel);
-    const IndexMap read = at_row(Expr::variable(parallel), sum.operands[0].map.exprs);
+    const IndexMap read = of_block(Expr::variable(parallel), at_row(sum.operands[0].map.exprs));
     return weighted_sum(node, std::move(merge), read, read, weights, sums);
   }
 
@@ -288,10 +285,10 @@ class Merge {
     const int parallel = product_.space.num_parallel();
     Compute merge;
     merge.space.axes.assign(product_.space.axes.begin(), product_.space.axes.begin() + parallel);
-    IndexMap read = IndexMap::identity(parallel);
-    read.exprs.insert(read.exprs.begin(), Expr::variable(parallel));
+    const Expr block = Expr::variable(parallel);
     return weighted_sum(old_.nodes[match_.product], std::move(merge),
-                        at_row(Expr::variable(parallel), rows_of_axes(0)), read, weights, products);
+                        of_block(block, at_row(rows_of_axes(0))),
+                        of_block(block, IndexMap::identity(parallel)), weights, products);
   }
 
   ValueId weighted_sum(const Node& node, Compute merge, IndexMap weight, IndexMap read,
@@ -311,7 +308,6 @@ class Merge {
   const Graph& old_;
   const Match& match_;
   const Compute& product_;
-  int64_t columns_;
   ColumnBlocks blocks_;
   std::vector<int> row_axes_;  // by the product's parallel axis: dimension of the powers, or -1
 };

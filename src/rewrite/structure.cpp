@@ -46,6 +46,13 @@ bool is_elementwise(const Compute& compute) {
   });
 }
 
+bool reads_plainly(const Compute& compute) {
+  return std::all_of(compute.operands.begin(), compute.operands.end(),
+                     [&](const graph::Operand& operand) {
+                       return !operand.guarded && reads_axes_only(operand, compute.space);
+                     });
+}
+
 bool reads_own_point(const Operand& operand, const Shape& operand_shape,
                      const index::IterationSpace& space) {
   if (operand.guarded) return false;

@@ -22,6 +22,8 @@ std::vector<index::Interval> axis_ranges(const index::IterationSpace& space);
 bool is_elementwise(const graph::Compute& compute);
 /// Whether the map's expressions read axes only, not the integers that operands hold.
 bool reads_axes_only(const graph::Operand& operand, const index::IterationSpace& space);
+/// Whether all operands are read inside of their bounds, at coordinates that are axes alone.
+bool reads_plainly(const graph::Compute& compute);
 /// Whether the operand is read at the output's own coordinates: element for element.
 bool reads_own_point(const graph::Operand& operand, const Shape& operand_shape,
                      const index::IterationSpace& space);

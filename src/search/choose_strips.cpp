@@ -17,7 +17,8 @@ namespace {
 using fusion::GroupPlan;
 using fusion::StripSchedule;
 
-/// Dimensions that are tried as the stream: the outermost that the stages can walk.
+/// Dimensions that are tried as the stream: the outermost that the stages can walk. Of attention
+/// they are blocks of keys, heads and rows.
 constexpr int kMostStreams = 3;
 
 /// Of that many rows and more, strips can be whole register tiles and still be shared out evenly:

@@ -190,7 +190,7 @@ class TileChooser : ScheduleStep {
   /// Whole tiles if there are such; of long rows, not of a single vector, whose steps would wait
   /// for one another.
   void tile_vector_reduction(int64_t most_vectors) {
-    constexpr int64_t kLongRow = 16;
+    constexpr int64_t kLongRow = 16;  // vectors; a choice: the rest costs one of them
     const int v = schedule_.vector_axis;
     const int64_t least = extent(v) >= kLongRow * lanes_ ? std::min<int64_t>(2, most_vectors) : 1;
     schedule_.vector_tile = std::min<int64_t>(extent(v), most_vectors * lanes_);
