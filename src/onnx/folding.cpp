@@ -22,11 +22,4 @@ graph::EvaluateOptions how_to_fold(const graph::Graph& graph, const graph::Node&
   return how;
 }
 
-Tensor of_type(const Tensor& tensor, DType dtype) {
-  if (tensor.dtype() == dtype) return tensor;
-  Tensor result(dtype, tensor.shape());
-  for (int64_t i = 0; i < tensor.num_elems(); ++i) result.set_f64(i, tensor.at_f64(i));
-  return result;
-}
-
 }  // namespace corf::onnx

@@ -10,7 +10,4 @@ namespace corf::onnx {
 graph::EvaluateOptions how_to_fold(const graph::Graph& graph, const graph::Node& node,
                                    const NodeImport& context);
 
-/// The same numbers, rounded to the type.
-Tensor of_type(const Tensor& tensor, DType dtype);
-
 }  // namespace corf::onnx

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "graph/evaluate.h"
+#include "graph/evaluate_view.h"
 #include "onnx/bind_shape.h"
 #include "onnx/block.h"
 #include "onnx/check_model.h"
@@ -351,7 +352,7 @@ Result<bool> Importer::fold(NodeImport& context, size_t first_node, size_t first
   for (auto output : context.outputs()) {
     bool is_new = output && static_cast<size_t>(*output) >= first_value;
     results.push_back(
-        is_new ? std::optional(of_type(computed.at(*output), graph_.values[*output].dtype))
+        is_new ? std::optional(graph::converted(computed.at(*output), graph_.values[*output].dtype))
                : std::nullopt);
   }
   graph_.nodes.resize(first_node);

@@ -21,12 +21,11 @@ namespace {
 // Beyond, folding would cost more compile time than it is worth.
 constexpr int64_t kMaxPoints = 1 << 22;
 
-/// Calls `visit` with the values of all axes and the innermost one's number and extent, for every
-/// combination of the other axes in `moving`; those that are not, and the innermost one, are 0.
-/// False if there are too many points.
+/// Calls `visit` with the values of all axes, for every combination of the axes in `moving`; the
+/// others stay 0. False if there are too many.
 template <typename Visit>
-bool for_each_row(const index::IterationSpace& space, const std::vector<bool>& moving,
-                  const Visit& visit) {
+bool for_each_point(const index::IterationSpace& space, const std::vector<bool>& moving,
+                    const Visit& visit) {
   std::vector<int> axes;
   int64_t points = 1;
   for (size_t i = 0; i < space.axes.size(); ++i) {
@@ -36,30 +35,15 @@ bool for_each_row(const index::IterationSpace& space, const std::vector<bool>& m
     if (!product || *product > kMaxPoints) return false;
     points = *product;
   }
-  const int innermost = axes.empty() ? -1 : axes.back();
-  const int64_t extent = axes.empty() ? 1 : space.axes[innermost].extent;
   std::vector<int64_t> values(space.axes.size(), 0);
-  for (int64_t point = 0; point < points; point += extent) {
-    visit(values, innermost, extent);
-    for (size_t i = axes.size(); i-- > 1;) {
-      if (++values[axes[i - 1]] < space.axes[axes[i - 1]].extent) break;
-      values[axes[i - 1]] = 0;
+  for (int64_t point = 0; point < points; ++point) {
+    visit(values);
+    for (size_t i = axes.size(); i-- > 0;) {
+      if (++values[axes[i]] < space.axes[axes[i]].extent) break;
+      values[axes[i]] = 0;
     }
   }
   return true;
-}
-
-/// Calls `visit` with the values of all axes, for every combination of the axes in `moving`; the
-/// others stay 0. False if there are too many.
-template <typename Visit>
-bool for_each_point(const index::IterationSpace& space, const std::vector<bool>& moving,
-                    const Visit& visit) {
-  return for_each_row(space, moving, [&](std::vector<int64_t>& point, int axis, int64_t extent) {
-    visit(point);
-    if (axis < 0) return;
-    while (++point[axis] < extent) visit(point);
-    point[axis] = 0;
-  });
 }
 
 bool share_variables(const std::vector<bool>& a, const std::vector<bool>& b) {
@@ -77,14 +61,6 @@ class FastExpr {
     affine_ = linear.is_affine();
     constant_ = linear.constant;
     terms_.assign(linear.coefficients.begin(), linear.coefficients.end());
-  }
-  bool is_affine() const { return affine_; }
-  /// Of an affine one: by how much it grows along the axis.
-  int64_t step(int axis) const {
-    for (const auto& [other, coefficient] : terms_) {
-      if (other == axis) return coefficient;
-    }
-    return 0;
   }
   int64_t operator()(const std::vector<int64_t>& point) const {
     if (!affine_) return index::evaluate(expr_, point);
@@ -308,31 +284,10 @@ std::optional<ResultShift> shift_of_result(const Contraction& contraction,
   }
   const FastExpr weight_at(address);
   const FastExpr channel_at(shifts.size() == 1 ? index::Expr(0) : channel);
-  const Tensor& tensor = contraction.weights_tensor;
-  const auto add_point = [&](const std::vector<int64_t>& point) {
+  const bool visited = for_each_point(space, moving, [&](const std::vector<int64_t>& point) {
     result.values[result.axis == -1 ? 0 : point[result.axis]] +=
-        shifts[channel_at(point)] * tensor.at_f64(weight_at(point));
-  };
-  const auto add_row = [&](const std::vector<int64_t>& point, int axis, int64_t extent,
-                           const auto& weight) {
-    const int64_t first = weight_at(point), first_channel = channel_at(point);
-    const int64_t step = weight_at.step(axis), channel_step = channel_at.step(axis);
-    double* sum = &result.values[result.axis == -1 ? 0 : point[result.axis]];
-    const int64_t sum_step = axis >= 0 && axis == result.axis ? 1 : 0;
-    for (int64_t i = 0; i < extent; ++i) {
-      sum[i * sum_step] += shifts[first_channel + i * channel_step] * weight(first + i * step);
-    }
-  };
-  const auto add = [&](const std::vector<int64_t>& point, int axis, int64_t extent) {
-    if (tensor.dtype() == DType::kF32) {
-      add_row(point, axis, extent, [&](int64_t at) { return double(tensor.data<float>()[at]); });
-    } else {
-      add_row(point, axis, extent, [&](int64_t at) { return tensor.at_f64(at); });
-    }
-  };
-  const bool is_affine = weight_at.is_affine() && channel_at.is_affine();
-  const bool visited =
-      is_affine ? for_each_row(space, moving, add) : for_each_point(space, moving, add_point);
+        shifts[channel_at(point)] * contraction.weights_tensor.at_f64(weight_at(point));
+  });
   if (!visited) return std::nullopt;
   return result;
 }
