@@ -12,7 +12,8 @@ using loop::AxisSet;
 bool TileLowering::repeats_pair(const Offset& offset, int buffer, const Point& point, int piece) {
   if (f_.kernel.buffer_dtype(buffer) != DType::kF32 || !varies_by_lane(offset.expr)) return false;
   const Piece& part = pieces_[static_cast<size_t>(piece)];
-  if (part.lanes % 2 != 0) return false;
+  // Behind a single element there may be nothing to read.
+  if (part.lanes % 2 != 0 || part.active < 2) return false;
   const Linear first = index::to_linear(at_point(offset.expr, point, piece, 0));
   for (int number = 1; number < part.active; ++number) {
     const Linear other = index::to_linear(at_point(offset.expr, point, piece, number));

@@ -132,17 +132,21 @@ kernel random({}) partition part params(param) {} {{
   /// A load whose offset runs over the axes, the outer loop and perhaps the tile's.
   template <typename Line>
   int load(Line& line, const std::vector<int>& axes, bool in_loop) {
-    std::string offset = fmt::format("i*{}", pick(0, 9));
-    int64_t greatest = (trips_ - 1) * 9;
+    const int64_t by_trip = pick(0, 9);
+    std::string offset = fmt::format("i*{}", by_trip);
+    // The buffer ends with what is read last: there is a guard page behind it.
+    int64_t greatest = (trips_ - 1) * by_trip;
     if (in_loop) {
-      offset += fmt::format(" + k*{}", pick(0, 5));
-      greatest += steps_ * 5;
+      const int64_t by_step = pick(0, 5);
+      offset += fmt::format(" + k*{}", by_step);
+      greatest += (steps_ - 1) * by_step;
     }
     for (int number : axes) {
       const Axis& axis = axes_[static_cast<size_t>(number)];
       if (chance(10)) {
-        offset += fmt::format(" + ({} floordiv 2)*{}", axis.name, pick(1, 3));
-        greatest += 3 * axis.extent;
+        const int64_t together = int64_t{1} << pick(1, 4), stride = pick(1, 3);
+        offset += fmt::format(" + ({} floordiv {})*{}", axis.name, together, stride);
+        greatest += (axis.extent - 1) / together * stride;
       } else {
         const int64_t stride = axis.vector && chance(70) ? 1 : pick(1, 4);
         offset += fmt::format(" + {}*{}", axis.name, stride);

@@ -278,6 +278,29 @@ kernel shuffle(x: f32[36], y: f32[36] mut) partition part {
 })"));
 }
 
+/// Every lane reads an element of its own choice, the last one the buffer's last: behind it is a
+/// guard page, however few lanes the last vector has.
+TEST(Tile, LanesReadNothingBehindTheirElements) {
+  for (int lanes = 1; lanes <= 40; ++lanes) {
+    SCOPED_TRACE(lanes);
+    expect_as_interpreted(
+        run_of(fmt::format(R"(
+kernel lanes(position: i64[{lanes}], x: f32[{x}], y: f32[{lanes}] mut) partition part {{
+  tile (c: {lanes} vector) {{
+    %at = load i64 position[c]
+    bind at = %at
+    %whole = load f32 x[(c floordiv 8)]
+    %chosen = load f32 x[min(max(at, {last}), {last})]
+    %y = add f32 %whole, %chosen
+    store y[c] = %y
+  }}
+}})",
+                           fmt::arg("lanes", lanes), fmt::arg("x", (lanes + 7) / 8),
+                           fmt::arg("last", (lanes - 1) / 8))));
+    if (HasFatalFailure()) return;
+  }
+}
+
 /// Lanes that are apart in memory while points follow one another go through registers, points of
 /// any number together; buffers end at guard pages.
 TEST(Tile, TransposesAnyNumberOfPoints) {
