@@ -39,6 +39,10 @@ Error GroupReads::fault(int stage, std::string_view what) const {
 }
 
 Status GroupReads::find() {
+  for (const Stage& stage : stages) {
+    leaves.push_back(std::any_of(stage.stored.begin(), stage.stored.end(),
+                                 [&](ValueId value) { return is_read_outside(value); }));
+  }
   std::set<int> roots;
   for (const auto& [value, s] : producer) roots.insert(storage.values[value].root);
   for (int c = 0; c < num_stages(); ++c) {

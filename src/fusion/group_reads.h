@@ -21,7 +21,8 @@ class GroupReads {
   GroupReads(const graph::Graph& graph, const StoragePlan& storage,
              const std::vector<Stage>& stages, WalkCache& cache);
 
-  /// Fills in `reads`. Errors: kUnsupported if a stage gathers from a view of another's result.
+  /// Fills in `reads` and `leaves`. Errors: kUnsupported if a stage gathers from a view of
+  /// another's result.
   Status find();
 
   Error fault(int stage, std::string_view what) const;
@@ -36,10 +37,11 @@ class GroupReads {
   const graph::Graph& graph;
   const StoragePlan& storage;
   const std::vector<Stage>& stages;
-  const WalkCache& cache;
+  WalkCache& cache;
   std::vector<const Nest*> nests;  // by stage, not canonical
   std::map<graph::ValueId, int> producer;
   std::vector<StageRead> reads;
+  std::vector<bool> leaves;  // by stage: other groups read what it stores
 
  private:
   void add(int consumer, const Access& load, bool reduced, graph::ValueId value,

@@ -15,9 +15,24 @@ namespace {
 using graph::NodeId;
 using graph::ValueId;
 
+/// Where a part begins within the value around it, both with the same strides; nullopt if no point
+/// of that value lies there.
+std::optional<std::vector<int64_t>> start_in(const GroupReads& group, ValueId whole, ValueId part) {
+  const Shape& shape = group.graph.values[whole].shape;
+  const Storage& around = group.storage.values[whole];
+  std::vector<int64_t> start(shape.size(), 0);
+  int64_t distance = group.storage.values[part].offset - around.offset;
+  for (const int dim : order_of_strides(around.strides)) {
+    if (shape[dim] < 2 || around.strides[dim] == 0) continue;
+    start[dim] = distance / around.strides[dim];
+    distance %= around.strides[dim];
+  }
+  return distance == 0 ? std::optional(start) : std::nullopt;
+}
+
 class RingFinder {
  public:
-  RingFinder(const GroupReads& group, Walk& walk)
+  RingFinder(const GroupReads& group, const Walk& walk)
       : group_(group),
         graph_(group.graph),
         storage_(group.storage),
@@ -25,41 +40,35 @@ class RingFinder {
         producer_(group.producer),
         walk_(walk) {}
 
-  Status run() {
-    find_rings();
-    CORF_RETURN_IF_ERROR(check_shared());
-    count_rings();
-    for (WalkRing& ring : walk_.rings) CORF_RETURN_IF_ERROR(place_ring(ring));
-    return {};
-  }
-
- private:
-  /// Rings for what only the group reads, and for what other groups read too where workers would
-  /// get in each other's way: rows that two make, or margins that another one zeroes.
-  void find_rings() {
+  /// Rings for what only the group reads, and beside what other groups read too.
+  std::vector<WalkRing> run() {
     std::set<int> seen;
+    std::set<ValueId> held;
+    std::vector<WalkRing> rings;
     for (const auto& [value, s] : producer_) {
       const int root = storage_.values[value].root;
       if (!seen.insert(root).second) continue;
-      if (std::optional<WalkRing> ring = ring_of_root(root)) {
-        walk_.rings.push_back(std::move(*ring));
-      }
+      std::optional<WalkRing> ring = ring_of_root(root);
+      if (!ring) continue;
+      held.insert(ring->produced.begin(), ring->produced.end());
+      rings.push_back(std::move(*ring));
     }
     for (const auto& [value, s] : producer_) {
-      const bool contested = walk_.stages[s].overlaps || storage_.values[value].has_margins();
-      if (walk_.schedule.partitions == 1 || !contested || walk_.ring_of(value)) continue;
+      if (walk_.schedule.partitions == 1 || held.count(value)) continue;
       if (!group_.is_read_directly(value)) continue;
       WalkRing ring;
       ring.value = value;
       ring.stages = {s};
       ring.produced = {value};
       ring.stored = true;
-      walk_.rings.push_back(std::move(ring));
+      rings.push_back(std::move(ring));
     }
-    std::stable_sort(walk_.rings.begin(), walk_.rings.end(),
+    std::stable_sort(rings.begin(), rings.end(),
                      [](const WalkRing& a, const WalkRing& b) { return a.stages < b.stages; });
+    return rings;
   }
 
+ private:
   /// The ring in the place of a buffer that only the group writes and reads: in which all stages
   /// that make parts of it walk the same dimensions, none of them cut.
   std::optional<WalkRing> ring_of_root(int number) const {
@@ -97,7 +106,7 @@ class RingFinder {
     std::vector<int> walked = first.outer_dims;
     walked.push_back(first.stream_dim);
     for (const ValueId value : cache_.values_of[number]) {
-      const auto start = start_in(root.value, value);
+      const auto start = start_in(group_, root.value, value);
       if (!start) return std::nullopt;
       for (const int dim : walked) {
         if ((*start)[dim] != 0 ||
@@ -120,19 +129,36 @@ class RingFinder {
     return true;
   }
 
-  /// Where a part begins within the value around it, both with the same strides; nullopt if no
-  /// point of that value lies there.
-  std::optional<std::vector<int64_t>> start_in(ValueId whole, ValueId part) const {
-    const Shape& shape = graph_.values[whole].shape;
-    const Storage& around = storage_.values[whole];
-    std::vector<int64_t> start(shape.size(), 0);
-    int64_t distance = storage_.values[part].offset - around.offset;
-    for (const int dim : order_of_strides(around.strides)) {
-      if (shape[dim] < 2 || around.strides[dim] == 0) continue;
-      start[dim] = distance / around.strides[dim];
-      distance %= around.strides[dim];
-    }
-    return distance == 0 ? std::optional(start) : std::nullopt;
+  const GroupReads& group_;
+  const graph::Graph& graph_;
+  const StoragePlan& storage_;
+  const WalkCache& cache_;
+  const std::map<ValueId, int>& producer_;
+  const Walk& walk_;
+};
+
+class RingSettler {
+ public:
+  RingSettler(const GroupReads& group, Walk& walk)
+      : group_(group),
+        graph_(group.graph),
+        storage_(group.storage),
+        producer_(group.producer),
+        walk_(walk) {}
+
+  Status run() {
+    std::erase_if(walk_.rings, [&](const WalkRing& ring) { return !is_needed(ring); });
+    CORF_RETURN_IF_ERROR(check_shared());
+    for (WalkRing& ring : walk_.rings) CORF_RETURN_IF_ERROR(place_ring(ring));
+    return {};
+  }
+
+ private:
+  /// Beside memory a ring is needed where workers would get in each other's way: of rows that two
+  /// make, and of margins that another one zeroes.
+  bool is_needed(const WalkRing& ring) const {
+    return !ring.stored || walk_.stages[ring.stages[0]].overlaps ||
+           storage_.values[ring.value].has_margins();
   }
 
   /// What lies in memory, not in a ring, is made by one worker alone; no barrier stands between
@@ -155,20 +181,6 @@ class RingFinder {
       }
     }
     return {};
-  }
-
-  void count_rings() {
-    for_each_strip(walk_, [&](const std::vector<StageRows>& rows, bool is_last) {
-      for (WalkRing& ring : walk_.rings) count_ring(rows, is_last, ring);
-    });
-  }
-
-  void count_ring(const std::vector<StageRows>& rows, bool is_last, WalkRing& ring) const {
-    const auto [first, next_first, last, made] = ring_rows(walk_, ring, rows);
-    ring.rows = std::max(ring.rows, last + 1 - first);
-    if (!made) return;
-    ring.rows = std::max(ring.rows, *made - first);
-    if (!is_last) ring.kept_rows = std::max(ring.kept_rows, *made - next_first);
   }
 
   /// Extents of the ring's memory.
@@ -232,7 +244,7 @@ class RingFinder {
   void place_views(WalkRing& ring) const {
     for (auto& [value, view] : ring.views) {
       view = storage_.values[value];
-      const std::vector<int64_t> start = start_in(ring.value, value).value();
+      const std::vector<int64_t> start = start_in(group_, ring.value, value).value();
       view.strides = ring.place.strides;
       view.turning_dim = ring.place.turning_dim;
       view.turning_rows = ring.place.turning_rows;
@@ -244,13 +256,25 @@ class RingFinder {
   const GroupReads& group_;
   const graph::Graph& graph_;
   const StoragePlan& storage_;
-  const WalkCache& cache_;
   const std::map<ValueId, int>& producer_;
   Walk& walk_;
 };
 
 }  // namespace
 
-Status add_rings(const GroupReads& group, Walk& walk) { return RingFinder(group, walk).run(); }
+std::vector<WalkRing> possible_rings(const GroupReads& group, const Walk& placed) {
+  return RingFinder(group, placed).run();
+}
+
+void count_ring(const Walk& walk, const std::vector<StageRows>& rows, bool is_last,
+                WalkRing& ring) {
+  const auto [first, next_first, last, made] = ring_rows(walk, ring, rows);
+  ring.rows = std::max(ring.rows, last + 1 - first);
+  if (!made) return;
+  ring.rows = std::max(ring.rows, *made - first);
+  if (!is_last) ring.kept_rows = std::max(ring.kept_rows, *made - next_first);
+}
+
+Status settle_rings(const GroupReads& group, Walk& walk) { return RingSettler(group, walk).run(); }
 
 }  // namespace corf::fusion

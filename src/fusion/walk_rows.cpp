@@ -71,14 +71,12 @@ Number first_strip(const Walk& walk, const Number& partition) {
   return divided(partition * Number(all_strips(walk)), stream_parts(walk));
 }
 
-/// Rows of all stages in one strip.
+/// Rows of a stage in one strip.
 template <typename Number>
 struct Rows {
-  struct Stage {
-    Number begin = Number(0), prev = Number(0), done = Number(0);
-    Number free_prev = Number(0), free_done = Number(0);
-  };
-  std::vector<Stage> stages;
+  Number begin = Number(0), prev = Number(0), done = Number(0);
+  Number free_prev = Number(0), free_done = Number(0);
+  Number raw_prev = Number(0), raw_done = Number(0);  // before `begin` is taken into account
 };
 
 /// Where a sink stands when the last stage has made so many rows.
@@ -91,66 +89,70 @@ Number in_step(const Walk& walk, const WalkStage& sink, const Number& done) {
 }
 
 /// The strips of the last stage, and what the others have to make for them, from the consumers back
-/// to their producers.
+/// to their producers. `stages`: receives the rows, by stage.
 template <typename Number>
-Rows<Number> rows_of(const Walk& walk, const Number& partition, const Number& strip) {
+void find_rows(const Walk& walk, const Number& partition, const Number& strip,
+               std::vector<Rows<Number>>& stages) {
   using std::max, std::min;
   const int last = static_cast<int>(walk.stages.size()) - 1;
   const Number length(walk.schedule.strip);
-  Rows<Number> rows;
-  rows.stages.resize(walk.stages.size());
-  auto& end = rows.stages[last];
+  stages.resize(walk.stages.size());
+  Rows<Number>& end = stages[last];
   end.begin = first_strip(walk, partition) * length;
-  // Before a partition's begin is taken into account.
-  std::vector<Number> raw_prev(rows.stages.size(), Number(0)), raw_done = raw_prev;
-  raw_prev[last] = end.begin + (strip - Number(walk.lead_strips)) * length;
-  raw_done[last] = min(Number(walk.stages[last].rows), Number(raw_prev[last] + length));
+  end.raw_prev = end.begin + (strip - Number(walk.lead_strips)) * length;
+  end.raw_done = min(Number(walk.stages[last].rows), Number(end.raw_prev + length));
   // Only strips in front lie before a partition's begin.
   const bool leads = walk.lead_strips > 0;
-  end.prev = leads ? max(end.begin, raw_prev[last]) : raw_prev[last];
-  end.done = leads ? max(end.begin, raw_done[last]) : raw_done[last];
+  end.prev = leads ? max(end.begin, end.raw_prev) : end.raw_prev;
+  end.done = leads ? max(end.begin, end.raw_done) : end.raw_done;
   for (int s = last - 1; s >= 0; --s) {
     const WalkStage& stage = walk.stages[s];
-    auto& own = rows.stages[s];
+    Rows<Number>& own = stages[s];
     if (stage.is_sink) {
       own.begin = in_step(walk, stage, end.begin);
-      own.prev = raw_prev[s] = in_step(walk, stage, end.prev);
-      own.done = raw_done[s] = in_step(walk, stage, end.done);
+      own.prev = own.raw_prev = in_step(walk, stage, end.prev);
+      own.done = own.raw_done = in_step(walk, stage, end.done);
       continue;
     }
     auto takes = [&](const WalkRead& read) { return read.producer == s; };
     const Number begin =
-        extreme<Number>(walk, takes, [&](int c) { return rows.stages[c].begin; }, /*upper=*/false);
-    auto behind = [&](const std::vector<Number>& raw) {
-      const Number row =
-          extreme<Number>(walk, takes, [&](int c) { return raw[c] - Number(1); }, /*upper=*/true);
+        extreme<Number>(walk, takes, [&](int c) { return stages[c].begin; }, /*upper=*/false);
+    auto behind = [&](Number Rows<Number>::* raw) {
+      const Number row = extreme<Number>(
+          walk, takes, [&](int c) { return stages[c].*raw - Number(1); }, /*upper=*/true);
       return Number(min(Number(stage.rows), rounded_up(Number(row + Number(1)), stage.unit)));
     };
     own.begin =
         rounded_down(Number(max(Number(0), min(begin, Number(stage.rows - 1)))), stage.unit);
-    raw_done[s] = behind(raw_done);
-    raw_prev[s] = behind(raw_prev);
-    own.prev = max(own.begin, Number(raw_prev[s] - before_first(strip)));
-    own.done = max(own.begin, raw_done[s]);
+    own.raw_done = behind(&Rows<Number>::raw_done);
+    own.raw_prev = behind(&Rows<Number>::raw_prev);
+    own.prev = max(own.begin, Number(own.raw_prev - before_first(strip)));
+    own.done = max(own.begin, own.raw_done);
   }
   for (int s = 0; s <= last; ++s) {
     if (!walk.stages[s].partial) continue;
-    rows.stages[s].free_prev = raw_prev[s] - before_first(strip);
-    rows.stages[s].free_done = raw_done[s];
+    stages[s].free_prev = stages[s].raw_prev - before_first(strip);
+    stages[s].free_done = stages[s].raw_done;
   }
-  return rows;
+}
+
+template <typename Number>
+std::vector<Rows<Number>> rows_of(const Walk& walk, const Number& partition, const Number& strip) {
+  std::vector<Rows<Number>> stages;
+  find_rows(walk, partition, strip, stages);
+  return stages;
 }
 
 /// The least row of the ring that is read where its consumers go on at rows prev(c), or scattered
 /// ones at free_prev(c), or that its makers go on with.
-template <typename Number, typename Prev, typename FreePrev>
-Number first_held(const Walk& walk, const WalkRing& ring, const Rows<Number>& rows, Prev prev,
-                  FreePrev free_prev) {
+template <typename Number, typename Stage, typename Prev, typename FreePrev>
+Number first_held(const Walk& walk, const WalkRing& ring, const std::vector<Stage>& stages,
+                  Prev prev, FreePrev free_prev) {
   using std::max, std::min;
   std::optional<Number> least;
   for (const WalkRead& read : walk.reads) {
     if (!is_of(ring, read)) continue;
-    const auto& consumer = rows.stages[read.consumer];
+    const Stage& consumer = stages[read.consumer];
     Number at = row_at(read.least, read.scattered ? consumer.begin : Number(prev(consumer)));
     if (read.scattered) {
       const Number behind = row_at(read.greatest, Number(free_prev(consumer) - Number(1)));
@@ -158,23 +160,23 @@ Number first_held(const Walk& walk, const WalkRing& ring, const Rows<Number>& ro
     }
     least = !least ? at : min(*least, at);
   }
-  for (const int s : ring.stages) least = min(*least, Number(prev(rows.stages[s])));
+  for (const int s : ring.stages) least = min(*least, Number(prev(stages[s])));
   return *least;
 }
 
-template <typename Number>
-Number first_held(const Walk& walk, const WalkRing& ring, const Rows<Number>& rows) {
+template <typename Number, typename Stage>
+Number first_held(const Walk& walk, const WalkRing& ring, const std::vector<Stage>& stages) {
   return first_held<Number>(
-      walk, ring, rows, [](const auto& stage) { return stage.prev; },
+      walk, ring, stages, [](const auto& stage) { return stage.prev; },
       [](const auto& stage) { return stage.free_prev; });
 }
 
 /// The greatest row of the ring that is read.
-template <typename Number>
-Number last_read(const Walk& walk, const WalkRing& ring, const Rows<Number>& rows) {
+template <typename Number, typename Stage>
+Number last_read(const Walk& walk, const WalkRing& ring, const std::vector<Stage>& stages) {
   auto takes = [&](const WalkRead& read) { return is_of(ring, read); };
   auto row = [&](int c) {
-    const auto& stage = rows.stages[c];
+    const Stage& stage = stages[c];
     return Number((walk.stages[c].partial ? stage.free_done : stage.done) - Number(1));
   };
   return extreme<Number>(walk, takes, row, /*upper=*/true);
@@ -196,7 +198,7 @@ template <typename Number>
 std::vector<Number> partition_ends(const Walk& walk, const Number& partition) {
   const Number last = strips_of(walk, partition) - Number(1);
   std::vector<Number> ends;
-  for (const auto& stage : rows_of(walk, partition, last).stages) ends.push_back(stage.done);
+  for (const auto& stage : rows_of(walk, partition, last)) ends.push_back(stage.done);
   return ends;
 }
 
@@ -227,39 +229,52 @@ std::pair<Expr, Expr> rows_of_tap(const WalkStage& stage, const RowExpressions::
   return tap_rows<Expr>(stage, rows, rows.partition_end, tap);
 }
 
+namespace {
+
+void copy_rows(const std::vector<Rows<int64_t>>& rows, const std::vector<int64_t>& ends,
+               std::vector<StageRows>& result) {
+  result.resize(rows.size());
+  for (size_t s = 0; s < rows.size(); ++s) {
+    const auto& [begin, prev, done, free_prev, free_done, raw_prev, raw_done] = rows[s];
+    result[s] = {begin, prev, done, free_prev, free_done, ends.empty() ? 0 : ends[s]};
+  }
+}
+
+std::vector<int64_t> ends_of(const Walk& walk, int64_t partition) {
+  return has_partial_results(walk) ? partition_ends(walk, partition) : std::vector<int64_t>{};
+}
+
+}  // namespace
+
 std::vector<StageRows> rows_at(const Walk& walk, int64_t partition, int64_t strip) {
   std::vector<StageRows> result;
-  for (const auto& stage : rows_of(walk, partition, strip).stages) {
-    result.push_back({stage.begin, stage.prev, stage.done, stage.free_prev, stage.free_done, 0});
-  }
-  if (!has_partial_results(walk)) return result;
-  const std::vector<int64_t> ends = partition_ends(walk, partition);
-  for (size_t s = 0; s < result.size(); ++s) result[s].end = ends[s];
+  copy_rows(rows_of(walk, partition, strip), ends_of(walk, partition), result);
   return result;
 }
 
 void for_each_strip(
     const Walk& walk,
     const std::function<void(const std::vector<StageRows>& rows, bool is_last)>& visit) {
+  std::vector<Rows<int64_t>> rows;
+  std::vector<StageRows> result;
   for (int64_t part = 0; part < stream_parts(walk); ++part) {
     const int64_t count = num_strips(walk, part);
+    const std::vector<int64_t> ends = ends_of(walk, part);
     for (int64_t strip = 0; strip < count; ++strip) {
-      visit(rows_at(walk, part, strip), strip + 1 == count);
+      find_rows(walk, part, strip, rows);
+      copy_rows(rows, ends, result);
+      visit(result, strip + 1 == count);
     }
   }
 }
 
 RingRows ring_rows(const Walk& walk, const WalkRing& ring, const std::vector<StageRows>& stages) {
-  Rows<int64_t> rows;
-  for (const StageRows& stage : stages) {
-    rows.stages.push_back({stage.begin, stage.prev, stage.done, stage.free_prev, stage.free_done});
-  }
   RingRows result;
-  result.first = first_held<int64_t>(walk, ring, rows);
+  result.first = first_held<int64_t>(walk, ring, stages);
   result.next_first = first_held<int64_t>(
-      walk, ring, rows, [](const auto& stage) { return stage.done; },
+      walk, ring, stages, [](const auto& stage) { return stage.done; },
       [](const auto& stage) { return stage.free_done; });
-  result.last = last_read<int64_t>(walk, ring, rows);
+  result.last = last_read<int64_t>(walk, ring, stages);
   for (const int s : ring.stages) {
     const bool waits = walk.lead_strips > 0 && stages[s].done == stages[s].begin;
     if (!waits) result.made = std::max(result.made.value_or(stages[s].done), stages[s].done);
@@ -269,21 +284,21 @@ RingRows ring_rows(const Walk& walk, const WalkRing& ring, const std::vector<Sta
 
 RowExpressions row_expressions(const Walk& walk) {
   const Expr part = Expr::variable(kPartitionVariable), strip = Expr::variable(kStripVariable);
-  const Rows<Expr> rows = rows_of(walk, part, strip);
+  const std::vector<Rows<Expr>> rows = rows_of(walk, part, strip);
   RowExpressions result;
   result.num_strips = strips_of(walk, part);
   // Behind the last partition there is no other.
   const Expr is_last = max(Expr(0), part + Expr(2 - stream_parts(walk)));
-  const Rows<Expr> next = rows_of(walk, part + Expr(1), Expr(0));
+  const std::vector<Rows<Expr>> next = rows_of(walk, part + Expr(1), Expr(0));
   const std::vector<Expr> ends =
       has_partial_results(walk) ? partition_ends(walk, part) : std::vector<Expr>{};
   for (size_t s = 0; s < walk.stages.size(); ++s) {
-    const auto& [begin, prev, done, free_prev, free_done] = rows.stages[s];
+    const auto& [begin, prev, done, free_prev, free_done, raw_prev, raw_done] = rows[s];
     const Expr all(walk.stages[s].rows);
     const bool split = stream_parts(walk) > 1;
     result.stages.push_back({begin, prev, done,
-                             split ? min(all, next.stages[s].begin + is_last * all) : all,
-                             free_prev, free_done, ends.empty() ? all : ends[s]});
+                             split ? min(all, next[s].begin + is_last * all) : all, free_prev,
+                             free_done, ends.empty() ? all : ends[s]});
   }
   for (const WalkRing& ring : walk.rings) {
     result.rings.push_back(

@@ -6,9 +6,11 @@
 #include <map>
 #include <optional>
 
+#include "fusion/count_walk.h"
 #include "fusion/group_nests.h"
 #include "fusion/matrix.h"
 #include "fusion/order.h"
+#include "fusion/place_walk.h"
 #include "support/checked.h"
 
 namespace corf::search {
@@ -35,9 +37,14 @@ constexpr int64_t kRowsOfProducts = 2 * fusion::kMatrixRows;
 class StripChooser {
  public:
   StripChooser(StripSearch& search, GroupPlan group, size_t num_best)
-      : search_(search), machine_(search.machine), group_(std::move(group)), num_best_(num_best) {}
+      : search_(search),
+        machine_(search.machine),
+        group_(std::move(group)),
+        reads_(search.graph, search.storage, group_.stages, search.walks),
+        num_best_(num_best) {}
 
   StripChoice run() {
+    if (!reads_.find().ok()) return {};
     for (const StripSchedule& loops : loop_candidates()) {
       try_strips(loops);
       for (const StripSchedule::Scatter& scatter : scatter_candidates()) {
@@ -57,10 +64,10 @@ class StripChooser {
     constexpr int kPatience = 4;
     int too_short = 0;
     double least = std::numeric_limits<double>::max();
+    const Result<fusion::Walk> placed = fusion::place_walk(reads_, loops);
+    if (!placed) return;
     for (int64_t strip : strip_candidates(loops)) {
-      StripSchedule schedule = loops;
-      schedule.strip = strip;
-      const std::optional<Tried> tried = try_schedule(schedule);
+      const std::optional<Tried> tried = try_strip(*placed, strip);
       if (!tried || tried->outgrows || tried->time <= best_.back().time) continue;
       too_short = tried->time < least ? 0 : too_short + 1;
       if (too_short == kPatience) break;
@@ -157,7 +164,9 @@ class StripChooser {
   }
 
   bool is_legal(const StripSchedule& loops) {
-    const auto walk = search_.walk(group_, loops);
+    auto placed = fusion::place_walk(reads_, loops);
+    if (!placed) return false;
+    const auto walk = fusion::count_walk(reads_, placed.take(), loops.strip);
     if (!walk) return false;
     legal_ = true;
     units_[loops.stream_dim] = walk->stages.back().unit;
@@ -220,21 +229,20 @@ class StripChooser {
     return schedule;
   }
 
-  /// Keeps the schedule, or one that scatters rows, if it is among the best so far. Its time;
-  /// nothing if it cannot be carried out: strips that are too long for rings say nothing about
-  /// shorter ones.
+  /// Keeps the walk in strips of so many rows, or one that scatters rows, if it is among the best
+  /// so far. Its time; nothing if it cannot be carried out: strips that are too long for rings say
+  /// nothing about shorter ones.
   struct Tried {
     double time = 0;
     bool outgrows = false;  // its rings have no room in the second level
   };
-  std::optional<Tried> try_schedule(const StripSchedule& schedule) {
-    auto walk = search_.walk(group_, schedule);
-    if (walk) {
-      if (const auto scattered = with_scattered_rows(*walk)) {
-        if (auto other = search_.walk(group_, *scattered)) price(other.take());
-      }
+  std::optional<Tried> try_strip(const fusion::Walk& placed, int64_t strip) {
+    auto walk = fusion::count_walk(reads_, placed, strip);
+    if (!walk) return std::nullopt;
+    if (const auto scattered = with_scattered_rows(*walk)) {
+      if (auto other = search_.walk(group_, *scattered)) price(other.take());
     }
-    return walk ? price(walk.take()) : std::nullopt;
+    return price(walk.take());
   }
 
   std::optional<Tried> price(fusion::Walk walk) {
@@ -260,7 +268,8 @@ class StripChooser {
 
   StripSearch& search_;
   const Machine& machine_;
-  GroupPlan group_;
+  const GroupPlan group_;
+  fusion::GroupReads reads_;
   bool legal_ = false;
   int64_t num_priced_ = 0;
   std::map<int, int64_t> units_;  // of the last stage's nest, by stream dimension
