@@ -141,7 +141,7 @@ struct SearchEffort {
   int64_t num_runs = 0;    // of operators that were looked at as one kernel
   int64_t num_known = 0;   // of these, runs equal to one before
   int64_t num_priced = 0;  // schedules of the others whose time was predicted
-  bool exact = true;       // no way to share out a result was dropped that might have been better
+  bool exact = true;       // nothing was left out that might have been better
 };
 
 /// The decisions from which lowering makes the program: which operators run together, in which

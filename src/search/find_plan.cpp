@@ -118,6 +118,7 @@ class Fusing {
     plan_.search.num_runs += runs.effort.num_runs;
     plan_.search.num_known += runs.effort.num_known;
     plan_.search.num_priced += runs.effort.num_priced;
+    plan_.search.exact = plan_.search.exact && runs.effort.exact;
     return std::move(runs.segments);
   }
 

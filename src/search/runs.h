@@ -68,6 +68,7 @@ class RunFinder {
   std::string why_apart(const Run& run) { return search::why_apart(search_, join(run)); }
 
  private:
+  double time_alone(size_t number) const;
   std::vector<fusion::GroupPlan> ways_alone(size_t number) const;
   Segment segment_of(size_t first, fusion::GroupPlan group, double time) const;
   StripChoice fuse(const Run& run, fusion::SearchEffort& effort);
