@@ -191,6 +191,24 @@ TEST(ScatterElements, CombinesRepeatedTargets) {
   EXPECT_EQ(scatter("mean"), std::vector<int32_t>{});
 }
 
+TEST(ScatterElements, SumsOfTruthsAreTruths) {
+  const auto truths = [](std::vector<int64_t> values) {
+    Tensor t(DType::kBool, {static_cast<int64_t>(values.size())});
+    for (size_t i = 0; i < values.size(); ++i) t.set_i64(static_cast<int64_t>(i), values[i]);
+    return t;
+  };
+  for (const auto& [reduction, expected] : {std::pair("add", std::vector<uint8_t>{1, 1, 0}),
+                                            std::pair("mul", std::vector<uint8_t>{1, 0, 0})}) {
+    const auto r =
+        run("ScatterElements",
+            {truths({1, 1, 0}), tensor<int64_t>({4}, {0, 0, 1, 2}), truths({1, 1, 0, 0})},
+            {{DType::kBool, {3}}}, {{"reduction", std::string(reduction)}});
+    ASSERT_TRUE(r.ok());
+    const auto* bytes = reinterpret_cast<const uint8_t*>((*r)[0].bytes());
+    EXPECT_EQ(std::vector<uint8_t>(bytes, bytes + 3), expected) << reduction;
+  }
+}
+
 TEST(ScatterElements, Errors) {
   const auto data = tensor<float>({2, 2}, {0, 0, 0, 0});
   const auto updates = tensor<float>({1, 2}, {1, 2});

@@ -11,8 +11,9 @@ enum class Combine : uint8_t { kReplace, kAdd, kMul, kMin, kMax };
 Result<Combine> combine_attribute(const RoutineCall& call) {
   CORF_ASSIGN(const std::string name, attribute_or<std::string>(call, "reduction", "none"));
   if (name == "none") return Combine::kReplace;
-  if (name == "add") return Combine::kAdd;
-  if (name == "mul") return Combine::kMul;
+  const bool of_truths = call.inputs[0].dtype == DType::kBool;  // sums are "or", products "and"
+  if (name == "add") return of_truths ? Combine::kMax : Combine::kAdd;
+  if (name == "mul") return of_truths ? Combine::kMin : Combine::kMul;
   if (name == "min") return Combine::kMin;
   if (name == "max") return Combine::kMax;
   return make_error(ErrorCode::kInvalidModel,
