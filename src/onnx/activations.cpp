@@ -241,6 +241,36 @@ Status import_bias_gelu(NodeImport& node) {
 }
 Status import_fast_gelu(NodeImport& node) { return import_biased_gelu(node, true); }
 
+/// left * gelu(right), the halves of x + bias along its last axis: as diffusion models have them.
+Status import_bias_split_gelu(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+  const ValueId x = node.input(0), bias = node.input(1);
+  CORF_RETURN_IF_ERROR(require_float(node, x));
+  CORF_RETURN_IF_ERROR(require_same_type(node, {x, bias}));
+  const int last = node.rank(x) - 1;
+  const int64_t size = last < 0 ? 0 : node.shape(x)[last];
+  if (last < 0 || size % 2 != 0 || node.shape(bias) != Shape{size}) {
+    return node.invalid("x {} and bias {} have no halves along a common last axis",
+                        to_string(node.shape(x)), to_string(node.shape(bias)));
+  }
+  const DType dtype = node.dtype(x);
+  const auto half = [&](ValueId value, int axis, bool is_right, std::string_view name) {
+    const int64_t begin = is_right ? size / 2 : 0;
+    return slice(node.graph, node.part(name), value, axis, begin, begin + size / 2);
+  };
+  const std::vector<ValueId> halves = {
+      half(x, last, false, "left"), half(bias, 0, false, "left_bias"), half(x, last, true, "right"),
+      half(bias, 0, true, "right_bias")};
+  node.set_output(
+      per_element(node.graph, node.name(), halves, [&](ScalarBody& b, const std::vector<int>& in) {
+        const int left = b.apply(ScalarOp::kAdd, in[0], in[1]);
+        const int right = b.apply(ScalarOp::kAdd, in[2], in[3]);
+        const auto make = [&](double value) { return b.constant(value, dtype); };
+        return b.apply(ScalarOp::kMul, left, gelu(b, right, false, make));
+      }));
+  return {};
+}
+
 /// x sigmoid(alpha x)
 Status import_quick_gelu(NodeImport& node) {
   const double alpha = node.float_attribute("alpha", 1.702F);
@@ -399,6 +429,7 @@ constexpr Operator kOperators[] = {
     {"Tanh", 1, import_tanh},
     {"ThresholdedRelu", 1, import_thresholded_relu},
     {"com.microsoft.BiasGelu", 0, import_bias_gelu},
+    {"com.microsoft.BiasSplitGelu", 0, import_bias_split_gelu},
     {"com.microsoft.FastGelu", 0, import_fast_gelu},
     {"com.microsoft.Gelu", 0, import_gelu},
     {"com.microsoft.QuickGelu", 0, import_quick_gelu},

@@ -59,6 +59,35 @@ Status import_fused_matmul(NodeImport& node) {
   return {};
 }
 
+/// Distances of each row of A (M x K) from each of B (N x K): M x N. Differences are squared, not
+/// A^2 + B^2 - 2 A B, of which little is left for rows that are close to each other.
+Status import_distances(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(2));
+  const ValueId a = node.input(0), b = node.input(1);
+  CORF_RETURN_IF_ERROR(require_same_type(node, {a, b}));
+  const Shape left = node.shape(a), right = node.shape(b);
+  const std::string metric = node.string_attribute("metric", "sqeuclidean");
+  if (metric != "euclidean" && metric != "sqeuclidean") {
+    return node.invalid("attribute 'metric' is '{}', not euclidean or sqeuclidean", metric);
+  }
+  if (left.size() != 2 || right.size() != 2 || left[1] != right[1]) {
+    return node.invalid("{} and {} are not rows of one length", to_string(left), to_string(right));
+  }
+  const ValueId rows = reshape(node.graph, node.part("a"), a, {left[0], 1, left[1]});
+  const ValueId columns = reshape(node.graph, node.part("b"), b, {1, right[0], right[1]});
+  const ValueId squares = per_element(node.graph, node.part("squares"), {rows, columns},
+                                      [](ScalarBody& body, const std::vector<int>& in) {
+                                        const int difference =
+                                            body.apply(ScalarOp::kSub, in[0], in[1]);
+                                        return body.apply(ScalarOp::kMul, difference, difference);
+                                      });
+  const bool is_rooted = metric == "euclidean";
+  const ValueId sum = graph::reduce(node.graph, is_rooted ? node.part("sum") : node.name(), squares,
+                                    graph::Combiner::kSum, {2}, false);
+  node.set_output(is_rooted ? unary(node.graph, node.name(), ScalarOp::kSqrt, sum) : sum);
+  return {};
+}
+
 /// alpha * A' * B' + beta * C: the product, then one element-wise node for the rest.
 Result<ValueId> general_product(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(2));
@@ -242,8 +271,10 @@ constexpr Operator kOperators[] = {
     {"Einsum", 12, import_einsum},
     {"Gemm", 1, import_gemm},
     {"MatMul", 1, import_matmul},
+    {"com.microsoft.CDist", 0, import_distances},
     {"com.microsoft.FusedGemm", 0, import_fused_gemm},
     {"com.microsoft.FusedMatMul", 0, import_fused_matmul},
+    {"com.microsoft.TransposeMatMul", 0, import_fused_matmul},
 };
 
 }  // namespace

@@ -237,7 +237,10 @@ constexpr Signature kSignatures[] = {
     {"ai.onnx.ml.TreeEnsembleRegressor", "number"},
     {"ai.onnx.preview.FlexAttention", "any ..."},
     {"com.microsoft.Attention", "T:float T T i32 T T i32"},
+    {"com.microsoft.BiasAdd", "T:float T T"},
     {"com.microsoft.BiasGelu", "T:float T"},
+    {"com.microsoft.BiasSplitGelu", "T:float T"},
+    {"com.microsoft.CDist", "T:float T"},
     {"com.microsoft.DequantizeLinear", "X:integer float X"},
     {"com.microsoft.DynamicQuantizeLSTM", "T:f32 W:byte R:byte T i32 T T T T W T R"},
     {"com.microsoft.DynamicQuantizeMatMul", "T:f32 B:byte T B T"},
@@ -270,6 +273,7 @@ constexpr Signature kSignatures[] = {
     {"com.microsoft.RotaryEmbedding", "T:float index T T"},
     {"com.microsoft.SkipLayerNormalization", "T:float T T T T"},
     {"com.microsoft.SkipSimplifiedLayerNormalization", "T:float T T T"},
+    {"com.microsoft.TransposeMatMul", "T:float T"},
     {"com.microsoft.Trilu", "any index"},
 };
 

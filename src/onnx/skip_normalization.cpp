@@ -130,7 +130,26 @@ Status import_embed_layer_normalization(NodeImport& node) {
   return {};
 }
 
+/// x + bias + skip: what stands behind the last product of a diffusion model's block.
+Status import_bias_add(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(3));
+  const ValueId x = node.input(0), bias = node.input(1), skip = node.input(2);
+  CORF_RETURN_IF_ERROR(require_same_type(node, {x, bias, skip}));
+  if (node.rank(x) < 1 || node.shape(skip) != node.shape(x)) {
+    return node.invalid("its skip {} is not of x's shape {}", to_string(node.shape(skip)),
+                        to_string(node.shape(x)));
+  }
+  CORF_RETURN_IF_ERROR(require_vector(node, 1, node.shape(x).back()));
+  node.set_output(per_element(node.graph, node.name(), {x, bias, skip},
+                              [](ScalarBody& b, const std::vector<int>& in) {
+                                const int biased = b.apply(ScalarOp::kAdd, in[0], in[1]);
+                                return b.apply(ScalarOp::kAdd, biased, in[2]);
+                              }));
+  return {};
+}
+
 constexpr Operator kOperators[] = {
+    {"com.microsoft.BiasAdd", 0, import_bias_add},
     {"com.microsoft.EmbedLayerNormalization", 0, import_embed_layer_normalization},
     {"com.microsoft.SkipLayerNormalization", 0, import_skip_layer_normalization},
     {"com.microsoft.SkipSimplifiedLayerNormalization", 0, import_skip_simplified},

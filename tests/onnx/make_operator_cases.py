@@ -6,6 +6,7 @@ the file, they do not need this program.
 Longer than 500 lines because it lists cases of every operator, which share one row of random numbers.
 """
 
+import math
 import pathlib
 import sys
 
@@ -74,7 +75,16 @@ class Cases:
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(model.SerializeToString(), options,
                                                providers=["CPUExecutionProvider"])
-        results = iter(session.run(None, fed))
+        self.add_line(op, inputs, session.run(None, fed), num_outputs, wanted, domain, model_opset,
+                      tolerance, attributes)
+
+    def add_given(self, op, inputs, output, **attributes):
+        """Of an operator that ONNX Runtime has for other devices only: `output` from its text."""
+        self.add_line(op, inputs, [output], 1, [0], MICROSOFT, 17, 1e-5, attributes)
+
+    def add_line(self, op, inputs, results, num_outputs, wanted, domain, model_opset, tolerance,
+                 attributes):
+        results = iter(results)
         self.lines.append(" | ".join([
             f"{domain + '.' if domain else ''}{op} {model_opset}",
             " ".join(map(tensor_text, inputs)),
@@ -544,13 +554,28 @@ def add_trees_of_second_class(cases):
                       **random_trees(cases, 2, "class", [1], positive=positive))
 
 
+def add_diffusion_and_distances(cases):
+    a, b = cases.normal(2, 4, 3), cases.normal(2, 4, 5)
+    cases.add("TransposeMatMul", [a, b], transA=1, alpha=0.5)
+    rows, others = cases.normal(3, 4), cases.normal(5, 4)
+    others[1] = rows[2]
+    for metric in ("euclidean", "sqeuclidean"):
+        cases.add("CDist", [rows, others], metric=metric)
+    cases.add("CDist", [rows, others])
+    x, bias, skip = cases.normal(2, 3, 8), cases.normal(8), cases.normal(2, 3, 8)
+    cases.add_given("BiasAdd", [x, bias, skip], x + bias + skip)
+    left, right = np.split((x + bias).astype(np.float64), 2, axis=-1)
+    gelu = right * (1 + np.vectorize(math.erf)(right / math.sqrt(2))) / 2
+    cases.add_given("BiasSplitGelu", [x, bias], (left * gelu).astype(np.float32))
+
+
 def main():
     cases = Cases(27)
     for add in (add_products, add_activations, add_normalizations, add_attention, add_grouped,
                 add_quantized, add_bytes, add_features, add_linear_models,
                 add_classifying_machines, add_trees, add_others, add_single_sequences,
                 add_more_bytes, add_pools_and_attention_of_bytes, add_regions,
-                add_trees_of_second_class):
+                add_trees_of_second_class, add_diffusion_and_distances):
         add(cases)
     path = pathlib.Path(__file__).with_name("operator_cases.txt")
     path.write_text(HEADER + "\n".join(cases.lines) + "\n")
