@@ -1,3 +1,4 @@
+// Longer than 500 lines because it holds, as text, a kernel of each form that tiles take.
 #include <fmt/format.h>
 
 #include "tests/codegen/compare.h"
