@@ -32,6 +32,15 @@ void set_normalized(NodeImport& node, ValueId sum, ValueId scale, ValueId shift,
   node.set_output(2, y.inverse_deviation);
 }
 
+/// Of two or three values.
+ValueId sum_of(NodeImport& node, const std::vector<ValueId>& summands) {
+  return per_element(node.graph, node.part("sum"), summands,
+                     [](ScalarBody& b, const std::vector<int>& in) {
+                       const int total = b.apply(ScalarOp::kAdd, in[0], in[1]);
+                       return in.size() > 2 ? b.apply(ScalarOp::kAdd, total, in[2]) : total;
+                     });
+}
+
 /// norm(x + skip + bias) gamma + beta; output 3 is the sum.
 Status import_skip_normalization(NodeImport& node, bool centred) {
   CORF_RETURN_IF_ERROR(node.require_inputs(3));
@@ -45,11 +54,7 @@ Status import_skip_normalization(NodeImport& node, bool centred) {
   for (int input : {2, 3, 4}) CORF_RETURN_IF_ERROR(require_vector(node, input, shape.back()));
   std::vector<ValueId> summands = {x, skip};
   if (node.has(bias)) summands.push_back(node.input(bias));
-  const ValueId sum = per_element(
-      node.graph, node.part("sum"), summands, [](ScalarBody& b, const std::vector<int>& in) {
-        int total = b.apply(ScalarOp::kAdd, in[0], in[1]);
-        return in.size() > 2 ? b.apply(ScalarOp::kAdd, total, in[2]) : total;
-      });
+  const ValueId sum = sum_of(node, summands);
   const ValueId shift = beta >= 0 && node.has(beta) ? node.input(beta) : -1;
   set_normalized(node, sum, node.input(2), shift, centred);
   node.set_output(3, sum);
@@ -148,9 +153,96 @@ Status import_bias_add(NodeImport& node) {
   return {};
 }
 
+/// Groups of channels of x (N x ... x C, or N x C x ... unless `channels_last`), each with its own
+/// mean and variance, times gamma plus beta, and x sigmoid(x) of it where `activation` says so.
+Status set_group_normalized(NodeImport& node, ValueId x) {
+  const Shape shape = node.shape(x);
+  const bool is_last = node.int_attribute("channels_last", 1) != 0;
+  const int64_t groups = node.int_attribute("groups", 0);
+  const int64_t activation = node.int_attribute("activation", 0);
+  if (shape.size() < 3) return node.invalid("an input of shape {}", to_string(shape));
+  const int64_t channels = is_last ? shape.back() : shape[1];
+  for (int input : {1, 2}) CORF_RETURN_IF_ERROR(require_vector(node, input, channels));
+  if (groups < 1 || channels % groups != 0) {
+    return node.invalid("{} groups of {} channels", groups, channels);
+  }
+  if (activation != 0 && activation != 1) {
+    return node.invalid("attribute 'activation' is {}, not 0 or 1", activation);
+  }
+  const int rank = static_cast<int>(shape.size());
+  const int at = is_last ? rank - 1 : 1;
+  Shape per_channel(shape.size(), 1);
+  per_channel[at] = channels;
+  // The channels' axis becomes two: groups, and the channels of each.
+  Shape split = shape;
+  split[at] = groups;
+  split.insert(split.begin() + at + 1, channels / groups);
+  std::vector<int> axes;
+  for (int axis = 1; axis <= rank; ++axis) {
+    if (axis != at) axes.push_back(axis);
+  }
+  const ValueId wide = reshape(node.graph, node.part("groups"), widened(node, x), split);
+  const double epsilon = node.float_attribute("epsilon", 1e-5F);
+  const Normalized y = normalize(node, node.part("normalized"), wide, axes, epsilon);
+  const ValueId whole = reshape(node.graph, node.part("whole"), y.value, shape);
+  const auto vector = [&](int input, std::string_view suffix) {
+    return reshape(node.graph, node.part(suffix), node.input(input), per_channel);
+  };
+  const ValueId gamma = vector(1, "gamma"), beta = vector(2, "beta");
+  const DType dtype = node.dtype(x), inner = node.dtype(whole);
+  if (activation == 0) {
+    node.set_output(affine(node, node.name(), whole, gamma, beta, dtype));
+    return {};
+  }
+  const ValueId shifted = affine(node, node.part("shifted"), whole, gamma, beta, inner);
+  const ValueId activated = unary(node.graph, node.part("sigmoid"), ScalarOp::kSigmoid, shifted);
+  const ValueId product =
+      binary(node.graph, node.part("swish"), ScalarOp::kMul, shifted, activated);
+  node.set_output(cast(node.graph, node.name(), product, dtype));
+  return {};
+}
+
+Status import_group_norm(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(3));
+  CORF_RETURN_IF_ERROR(require_float(node, node.input(0)));
+  return set_group_normalized(node, node.input(0));
+}
+
+/// The same of x + skip + bias, which is output 1. A skip may be one vector for each image.
+Status import_skip_group_norm(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(4));
+  const ValueId x = node.input(0);
+  ValueId skip = node.input(3);
+  CORF_RETURN_IF_ERROR(require_float(node, x));
+  const Shape shape = node.shape(x);
+  if (shape.size() < 3 || node.int_attribute("channels_last", 1) == 0) {
+    return node.invalid("x of shape {} with channels_last = {}", to_string(shape),
+                        node.int_attribute("channels_last", 1));
+  }
+  CORF_RETURN_IF_ERROR(require_vector(node, 4, shape.back()));
+  if (node.shape(skip) == Shape{shape[0], shape.back()}) {
+    Shape spread(shape.size(), 1);
+    spread.front() = shape.front();
+    spread.back() = shape.back();
+    skip = reshape(node.graph, node.part("skip"), skip, spread);
+  }
+  if (broadcast_shape(shape, node.shape(skip)) != shape) {
+    return node.invalid("a skip of shape {} for an input of {}", to_string(node.shape(skip)),
+                        to_string(shape));
+  }
+  std::vector<ValueId> summands = {x, skip};
+  if (node.has(4)) summands.push_back(node.input(4));
+  const ValueId sum = sum_of(node, summands);
+  CORF_RETURN_IF_ERROR(set_group_normalized(node, sum));
+  node.set_output(1, sum);
+  return {};
+}
+
 constexpr Operator kOperators[] = {
     {"com.microsoft.BiasAdd", 0, import_bias_add},
     {"com.microsoft.EmbedLayerNormalization", 0, import_embed_layer_normalization},
+    {"com.microsoft.GroupNorm", 0, import_group_norm},
+    {"com.microsoft.SkipGroupNorm", 0, import_skip_group_norm},
     {"com.microsoft.SkipLayerNormalization", 0, import_skip_layer_normalization},
     {"com.microsoft.SkipSimplifiedLayerNormalization", 0, import_skip_simplified},
 };

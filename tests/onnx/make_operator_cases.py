@@ -78,9 +78,10 @@ class Cases:
         self.add_line(op, inputs, session.run(None, fed), num_outputs, wanted, domain, model_opset,
                       tolerance, attributes)
 
-    def add_given(self, op, inputs, output, **attributes):
-        """Of an operator that ONNX Runtime has for other devices only: `output` from its text."""
-        self.add_line(op, inputs, [output], 1, [0], MICROSOFT, 17, 1e-5, attributes)
+    def add_given(self, op, inputs, outputs, **attributes):
+        """Of an operator that ONNX Runtime has for other devices only: `outputs` from its text."""
+        count = len(outputs)
+        self.add_line(op, inputs, outputs, count, range(count), MICROSOFT, 17, 1e-5, attributes)
 
     def add_line(self, op, inputs, results, num_outputs, wanted, domain, model_opset, tolerance,
                  attributes):
@@ -563,10 +564,38 @@ def add_diffusion_and_distances(cases):
         cases.add("CDist", [rows, others], metric=metric)
     cases.add("CDist", [rows, others])
     x, bias, skip = cases.normal(2, 3, 8), cases.normal(8), cases.normal(2, 3, 8)
-    cases.add_given("BiasAdd", [x, bias, skip], x + bias + skip)
+    cases.add_given("BiasAdd", [x, bias, skip], [x + bias + skip])
     left, right = np.split((x + bias).astype(np.float64), 2, axis=-1)
     gelu = right * (1 + np.vectorize(math.erf)(right / math.sqrt(2))) / 2
-    cases.add_given("BiasSplitGelu", [x, bias], (left * gelu).astype(np.float32))
+    cases.add_given("BiasSplitGelu", [x, bias], [(left * gelu).astype(np.float32)])
+
+
+def group_norm(x, gamma, beta, groups, epsilon, activation):
+    """Channels stand last."""
+    split = x.astype(np.float64).reshape(x.shape[0], -1, groups, x.shape[-1] // groups)
+    centred = split - split.mean((1, 3), keepdims=True)
+    y = centred / np.sqrt((centred ** 2).mean((1, 3), keepdims=True) + epsilon)
+    y = y.reshape(x.shape) * gamma + beta
+    return (y / (1 + np.exp(-y)) if activation else y).astype(np.float32)
+
+
+def add_group_norms(cases):
+    x, gamma, beta = cases.normal(2, 3, 2, 6), cases.normal(6), cases.normal(6)
+    for activation in (0, 1):
+        cases.add_given("GroupNorm", [x, gamma, beta],
+                        [group_norm(x, gamma, beta, 3, 1e-5, activation)], groups=3,
+                        activation=activation)
+    first = np.ascontiguousarray(np.moveaxis(x, 3, 1))
+    y = np.moveaxis(group_norm(x, gamma, beta, 2, 0.25, 1), 3, 1)
+    cases.add_given("GroupNorm", [first, gamma, beta], [y], groups=2, activation=1, epsilon=0.25,
+                    channels_last=0)
+    bias = cases.normal(6)
+    for skip in (cases.normal(2, 3, 2, 6), cases.normal(2, 1, 1, 6), cases.normal(2, 6)):
+        whole = x + (skip if skip.ndim == 4 else skip.reshape(2, 1, 1, 6))
+        for inputs, total in (([skip], whole), ([skip, bias], whole + bias)):
+            cases.add_given("SkipGroupNorm", [x, gamma, beta, *inputs],
+                            [group_norm(total, gamma, beta, 3, 1e-5, 1), total], groups=3,
+                            activation=1)
 
 
 def main():
@@ -575,7 +604,8 @@ def main():
                 add_quantized, add_bytes, add_features, add_linear_models,
                 add_classifying_machines, add_trees, add_others, add_single_sequences,
                 add_more_bytes, add_pools_and_attention_of_bytes, add_regions,
-                add_trees_of_second_class, add_diffusion_and_distances):
+                add_trees_of_second_class, add_diffusion_and_distances,
+                add_group_norms):
         add(cases)
     path = pathlib.Path(__file__).with_name("operator_cases.txt")
     path.write_text(HEADER + "\n".join(cases.lines) + "\n")
