@@ -51,8 +51,12 @@ corf_compared_value to_c(const corf_comparison::Value& value) {
 std::vector<Tensor> borrow(const std::vector<const corf_tensor*>& arrays) {
   std::vector<Tensor> tensors;
   for (const corf_tensor* array : arrays) {
-    tensors.emplace_back(static_cast<corf::DType>(array->dtype), corf::session::shape_of(*array),
-                         nullptr, array->data);
+    const auto dtype = static_cast<corf::DType>(array->dtype);
+    corf::Shape shape = corf::session::shape_of(*array);
+    // An array without elements may have no address, but a tensor without one is no tensor.
+    tensors.push_back(array->data == nullptr
+                          ? Tensor(dtype, std::move(shape))
+                          : Tensor(dtype, std::move(shape), nullptr, array->data));
   }
   return tensors;
 }

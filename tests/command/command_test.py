@@ -386,6 +386,15 @@ class CompareTest(CommandTest):
                 self.assertEqual([output["name"] for output in result["outputs"]], ["y"])
                 self.assertLess(result["outputs"][0]["relative_l2"], 1e-6)
 
+    def test_no_elements(self):
+        model = self.write("linear.onnx", linear_model())
+        for reference in ("evaluate", "unfused"):
+            with self.subTest(reference=reference):
+                result = json.loads(self.check_succeeds("compare", model, "--shape", "x=0x3",
+                                                        "--reference", reference, "--json"))
+                self.assertIs(result["passed"], True)
+                self.assertEqual(result["outputs"][0]["max_abs"], 0)
+
 
 class CompileTest(CommandTest):
     def setUp(self):
