@@ -7,9 +7,9 @@
 #include "driver/dump.h"
 #include "driver/pipeline.h"
 #include "driver/plan_cache.h"
+#include "driver/predicted_tile.h"
 #include "driver/prediction.h"
 #include "fusion/check_plan.h"
-#include "fusion/matrix.h"
 #include "fusion/prepare.h"
 #include "fusion/text.h"
 #include "graph/text.h"
@@ -60,33 +60,6 @@ std::string spills_in_words(const loop::Program& program, std::string_view assem
                         spills[i].function, printable(labels[i]));
   }
   return text;
-}
-
-rewrite::WinogradOptions winograd_options(const Machine& machine) {
-  rewrite::WinogradOptions options;
-  options.threads = machine.threads;
-  auto points_to_stream = [&](double weight_bytes, double share_of_bandwidth, double fallback) {
-    if (machine.fma_gflops_all <= 0 || machine.dram_gbps_all <= 0) return fallback;
-    const double operations = 2;  // with each weight
-    return weight_bytes * machine.fma_gflops_all /
-           (operations * share_of_bandwidth * machine.dram_gbps_all);
-  };
-  // About half of the bandwidth is to be had.
-  options.vectors.points_to_stream =
-      points_to_stream(sizeof(float), 0.5, options.vectors.points_to_stream);
-  if (machine.has_matrix_unit()) {
-    // A product is six of the unit's, each of a tile of sums by 32 channels.
-    constexpr int64_t kProduct =
-        fusion::kMatrixRows * fusion::kMatrixLanes * fusion::kMatrixChannels;
-    const double cycles =
-        double(std::size(fusion::kPartProducts)) * machine.matrix_product_cycles(4);
-    auto& unit = options.matrix_unit.emplace();
-    unit.speed = double(kProduct) / (cycles * 2 * machine.f32_lanes());
-    unit.kept_bytes = 0;
-    unit.shared = Machine::kSharedByFetching;
-    unit.points_to_stream = unit.speed * points_to_stream(2.0 * fusion::kParts, 0.8, 32);
-  }
-  return options;
 }
 
 /// The plan that `tune` has left; nullopt if there is none that fits this version.
@@ -168,7 +141,10 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
               rewrite::rewrite(std::move(imported), rewriting, pass_options(options)));
   dump.stage("rewrite", [&] { return graph::to_string(rewritten); });
   if (options.winograd) {
-    CORF_ASSIGN(rewritten, rewrite::winograd(rewritten, winograd_options(pipeline.machine)));
+    rewrite::WinogradOptions faster;
+    faster.output_tile = predicted_output_tile(pipeline.machine);
+    faster.threads = pipeline.machine.threads;
+    CORF_ASSIGN(rewritten, rewrite::winograd(rewritten, faster));
     dump.stage("winograd", [&] { return graph::to_string(rewritten); });
   }
   pipeline.graph = fusion::prepare(rewritten);

@@ -6,6 +6,7 @@
 #include <limits>
 #include <span>
 
+#include "graph/operators.h"
 #include "rewrite/contraction.h"
 #include "rewrite/rebuild.h"
 #include "rewrite/remove_dead_nodes.h"
@@ -164,14 +165,20 @@ void transform_block(const Taps& w, const WinogradMatrices& matrices, int64_t pl
   }
 }
 
+/// Of U, with a third dimension for the planes of a volume's window.
+Shape transformed_shape(const Tensor& weights, int64_t t) {
+  const Shape& shape = weights.shape();
+  Shape result{t, t, shape[1], shape[0]};
+  if (shape.size() == 5) result.insert(result.begin() + 2, shape[2]);
+  return result;
+}
+
 /// U[a,b,c,o] = sum_ij G[a,i] G[b,j] w[o,c,i,j]; of a volume U[a,b,k,c,o] for each plane k of w.
 Tensor transformed_weights(const Tensor& weights, const WinogradMatrices& matrices, int threads) {
   const int64_t outputs = weights.shape()[0], channels = weights.shape()[1], t = matrices.t;
   const bool volume = weights.shape().size() == 5;
   const int64_t planes = volume ? weights.shape()[2] : 1;
-  Shape shape{t, t, channels, outputs};
-  if (volume) shape.insert(shape.begin() + 2, planes);
-  Tensor result(DType::kF32, std::move(shape));
+  Tensor result(DType::kF32, transformed_shape(weights, t));
   const float* const w = weights.data<float>();
   // A thread is begun for no less than it transforms in some hundred microseconds.
   constexpr int64_t kFiltersOfThread = int64_t{1} << 13;
@@ -234,7 +241,8 @@ class ProductSum {
 /// One convolution as the three operators.
 class Expansion {
  public:
-  Expansion(Graph& graph, const Node& node, const Convolution& conv, int m, int threads)
+  Expansion(Graph& graph, const Node& node, const Convolution& conv, int m,
+            const WinogradOptions& options)
       : graph_(graph),
         node_(node),
         conv_(conv),
@@ -242,7 +250,7 @@ class Expansion {
         matrices_(winograd_matrices(m)),
         m_(m),
         t_(matrices_.t),
-        threads_(threads),
+        options_(options),
         tile_rows_(ceil_div(conv.shape.height, m)),
         tile_columns_(ceil_div(conv.shape.width, m)) {}
 
@@ -252,8 +260,10 @@ class Expansion {
         graph_.values[node_.inputs[conv_.contraction.weights]].name + ".winograd";
     a_ = graph_.add_constant(node_.name + ".A", float_tensor({m_, t_}, matrices_.a));
     b_ = graph_.add_constant(node_.name + ".B", float_tensor({t_, t_}, matrices_.b));
-    u_ = graph_.add_constant(
-        weights, transformed_weights(conv_.contraction.weights_tensor, matrices_, threads_));
+    const Tensor& taps = conv_.contraction.weights_tensor;
+    u_ = graph_.add_constant(weights, options_.transforms_weights
+                                          ? transformed_weights(taps, matrices_, options_.threads)
+                                          : Tensor(DType::kF32, transformed_shape(taps, t_)));
     return result(products(tiles(x)));
   }
 
@@ -323,7 +333,7 @@ class Expansion {
   const WinogradShape shape_;
   const WinogradMatrices matrices_;
   int64_t m_, t_;
-  int threads_;
+  const WinogradOptions& options_;
   int64_t tile_rows_, tile_columns_;
   ValueId a_ = -1, b_ = -1, u_ = -1;
 };
@@ -334,10 +344,9 @@ bool rewrite_convolution(Rebuild& rebuild, const Node& old_node, const WinogradO
   node.inputs = rebuild.mapped(old_node.inputs);
   const std::optional<Convolution> conv = match_convolution(graph, node);
   if (!conv) return false;
-  const int m = options.output_tile ? options.output_tile(conv->shape)
-                                    : default_output_tile(conv->shape, options);
+  const int m = options.output_tile(conv->shape);
   if (m == 0) return false;
-  rebuild.replace(old_node.outputs[0], Expansion(graph, node, *conv, m, options.threads).run());
+  rebuild.replace(old_node.outputs[0], Expansion(graph, node, *conv, m, options).run());
   return true;
 }
 
@@ -401,37 +410,33 @@ double winograd_error_bound(int m, int64_t channels) {
 
 double typical_error(int m) { return m == 2 ? 1e-6 : m == 4 ? 5e-6 : 5e-5; }
 
-int default_output_tile(const WinogradShape& shape, const WinogradOptions& options) {
-  constexpr int64_t kFewestChannels = 16, kFewestTiles = 4;
-  if (std::min(shape.channels, shape.outputs) < kFewestChannels) return 0;
-  constexpr int64_t kFillUnit = 64;
-  const bool unit = options.matrix_unit && std::min(shape.channels, shape.outputs) >= kFillUnit;
-  const WinogradOptions::Contractions& runs = unit ? *options.matrix_unit : options.vectors;
-  // In multiply-adds of a contraction; what the transforms do to an element costs several of them,
-  // since they do little with each that they load.
-  const double transform = 3 * runs.speed;
-  const auto channels = double(shape.channels), outputs = double(shape.outputs);
-  const double summed = channels * double(shape.planes);
-  auto products = [&](double points, double weights) {
-    const bool kept = 4 * weights * summed * outputs <= runs.kept_bytes;
-    const double stream = kept ? 0 : runs.points_to_stream;
-    const double all = std::max(points, stream) + runs.shared * std::min(points, stream);
-    return weights * summed * outputs * all;
-  };
-  const auto batch = double(shape.batch);
-  constexpr double kLeastGain = 1.28;  // what passes between the operators is not counted
-  double least = 1 / kLeastGain * products(batch * double(shape.height * shape.width), 9);
-  int best = 0;
-  for (int m : {2, 4, 6}) {
-    const int64_t tiles = ceil_div(shape.height, m) * ceil_div(shape.width, m);
-    if (typical_error(m) > options.largest_error || tiles * shape.batch < kFewestTiles) continue;
-    const double t = m + 2;
-    const double transforms = transform * (2 * t * t * t * channels + (t + m) * t * m * outputs);
-    const double all = batch * double(tiles);
-    const double work = products(all, t * t) + all * transforms;
-    if (work < least) least = work, best = m;
+Graph lone_convolution(const WinogradShape& shape) {
+  Shape read{shape.batch, shape.channels, shape.height, shape.width};
+  Shape taps{shape.outputs, shape.channels, kTaps, kTaps};
+  if (shape.planes > 1) {
+    read = {1, shape.channels, shape.batch, shape.height, shape.width};
+    taps.insert(taps.begin() + 2, shape.planes);
   }
-  return best;
+  graph::Window window;
+  for (size_t d = 2; d < taps.size(); ++d) {
+    window.kernel.push_back(taps[d]);
+    window.strides.push_back(1);
+    window.dilations.push_back(1);
+    window.pads_begin.push_back((taps[d] - 1) / 2);
+    window.pads_end.push_back(taps[d] / 2);
+  }
+  Graph graph;
+  auto activation = [&](const char* name, ValueId x) {
+    return graph::elementwise(
+        graph, name, {x}, [](graph::ScalarBody& body, const std::vector<int>& in) {
+          return body.apply(graph::ScalarOp::kMax, in[0], body.constant(0, DType::kF32));
+        });
+  };
+  const ValueId x = activation("before", graph.add_input("x", DType::kF32, read));
+  const ValueId w = graph.add_constant("weights", Tensor(DType::kF32, taps));
+  graph.outputs = {activation("behind", graph::conv(graph, "convolution", x, w, window, 1))};
+  graph.output_names = {"y"};
+  return graph;
 }
 
 Result<Graph> winograd(const Graph& graph, const WinogradOptions& options) {

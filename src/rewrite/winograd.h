@@ -1,4 +1,5 @@
 #pragma once
+#include <compare>
 #include <functional>
 #include <optional>
 
@@ -7,42 +8,28 @@
 
 namespace corf::rewrite {
 
-/// What the choice of an output tile may depend on: a dense 3x3 convolution of stride 1, or one of
+/// What the output tile is chosen by: a dense 3x3 convolution of stride 1, or one of
 /// a volume, whose window is 3x3 in each of its planes.
 struct WinogradShape {
   int64_t batch = 1;  // images; of volumes, planes of all results
   int64_t channels = 1, outputs = 1;
   int64_t height = 1, width = 1;  // of the result
   int64_t planes = 1;             // of the window
+  auto operator<=>(const WinogradShape&) const = default;
 };
 
 struct WinogradOptions {
   /// Rows and columns of a tile of the result, m in F(m x m, 3x3): 2, 4 or 6; 0 leaves the
   /// convolution as it is.
-  std::function<int(const WinogradShape&)> output_tile;
-  /// For the default choice: the largest typical_error() to accept.
-  double largest_error = 1e-5;
-  /// For the default choice: how contractions run.
-  struct Contractions {
-    /// Weights that no cache keeps come from memory in the time of the arithmetic of so many
-    /// points.
-    double points_to_stream = 24;
-    /// So many bytes of weights are there in time.
-    double kept_bytes = 2 << 20;
-    /// The share of the shorter of both that does not vanish behind the longer.
-    double shared = 0;
-    /// How many times as fast a multiply-add is as one of vectors, of which transforms are made.
-    double speed = 1;
-  };
-  Contractions vectors;
-  /// Where there is a matrix unit: of convolutions that have channels enough to fill it.
-  std::optional<Contractions> matrix_unit;
+  std::function<int(const WinogradShape&)> output_tile = [](const auto&) { return 4; };
+  /// Not where the graph is only looked at: zeros then.
+  bool transforms_weights = true;
   int threads = 1;  // that may transform weights
 };
 
-/// The tile with the least estimated work, where that is less than the direct convolution's; none
-/// for few channels, whose transforms would cost more than they save.
-int default_output_tile(const WinogradShape& shape, const WinogradOptions& options);
+/// A graph with one such convolution, its weights zeros, between two activations, so that the
+/// layout of what it reads and makes is free.
+graph::Graph lone_convolution(const WinogradShape& shape);
 
 /// The matrices of F(m, 3) over the points 0, 1, -1, 2, -2, 1/2, -1/2 (as many as it takes) and
 /// infinity: y = A ((G g) * (B d)), for t = m + 2 elements d and the 3 taps g. All of B and A is

@@ -163,25 +163,25 @@ TEST(Winograd, ThePredicateSeesTheShapeAndDecides) {
   EXPECT_EQ(graph::to_string(*after), graph::to_string(graph));
 }
 
-int default_tile(const WinogradShape& shape, double largest_error, double points_to_stream = 24) {
-  return default_output_tile(shape, {nullptr, largest_error, {points_to_stream}, std::nullopt});
-}
-
-TEST(Winograd, TheDefaultKeepsWithinTheErrorAndNeedsChannels) {
-  const WinogradShape large{1, 64, 64, 56, 56};
-  EXPECT_EQ(default_tile(large, 1e-5), 4);
-  EXPECT_EQ(default_tile(large, 2e-6), 2);
-  EXPECT_EQ(default_tile(large, 1e-8), 0);
-  EXPECT_EQ(default_tile({1, 256, 256, 60, 60}, 1e-4), 6);
-  EXPECT_EQ(default_tile({1, 8, 64, 56, 56}, 1e-4), 0);
-  EXPECT_EQ(default_tile({1, 64, 3, 56, 56}, 1e-4), 0);
-  EXPECT_EQ(default_tile({1, 64, 64, 1, 1}, 1e-4), 0);
-}
-
-TEST(Winograd, TheDefaultDependsOnWhatWeightsTakeToArrive) {
-  const WinogradShape small{1, 512, 512, 7, 7};
-  EXPECT_EQ(default_tile(small, 1e-5, 24), 0);
-  EXPECT_EQ(default_tile(small, 1e-5, 12), 2);
+TEST(Winograd, LoneConvolutionsAreOfTheirShape) {
+  for (const WinogradShape& shape : {WinogradShape{1, 64, 48, 56, 28},
+                                     {3, 5, 7, 9, 1},
+                                     {6, 5, 7, 9, 8, 3},
+                                     {2, 4, 4, 1, 1, 2}}) {
+    int calls = 0;
+    WinogradOptions options;
+    options.transforms_weights = false;
+    options.output_tile = [&](const WinogradShape& seen) {
+      ++calls;
+      EXPECT_EQ(seen, shape);
+      return 4;
+    };
+    Result<Graph> after = winograd(lone_convolution(shape), options);
+    ASSERT_TRUE(after.ok());
+    EXPECT_EQ(calls, 1);
+    EXPECT_EQ(num_products(*after), 1);
+    EXPECT_TRUE(graph::verify(*after).ok());
+  }
 }
 
 }  // namespace
