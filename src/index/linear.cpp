@@ -264,7 +264,27 @@ Interval bounds(const Expr& expr, std::span<const Interval> ranges) {
   CORF_ASSERT(false, "expression of unknown kind");
 }
 
+namespace {
+
+/// Of a sum of multiples of variables, which needs no look into its parts; nullopt for any other.
+std::optional<Expr> simplify_affine(const Expr& sum, std::span<const Interval> ranges) {
+  Linear linear = to_linear(sum);
+  if (!linear.is_affine()) return std::nullopt;
+  std::erase_if(linear.coefficients, [&](const auto& term) {
+    const Interval range = bounds(Expr::variable(term.first), ranges);
+    if (range.lo != range.hi) return false;
+    linear.constant += term.second * range.lo;
+    return true;
+  });
+  return to_expr(linear);
+}
+
+}  // namespace
+
 Expr simplify(const Expr& expr, std::span<const Interval> ranges) {
+  if (expr.kind() == ExprKind::kAdd) {
+    if (std::optional<Expr> simple = simplify_affine(expr, ranges)) return *simple;
+  }
   switch (expr.kind()) {
     case ExprKind::kConstant:
       return expr;

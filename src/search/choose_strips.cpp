@@ -45,12 +45,12 @@ class StripChooser {
 
   StripChoice run() {
     if (!reads_.find().ok()) return {};
-    for (const StripSchedule& loops : loop_candidates()) {
-      try_strips(loops);
+    for (const fusion::Walk& placed : loop_candidates()) {
+      try_strips(placed);
       for (const StripSchedule::Scatter& scatter : scatter_candidates()) {
-        StripSchedule chunks = loops;
+        StripSchedule chunks = placed.schedule;
         chunks.scatter = scatter;
-        if (is_legal(chunks)) try_strips(chunks);
+        if (const auto placed_chunks = place(chunks)) try_strips(*placed_chunks);
       }
     }
     return {legal_, num_priced_, std::move(best_)};
@@ -59,7 +59,7 @@ class StripChooser {
  private:
   const Shape& points() const { return search_.graph.values[group_.stages.back().stored[0]].shape; }
 
-  void try_strips(const StripSchedule& loops) {
+  void try_strips(const fusion::Walk& placed) {
     // Strips whose rings outgrow the second level tell little of shorter ones.
     constexpr int kPatience = 4;
     // Loops are given up that are so many times as slow as others. A bound on what is tried: with
@@ -67,10 +67,8 @@ class StripChooser {
     constexpr double kHopeless = 1.5;
     int too_short = 0;
     double least = std::numeric_limits<double>::max();
-    const Result<fusion::Walk> placed = fusion::place_walk(reads_, loops);
-    if (!placed) return;
-    for (int64_t strip : strip_candidates(loops)) {
-      const std::optional<Tried> tried = try_strip(*placed, strip);
+    for (int64_t strip : strip_candidates(placed.schedule)) {
+      const std::optional<Tried> tried = try_strip(placed, strip);
       if (!tried || tried->outgrows || tried->time <= best_.back().time) continue;
       if (tried->time > kHopeless * best_.back().time) break;
       too_short = tried->time < least ? 0 : too_short + 1;
@@ -102,8 +100,8 @@ class StripChooser {
 
   /// Streams along each dimension that all stages can walk; dimensions that lie further out are
   /// outer loops where they can be, or are left to the stages.
-  std::vector<StripSchedule> loop_candidates() {
-    std::vector<StripSchedule> candidates;
+  std::vector<fusion::Walk> loop_candidates() {
+    std::vector<fusion::Walk> candidates;
     const auto& strides = search_.storage.values[group_.stages.back().stored[0]].strides;
     std::vector<int> dims;
     for (int d : fusion::order_of_strides(strides)) {
@@ -119,7 +117,8 @@ class StripChooser {
         StripSchedule loops = inside ? outer : StripSchedule{};
         loops.stream_dim = dim;
         for (bool along_stream : {true, false}) {
-          if (split(loops, along_stream) && is_legal(loops)) candidates.push_back(loops);
+          if (!split(loops, along_stream)) continue;
+          if (auto placed = place(loops)) candidates.push_back(std::move(*placed));
         }
       }
       if (candidates.size() > before) ++num_streams;
@@ -139,7 +138,7 @@ class StripChooser {
         for (int64_t block : {1, 2, 4, 6}) {
           if (block > points()[dim]) break;
           deeper.outer.back().block = block;
-          legal = is_legal(deeper);
+          legal = place(deeper).has_value();
           if (legal) break;
         }
         if (!legal) continue;
@@ -167,14 +166,15 @@ class StripChooser {
     return true;
   }
 
-  bool is_legal(const StripSchedule& loops) {
+  /// The loops' walk, without strips; nullopt if the stages cannot walk in step.
+  std::optional<fusion::Walk> place(const StripSchedule& loops) {
     auto placed = fusion::place_walk(reads_, loops);
-    if (!placed) return false;
-    const auto walk = fusion::count_walk(reads_, placed.take(), loops.strip);
-    if (!walk) return false;
+    if (!placed) return std::nullopt;
+    const auto walk = fusion::count_walk(reads_, *placed, loops.strip);
+    if (!walk) return std::nullopt;
     legal_ = true;
     units_[loops.stream_dim] = walk->stages.back().unit;
-    return true;
+    return placed.take();
   }
 
   /// Whether some stage is a product of two values, none of them constant.
