@@ -11,7 +11,8 @@ namespace corf::cost {
 /// `load_slot`, `fewest_cycles`, `tile`, `gathered`, `table_terms`, `l2`, `l3`, `hidden_memory`,
 /// `visit_ns` and `barrier_apart` were since moved towards what `bench_costs --fit` says on a Zen 5
 /// with SSE2, AVX2 and AVX-512 (`l1`, `panel`, `passed` and `revisited`, shares of `l2`, kept about
-/// what they stood for); `streams_ahead` is what Winograd's products took there; `interleaved`
+/// what they stood for); `streams_ahead` is what Winograd's transforms took there
+/// to read and to write; `interleaved`
 /// counts instructions, and is not fitted.
 struct Coefficients {
   // Arithmetic: cycles, of two multiply-adds of a whole vector each.
@@ -39,7 +40,7 @@ struct Coefficients {
   double near_share = 0.55;
   double sure_share = 0.75;
   double far_factors = 1.3;
-  double streams_ahead = 10;
+  double streams_ahead = 14;
   double lines_not_ahead = 2;
   double panel_lines_not_ahead = 4;
   double panels_ahead = 3;
@@ -92,7 +93,7 @@ constexpr std::array<Described, 34> kDescribed = {{
     {"far_factors", &Coefficients::far_factors, "passes",
      "over a contraction's factors that come from memory"},
     {"streams_ahead", &Coefficients::streams_ahead, "places",
-     "in memory, each on its own pages, that are fetched ahead at a time"},
+     "in memory, each on its own pages, that are fetched or left ahead at a time"},
     {"lines_not_ahead", &Coefficients::lines_not_ahead, "lines",
      "of each short run that are not fetched ahead, in strips"},
     {"panel_lines_not_ahead", &Coefficients::panel_lines_not_ahead, "lines",

@@ -46,7 +46,8 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StorageView& s
       const double bytes = bytes_of(graph, store.access.value);
       if (!values.insert(store.access.value).second) continue;
       const double runs = is_far(bytes, model) ? panel_runs(storage, nest, schedule, model) : 1;
-      cost.memory += share * runs * bytes * passing.write_cycles(bytes);
+      const double passes = passes_to_write(store.access, group.nests[n], bytes, model);
+      cost.memory += share * runs * passes * bytes * passing.write_cycles(bytes);
     }
     for (const Access& load : nest->loads) {
       if (!values.insert(load.value).second) continue;

@@ -187,7 +187,9 @@ class StripCost {
       if (ring && !ring->stored) continue;
       const double runs =
           broken_runs(store.access, nest, walk_.stream_loop(), walk_.stages[s], model_);
-      writes_[store.access.value] = {runs, shares_[s]};
+      const double passes = passes_to_write(store.access, group_.nests[s],
+                                            bytes_of(graph_, store.access.value), model_);
+      writes_[store.access.value] = {runs * passes, shares_[s]};
     }
   }
 

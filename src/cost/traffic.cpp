@@ -19,10 +19,10 @@ bool is_far(double bytes, const Model& model) { return bytes > double(model.mach
 
 namespace {
 
-/// Places that a tile reads at the same time, each on pages of its own.
-double streams_of(const Access& load, const fusion::ScheduledNest& scheduled) {
+/// Places that a tile reads or writes at the same time, each on pages of its own.
+double streams_of(const Access& access, const fusion::ScheduledNest& scheduled) {
   constexpr double kPageBytes = 4096;
-  const index::Linear address = index::to_linear(load.address);
+  const index::Linear address = index::to_linear(access.address);
   double streams = 1;
   auto add = [&](int axis, int64_t extent) {
     const auto step = double(std::abs(address.coefficient(axis)));
@@ -42,6 +42,12 @@ double passes_to_read(const Access& load, const fusion::ScheduledNest& scheduled
   if (!is_far(bytes, model)) return 1;
   const double factors = scheduled.nest->contraction ? model.k.far_factors : 1;
   return std::max(factors, streams_of(load, scheduled) / model.k.streams_ahead);
+}
+
+double passes_to_write(const Access& store, const fusion::ScheduledNest& scheduled, double bytes,
+                       const Model& model) {
+  if (!is_far(bytes, model)) return 1;
+  return std::max(1.0, streams_of(store, scheduled) / model.k.streams_ahead);
 }
 
 double gone(double bytes, double sure, const Model& model) {

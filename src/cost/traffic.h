@@ -18,6 +18,10 @@ bool is_far(double bytes, const Model& model);
 double passes_to_read(const fusion::Access& load, const fusion::ScheduledNest& scheduled,
                       double bytes, const Model& model);
 
+/// And that writing it costs.
+double passes_to_write(const fusion::Access& store, const fusion::ScheduledNest& scheduled,
+                       double bytes, const Model& model);
+
 /// The part that is gone of what lies among so many bytes: none up to `sure` of the second level,
 /// more of it the more there are, all of it 1 - near_share of the level further on.
 double gone(double bytes, double sure, const Model& model);
