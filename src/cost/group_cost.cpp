@@ -46,15 +46,17 @@ GroupCost predict_single(const graph::Graph& graph, const fusion::StorageView& s
       const double bytes = bytes_of(graph, store.access.value);
       if (!values.insert(store.access.value).second) continue;
       const double runs = is_far(bytes, model) ? panel_runs(storage, nest, schedule, model) : 1;
-      const double passes = passes_to_write(store.access, group.nests[n], bytes, model);
+      const double passes = passes_to_write(store.access, group.nests[n], bytes, model) *
+                            split_runs(store.access, group.nests[n], model);
       cost.memory += share * runs * passes * bytes * passing.write_cycles(bytes);
     }
     for (const Access& load : nest->loads) {
       if (!values.insert(load.value).second) continue;
       if (storage.is_constant(load.root)) continue;
       const double bytes = bytes_of(graph, load.value);
-      reading.add(passes_to_read(load, group.nests[n], bytes, model), bytes, load.root,
-                  fusion::split_span(group, n, load), cost);
+      const double passes = passes_to_read(load, group.nests[n], bytes, model) *
+                            split_runs(load, group.nests[n], model);
+      reading.add(passes, bytes, load.root, fusion::split_span(group, n, load), cost);
     }
     const bool alone_before =
         n == 0 ? before.on_one_worker : group.nests[n - 1].schedule.partitions == 1;

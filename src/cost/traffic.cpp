@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "fusion/matrix.h"
+#include "support/checked.h"
 
 namespace corf::cost {
 
@@ -65,6 +66,19 @@ double broken_runs(const Access& access, const Nest& nest, int stream,
     run = std::max(run, double(step * fusion::extent_in_strip(stage, nest.axes[axis])));
   }
   return run > 0 ? 1 + model.k.lines_not_ahead * kLine / (sizeof(float) * run) : 1;
+}
+
+double split_runs(const Access& access, const fusion::ScheduledNest& scheduled,
+                  const Model& model) {
+  constexpr double kLine = 64;
+  const NestSchedule& schedule = scheduled.schedule;
+  if (schedule.partitions <= 1 || schedule.partition_axis < 0) return 1;
+  const int64_t step =
+      std::abs(index::to_linear(access.address).coefficient(schedule.partition_axis));
+  if (step == 0) return 1;
+  const int64_t steps =
+      ceil_div(scheduled.nest->axes[schedule.partition_axis].extent, schedule.partitions);
+  return 1 + model.k.lines_not_ahead * kLine / (sizeof(float) * double(step * steps));
 }
 
 double panel_runs(const fusion::StorageView& storage, const Nest& nest,

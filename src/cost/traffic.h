@@ -31,6 +31,10 @@ double gone(double bytes, double sure, const Model& model);
 double broken_runs(const fusion::Access& access, const fusion::Nest& nest, int stream,
                    const fusion::WalkStage& stage, const Model& model);
 
+/// The same of a kernel whose workers divide each run of a value among them.
+double split_runs(const fusion::Access& access, const fusion::ScheduledNest& scheduled,
+                  const Model& model);
+
 /// The same of results that leave panel by panel, each row of a block a few lines at a time.
 double panel_runs(const fusion::StorageView& storage, const fusion::Nest& nest,
                   const fusion::NestSchedule& schedule, const Model& model);
