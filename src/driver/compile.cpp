@@ -142,7 +142,8 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
   dump.stage("rewrite", [&] { return graph::to_string(rewritten); });
   if (options.winograd) {
     rewrite::WinogradOptions faster;
-    faster.output_tile = predicted_output_tile(pipeline.machine);
+    KnownTiles* const known = options.known_shapes ? &options.known_shapes->tiles : nullptr;
+    faster.output_tile = predicted_output_tile(pipeline.machine, known);
     faster.threads = pipeline.machine.threads;
     CORF_ASSIGN(rewritten, rewrite::winograd(rewritten, faster));
     dump.stage("winograd", [&] { return graph::to_string(rewritten); });

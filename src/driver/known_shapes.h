@@ -2,6 +2,7 @@
 #include "codegen/content_hash.h"
 #include "codegen/emit.h"
 #include "driver/known_plans.h"
+#include "driver/predicted_tile.h"
 #include "loop/passes/parameterize.h"
 #include "lower/known_constants.h"
 #include "runtime/share_constants.h"
@@ -10,6 +11,7 @@ namespace corf::driver {
 
 /// What compiling one model for some shapes leaves for others. Threads may share it.
 struct KnownShapes {
+  KnownTiles tiles;
   KnownPlans plans;
   loop::KnownKernels kernels;
   codegen::KnownCode code;

@@ -1,18 +1,24 @@
 #include "driver/predicted_tile.h"
 
-#include <map>
+#include <algorithm>
+#include <array>
+#include <limits>
 #include <memory>
+#include <mutex>
+#include <optional>
 
 #include "driver/prediction.h"
 #include "fusion/prepare.h"
 #include "fusion/split_span.h"
 #include "search/find_plan.h"
+#include "support/checked.h"
 
 namespace corf::driver {
 namespace {
 
 using rewrite::WinogradShape;
 
+constexpr std::array kTiles = {2, 4, 6};
 constexpr double kLargestError = 1e-5;
 /// What the method has to gain: it rounds more, and its three operators are harder to fuse with
 /// others.
@@ -40,7 +46,7 @@ int fastest_tile(const WinogradShape& shape, const Machine& machine) {
   const double most = predicted_time(direct, machine, false) / kLeastGain;
   std::map<int, graph::Graph> tiled;  // by tile
   std::map<int, double> alone;
-  for (const int m : {2, 4, 6}) {
+  for (const int m : kTiles) {
     if (rewrite::typical_error(m) > kLargestError) continue;
     rewrite::WinogradOptions options;
     options.output_tile = [m](const WinogradShape&) { return m; };
@@ -67,13 +73,70 @@ int fastest_tile(const WinogradShape& shape, const Machine& machine) {
   return fastest_of(together);
 }
 
+/// Points of whole tiles for each point of the result.
+double points_in_tiles(const WinogradShape& shape, int64_t m) {
+  const auto in_tiles = static_cast<double>(round_up(shape.height, m) * round_up(shape.width, m));
+  return in_tiles / static_cast<double>(shape.height * shape.width);
+}
+
+/// The greater by the smaller.
+double ratio(double a, double b) { return std::max(a / b, b / a); }
+
+double ratio_of_points(const WinogradShape& a, const WinogradShape& b) {
+  const auto points = [](const WinogradShape& shape) {
+    return static_cast<double>(shape.batch * shape.height * shape.width);
+  };
+  return ratio(points(a), points(b));
+}
+
+bool is_near(const WinogradShape& a, const WinogradShape& b) {
+  constexpr double kMostPoints = 1.5, kMostInTiles = 1.1;
+  if (a.channels != b.channels || a.outputs != b.outputs || a.planes != b.planes) return false;
+  if (ratio_of_points(a, b) > kMostPoints) return false;
+  return std::ranges::all_of(kTiles, [&](int64_t m) {
+    return ratio(points_in_tiles(a, m), points_in_tiles(b, m)) <= kMostInTiles;
+  });
+}
+
+std::optional<int> nearest_tile(const KnownTiles::Tiles& tiles, const WinogradShape& shape) {
+  std::optional<int> nearest;
+  double least = std::numeric_limits<double>::infinity();
+  for (const auto& [known, tile] : tiles) {
+    if (!is_near(known, shape)) continue;
+    const double distance = ratio_of_points(known, shape);
+    if (distance < least) least = distance, nearest = tile;
+  }
+  return nearest;
+}
+
 }  // namespace
 
-std::function<int(const WinogradShape&)> predicted_output_tile(const Machine& machine) {
-  return [&machine,
-          known = std::make_shared<std::map<WinogradShape, int>>()](const WinogradShape& shape) {
-    const auto [at, fresh] = known->try_emplace(shape, 0);
-    if (fresh) at->second = fastest_tile(shape, machine);
+KnownTiles::Tiles KnownTiles::all() const {
+  const std::lock_guard lock(mutex_);
+  return tiles_;
+}
+
+void KnownTiles::insert(const WinogradShape& shape, int tile) {
+  const std::lock_guard lock(mutex_);
+  if (tiles_.size() >= kMostKept) tiles_.clear();
+  tiles_.emplace(shape, tile);
+}
+
+std::function<int(const WinogradShape&)> predicted_output_tile(const Machine& machine,
+                                                               KnownTiles* known) {
+  // Of earlier models only: what one model alone gets does not depend on its convolutions' order.
+  const auto earlier =
+      std::make_shared<const KnownTiles::Tiles>(known ? known->all() : KnownTiles::Tiles());
+  return [&machine, known, earlier,
+          own = std::make_shared<KnownTiles::Tiles>()](const WinogradShape& shape) {
+    const auto [at, fresh] = own->try_emplace(shape, 0);
+    if (!fresh) return at->second;
+    if (const auto exact = earlier->find(shape); exact != earlier->end()) {
+      return at->second = exact->second;
+    }
+    if (const std::optional<int> near = nearest_tile(*earlier, shape)) return at->second = *near;
+    at->second = fastest_tile(shape, machine);
+    if (known) known->insert(shape, at->second);
     return at->second;
   };
 }

@@ -37,5 +37,32 @@ TEST(PredictedTile, DependsOnWhatWeightsTakeToArrive) {
   EXPECT_GT(predicted_output_tile(machine)({1, 1024, 1024, 7, 7}), 0);
 }
 
+TEST(PredictedTile, IsTakenOverFromANearShapeOfAnEarlierModel) {
+  const Machine machine = some_machine(Isa::kAvx512);
+  KnownTiles known;
+  // Tiles that no prediction would give show where they come from.
+  known.insert({1, 64, 3, 56, 56}, 2);
+  known.insert({1, 64, 64, 56, 56}, 6);
+  known.insert({1, 64, 64, 8, 8}, 6);
+  const auto tile = predicted_output_tile(machine, &known);
+  EXPECT_EQ(tile({1, 64, 3, 56, 56}), 2);    // the same
+  EXPECT_EQ(tile({1, 64, 3, 60, 56}), 2);    // near
+  EXPECT_EQ(tile({1, 64, 64, 60, 56}), 6);   // near, of two with other sizes
+  EXPECT_EQ(tile({1, 64, 3, 112, 112}), 0);  // four times as many points
+  EXPECT_EQ(tile({1, 64, 64, 9, 8}), predicted_output_tile(machine)({1, 64, 64, 9, 8}));
+  EXPECT_EQ(tile({1, 3, 64, 56, 56}), 0);  // other channels
+}
+
+TEST(PredictedTile, IsPredictedForEachShapeOfOneModel) {
+  const Machine machine = some_machine(Isa::kAvx512);
+  KnownTiles known;
+  const auto tile = predicted_output_tile(machine, &known);
+  const auto anew = predicted_output_tile(machine);
+  for (const int64_t height : {56, 60, 64}) {
+    EXPECT_EQ(tile({1, 64, 64, height, 56}), anew({1, 64, 64, height, 56}));
+  }
+  EXPECT_EQ(known.all().size(), 3);
+}
+
 }  // namespace
 }  // namespace corf::driver
