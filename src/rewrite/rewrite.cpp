@@ -10,6 +10,7 @@
 #include "rewrite/fold_constants.h"
 #include "rewrite/fold_empty_values.h"
 #include "rewrite/fold_views_into_operands.h"
+#include "rewrite/group_statistics.h"
 #include "rewrite/integer_contractions.h"
 #include "rewrite/merge_branches.h"
 #include "rewrite/merge_elementwise.h"
@@ -60,6 +61,8 @@ constexpr Pass kPasses[] = {
     // Weights stay bytes until products of integers have been found.
     {"fold_constants", always<fold_all_but_dequantizations>},
     {"simplify_bodies", always<simplify_bodies>},
+    // While reshapes are nodes of their own.
+    {"group_statistics", always<group_statistics>},
     {"remove_identities", always<remove_identities>},
     {"merge_views", always<merge_views>},
     {"fold_views_into_operands", always<fold_views_into_operands>},
