@@ -1,6 +1,9 @@
 #include "rewrite/group_statistics.h"
 
 #include <algorithm>
+#include <optional>
+#include <set>
+#include <utility>
 
 #include "rewrite/rebuild.h"
 #include "rewrite/structure.h"
@@ -78,17 +81,19 @@ Operand at_own_channel(const Shape& shape) {
   return operand;
 }
 
-/// What an element-wise node makes for each group, made for each channel; nullopt if it is made
-/// otherwise. `at`: where the reader looks, over image and group.
-std::optional<ValueId> for_each_channel(Graph& graph, ValueId value, const Operand& at,
-                                        const Grouped& groups) {
+/// Whether an element-wise node makes the value, which so can be made for each channel.
+bool is_made_elementwise(const Graph& graph, ValueId value) {
   const Compute* made = producing_compute(graph, value);
-  if (!made || !is_elementwise(*made)) return std::nullopt;
-  const bool gathers =
-      std::any_of(made->operands.begin(), made->operands.end(),
-                  [&](const Operand& o) { return o.guarded || !reads_axes_only(o, made->space); });
-  if (gathers) return std::nullopt;
-  Compute compute = *made;
+  return made && is_elementwise(*made) &&
+         std::all_of(made->operands.begin(), made->operands.end(), [&](const Operand& operand) {
+           return !operand.guarded && reads_axes_only(operand, made->space);
+         });
+}
+
+/// What that node makes for each group, made for each channel. `at`: where the reader looks, over
+/// image and group.
+ValueId for_each_channel(Graph& graph, ValueId value, const Operand& at, const Grouped& groups) {
+  Compute compute = *producing_compute(graph, value);
   compute.space = channel_space(groups.shape);
   const Expr group = floor_div(Expr::variable(1), Expr(groups.channels));
   std::vector<Expr> coordinates;
@@ -108,56 +113,131 @@ std::optional<ValueId> for_each_channel(Graph& graph, ValueId value, const Opera
   return graph.add_compute(node.name + "/channels", std::move(compute), node.inputs, node.origin);
 }
 
+/// The inputs that are read element for element and are such reshapes, all of one shape.
+struct GroupedInputs {
+  std::optional<Grouped> groups;
+  std::vector<bool> is_grouped;  // by input
+};
+
+std::optional<GroupedInputs> grouped_inputs(const Graph& graph, const Compute& compute,
+                                            const std::vector<ValueId>& inputs,
+                                            const Shape& shape) {
+  GroupedInputs result{std::nullopt, std::vector<bool>(inputs.size(), false)};
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Operand& operand = compute.operands[i];
+    if (operand.guarded || !reads_axes_only(operand, compute.space)) return std::nullopt;
+    if (graph.values[inputs[i]].shape != shape) continue;
+    if (!reads_own_point(operand, shape, compute.space)) continue;
+    const std::optional<Grouped> own = match_groups(graph, inputs[i]);
+    if (!own || (result.groups && result.groups->shape != own->shape)) return std::nullopt;
+    result.groups = own;
+    result.is_grouped[i] = true;
+  }
+  return result.groups ? std::optional(std::move(result)) : std::nullopt;
+}
+
 /// f(reshape(x), s) as reshape(f(x, s')).
 bool reshape_last(Rebuild& rebuild, const Node& node) {
   const auto* compute = std::get_if<Compute>(&node.op);
   if (!compute || !is_elementwise(*compute)) return false;
-  for (const graph::ScalarNode& scalar : compute->body.nodes) {
-    if (scalar.op == graph::ScalarOp::kIndex) return false;
+  const auto& nodes = compute->body.nodes;
+  if (std::any_of(nodes.begin(), nodes.end(), [](const graph::ScalarNode& scalar) {
+        return scalar.op == graph::ScalarOp::kIndex;
+      })) {
+    return false;
   }
   Graph& graph = rebuild.graph();
   std::vector<ValueId> inputs = rebuild.mapped(node.inputs);
   const Shape shape = rebuild.old().values[node.outputs[0]].shape;
-  std::optional<Grouped> groups;
-  std::vector<bool> is_grouped(inputs.size(), false);
+  const auto grouped = grouped_inputs(graph, *compute, inputs, shape);
+  if (!grouped) return false;
+  const Grouped& groups = *grouped->groups;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const Operand& operand = compute->operands[i];
-    if (operand.guarded || !reads_axes_only(operand, compute->space)) return false;
-    if (graph.values[inputs[i]].shape != shape) continue;
-    if (!reads_own_point(operand, shape, compute->space)) continue;
-    const std::optional<Grouped> own = match_groups(graph, inputs[i]);
-    if (!own || (groups && groups->shape != own->shape)) return false;
-    groups = own;
-    is_grouped[i] = true;
-    inputs[i] = own->x;
+    if (grouped->is_grouped[i] || depends_on_nothing(operand)) continue;
+    if (!depends_on_group_alone(operand, compute->space.axes.size())) return false;
+    if (!is_made_elementwise(graph, inputs[i])) return false;
   }
-  if (!groups) return false;
   Compute by_channel = *compute;
   by_channel.space.axes.clear();
   Operand own_point;
-  for (size_t d = 0; d < groups->shape.size(); ++d) {
+  for (size_t d = 0; d < groups.shape.size(); ++d) {
     by_channel.space.axes.push_back(
-        {"d" + std::to_string(d), groups->shape[d], AxisKind::kParallel});
+        {"d" + std::to_string(d), groups.shape[d], AxisKind::kParallel});
     own_point.map.exprs.push_back(Expr::variable(static_cast<int>(d)));
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
     Operand& operand = by_channel.operands[i];
-    if (is_grouped[i]) {
+    if (grouped->is_grouped[i]) {
+      inputs[i] = match_groups(graph, inputs[i])->x;
       operand = own_point;
       continue;
     }
     if (depends_on_nothing(operand)) continue;
-    if (!depends_on_group_alone(operand, compute->space.axes.size())) return false;
-    const auto made = for_each_channel(graph, inputs[i], operand, *groups);
-    if (!made) return false;
-    inputs[i] = *made;
-    operand = at_own_channel(groups->shape);
+    inputs[i] = for_each_channel(graph, inputs[i], operand, groups);
+    operand = at_own_channel(groups.shape);
   }
   const ValueId result =
       graph.add_compute(node.name, std::move(by_channel), std::move(inputs), node.origin);
   rebuild.replace(node.outputs[0],
                   graph.add_view(node.name + "/groups", graph::Reshape{}, {result}, shape));
   return true;
+}
+
+/// Whether a sum over v, of that shape, takes all of each group once, and makes an element of it.
+bool sums_groups(const Compute& compute, const Shape& shape) {
+  const auto& axes = compute.space.axes;
+  const auto& exprs = compute.operands[0].map.exprs;
+  auto is_parallel = [&](size_t axis, int64_t extent) {
+    return axes[axis].kind == AxisKind::kParallel && axes[axis].extent == extent;
+  };
+  if (axes.size() < 2 || !is_parallel(0, shape[0]) || !is_parallel(1, shape[1])) return false;
+  if (!is_axis(exprs[0], 0, shape[0]) || !is_axis(exprs[1], 1, shape[1])) return false;
+  std::set<int> summed;
+  for (size_t d = 2; d < shape.size(); ++d) {
+    if (shape[d] == 1 && exprs[d].is_constant(0)) continue;
+    if (exprs[d].kind() != index::ExprKind::kVariable) return false;
+    const int axis = exprs[d].variable_id();
+    if (axis >= static_cast<int>(axes.size()) || axes[axis].kind != AxisKind::kReduction ||
+        axes[axis].extent != shape[d] || !summed.insert(axis).second) {
+      return false;
+    }
+  }
+  for (int axis = 2; axis < static_cast<int>(axes.size()); ++axis) {
+    if (!summed.count(axis) && axes[axis].extent != 1) return false;
+  }
+  return true;
+}
+
+/// Over the points of each channel: [N, C, 1...].
+Compute sums_of_channels(const Compute& compute, const Shape& shape) {
+  Compute sums;
+  sums.space = channel_space(shape);
+  Operand points = at_own_channel(shape);
+  for (size_t d = 2; d < shape.size(); ++d) {
+    points.map.exprs[d] = Expr::variable(static_cast<int>(sums.space.axes.size()));
+    sums.space.axes.push_back({"r" + std::to_string(d), shape[d], AxisKind::kReduction});
+  }
+  sums.operands = {std::move(points)};
+  sums.body = compute.body;
+  sums.combiner = compute.combiner;
+  return sums;
+}
+
+/// Of those, over the channels of each group; the result is shaped as that of `compute`.
+Compute sums_of_groups(const Compute& compute, const Grouped& groups) {
+  Compute sums;
+  for (const index::Axis& axis : compute.space.axes) {
+    if (axis.kind == AxisKind::kParallel) sums.space.axes.push_back(axis);
+  }
+  Operand own = at_own_channel(groups.shape);
+  own.map.exprs[1] = Expr(groups.channels) * Expr::variable(1) +
+                     Expr::variable(static_cast<int>(sums.space.axes.size()));
+  sums.space.axes.push_back({"c", groups.channels, AxisKind::kReduction});
+  sums.operands = {std::move(own)};
+  sums.body = compute.body;
+  sums.combiner = compute.combiner;
+  return sums;
 }
 
 /// A group's sum as the sum of its channels' sums.
@@ -169,59 +249,13 @@ bool sum_channels_first(Rebuild& rebuild, const Node& node) {
   Graph& graph = rebuild.graph();
   const ValueId v = rebuild.mapped(node.inputs)[0];
   const std::optional<Grouped> groups = match_groups(graph, v);
-  if (!groups || groups->channels == 1) return false;
-  // All of a group, once: the axes behind image and group are the reduction's.
-  const Shape& shape = graph.values[v].shape;
-  const auto& exprs = compute->operands[0].map.exprs;
-  const auto& axes = compute->space.axes;
-  if (!is_axis(exprs[0], 0, shape[0]) || !is_axis(exprs[1], 1, shape[1])) return false;
-  std::vector<int> summed;
-  for (size_t d = 2; d < shape.size(); ++d) {
-    if (shape[d] == 1 && exprs[d].is_constant(0)) continue;
-    if (exprs[d].is_constant() || exprs[d].kind() != index::ExprKind::kVariable) return false;
-    const int axis = exprs[d].variable_id();
-    if (axis >= static_cast<int>(axes.size()) || std::count(summed.begin(), summed.end(), axis))
-      return false;
-    if (axes[axis].kind != AxisKind::kReduction || axes[axis].extent != shape[d]) return false;
-    summed.push_back(axis);
-  }
-  for (size_t axis = 0; axis < axes.size(); ++axis) {
-    const bool is_summed = std::count(summed.begin(), summed.end(), static_cast<int>(axis)) > 0;
-    if (axes[axis].kind == AxisKind::kReduction && !is_summed && axes[axis].extent != 1)
-      return false;
-    if (axes[axis].kind == AxisKind::kParallel && axis > 1 && axes[axis].extent != 1) return false;
-  }
-  if (axes.size() < 2 || axes[0].kind != AxisKind::kParallel ||
-      axes[1].kind != AxisKind::kParallel || axes[0].extent != shape[0] ||
-      axes[1].extent != shape[1]) {
+  if (!groups || groups->channels == 1 || !sums_groups(*compute, graph.values[v].shape)) {
     return false;
   }
-  Compute of_channels;
-  of_channels.space = channel_space(groups->shape);
-  Operand points = at_own_channel(groups->shape);
-  for (size_t d = 2; d < groups->shape.size(); ++d) {
-    points.map.exprs[d] = Expr::variable(static_cast<int>(of_channels.space.axes.size()));
-    of_channels.space.axes.push_back(
-        {"r" + std::to_string(d), groups->shape[d], AxisKind::kReduction});
-  }
-  of_channels.operands = {std::move(points)};
-  of_channels.body = compute->body;
-  of_channels.combiner = compute->combiner;
-  const ValueId channels =
-      graph.add_compute(node.name + "/channels", std::move(of_channels), {groups->x}, node.origin);
-  Compute of_groups;
-  for (const index::Axis& axis : axes) {
-    if (axis.kind == AxisKind::kParallel) of_groups.space.axes.push_back(axis);
-  }
-  Operand own = at_own_channel(groups->shape);
-  own.map.exprs[1] = Expr(groups->channels) * Expr::variable(1) +
-                     Expr::variable(static_cast<int>(of_groups.space.axes.size()));
-  of_groups.space.axes.push_back({"c", groups->channels, AxisKind::kReduction});
-  of_groups.operands = {std::move(own)};
-  of_groups.body = compute->body;
-  of_groups.combiner = compute->combiner;
-  rebuild.replace(node.outputs[0],
-                  graph.add_compute(node.name, std::move(of_groups), {channels}, node.origin));
+  const ValueId channels = graph.add_compute(
+      node.name + "/channels", sums_of_channels(*compute, groups->shape), {groups->x}, node.origin);
+  rebuild.replace(node.outputs[0], graph.add_compute(node.name, sums_of_groups(*compute, *groups),
+                                                     {channels}, node.origin));
   return true;
 }
 
