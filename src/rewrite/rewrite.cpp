@@ -5,6 +5,7 @@
 #include "rewrite/byte_tables.h"
 #include "rewrite/cancel_quantizations.h"
 #include "rewrite/divide_after_products.h"
+#include "rewrite/drop_outside_steps.h"
 #include "rewrite/eliminate_common_subexpressions.h"
 #include "rewrite/fold_batch_norm.h"
 #include "rewrite/fold_constants.h"
@@ -58,6 +59,8 @@ constexpr Pass kPasses[] = {
     {"remove_dead_nodes", always<remove_dead_nodes>},
     // First, so that no other pass meets a half inside of the graph.
     {"widen_halves", always<widen_halves>},
+    // Before weights are folded: they are sliced.
+    {"drop_outside_steps", always<drop_outside_steps>},
     // Weights stay bytes until products of integers have been found.
     {"fold_constants", always<fold_all_but_dequantizations>},
     {"simplify_bodies", always<simplify_bodies>},
