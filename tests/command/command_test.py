@@ -395,6 +395,21 @@ class CompareTest(CommandTest):
                 self.assertIs(result["passed"], True)
                 self.assertEqual(result["outputs"][0]["max_abs"], 0)
 
+    def test_halves_are_rounded(self):
+        # One rounding of the result is more than float32 may be off, and no fault.
+        for dtype, unit in ((TensorProto.FLOAT16, 2.0**-11), (TensorProto.BFLOAT16, 2.0**-8)):
+            weights = helper.make_tensor("w", dtype, [64, 64],
+                                         np.linspace(-1, 1, 64 * 64, dtype=np.float32).tolist())
+            model = self.write("halves.onnx", make_model(
+                [helper.make_node("MatMul", ["x", "w"], ["y"])],
+                [helper.make_tensor_value_info("x", dtype, [3, 64])],
+                [helper.make_tensor_value_info("y", dtype, [3, 64])], [weights]))
+            with self.subTest(dtype=dtype):
+                result = json.loads(self.check_succeeds("compare", model, "--json"))
+                self.assertIs(result["passed"], True)
+                self.assertLess(1e-4, result["outputs"][0]["relative_l2"])
+                self.assertLess(result["outputs"][0]["relative_l2"], unit)
+
 
 class CompileTest(CommandTest):
     def setUp(self):
