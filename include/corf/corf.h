@@ -198,6 +198,8 @@ CORF_API void corf_options_free(corf_options* options);
  *               rounding errors are larger       "1"
  * "precision"   f32, or bf16: factors of convolutions and products of matrices with constant
  * weights are rounded to bfloat16 and their products added up in f32; all else stays f32 "f32"
+ * "random_seed" 0 to 2^63 - 1: of the operators that draw random numbers and have no seed of their
+ *               own; each run then draws the same ones. Empty: each run draws others   ""
  * "cache_size"  executables kept by a session, at least 1
  *                                                 "8"
  * "executable_cache"

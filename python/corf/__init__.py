@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 
+from corf import _model
 from corf._compiled import CompiledModel, compile  # noqa: A004
 from corf._errors import (Cancelled, Code, Error, Internal, InvalidArgument, InvalidModel, IoError,
                           OutOfMemory, OverLimit, Unsupported)
@@ -40,6 +41,12 @@ __all__ = [
 ]
 
 
+def set_seed(seed: int) -> None:
+    """Of the random numbers that models draw without a seed of their own, in sessions that are made
+    from here on: each run draws the same ones then. 0 to 2^63 - 1."""
+    _model.random_seed = seed
+
+
 # ---- accepted for ONNX Runtime's sake ----
 
 def set_default_logger_severity(severity: int) -> None:
@@ -48,10 +55,6 @@ def set_default_logger_severity(severity: int) -> None:
 
 def set_default_logger_verbosity(verbosity: int) -> None:
     """Without effect: there is no log to filter."""
-
-
-def set_seed(seed: int) -> None:
-    """Without effect: models are evaluated without random numbers."""
 
 
 def disable_telemetry_events() -> None:

@@ -32,11 +32,16 @@ def to_source(model: Any) -> str | bytes:
     raise TypeError(f"a path, the bytes of a model or an onnx.ModelProto is needed, not {model!r}")
 
 
+random_seed: int | None = None  # of sessions that name none
+
+
 def to_options(options: Options) -> dict[str, str | list[str]]:
     """Values as the C interface takes them: 0 and 1 for truth values; constants and limits, which
     are dicts, one by one. Executables are kept for other processes unless an option says
     otherwise."""
     result: dict[str, str | list[str]] = {"executable_cache": "default"}
+    if random_seed is not None:
+        result["random_seed"] = str(random_seed)
     for key, value in options.items():
         if key == "constants":
             result["constant"] = [f"{name}={_numbers(one)}" for name, one in value.items()]

@@ -55,6 +55,7 @@ driver::CompileOptions ModelCompiler::options(const session::ShapeBindings& shap
   options.plan_cache_dir = options_.plan_cache_dir;
   options.winograd = options_.winograd;
   options.bf16 = options_.bf16;
+  options.random_seed = options_.random_seed;
   options.dump_dir = options_.dump_dir;
   return options;
 }

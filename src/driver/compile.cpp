@@ -106,6 +106,17 @@ Status check_machine(const fusion::FusionPlan& plan, const Machine& machine) {
 
 }  // namespace
 
+Result<graph::Graph> import_model(const onnx::Model& model, const CompileOptions& options) {
+  CORF_ASSIGN(graph::Graph graph, onnx::import(model, options.shapes, options.values));
+  if (!options.random_seed) return graph;
+  for (graph::Node& node : graph.nodes) {
+    auto* opaque = std::get_if<graph::Opaque>(&node.op);
+    if (opaque == nullptr || opaque->routine != "Random") continue;
+    opaque->attributes.emplace("seed", *options.random_seed);
+  }
+  return graph;
+}
+
 std::optional<Stage> parse_stage(std::string_view text) {
   if (text == "graph") return Stage::kGraph;
   if (text == "mapping") return Stage::kMapping;
@@ -125,7 +136,7 @@ Result<Pipeline> run_pipeline(const onnx::Model& model, const CompileOptions& op
   }
   Dumper dump(options);
 
-  CORF_ASSIGN(graph::Graph imported, onnx::import(model, options.shapes, options.values));
+  CORF_ASSIGN(graph::Graph imported, import_model(model, options));
   dump.stage("import", [&] { return graph::to_string(imported); });
   {
     // Once for all models, on first use: not for those that are refused, nor at a model's cost.

@@ -31,6 +31,8 @@ struct CompileOptions {
   std::optional<std::string> plan_text;
   bool winograd = true;  // for the convolutions where it is estimated to be faster
   bool bf16 = false;     // the factors of dense products are rounded to bfloat16
+  /// Of the random numbers of nodes that have no seed, which are others in each run without.
+  std::optional<int64_t> random_seed;
   /// Plans that `tune` found, by graph and machine; nothing is read or written if empty.
   std::string plan_cache_dir;
   /// What compiling this model for other shapes has left, and leaves; null: all is made anew.
@@ -50,6 +52,9 @@ struct Compiled {
   runtime::ExecutableSpec spec;
   double compile_ms = 0;
 };
+
+/// onnx::import of the options' shapes and values, with their seed.
+Result<graph::Graph> import_model(const onnx::Model& model, const CompileOptions& options);
 
 /// The whole pipeline, stage after stage.
 Result<Compiled> compile(const onnx::Model& model, const CompileOptions& options);

@@ -244,6 +244,7 @@ std::string executable_key(std::string_view model, const CompileOptions& options
                        plans_changed_ns(options.plan_cache_dir)));
   hash.add(options.plan_text.value_or(""));
   hash.add(options.plan_cache_dir);
+  hash.add(limit_in_words(options.random_seed));
   hash.add(in_words(options.limits));
   return hash.digits();
 }

@@ -187,7 +187,9 @@ class Reduction {
     for (const onnx::ModelTensor& input : part->inputs()) {
       found.inputs.emplace_back(input.name, values_.at(input.name).tensor);
     }
-    CORF_ASSIGN(const graph::Graph graph, onnx::import(*part, {}));
+    CompileOptions of_part;
+    of_part.random_seed = options_.random_seed;
+    CORF_ASSIGN(const graph::Graph graph, import_model(*part, of_part));
     CORF_ASSIGN(const std::vector<Tensor> outputs, graph::evaluate(graph, inputs_of(*part)));
     for (size_t i = 0; i < outputs.size(); ++i) {
       found.outputs.emplace_back(graph.output_names[i],
@@ -207,9 +209,11 @@ class Reduction {
 
 Result<std::optional<Reproduction>> reduce(const onnx::Model& model,
                                            const std::vector<Tensor>& inputs,
-                                           const CompileOptions& options) {
+                                           const CompileOptions& given) {
+  CompileOptions options = given;
+  options.random_seed = given.random_seed.value_or(0);
   return within_budget({}, options.cancellation, [&]() -> Result<std::optional<Reproduction>> {
-    CORF_ASSIGN(const graph::Graph graph, onnx::import(model, options.shapes, options.values));
+    CORF_ASSIGN(const graph::Graph graph, import_model(model, options));
     CORF_ASSIGN(onnx::KnownValues values, evaluate_values(graph, inputs, options));
     return Reduction(model, std::move(values), options).run();
   });

@@ -6,6 +6,7 @@
 
 #include "graph/evaluate_view.h"
 #include "graph/opaque_recurrence.h"
+#include "support/random_numbers.h"
 
 namespace corf::graph {
 namespace {
@@ -239,6 +240,39 @@ const std::map<std::string_view, OpaqueReference>& references() {
   return table;
 }
 
+template <typename T>
+T attribute_of(const Opaque& opaque, const std::string& name, T absent) {
+  const auto found = opaque.attributes.find(name);
+  const T* value = found == opaque.attributes.end() ? nullptr : std::get_if<T>(&found->second);
+  return value != nullptr ? *value : absent;
+}
+
+/// What the routine gives. Errors: kUnsupported if there is no seed that numbers follow from.
+Result<std::vector<Tensor>> random_numbers(const Graph& graph, const Node& node,
+                                           const Opaque& opaque) {
+  if (!opaque.attributes.contains("seed")) {
+    return make_error(ErrorCode::kUnsupported,
+                      "node '{}' ({}): random numbers without a seed are others in each run; "
+                      "option random_seed gives one",
+                      node.name, node.origin);
+  }
+  RandomDistribution distribution;
+  distribution.is_normal = attribute_of<std::string>(opaque, "distribution", "") == "normal";
+  distribution.factor = attribute_of<double>(opaque, "factor", 1);
+  distribution.offset = attribute_of<double>(opaque, "offset", 0);
+  const RandomStream stream{static_cast<uint64_t>(int_attribute(opaque, "seed", 0)),
+                            static_cast<uint32_t>(int_attribute(opaque, "stream", 0))};
+  const Value& output = graph.values[node.outputs[0]];
+  Tensor result(output.dtype, output.shape);
+  const auto count = static_cast<size_t>(result.num_elems());
+  if (output.dtype == DType::kF64) {
+    fill_random(distribution, stream, 0, std::span(result.data<double>(), count));
+  } else {
+    fill_random(distribution, stream, 0, std::span(result.data<float>(), count));
+  }
+  return std::vector<Tensor>{result};
+}
+
 }  // namespace
 
 Result<std::vector<Tensor>> evaluate_opaque(const Graph& graph, const Node& node,
@@ -250,6 +284,7 @@ Result<std::vector<Tensor>> evaluate_opaque(const Graph& graph, const Node& node
       !inputs.empty()) {
     return evaluate_recurrence(graph, node, inputs, options);
   }
+  if (opaque.routine == "Random" && inputs.empty()) return random_numbers(graph, node, opaque);
   auto found = references().find(opaque.routine);
   if (found == references().end() || inputs.empty()) {
     return make_error(ErrorCode::kUnsupported,

@@ -38,6 +38,8 @@ ValueId slice(graph::Graph& graph, std::string name, ValueId x, int axis, int64_
 ValueId broadcast(graph::Graph& graph, std::string name, ValueId x, Shape shape);
 ValueId concat(graph::Graph& graph, std::string name, const std::vector<ValueId>& inputs, int axis);
 
+/// Along `axis`, the sum of each element and of all before it.
+ValueId running_sum(NodeImport& node, const std::string& name, ValueId x, int axis);
 /// sum / count over `axes`, kept as extents of 1.
 ValueId mean(graph::Graph& graph, std::string name, ValueId x, const std::vector<int>& axes);
 /// exp(x - max) / sum(exp(x - max)) over `axes`, in steps; its logarithm if `logarithm`.

@@ -248,6 +248,7 @@ std::span<const Operator> all_operators() {
                        elementwise_operators(),
                        activation_operators(),
                        reduction_operators(),
+                       random_operators(),
                        normalization_operators(),
                        shape_operators(),
                        view_operators(),

@@ -323,4 +323,8 @@ constexpr Operator kOperators[] = {
 
 std::span<const Operator> reduction_operators() { return kOperators; }
 
+ValueId running_sum(NodeImport& node, const std::string& name, ValueId x, int axis) {
+  return run_along(node, name, x, {Combiner::kSum, axis, /*exclusive=*/false, /*reverse=*/false});
+}
+
 }  // namespace corf::onnx

@@ -123,6 +123,10 @@ Status Options::set(std::string_view key, std::string_view value) {
                         "option precision: '{}' is not one of f32, bf16", value);
     }
     bf16 = value == "bf16";
+  } else if (key == "random_seed") {
+    random_seed.reset();
+    if (value.empty()) return {};
+    CORF_ASSIGN(random_seed, parse_integer(key, value, 0, std::numeric_limits<int64_t>::max()));
   } else if (key == "cache_size") {
     CORF_ASSIGN(const int64_t size, parse_integer(key, value, 1, kMaxCacheSize));
     cache_size = static_cast<size_t>(size);
@@ -152,14 +156,14 @@ Status Options::set(std::string_view key, std::string_view value) {
   } else if (key == "dump_dir") {
     dump_dir = std::string(value);
   } else {
-    return make_error(
-        ErrorCode::kInvalidArgument,
-        "unknown option '{}'; there are threads, streams, workers, isa, plan, "
-        "force_plan, plan_cache, "
-        "constant, winograd, precision, cache_size, executable_cache, executable_cache_limit, "
-        "limits.compile_seconds, limits.memory, limits.constants, limits.nodes, "
-        "tune_anew, verify_each, time_passes, dump_dir",
-        key);
+    return make_error(ErrorCode::kInvalidArgument,
+                      "unknown option '{}'; there are threads, streams, workers, isa, plan, "
+                      "force_plan, plan_cache, "
+                      "constant, winograd, precision, random_seed, cache_size, executable_cache, "
+                      "executable_cache_limit, "
+                      "limits.compile_seconds, limits.memory, limits.constants, limits.nodes, "
+                      "tune_anew, verify_each, time_passes, dump_dir",
+                      key);
   }
   return {};
 }

@@ -24,7 +24,8 @@ struct Options {
   bool tune_anew = false;
   std::map<std::string, std::string> constants;  // input: its values
   bool winograd = true;
-  bool bf16 = false;  // factors of dense products
+  bool bf16 = false;                   // factors of dense products
+  std::optional<int64_t> random_seed;  // of nodes that have none
   size_t cache_size = 8;
   /// Of executables that other processes find: kDefaultFolder, a path, or empty: none.
   std::string executable_cache;

@@ -54,7 +54,7 @@ class ConformanceTest(CommandTest):
     def test_reasons_are_counted_whatever_the_names_and_shapes(self):
         for i in range(3):
             self.make_case(f"random{i}", make_model(
-                [helper.make_node("Bernoulli", ["x"], ["y"], name=f"random{i}")],
+                [helper.make_node("NoSuch", ["x"], ["y"], name=f"random{i}")],
                 [value("x", [2 + i])], [value("y", [2 + i])]), [[1] * (2 + i)], [[1] * (2 + i)])
         self.make_case("odd", make_model(
             [helper.make_node("Odd", ["x"], ["y"])], [value("x", [2])],
@@ -62,9 +62,16 @@ class ConformanceTest(CommandTest):
         output = self.check_succeeds("conformance", self.folder)
         self.assertTrue(output.endswith(
             "not supported, by reason:\n"
-            "     3  Bernoulli: the operator is not supported\n"
+            "     3  NoSuch: the operator is not supported\n"
             "     1  Odd: the operator is not supported\n"
             "0 passed, 0 failed, 4 unsupported\n"), output)
+
+    def test_random_numbers_are_not_the_case_s(self):
+        self.make_case("random", make_model(
+            [helper.make_node("RandomNormalLike", ["x"], ["y"])], [value("x", [2])],
+            [value("y", [2])], opset=22), [[1, 2]], [[1, 2]])
+        self.assertIn("     1  RandomNormalLike: ran; random numbers are not the case's\n",
+                      self.check_succeeds("conformance", self.folder))
 
     def test_every_plan(self):
         self.make_good_case()

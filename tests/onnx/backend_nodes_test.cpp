@@ -138,6 +138,12 @@ Outcome run_case(const Case& test, std::string& why) {
   if (!graph.ok()) return verdict(graph.error());
   auto status = graph::verify(*graph);
   if (!status.ok()) return verdict(status.error());
+  for (const graph::Node& node : graph->nodes) {
+    const auto* opaque = std::get_if<graph::Opaque>(&node.op);
+    if (opaque == nullptr || opaque->routine != "Random") continue;
+    why = "the test's random numbers are others";
+    return Outcome::kUnsupported;
+  }
   auto outputs = graph::evaluate(*graph, *inputs, {.round_to_dtype = true});
   if (!outputs.ok()) return verdict(outputs.error());
   for (size_t i = 0; i < expected->size() && i < outputs->size(); ++i) {

@@ -57,7 +57,7 @@ void expect_error(const Result<std::vector<Tensor>>& result, ErrorCode code,
 
 TEST(Routines, TableListsWhatCanBePrepared) {
   const auto names = routine_names();
-  EXPECT_EQ(names.size(), 15u);
+  EXPECT_EQ(names.size(), 16u);
   EXPECT_TRUE(std::is_sorted(names.begin(), names.end()));
   for (const std::string_view name : names) {
     EXPECT_TRUE(has_routine(name));

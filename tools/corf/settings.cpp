@@ -107,7 +107,9 @@ void Settings::add_inputs_to(CLI::App& app) {
       ->take_all()
       ->expected(1)
       ->check(check_input_argument);
-  app.add_option("--seed", seed, "Of the random inputs")->capture_default_str();
+  app.add_option("--seed", seed, "Of the random inputs, and of the model's own random numbers")
+      ->capture_default_str();
+  seeds_model = true;
 }
 
 Options Settings::to_options() const {
@@ -115,6 +117,7 @@ Options Settings::to_options() const {
   if (!isa.empty()) options.set("isa", isa);
   options.set("winograd", winograd ? "1" : "0");
   options.set("precision", precision);
+  if (seeds_model) options.set("random_seed", std::to_string(seed));
   if (!force_plan.empty()) options.set("force_plan", read_file(force_plan));
   for (const std::string& argument : constant_arguments) options.set("constant", argument);
   for (const std::string& argument : limit_arguments) {

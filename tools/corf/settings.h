@@ -18,6 +18,7 @@ struct Settings {
   std::vector<std::string> limit_arguments;     // nodes=100000
   std::vector<std::string> input_arguments;     // NAME=FILE.npy
   uint64_t seed = 0;
+  bool seeds_model = false;  // with the same
   std::string force_plan;
   bool winograd = true;
   std::string precision = "f32";

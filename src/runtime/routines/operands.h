@@ -132,6 +132,7 @@ Result<PreparedRoutine> prepare_gather_nd(RoutineCall call);
 Result<PreparedRoutine> prepare_check_indices(RoutineCall call);
 Result<PreparedRoutine> prepare_cum_sum(RoutineCall call);
 Result<PreparedRoutine> prepare_tree_ensemble(RoutineCall call);
+Result<PreparedRoutine> prepare_random(RoutineCall call);
 Result<PreparedRoutine> prepare_roi_align(RoutineCall call);
 Result<PreparedRoutine> prepare_det(RoutineCall call);
 Result<PreparedRoutine> prepare_inverse(RoutineCall call);

@@ -25,6 +25,7 @@ constexpr std::array kRoutines = {
     Routine{"Inverse", prepare_inverse},
     Routine{"LSTM", prepare_lstm},
     Routine{"RNN", prepare_rnn},
+    Routine{"Random", prepare_random},
     Routine{"RoiAlign", prepare_roi_align},
     Routine{"ScatterElements", prepare_scatter_elements},
     Routine{"ScatterND", prepare_scatter_nd},
