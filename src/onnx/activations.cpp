@@ -116,7 +116,7 @@ Status import_celu(NodeImport& node) {
   double alpha = node.float_attribute("alpha", 1);
   if (alpha == 0) return node.invalid("attribute 'alpha' is 0");
   return activate(node, [&](ScalarBody& b, int x, const Maker& make) {
-    int scaled = b.apply(ScalarOp::kMul, x, make(1 / alpha));
+    int scaled = b.apply(ScalarOp::kDiv, x, make(alpha));  // whose inverse may be infinite
     int curve = b.apply(ScalarOp::kMul, negative_exp_minus_one(b, scaled, make), make(alpha));
     return b.apply(ScalarOp::kAdd, b.apply(ScalarOp::kMax, x, make(0)),
                    b.apply(ScalarOp::kMin, curve, make(0)));

@@ -91,8 +91,11 @@ Status import_col2im(NodeImport& node) {
   auto fits = [&](const std::vector<int64_t>& values) {
     return values.size() == rank && std::all_of(values.begin(), values.end(), is_extent);
   };
+  const bool pads_fit = pads.size() == 2 * rank && std::ranges::all_of(pads, [](int64_t pad) {
+                          return pad >= 0 && pad <= kMaxExtent;
+                        });
   if (shape.size() != 3 || rank == 0 || !fits(image) || !fits(block) || !fits(window.strides) ||
-      !fits(window.dilations) || pads.size() != 2 * rank) {
+      !fits(window.dilations) || !pads_fit) {
     return node.invalid("columns {} do not fit image {} and block {}", to_string(shape),
                         to_string(image), to_string(block));
   }
@@ -103,10 +106,7 @@ Status import_col2im(NodeImport& node) {
     window.pads_end.push_back(pads[rank + d]);
     const int64_t reach = window.dilations[d] * (block[d] - 1) + 1;
     const int64_t room = image[d] + pads[d] + pads[rank + d] - reach;
-    if (pads[d] < 0 || pads[rank + d] < 0 || pads[d] > kMaxExtent || pads[rank + d] > kMaxExtent ||
-        room < 0) {
-      return node.invalid("a block of {} for an image of {}", reach, image[d]);
-    }
+    if (room < 0) return node.invalid("a block of {} for an image of {}", reach, image[d]);
     grid.push_back(room / window.strides[d] + 1);
     const auto product = checked_mul(taps, block[d]), total = checked_mul(blocks, grid.back());
     if (!product || !total) return node.invalid("block {} is too large", to_string(block));

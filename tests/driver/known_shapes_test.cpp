@@ -191,7 +191,10 @@ runtime::ExecutableSpec spec_of(const Graph& graph, const Machine& machine,
 
 /// Weights of which some have the same bytes are packed once, as long as an executable has them.
 TEST(KnownConstants, WeightsOfLaterShapesAreThoseOfEarlierOnes) {
-  const Machine machine = detect_machine(1, best_isa());
+  Machine machine = detect_machine(1, best_isa());
+  machine.l1_bytes = 48 << 10;  // tiles, by which weights are packed, follow from the caches
+  machine.l2_bytes = 1 << 20;
+  machine.l3_bytes = 32 << 20;
   const auto known = std::make_shared<KnownShapes>();
   const auto num_large = [](const runtime::ExecutableSpec& spec) {
     return std::ranges::count_if(spec.buffers, [](const runtime::BufferPlace& place) {

@@ -60,6 +60,8 @@ const std::vector<Activation>& activations() {
        [=](double x) { return gamma * (x < 0 ? alpha * std::expm1(x) : x); }, 9},
       {"Celu", single("Celu", {{"alpha", 2.0}}),
        [](double x) { return x < 0 ? 2 * std::expm1(x / 2) : x; }, 8},
+      {"Celu whose alpha has no inverse", single("Celu", {{"alpha", 1e-40}}),
+       [](double x) { return x < 0 ? 1e-40 * std::expm1(x / 1e-40) : x; }, 8},
       {"HardSigmoid", single("HardSigmoid", {{"alpha", 0.25}, {"beta", 0.5}}),
        [](double x) { return std::fmax(0, std::fmin(1, 0.25 * x + 0.5)); }, 3},
       {"HardSwish", single("HardSwish", {}),

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "onnx/node_import.h"
+#include "tests/onnx/model_builder.h"
 #include "tests/onnx/node_text.h"
 
 namespace corf {
@@ -408,6 +409,25 @@ TEST(HostileNodes, GiveAGraphOrAnError) {
   std::cout << imported << " imported (" << evaluated << " evaluated), " << refused << " refused\n";
   EXPECT_GT(evaluated, static_cast<int>(draws / 5));
   EXPECT_GT(refused, static_cast<int>(draws / 5));
+}
+
+/// Sanitizers see what is added up before it is found too large.
+TEST(HostileNodes, PadsOfColumnsAreBounded) {
+  const auto ints = [](std::vector<int64_t> values) {
+    return make_tensor<int64_t>({static_cast<int64_t>(values.size())}, values);
+  };
+  for (const int64_t pad : {int64_t{-1}, int64_t{1} << 60, std::numeric_limits<int64_t>::max()}) {
+    const auto graph = ModelBuilder(18)
+                           .input("x", {1, 4, 9})
+                           .initializer("image", ints({4, 4}))
+                           .initializer("block", ints({2, 2}))
+                           .node("Col2Im", {"x", "image", "block"}, {"y"},
+                                 {{"pads", std::vector<int64_t>{0, pad, 0, pad}}})
+                           .output("y")
+                           .import();
+    ASSERT_FALSE(graph.ok());
+    EXPECT_NE(graph.error().message.find("do not fit"), std::string::npos) << graph.error().message;
+  }
 }
 
 /// The templates themselves are right: all of what they name can be imported, or lacks support.

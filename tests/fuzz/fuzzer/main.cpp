@@ -1,7 +1,9 @@
 // One target as a libFuzzer program.
 //   fuzz_NAME [LIBFUZZER_OPTION...] CORPUS_FOLDER...
 //   fuzz_NAME --write-seeds=FOLDER    writes where the corpus begins, and ends
-//   fuzz_NAME --steady=SECONDS        numbered random inputs, the same ones each time, and ends
+//   fuzz_NAME [--first=N] --steady=SECONDS    numbered random inputs from N, or 1, on, the same
+//   ones
+//                                     each time, and ends
 //   fuzz_NAME --number=N              one of them
 #include <chrono>
 #include <cstdio>
@@ -50,16 +52,17 @@ void try_number(uint32_t number) {
   try_one(random_seeds(number, 1, kMostBytes).front());
 }
 
-void try_for(std::chrono::seconds time) {
+void try_for(std::chrono::seconds time, uint32_t first) {
   const auto end = std::chrono::steady_clock::now() + time;
-  uint32_t number = 1;
+  uint32_t number = first;
   for (; std::chrono::steady_clock::now() < end; ++number) try_number(number);
-  std::fprintf(stderr, "%u inputs without a finding\n", number - 1);
+  std::fprintf(stderr, "%u inputs without a finding\n", number - first);
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
+  uint32_t first = 1;
   for (int i = 1; i < *argc; ++i) {
     const std::string_view argument = (*argv)[i];
     const auto value_of = [&](std::string_view option) -> std::optional<std::string> {
@@ -69,8 +72,11 @@ extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
     __sanitizer_set_death_callback(name_number);
     if (const auto folder = value_of("--write-seeds=")) {
       write_seeds(*folder);
+    } else if (const auto number = value_of("--first=")) {
+      first = static_cast<uint32_t>(std::stoul(*number));
+      continue;
     } else if (const auto seconds = value_of("--steady=")) {
-      try_for(std::chrono::seconds(std::stoi(*seconds)));
+      try_for(std::chrono::seconds(std::stoi(*seconds)), first);
     } else if (const auto number = value_of("--number=")) {
       try_number(static_cast<uint32_t>(std::stoul(*number)));
     } else {
