@@ -143,8 +143,11 @@ class TileLowering {
   /// Whether the guards are known to hold at all points.
   bool all_hold(const std::vector<loop::Guard>& guards) const;
   Condition condition(const std::vector<loop::Guard>& guards, const Point& point, int piece);
+  /// Of other lanes than the piece's.
+  Condition condition(const std::vector<loop::Guard>& guards, const Point& point, int piece,
+                      const Piece& part);
   llvm::Value* guard_mask(const loop::Guard& guard, const Expr& at_point, const Point& point,
-                          int piece);
+                          int piece, const Piece& part);
   llvm::Value* lane_condition(const Condition& condition, int lane);
   llvm::Value* compute_load(RegisterState& state, const loop::TileLoad& load, const Point& point,
                             int piece);
@@ -191,6 +194,11 @@ class TileLowering {
                   const std::vector<loop::Guard>& guards) const;
   llvm::Value* load_paired(RegisterState& state, const loop::TileLoad& load, Point point, int piece,
                            int axis);
+
+  // Lanes that are a few elements apart (tile_strides.cpp).
+  bool is_strided(const loop::TileLoad& load, const Location& location, const Piece& piece) const;
+  llvm::Value* load_strided(const loop::TileLoad& load, const Location& location,
+                            const Point& point, int piece, llvm::Constant* padding);
 
   llvm::Value* shared(const SharedKey& key);
   void forget_loads_of(int buffer);

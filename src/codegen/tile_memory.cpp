@@ -105,10 +105,14 @@ Value* TileLowering::pointer(int buffer, const Address& address) {
 
 TileLowering::Condition TileLowering::condition(const std::vector<loop::Guard>& guards,
                                                 const Point& point, int piece) {
+  return condition(guards, point, piece, piece < 0 ? Piece() : pieces_[static_cast<size_t>(piece)]);
+}
+
+TileLowering::Condition TileLowering::condition(const std::vector<loop::Guard>& guards,
+                                                const Point& point, int piece, const Piece& part) {
   Condition result;
   auto conjoin = [&](Value*& all, Value* one) { all = all ? builder_.CreateAnd(all, one) : one; };
   if (piece >= 0) {
-    const Piece& part = pieces_[static_cast<size_t>(piece)];
     f_.index.set_range(vector_var_, {part.start, part.start + part.active - 1});
   }
   for (const loop::Guard& guard : guards) {
@@ -127,14 +131,13 @@ TileLowering::Condition TileLowering::condition(const std::vector<loop::Guard>& 
     const Interval range = f_.index.range(expr);
     if (range.lo >= guard.lo && range.hi < guard.hi) continue;
     if (range.hi < guard.lo || range.lo >= guard.hi) result.never = true;
-    conjoin(result.mask, guard_mask(guard, expr, point, piece));
+    conjoin(result.mask, guard_mask(guard, expr, point, piece, part));
   }
   return result;
 }
 
 Value* TileLowering::guard_mask(const loop::Guard& guard, const Expr& at, const Point& point,
-                                int piece) {
-  const Piece& part = pieces_[static_cast<size_t>(piece)];
+                                int piece, const Piece& part) {
   const auto lanes = static_cast<unsigned>(part.lanes);
   Linear linear = index::to_linear(at);
   if (varies_by_lane(guard.expr) || linear.coefficient(vector_var_) != 1) {
@@ -209,6 +212,8 @@ Value* TileLowering::compute_load(RegisterState& state, const loop::TileLoad& lo
       Address start = location.address;
       start.constant += part->start;
       result = load_vector(load.buffer, start, *part, where, padding);
+    } else if (is_strided(load, location, *part)) {
+      result = load_strided(load, location, point, piece, padding);
     } else if (!where.mask && repeats_pair(state.offset, load.buffer, point, piece)) {
       const Address first = locate_lane(state.offset, load.buffer, point, piece, 0);
       result = load_repeated_pair(load.buffer, first, *part, where.scalar, padding);

@@ -301,7 +301,12 @@ class NestCycles {
       if (tiled.extent >= 8) return k_.transposed_wide;
       if (tiled.extent >= 4) return k_.transposed_narrow;
     }
-    return k_.gathered * double(machine_.f32_lanes());
+    // The vectors that a few elements' distance fills, which cross lines, and their shuffles.
+    constexpr double kSlotsPerVector = 2, kWidestStride = 4;
+    const auto stride = static_cast<double>(linear.coefficient(v));
+    const bool is_strided = stride >= 2 && stride <= kWidestStride && linear.is_affine();
+    const double gathered = k_.gathered * double(machine_.f32_lanes());
+    return is_strided ? std::min(gathered, kSlotsPerVector * stride) : gathered;
   }
 
   /// Loads that do not move along the register tile are shared by its rows.

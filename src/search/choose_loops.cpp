@@ -51,7 +51,7 @@ class LoopChooser : ScheduleStep {
     const int v = schedule_.vector_axis;
     const auto roles = factors();
     if (v < 0 || nest_.axes[v].reduction || !roles) {
-      has_windows_ = !schedule_.unrolled_reductions.empty();
+      has_windows_ = !schedule_.unrolled_reductions.empty() && !slides_along(v);
       if (has_windows_) move_vector_axis_before_tiled();
       return;
     }
@@ -192,6 +192,22 @@ class LoopChooser : ScheduleStep {
     if (tiles >= num_tiles(v)) return;
     schedule_.block_axis = v;
     schedule_.block_tiles = tiles;
+  }
+
+  /// Whether windows move along the axis within a run of memory: then the vectors of a row are
+  /// taken one after the other, as they lie.
+  bool slides_along(int v) const {
+    if (v < 0 || nest_.axes[v].reduction) return false;
+    return std::any_of(nest_.loads.begin(), nest_.loads.end(), [&](const Access& access) {
+      if (is_constant(access)) return false;
+      const Linear linear = index::to_linear(access.address);
+      const int64_t run = std::abs(linear.coefficient(v)) * extent(v);
+      for (int axis = 0; axis < num_axes(); ++axis) {
+        const int64_t step = std::abs(linear.coefficient(axis));
+        if (nest_.axes[axis].reduction && step > 0 && step < run) return true;
+      }
+      return false;
+    });
   }
 
   /// From the first element that the nest touches to the last.
