@@ -266,7 +266,24 @@ class Preparer {
     }
   }
 
-  /// What a kernel computes in another order than the caller's is copied; the copy is inlined into
+  /// Whether the value has all elements of what it looks at, in the order that they are computed
+  /// in.
+  bool lies_as_computed(ValueId value) const {
+    while (is_mere_look(source_.producer(value))) {
+      const Node& node = source_.producer(value);
+      const ValueId input = node.inputs[0];
+      const Shape &from = source_.values[input].shape, &to = source_.values[value].shape;
+      const auto strides = std::holds_alternative<graph::Reshape>(std::get<graph::View>(node.op))
+                               ? reshape_strides(from, dense_strides(from, orders_[input]), to)
+                               : std::nullopt;
+      if (!strides || *strides != row_major_strides(to)) return false;
+      value = input;
+    }
+    return true;
+  }
+
+  /// What a kernel computes in another order than the caller's is copied, and so is what views take
+  /// out of it; the copy is inlined into
   /// that kernel, which then writes the caller's order itself.
   ValueId output_of(ValueId value) {
     const Shape& shape = source_.values[value].shape;
@@ -275,6 +292,13 @@ class Preparer {
       std::erase_if(order, [&](int d) { return shape[d] == 1; });
       return order;
     };
+    const Node& producer = source_.producer(value);
+    if (is_mere_look(producer) && !mixes_dimensions(producer) && !lies_as_computed(value)) {
+      Look look = look_of(value, /*through_copies=*/false);
+      const Node& maker = source_.producer(look.source);
+      const bool is_computed = std::holds_alternative<Compute>(maker.op) || mixes_dimensions(maker);
+      if (num_elems(shape) > 0 && is_computed) return add_copy(look.source, std::move(look.copy));
+    }
     if (!std::holds_alternative<Compute>(source_.producer(value).op) ||
         without_units(orders_[value]) == without_units(row_major)) {
       return mapped_[value];

@@ -86,6 +86,9 @@ class StoragePlanner {
   bool is_pad(ValueId value) const {
     return view_of(value) && std::holds_alternative<graph::Pad>(*view_of(value));
   }
+  bool is_reshape(ValueId value) const {
+    return view_of(value) && std::holds_alternative<graph::Reshape>(*view_of(value));
+  }
   /// Views that may be another look at their input's storage.
   bool is_alias_view(ValueId value) const {
     return view_of(value) && !is_concat(value) && !is_pad(value);
@@ -95,7 +98,13 @@ class StoragePlanner {
   void find_dense() {
     dense_.assign(graph_.values.size(), false);
     read_by_routine_.assign(graph_.values.size(), false);
-    for (ValueId output : graph_.outputs) dense_[output] = true;
+    for (ValueId output : graph_.outputs) {
+      dense_[output] = true;
+      while (is_reshape(output)) {
+        output = graph_.producer(output).inputs[0];
+        dense_[output] = true;
+      }
+    }
     for (const Node& node : graph_.nodes) {
       const bool opaque = std::holds_alternative<graph::Opaque>(node.op);
       const bool written =
@@ -313,8 +322,9 @@ class StoragePlanner {
       ValueId value = graph_.outputs[i];
       const Storage& storage = plan_.values[value];
       Root& root = plan_.roots[storage.root];
-      bool direct = root.value == value && root.kind == Root::Kind::kArena &&
-                    !storage.has_margins() && is_row_major(shape(value), storage.strides);
+      const bool is_whole = root.size_elems == num_elems(shape(value)) && storage.offset == 0;
+      bool direct = is_whole && root.kind == Root::Kind::kArena && !storage.has_margins() &&
+                    is_row_major(shape(value), storage.strides);
       if (direct) {
         root.kind = Root::Kind::kOutput;
         root.position = static_cast<int>(i);

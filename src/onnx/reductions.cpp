@@ -238,7 +238,7 @@ ValueId fill_up(NodeImport& node, std::string name, ValueId x, int axis, int64_t
 
 /// Long axes in blocks: within each block, and what the blocks before it come to.
 ValueId run_along(NodeImport& node, const std::string& name, ValueId x, const Running& how) {
-  constexpr int64_t kBlock = 16, kShort = 2 * kBlock;
+  constexpr int64_t kBlock = 4, kShort = 16;
   const Shape shape = node.shape(x);
   const int64_t extent = shape[how.axis], blocks = ceil_div(extent, kBlock);
   if (extent <= kShort) return combine_distances(node, name, x, how);

@@ -1,6 +1,7 @@
 #include "fusion/prepare.h"
 #include "rewrite/rewrite.h"
 #include "tests/fusion/networks.h"
+#include "tests/rewrite/compare.h"
 
 namespace corf::fusion {
 namespace {
@@ -114,6 +115,37 @@ TEST(PlanStorage, WritesRowMajorOutputsInPlace) {
   EXPECT_EQ(kind_of(plan, y), Root::Kind::kOutput);
   EXPECT_TRUE(plan.copied_outputs.empty());
   EXPECT_EQ(plan.output_roots[0], plan.values[y].root);
+}
+
+/// Rows of 512 bytes, which lie apart where no caller sees them.
+TEST(PlanStorage, WritesReshapedOutputsInPlace) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {24, 128});
+  const ValueId rows = relu(g, "rows", x);
+  const ValueId y = g.add_view("y", graph::Reshape{}, {rows}, {2, 12, 128});
+  finish(g, {y});
+  const Graph prepared = prepare(g);
+  const StoragePlan plan = plan_storage(prepared);
+  expect_sound(prepared, plan);
+  EXPECT_TRUE(plan.copied_outputs.empty());
+  EXPECT_EQ(kind_of(plan, prepared.outputs[0]), Root::Kind::kOutput);
+}
+
+/// A part of a result, in another order than it is computed in: one kernel writes what the caller
+/// gets.
+TEST(PlanStorage, CopiesWhatViewsTakeOutOfAResult) {
+  Graph g;
+  const ValueId x = g.add_input("x", DType::kF32, {24, 40});
+  const ValueId rows = relu(g, "rows", x);
+  const ValueId part = g.add_view("part", graph::Slice{{0, 4}, {1, 1}}, {rows}, {24, 20});
+  const ValueId y = g.add_view("y", graph::Transpose{{1, 0}}, {part}, {20, 24});
+  finish(g, {y});
+  const Graph prepared = prepare(g);
+  const StoragePlan plan = plan_storage(prepared);
+  expect_sound(prepared, plan);
+  EXPECT_TRUE(plan.copied_outputs.empty());
+  EXPECT_EQ(prepared.producer(prepared.outputs[0]).origin, "Copy");
+  rewrite::expect_same_results(g, prepared, 0);
 }
 
 TEST(PlanStorage, GivesMarginsToWhatPaddedConvolutionsRead) {
