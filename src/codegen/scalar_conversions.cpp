@@ -129,6 +129,7 @@ Value* ScalarOps::cast(Value* value, DType from, DType to) {
       if (Value* bytes = quantized_bytes(value, to, type)) return bytes;
       if (Value* wide = to_i32(value, Rounding::kToZero)) return builder_.CreateTrunc(wide, type);
     }
+    if (num_lanes(value->getType()) > 1) return saturated_integers(value, to, type);
     const ID id = is_signed_integer(to) ? llvm::Intrinsic::fptosi_sat : llvm::Intrinsic::fptoui_sat;
     return builder_.CreateIntrinsic(id, {type, value->getType()}, {value});
   }
@@ -142,6 +143,30 @@ Value* ScalarOps::cast(Value* value, DType from, DType to) {
   }
   return is_signed_integer(from) ? builder_.CreateSExtOrTrunc(value, type)
                                  : builder_.CreateZExtOrTrunc(value, type);
+}
+
+/// Towards zero, what is outside of the type to its nearest, NaN to 0: what LLVM's saturating
+/// conversions do lane by lane.
+Value* ScalarOps::saturated_integers(Value* value, DType to, Type* type) {
+  const bool is_signed = is_signed_integer(to);
+  const auto bits = static_cast<int>(8 * size_bytes(to)) - (is_signed ? 1 : 0);
+  Constant* const least = ConstantFP::get(value->getType(), is_signed ? -std::ldexp(1.0, bits) : 0);
+  Constant* const above = ConstantFP::get(value->getType(), std::ldexp(1.0, bits));
+  Value* is_above = builder_.CreateFCmpOGE(value, above);
+  // NaN is not greater than anything.
+  Value* inside = builder_.CreateSelect(builder_.CreateFCmpOGT(value, least), value, least);
+  inside = builder_.CreateSelect(is_above, least, inside);
+  Type* wide =
+      size_bytes(to) >= 4 ? type : with_lanes(builder_.getInt32Ty(), num_lanes(value->getType()));
+  Value* result = is_signed || wide != type ? builder_.CreateFPToSI(inside, wide)
+                                            : builder_.CreateFPToUI(inside, wide);
+  result = builder_.CreateTrunc(result, type);
+  const llvm::APInt most = is_signed ? llvm::APInt::getSignedMaxValue(type->getScalarSizeInBits())
+                                     : llvm::APInt::getMaxValue(type->getScalarSizeInBits());
+  result = builder_.CreateSelect(is_above, ConstantInt::get(type, most), result);
+  if (!is_signed) return result;
+  return builder_.CreateSelect(builder_.CreateFCmpUNO(value, value), Constant::getNullValue(type),
+                               result);
 }
 
 /// What is clipped to bytes after it was rounded, with fewer instructions: bounds are integers, so

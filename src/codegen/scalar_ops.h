@@ -57,6 +57,7 @@ class ScalarOps {
                        const std::function<llvm::Value*(llvm::Value*, llvm::Value*)>& call);
   enum class Rounding : uint8_t { kToZero, kToEven };
   llvm::Value* to_i32(llvm::Value* value, Rounding rounding);
+  llvm::Value* saturated_integers(llvm::Value* value, DType to, llvm::Type* type);
   llvm::Value* quantized_bytes(llvm::Value* clipped, DType to, llvm::Type* type);
   llvm::Value* round_to(llvm::Value* value, DType dtype);
   llvm::Value* narrow(llvm::Value* f32, DType dtype);
