@@ -249,6 +249,7 @@ std::span<const Operator> all_operators() {
                        activation_operators(),
                        reduction_operators(),
                        random_operators(),
+                       gather_quantized_operators(),
                        normalization_operators(),
                        shape_operators(),
                        view_operators(),

@@ -179,6 +179,7 @@ std::span<const Operator> elementwise_operators();
 std::span<const Operator> activation_operators();
 std::span<const Operator> reduction_operators();
 std::span<const Operator> random_operators();
+std::span<const Operator> gather_quantized_operators();
 std::span<const Operator> normalization_operators();
 std::span<const Operator> skip_normalization_operators();
 std::span<const Operator> microsoft_attention_operators();

@@ -255,6 +255,7 @@ constexpr Signature kSignatures[] = {
     {"com.microsoft.FusedConv", "T:float T T T"},
     {"com.microsoft.FusedGemm", "T:number T T"},
     {"com.microsoft.FusedMatMul", "T:float T"},
+    {"com.microsoft.GatherBlockQuantized", "X:byte index S:float X"},
     {"com.microsoft.Gelu", "float"},
     {"com.microsoft.GroupNorm", "T:float M:float M"},
     {"com.microsoft.GroupQueryAttention", "T:float T T T T i32 i32 T T index T T f32 f32 T T"},

@@ -10,6 +10,7 @@ import math
 import pathlib
 import sys
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime
@@ -20,6 +21,7 @@ LEARNING = "ai.onnx.ml"
 NAMES = {np.dtype(key): name for key, name in (
     ("float32", "f32"), ("float64", "f64"), ("float16", "f16"), ("int64", "i64"), ("int32", "i32"),
     ("int8", "i8"), ("uint8", "u8"), ("uint16", "u16"), ("bool", "bool"))}
+NAMES |= {np.dtype(ml_dtypes.int4): "i8", np.dtype(ml_dtypes.uint4): "u8"}
 HEADER = """\
 # Nodes, and what ONNX Runtime gives for them; made by make_operator_cases.py.
 #   OPERATOR OPSET | inputs | attributes | outputs | tolerance, of an output's largest element
@@ -65,7 +67,7 @@ class Cases:
             [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype),
                                            value.shape) for name, value in fed.items()],
             [onnx.ValueInfoProto(name=outputs[i]) for i in wanted],
-            [onnx.numpy_helper.from_array(value.value, name) for name, value in arrays.items()
+            [initializer(value.value, name) for name, value in arrays.items()
              if isinstance(value, Known)])
         imports = [helper.make_opsetid("", model_opset)]
         if domain:
@@ -93,6 +95,13 @@ class Cases:
             " ".join(tensor_text(next(results)) if i in wanted else "-"
                      for i in range(num_outputs)),
             f"{tolerance:g}"]))
+
+
+def initializer(value, name):
+    if value.dtype.name not in ("int4", "uint4"):
+        return onnx.numpy_helper.from_array(value, name)
+    kind = getattr(onnx.TensorProto, value.dtype.name.upper())
+    return helper.make_tensor(name, kind, value.shape, value.astype(np.int64).ravel().tolist())
 
 
 def tensor_text(value):
@@ -598,6 +607,31 @@ def add_group_norms(cases):
                             activation=1)
 
 
+def add_tables_of_few_bits(cases):
+    """Tensors of 4-bit integers are written as bytes, as which they are imported."""
+    places = cases.integers(-7, 7, 2, 3)
+
+    def gather(table, blocks, zeros=None, **attributes):
+        scales = np.abs(cases.normal(*blocks)) + np.float32(0.125)
+        inputs = [Known(table), places, Known(scales)]
+        if zeros is not None:
+            inputs.append(Known(zeros))
+        cases.add("GatherBlockQuantized", inputs, **attributes)
+
+    pairs = cases.integers(0, 256, 7, 20, dtype=np.uint8)
+    gather(pairs, (7, 3), gather_axis=0, quantize_axis=1, block_size=16)
+    gather(pairs, (7, 3), cases.integers(0, 256, 7, 2, dtype=np.uint8), gather_axis=0,
+           quantize_axis=1, block_size=16)
+    for kind, low in ((ml_dtypes.uint4, 0), (ml_dtypes.int4, -8)):
+        table = cases.integers(low, low + 16, 7, 40).astype(kind)
+        zeros = cases.integers(low, low + 16, 7, 3).astype(kind)
+        gather(table, (7, 3), gather_axis=0, quantize_axis=1, block_size=16)
+        gather(table, (7, 3), zeros, gather_axis=0, quantize_axis=1, block_size=16)
+        deep = cases.integers(low, low + 16, 2, 7, 20).astype(kind)
+        gather(deep, (1, 7, 20), gather_axis=1, quantize_axis=0, block_size=16)
+        gather(deep, (2, 7, 2), gather_axis=-2, quantize_axis=-1, block_size=16)
+
+
 def main():
     cases = Cases(27)
     for add in (add_products, add_activations, add_normalizations, add_attention, add_grouped,
@@ -605,7 +639,7 @@ def main():
                 add_classifying_machines, add_trees, add_others, add_single_sequences,
                 add_more_bytes, add_pools_and_attention_of_bytes, add_regions,
                 add_trees_of_second_class, add_diffusion_and_distances,
-                add_group_norms):
+                add_group_norms, add_tables_of_few_bits):
         add(cases)
     path = pathlib.Path(__file__).with_name("operator_cases.txt")
     path.write_text(HEADER + "\n".join(cases.lines) + "\n")
