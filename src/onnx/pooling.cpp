@@ -161,6 +161,19 @@ Status import_max_pool(NodeImport& node) {
   return {};
 }
 
+/// The channels come last.
+Status import_nhwc_max_pool(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(1));
+  const int rank = node.rank(node.input(0));
+  if (rank < 3) return node.invalid("an image of rank {}", rank);
+  const ValueId x =
+      transpose(node.graph, node.part("channels_first"), node.input(0), moved(rank, rank - 1, 1));
+  CORF_ASSIGN(const WindowExtents window, read_pool_window(node, x));
+  const ValueId y = pool(node, node.part("largest"), x, Combiner::kMax, window);
+  node.set_output(transpose(node.graph, node.part("channels_last"), y, moved(rank, 1, rank - 1)));
+  return {};
+}
+
 /// How many elements each window of one spatial dimension covers.
 std::vector<double> window_counts(const graph::Window& window, size_t dim, int64_t extent,
                                   int64_t num_windows, bool include_padding) {
@@ -327,6 +340,7 @@ constexpr Operator kOperators[] = {
     {"GlobalMaxPool", 1, import_global_max_pool},
     {"LpPool", 1, import_lp_pool},
     {"MaxPool", 1, import_max_pool},
+    {"com.microsoft.NhwcMaxPool", 0, import_nhwc_max_pool},
 };
 
 }  // namespace

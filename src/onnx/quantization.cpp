@@ -247,9 +247,8 @@ Status import_conv_integer(NodeImport& node) {
   return {};
 }
 
-Status import_qlinear_conv(NodeImport& node) {
-  CORF_RETURN_IF_ERROR(node.require_inputs(8));
-  CORF_ASSIGN(ValueId x, centred(node, "x", node.input(0), 2, 1));
+Result<ValueId> qlinear_conv(NodeImport& node, ValueId image) {
+  CORF_ASSIGN(ValueId x, centred(node, "x", image, 2, 1));
   CORF_ASSIGN(ValueId w, centred(node, "w", node.input(3), 5, 0));
   CORF_ASSIGN(ValueId sums, convolve(node, node.part("sums"), x, w));
   if (node.has(8)) {
@@ -263,8 +262,26 @@ Status import_qlinear_conv(NodeImport& node) {
     ValueId operand = reshape(node.graph, node.part("bias_column"), bias, column);
     sums = binary(node.graph, node.part("bias"), ScalarOp::kAdd, sums, operand);
   }
-  CORF_ASSIGN(ValueId y, requantized(node, sums, 1, 4, 6, 7, 1));
+  return requantized(node, sums, 1, 4, 6, 7, 1);
+}
+
+Status import_qlinear_conv(NodeImport& node) {
+  CORF_RETURN_IF_ERROR(node.require_inputs(8));
+  CORF_ASSIGN(const ValueId y, qlinear_conv(node, node.input(0)));
   node.set_output(y);
+  return {};
+}
+
+/// Of images with the channels first, or last if `channels_last`.
+Status import_qlinear_conv_of_images(NodeImport& node) {
+  if (node.int_attribute("channels_last", 0) == 0) return import_qlinear_conv(node);
+  CORF_RETURN_IF_ERROR(node.require_inputs(8));
+  const int rank = node.rank(node.input(0));
+  if (rank < 3) return node.invalid("an image of rank {}", rank);
+  const ValueId image =
+      transpose(node.graph, node.part("channels_first"), node.input(0), moved(rank, rank - 1, 1));
+  CORF_ASSIGN(const ValueId y, qlinear_conv(node, image));
+  node.set_output(transpose(node.graph, node.part("channels_last"), y, moved(rank, 1, rank - 1)));
   return {};
 }
 
@@ -424,6 +441,7 @@ constexpr Operator kOperators[] = {
     {"DynamicQuantizeLinear", 11, import_dynamic_quantize_linear},
     {"MatMulInteger", 10, import_matmul_integer},
     {"QLinearConv", 10, import_qlinear_conv},
+    {"com.microsoft.QLinearConv", 0, import_qlinear_conv_of_images},
     {"QLinearMatMul", 10, import_qlinear_matmul},
     {"QuantizeLinear", 10, import_quantize_linear},
     {"com.microsoft.DequantizeLinear", 0, import_dequantize_linear},

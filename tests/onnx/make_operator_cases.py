@@ -632,6 +632,22 @@ def add_tables_of_few_bits(cases):
         gather(deep, (2, 7, 2), gather_axis=-2, quantize_axis=-1, block_size=16)
 
 
+def add_images_with_channels_last(cases):
+    for dtype, low in ((np.uint8, 0), (np.int8, -128)):
+        x = cases.integers(low, low + 256, 2, 6, 7, 3, dtype=dtype)
+        cases.add("NhwcMaxPool", [x], kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1])
+        cases.add("NhwcMaxPool", [x], kernel_shape=[2, 2], strides=[3, 2], ceil_mode=1)
+        w = Known(cases.integers(-127, 128, 4, 3, 3, 3, dtype=np.int8))
+        point = np.array(low + 117, dtype)
+        scales = [np.float32(0.02), Known(np.float32([0.01, 0.02, 0.005, 0.03]))]
+        inputs = [x, scales[0], point, w, scales[1], Known(np.zeros(4, np.int8)), np.float32(0.25),
+                  point, Known(cases.integers(-900, 900, 4, dtype=np.int32))]
+        for last in (1, 0):
+            image = x if last else np.ascontiguousarray(np.moveaxis(x, 3, 1))
+            cases.add("QLinearConv", [image, *inputs[1:]], channels_last=last, pads=[1, 1, 0, 1],
+                      strides=[2, 1])
+
+
 def main():
     cases = Cases(27)
     for add in (add_products, add_activations, add_normalizations, add_attention, add_grouped,
@@ -639,7 +655,8 @@ def main():
                 add_classifying_machines, add_trees, add_others, add_single_sequences,
                 add_more_bytes, add_pools_and_attention_of_bytes, add_regions,
                 add_trees_of_second_class, add_diffusion_and_distances,
-                add_group_norms, add_tables_of_few_bits):
+                add_group_norms, add_tables_of_few_bits,
+                add_images_with_channels_last):
         add(cases)
     path = pathlib.Path(__file__).with_name("operator_cases.txt")
     path.write_text(HEADER + "\n".join(cases.lines) + "\n")
