@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <new>
+#include <pthread.h>
 
 #include "support/assert.h"
 #include "support/budget.h"
@@ -64,6 +67,54 @@ void split_multiples(const Expr& e, int64_t c, Expr& multiple, Expr& rest) {
   }
 }
 
+/// Each thread shares the leaves that occur most with itself only: two that count references to one
+/// node wait for each other.
+template <typename Leaf>
+struct SharedLeaves {
+  static constexpr int64_t kLargest = 64;
+  static constexpr int kVariables = 32;
+  std::array<Leaf, 2 * kLargest + 1> constants;  // from -kLargest on
+  std::array<Leaf, kVariables> variables;
+
+  static SharedLeaves& of_this_thread() {
+    if (current == nullptr) make();
+    return *current;
+  }
+
+ private:
+  /// What frees a thread's leaves when it ends. A thread_local object would do so, too, but where
+  /// there is no memory to note that, the C library ends the process.
+  class Key {
+   public:
+    Key() : is_made_(::pthread_key_create(&key_, free) == 0) {}
+    ~Key() {
+      if (is_made_) ::pthread_key_delete(key_);
+    }
+    Key(const Key&) = delete;
+    Key& operator=(const Key&) = delete;
+    void keep(SharedLeaves* leaves) const {
+      if (is_made_ && ::pthread_setspecific(key_, leaves) == ENOMEM) throw std::bad_alloc();
+    }
+
+   private:
+    static void free(void* leaves) {
+      current = nullptr;
+      delete static_cast<SharedLeaves*>(leaves);
+    }
+    pthread_key_t key_{};
+    bool is_made_;
+  };
+
+  static void make() {
+    static const Key key;
+    auto made = std::make_unique<SharedLeaves>();
+    key.keep(made.get());
+    current = made.release();
+  }
+
+  static constinit inline thread_local SharedLeaves* current = nullptr;
+};
+
 }  // namespace
 
 Expr Expr::leaf(ExprKind kind, int64_t value) {
@@ -71,25 +122,22 @@ Expr Expr::leaf(ExprKind kind, int64_t value) {
   return Expr(std::make_shared<const Node>(Node{kind, value, none, none}));
 }
 
-// Each thread shares the leaves that occur most with itself only: two that count references to one
-// node wait for each other.
 Expr::Expr(int64_t constant) {
-  static constexpr int64_t kShared = 64;
-  thread_local std::array<std::shared_ptr<const Node>, 2 * kShared + 1> small;
-  if (constant < -kShared || constant > kShared) {
+  using Leaves = SharedLeaves<std::shared_ptr<const Node>>;
+  if (constant < -Leaves::kLargest || constant > Leaves::kLargest) {
     node_ = leaf(ExprKind::kConstant, constant).node_;
     return;
   }
-  std::shared_ptr<const Node>& shared = small[constant + kShared];
+  std::shared_ptr<const Node>& shared =
+      Leaves::of_this_thread().constants[constant + Leaves::kLargest];
   if (!shared) shared = leaf(ExprKind::kConstant, constant).node_;
   node_ = shared;
 }
 
 Expr Expr::variable(int id) {
-  static constexpr int kShared = 32;
-  thread_local std::array<std::shared_ptr<const Node>, kShared> small;
-  if (id < 0 || id >= kShared) return leaf(ExprKind::kVariable, id);
-  std::shared_ptr<const Node>& shared = small[id];
+  using Leaves = SharedLeaves<std::shared_ptr<const Node>>;
+  if (id < 0 || id >= Leaves::kVariables) return leaf(ExprKind::kVariable, id);
+  std::shared_ptr<const Node>& shared = Leaves::of_this_thread().variables[id];
   if (!shared) shared = leaf(ExprKind::kVariable, id).node_;
   return Expr(shared);
 }
