@@ -7,12 +7,16 @@
 
 namespace corf::onnx {
 
+Status check_heads(const NodeImport& node, int64_t heads, const Shape& shape) {
+  constexpr int64_t kMost = 1 << 20;
+  if (shape.size() == 3 && heads >= 1 && heads <= kMost && shape[2] % heads == 0) return {};
+  return node.invalid("{} heads do not divide {}", heads, to_string(shape));
+}
+
 Result<ValueId> split_heads(NodeImport& node, std::string_view suffix, ValueId x, int64_t heads) {
   Shape shape = node.shape(x);
   if (shape.size() == 4) return x;
-  if (shape.size() != 3 || heads < 1 || shape[2] % heads != 0) {
-    return node.invalid("{} heads do not divide {}", heads, to_string(shape));
-  }
+  CORF_RETURN_IF_ERROR(check_heads(node, heads, shape));
   ValueId parts = reshape(node.graph, node.part(fmt::format("{}_heads", suffix)), x,
                           {shape[0], shape[1], heads, shape[2] / heads});
   return transpose(node.graph, node.part(suffix), parts, {0, 2, 1, 3});
@@ -401,9 +405,7 @@ Status import_rotary_embedding(NodeImport& node) {
   bool heads_first = original.size() == 4;  // [batch, heads, sequence, size]
   if (original.size() == 3) {
     int64_t heads = node.int_attribute("num_heads", 0);
-    if (heads < 1 || original[2] % heads != 0) {
-      return node.invalid("{} heads do not divide {}", heads, to_string(original));
-    }
+    CORF_RETURN_IF_ERROR(check_heads(node, heads, original));
     x = reshape(node.graph, node.part("heads"), x,
                 {original[0], original[1], heads, original[2] / heads});
   } else if (!heads_first) {

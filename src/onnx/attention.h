@@ -3,6 +3,10 @@
 
 namespace corf::onnx {
 
+/// Errors: kInvalidModel if so many heads do not divide [batch, sequence, heads * size], or are
+/// more than any model has: nothing is divided by any number.
+Status check_heads(const NodeImport& node, int64_t heads, const Shape& shape);
+
 /// [batch, sequence, heads * size] as [batch, heads, sequence, size]; x of rank 4 as it is.
 /// Errors: kInvalidModel if it is neither.
 Result<ValueId> split_heads(NodeImport& node, std::string_view suffix, ValueId x, int64_t heads);

@@ -51,9 +51,7 @@ Status import_rotary_embedding(NodeImport& node) {
     // Without a part that stays, the caches say how large a head is.
     int64_t heads = node.int_attribute("num_heads", 0);
     if (heads == 0) heads = cache[1] > 0 ? original[2] / (2 * cache[1]) : 0;
-    if (heads < 1 || original[2] % heads != 0) {
-      return node.invalid("{} heads do not divide {}", heads, to_string(original));
-    }
+    CORF_RETURN_IF_ERROR(check_heads(node, heads, original));
     x = reshape(node.graph, node.part("heads"), x,
                 {original[0], original[1], heads, original[2] / heads});
   }

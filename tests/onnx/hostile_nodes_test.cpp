@@ -430,6 +430,22 @@ TEST(HostileNodes, PadsOfColumnsAreBounded) {
   }
 }
 
+/// An extent of 0 can be divided by anything.
+TEST(HostileNodes, HeadsAreBounded) {
+  for (const int64_t heads : {int64_t{1} << 40, int64_t{1} << 62}) {
+    const auto graph =
+        ModelBuilder(23)
+            .input("x", {3, 16, 0})
+            .input("cos", {3, 16, 0})
+            .input("sin", {3, 16, 0})
+            .node("RotaryEmbedding", {"x", "cos", "sin"}, {"y"}, {{"num_heads", heads}})
+            .output("y")
+            .import();
+    ASSERT_FALSE(graph.ok());
+    EXPECT_NE(graph.error().message.find("do not divide"), std::string::npos);
+  }
+}
+
 /// The templates themselves are right: all of what they name can be imported, or lacks support.
 TEST(HostileNodes, TemplatesHaveEveryOperator) {
   std::set<std::string> named;
