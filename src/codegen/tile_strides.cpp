@@ -2,29 +2,19 @@
 
 #include "codegen/tile_lowering.h"
 #include "codegen/value_types.h"
+#include "target/strided_lanes.h"
 
 namespace corf::codegen {
 
 using llvm::Value;
-
-namespace {
-
-/// Of lanes farther apart, one load each is as fast.
-constexpr int64_t kWidestStride = 4;
-/// Narrower vectors have no masked loads, or too few lanes for the shuffles to be worth it.
-constexpr int kFewestLanes = 8;
-
-}  // namespace
 
 /// Whether vectors of neighbours, those between the lanes among them, may be loaded instead of the
 /// lanes one by one: a guard says for each neighbour whether it is inside.
 bool TileLowering::is_strided(const loop::TileLoad& load, const Location& location,
                               const Piece& piece) const {
   const int64_t stride = location.vector_stride;
-  if (location.per_lane || stride < 2 || stride > kWidestStride) return false;
-  if (piece.lanes < kFewestLanes || size_bytes(f_.kernel.buffer_dtype(load.buffer)) != 4) {
-    return false;
-  }
+  const int64_t elem_bytes = size_bytes(f_.kernel.buffer_dtype(load.buffer));
+  if (location.per_lane || !shuffles_strided_lanes(stride, elem_bytes, piece.lanes)) return false;
   return std::all_of(load.guards.begin(), load.guards.end(), [&](const loop::Guard& guard) {
     if (varies_by_lane(guard.expr)) return false;
     const int64_t coefficient = index::to_linear(guard.expr).coefficient(vector_var_);

@@ -11,9 +11,8 @@ namespace corf::cost {
 /// `load_slot`, `fewest_cycles`, `tile`, `gathered`, `table_terms`, `l2`, `l3`, `hidden_memory`,
 /// `visit_ns` and `barrier_apart` were since moved towards what `bench_costs --fit` says on a Zen 5
 /// with SSE2, AVX2 and AVX-512 (`l1`, `panel`, `passed` and `revisited`, shares of `l2`, kept about
-/// what they stood for); `streams_ahead` is what Winograd's transforms took there
-/// to read and to write; `interleaved`
-/// counts instructions, and is not fitted.
+/// what they stood for); `streams_ahead` is what Winograd's transforms took there to read and to
+/// write; `interleaved` and `strided` count instructions, and are not fitted.
 struct Coefficients {
   // Arithmetic: cycles, of two multiply-adds of a whole vector each.
   double loads = 1.12;
@@ -28,6 +27,7 @@ struct Coefficients {
   double transposed_wide = 4;
   double transposed_narrow = 7;
   double gathered = 0.8;
+  double strided = 2;
   double interleaved = 4;
   // Memory: shares of what was measured, and passes over bytes.
   double l2 = 1;
@@ -62,7 +62,7 @@ struct Described {
   std::string_view meaning;
 };
 
-constexpr std::array<Described, 34> kDescribed = {{
+constexpr std::array<Described, 35> kDescribed = {{
     {"loads", &Coefficients::loads, "", "of a load's time, beside as many multiply-adds"},
     {"beside", &Coefficients::beside, "",
      "of arithmetic or of loads and stores, the fewer, that does not hide behind the other"},
@@ -78,6 +78,8 @@ constexpr std::array<Described, 34> kDescribed = {{
      "of a vector that is transposed in a tile of eight rows and more"},
     {"transposed_narrow", &Coefficients::transposed_narrow, "slots", "of four rows and more"},
     {"gathered", &Coefficients::gathered, "slots a lane", "of a vector loaded element by element"},
+    {"strided", &Coefficients::strided, "slots a vector",
+     "of those that lanes a few elements apart are shuffled out of: they cross lines"},
     {"interleaved", &Coefficients::interleaved, "loads",
      "of a vector of four rows of bytes, side by side"},
     {"l2", &Coefficients::l2, "of l2_gbps_core", "that a kernel reads and writes at"},

@@ -9,6 +9,7 @@
 #include "fusion/steps_inside.h"
 #include "graph/scalar_cost.h"
 #include "support/checked.h"
+#include "target/strided_lanes.h"
 
 namespace corf::cost {
 namespace {
@@ -301,12 +302,12 @@ class NestCycles {
       if (tiled.extent >= 8) return k_.transposed_wide;
       if (tiled.extent >= 4) return k_.transposed_narrow;
     }
-    // The vectors that a few elements' distance fills, which cross lines, and their shuffles.
-    constexpr double kSlotsPerVector = 2, kWidestStride = 4;
-    const auto stride = static_cast<double>(linear.coefficient(v));
-    const bool is_strided = stride >= 2 && stride <= kWidestStride && linear.is_affine();
+    const int64_t stride = linear.coefficient(v);
+    const int64_t elem_bytes = size_bytes(storage_.root(access.root).dtype);
     const double gathered = k_.gathered * double(machine_.f32_lanes());
-    return is_strided ? std::min(gathered, kSlotsPerVector * stride) : gathered;
+    const bool is_shuffled = shuffles_strided_lanes(stride, elem_bytes, machine_.f32_lanes());
+    return linear.is_affine() && is_shuffled ? std::min(gathered, k_.strided * double(stride))
+                                             : gathered;
   }
 
   /// Loads that do not move along the register tile are shared by its rows.

@@ -14,11 +14,15 @@ namespace {
 using OpaqueReference = Result<std::vector<Tensor>> (*)(const Graph&, const Node&, const Opaque&,
                                                         const std::vector<Tensor>&);
 
+template <typename T>
+T attribute_of(const Opaque& opaque, const std::string& name, T absent) {
+  const auto found = opaque.attributes.find(name);
+  const T* value = found == opaque.attributes.end() ? nullptr : std::get_if<T>(&found->second);
+  return value != nullptr ? *value : absent;
+}
+
 int64_t int_attribute(const Opaque& opaque, const std::string& name, int64_t absent) {
-  auto found = opaque.attributes.find(name);
-  if (found == opaque.attributes.end()) return absent;
-  const int64_t* value = std::get_if<int64_t>(&found->second);
-  return value ? *value : absent;
+  return attribute_of(opaque, name, absent);
 }
 
 /// Copies the elements at `from` of `source` to 0, 1, ... of a tensor of the same type.
@@ -154,10 +158,7 @@ void scatter_one(const std::string& reduction, Tensor& result, int64_t to, const
 }
 
 std::string reduction_of(const Opaque& opaque) {
-  const auto found = opaque.attributes.find("reduction");
-  const std::string* text =
-      found == opaque.attributes.end() ? nullptr : std::get_if<std::string>(&found->second);
-  return text != nullptr ? *text : "none";
+  return attribute_of<std::string>(opaque, "reduction", "none");
 }
 
 /// A copy of the data to scatter into: wide if one of both is.
@@ -238,13 +239,6 @@ const std::map<std::string_view, OpaqueReference>& references() {
       {"ScatterND", scatter_nd},
       {"TopK", top_k}};
   return table;
-}
-
-template <typename T>
-T attribute_of(const Opaque& opaque, const std::string& name, T absent) {
-  const auto found = opaque.attributes.find(name);
-  const T* value = found == opaque.attributes.end() ? nullptr : std::get_if<T>(&found->second);
-  return value != nullptr ? *value : absent;
 }
 
 /// What the routine gives. Errors: kUnsupported if there is no seed that numbers follow from.

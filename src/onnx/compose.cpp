@@ -144,6 +144,15 @@ ValueId transpose(Graph& graph, std::string name, ValueId x, std::vector<int> pe
                         std::move(shape));
 }
 
+Result<ValueId> with_channels_first(NodeImport& node, ValueId image,
+                                    const std::function<Result<ValueId>(ValueId)>& operate) {
+  const int rank = node.rank(image);
+  if (rank < 3) return node.invalid("an image of rank {}", rank);
+  CORF_ASSIGN(const ValueId y, operate(transpose(node.graph, node.part("channels_first"), image,
+                                                 moved(rank, rank - 1, 1))));
+  return transpose(node.graph, node.part("channels_last"), y, moved(rank, 1, rank - 1));
+}
+
 ValueId slice(Graph& graph, std::string name, ValueId x, int axis, int64_t begin, int64_t end) {
   Shape shape = graph.values[x].shape;
   if (begin == 0 && end == shape[axis]) return x;

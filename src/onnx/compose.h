@@ -32,6 +32,10 @@ ValueId reshape(graph::Graph& graph, std::string name, ValueId x, Shape shape);
 ValueId transpose(graph::Graph& graph, std::string name, ValueId x, std::vector<int> permutation);
 /// The permutation of `rank` dimensions that moves the one at `from` to `to`.
 std::vector<int> moved(int rank, int from, int to);
+/// What `operate` makes of an image whose channels come last: it gets that with its channels
+/// first, and its result is turned back. Errors: kInvalidModel for fewer than 3 dimensions.
+Result<ValueId> with_channels_first(NodeImport& node, ValueId image,
+                                    const std::function<Result<ValueId>(ValueId)>& operate);
 /// [begin, end) along one axis.
 ValueId slice(graph::Graph& graph, std::string name, ValueId x, int axis, int64_t begin,
               int64_t end);

@@ -88,12 +88,10 @@ Status import_conv(NodeImport& node) {
 /// Channels last, of the image alone.
 Status import_nhwc_conv(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(2));
-  const int rank = node.rank(node.input(0));
-  if (rank < 3) return node.invalid("an image of rank {}", rank);
-  const ValueId x =
-      transpose(node.graph, node.part("channels_first"), node.input(0), moved(rank, rank - 1, 1));
-  CORF_ASSIGN(const ValueId y, convolved(node, x));
-  node.set_output(transpose(node.graph, node.part("channels_last"), y, moved(rank, 1, rank - 1)));
+  CORF_ASSIGN(const ValueId y, with_channels_first(node, node.input(0), [&](ValueId image) {
+                return convolved(node, image);
+              }));
+  node.set_output(y);
   return {};
 }
 

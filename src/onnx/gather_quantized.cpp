@@ -5,6 +5,7 @@
 #include "graph/operators.h"
 #include "onnx/compose.h"
 #include "onnx/indices.h"
+#include "onnx/quantization.h"
 #include "support/checked.h"
 
 namespace corf::onnx {
@@ -20,21 +21,6 @@ struct Table {
   int gather_axis = 0, block_axis = 0;
   int64_t block = 0;
 };
-
-/// The digits of `bits` bits in each byte, the lowest first, along the last dimension, of which
-/// `extent` are there.
-Tensor unpacked(const Tensor& bytes, int64_t bits, int64_t extent) {
-  Shape shape = bytes.shape();
-  const int64_t per_byte = 8 / bits, row_bytes = shape.back(), mask = (1 << bits) - 1;
-  shape.back() = extent;
-  Tensor digits(DType::kU8, shape);
-  for (int64_t i = 0; i < digits.num_elems(); ++i) {
-    const int64_t row = i / extent, column = i % extent;
-    const int64_t byte = bytes.data<uint8_t>()[row * row_bytes + column / per_byte];
-    digits.data<uint8_t>()[i] = static_cast<uint8_t>(byte >> column % per_byte * bits & mask);
-  }
-  return digits;
-}
 
 /// Whether bytes hold several numbers each. A tensor of 4-bit integers is read as one byte for
 /// each, and only the extents tell it from one of packed bytes; where blocks are so long that both
@@ -73,7 +59,7 @@ Result<Table> read_table(NodeImport& node) {
   const bool last = table.block_axis == rank - 1;
   const bool packed = last && is_packed(*data, per_byte, table.block, num_blocks);
   if (packed) {
-    table.numbers = unpacked(*data, bits, shape.back() * per_byte);
+    table.numbers = unpack_digits(*data, bits, shape.back() * per_byte);
     table.zero_point = double(int64_t{1} << (bits - 1));
   } else if (data->dtype() == DType::kU8 && bits == 8) {
     table.zero_point = 128;
@@ -86,7 +72,7 @@ Result<Table> read_table(NodeImport& node) {
     if (packed) zeros.back() = ceil_div(num_blocks, per_byte);
     fits = zero_points->shape() == zeros && zero_points->dtype() == data->dtype();
     if (fits) {
-      table.zero_points = packed ? unpacked(*zero_points, bits, num_blocks) : *zero_points;
+      table.zero_points = packed ? unpack_digits(*zero_points, bits, num_blocks) : *zero_points;
     }
   }
   if (!fits) {

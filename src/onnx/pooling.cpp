@@ -164,13 +164,12 @@ Status import_max_pool(NodeImport& node) {
 /// The channels come last.
 Status import_nhwc_max_pool(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(1));
-  const int rank = node.rank(node.input(0));
-  if (rank < 3) return node.invalid("an image of rank {}", rank);
-  const ValueId x =
-      transpose(node.graph, node.part("channels_first"), node.input(0), moved(rank, rank - 1, 1));
-  CORF_ASSIGN(const WindowExtents window, read_pool_window(node, x));
-  const ValueId y = pool(node, node.part("largest"), x, Combiner::kMax, window);
-  node.set_output(transpose(node.graph, node.part("channels_last"), y, moved(rank, 1, rank - 1)));
+  const auto largest = [&](ValueId image) -> Result<ValueId> {
+    CORF_ASSIGN(const WindowExtents window, read_pool_window(node, image));
+    return pool(node, node.part("largest"), image, Combiner::kMax, window);
+  };
+  CORF_ASSIGN(const ValueId y, with_channels_first(node, node.input(0), largest));
+  node.set_output(y);
   return {};
 }
 

@@ -265,27 +265,34 @@ Result<ValueId> qlinear_conv(NodeImport& node, ValueId image) {
   return requantized(node, sums, 1, 4, 6, 7, 1);
 }
 
+/// Of images with the channels first, or last where the operator has `channels_last`.
 Status import_qlinear_conv(NodeImport& node) {
   CORF_RETURN_IF_ERROR(node.require_inputs(8));
-  CORF_ASSIGN(const ValueId y, qlinear_conv(node, node.input(0)));
+  const auto operate = [&](ValueId image) { return qlinear_conv(node, image); };
+  const bool channels_last = node.int_attribute("channels_last", 0) != 0;
+  CORF_ASSIGN(const ValueId y, channels_last ? with_channels_first(node, node.input(0), operate)
+                                             : operate(node.input(0)));
   node.set_output(y);
   return {};
 }
 
-/// Of images with the channels first, or last if `channels_last`.
-Status import_qlinear_conv_of_images(NodeImport& node) {
-  if (node.int_attribute("channels_last", 0) == 0) return import_qlinear_conv(node);
-  CORF_RETURN_IF_ERROR(node.require_inputs(8));
-  const int rank = node.rank(node.input(0));
-  if (rank < 3) return node.invalid("an image of rank {}", rank);
-  const ValueId image =
-      transpose(node.graph, node.part("channels_first"), node.input(0), moved(rank, rank - 1, 1));
-  CORF_ASSIGN(const ValueId y, qlinear_conv(node, image));
-  node.set_output(transpose(node.graph, node.part("channels_last"), y, moved(rank, 1, rank - 1)));
-  return {};
-}
-
 }  // namespace
+
+Tensor unpack_digits(const Tensor& bytes, int64_t bits, int64_t extent) {
+  Shape shape = bytes.shape();
+  const int64_t per_byte = 8 / bits, row_bytes = shape.back(), mask = (int64_t{1} << bits) - 1;
+  shape.back() = extent;
+  Tensor digits(DType::kU8, shape);
+  auto* out = digits.data<uint8_t>();
+  const int64_t rows = extent == 0 ? 0 : digits.num_elems() / extent;
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t i = 0; i < extent; ++i) {
+      const int64_t byte = bytes.at_i64(row * row_bytes + i / per_byte);
+      *out++ = static_cast<uint8_t>(byte >> (i % per_byte * bits) & mask);
+    }
+  }
+  return digits;
+}
 
 QuantizedByRange quantized_by_range(NodeImport& node, std::string name, ValueId x) {
   DType dtype = node.dtype(x);
@@ -441,7 +448,7 @@ constexpr Operator kOperators[] = {
     {"DynamicQuantizeLinear", 11, import_dynamic_quantize_linear},
     {"MatMulInteger", 10, import_matmul_integer},
     {"QLinearConv", 10, import_qlinear_conv},
-    {"com.microsoft.QLinearConv", 0, import_qlinear_conv_of_images},
+    {"com.microsoft.QLinearConv", 0, import_qlinear_conv},
     {"QLinearMatMul", 10, import_qlinear_matmul},
     {"QuantizeLinear", 10, import_quantize_linear},
     {"com.microsoft.DequantizeLinear", 0, import_dequantize_linear},

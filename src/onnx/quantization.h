@@ -7,6 +7,10 @@ namespace corf::onnx {
 /// none. `to`: an integer type of 8 or 16 bits.
 int quantized(ScalarBody& b, int x, int scale, int zero_point, DType to);
 
+/// The first `extent` numbers of `bits` bits each that the last dimension's bytes hold, the lowest
+/// bits first, as bytes of their own.
+Tensor unpack_digits(const Tensor& bytes, int64_t bits, int64_t extent);
+
 struct QuantizedByRange {
   ValueId value, scale, zero_point;
 };

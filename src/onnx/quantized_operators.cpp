@@ -123,13 +123,9 @@ Status import_qlinear_average_pool(NodeImport& node) {
   const int rank = node.rank(x);
   if (rank < 3) return node.invalid("an input of rank {}; 3 at least is required", rank);
   const bool channels_last = node.int_attribute("channels_last", 0) != 0;
-  const auto move = [&](const char* name, ValueId value, int from, int to) {
-    return channels_last ? transpose(node.graph, node.part(name), value, moved(rank, from, to))
-                         : value;
-  };
-  CORF_ASSIGN(const ValueId y,
-              average_pool(node, node.part("mean"), move("channels_first", x, rank - 1, 1)));
-  return set_bytes(node, move("channels_last", y, 1, rank - 1), 3, node.dtype(node.input(0)));
+  const auto operate = [&](ValueId image) { return average_pool(node, node.part("mean"), image); };
+  CORF_ASSIGN(const ValueId y, channels_last ? with_channels_first(node, x, operate) : operate(x));
+  return set_bytes(node, y, 3, node.dtype(node.input(0)));
 }
 
 /// Of all axes where the node names none.
@@ -237,35 +233,15 @@ struct PackedWeights {
 
   int64_t blocks() const { return (columns + block - 1) / block; }
   int64_t per_byte() const { return 8 / bits; }
-  /// Number `i` of those that the bytes from `begin` on hold.
-  int64_t unpacked(const Tensor& tensor, int64_t begin, int64_t i) const {
-    const int64_t byte = tensor.at_i64(begin + i / per_byte());
-    return byte >> (i % per_byte() * bits) & ((int64_t{1} << bits) - 1);
-  }
   /// The numbers that the bytes hold, each in a byte of its own.
   Tensor numbers() const {
-    Tensor result(DType::kU8, {rows, columns});
-    auto* out = result.data<uint8_t>();
-    const int64_t block_bytes = block / per_byte();
-    for (int64_t row = 0; row < rows; ++row) {
-      const int64_t begin = row * blocks() * block_bytes;
-      for (int64_t i = 0; i < columns; ++i) {
-        *out++ = static_cast<uint8_t>(unpacked(bytes, begin, i));
-      }
-    }
-    return result;
+    return unpack_digits(bytes.reshaped({rows, blocks() * block / per_byte()}), bits, columns);
   }
   /// One for each row and block.
   Tensor unpacked_zero_points() const {
     if (is_float(zero_points->dtype())) return zero_points->reshaped({rows, blocks()});
-    Tensor result(DType::kU8, {rows, blocks()});
     const int64_t row_bytes = (blocks() + per_byte() - 1) / per_byte();
-    for (int64_t row = 0; row < rows; ++row) {
-      for (int64_t at = 0; at < blocks(); ++at) {
-        result.set_i64(row * blocks() + at, unpacked(*zero_points, row * row_bytes, at));
-      }
-    }
-    return result;
+    return unpack_digits(zero_points->reshaped({rows, row_bytes}), bits, blocks());
   }
 };
 

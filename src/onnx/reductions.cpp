@@ -238,6 +238,8 @@ ValueId fill_up(NodeImport& node, std::string name, ValueId x, int axis, int64_t
 
 /// Long axes in blocks: within each block, and what the blocks before it come to.
 ValueId run_along(NodeImport& node, const std::string& name, ValueId x, const Running& how) {
+  // Elements. Within a block each is read by all behind it, so that short ones are fewer steps;
+  // what is short altogether is not worth more kernels.
   constexpr int64_t kBlock = 4, kShort = 16;
   const Shape shape = node.shape(x);
   const int64_t extent = shape[how.axis], blocks = ceil_div(extent, kBlock);

@@ -1,4 +1,3 @@
-#include <cerrno>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
